@@ -1,5 +1,5 @@
-//! The one place that chooses how a request and its answer pass between a caller and a provider: forwarded and relayed where
-//! both speak the same format, else read and written by way of the canonical request and events.
+//! The one place that chooses how a request and its answer pass between a caller and a provider: forwarded
+//! and relayed where both use the same format, otherwise translated through the canonical request and events.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use crate::{
 pub struct Exchange<'a> {
     /// The caller's format.
     pub dialect: &'static dyn Dialect,
-    /// The request as it came.
+    /// The caller's request.
     pub intake: &'a Intake,
     /// The provider's format.
     pub upstream: Protocol,
-    /// The model there, and what is known of it.
+    /// The model at the provider.
     pub target: Target<'a>,
-    /// What is known of the answers that the conversation quotes; none when nothing is.
+    /// Earlier answers that the conversation quotes; none when nothing is known.
     pub memory: Option<Memory<'a>>,
 }
 
-/// How an answer goes from one provider to one caller.
+/// The inputs of a transcoder.
 pub struct TranscoderParts<'a> {
     /// The caller's format.
     pub caller: &'static dyn Dialect,
@@ -40,26 +40,27 @@ pub struct TranscoderParts<'a> {
     pub upstream_streams: bool,
     /// How the caller wants the answer.
     pub form: AnswerForm,
-    /// What the request's encoder did that has to be undone.
+    /// Changes by the request's encoder that have to be undone.
     pub decoding: &'a DecoderContext,
-    /// How the provider differs from its format.
+    /// The provider's quirks.
     pub quirks: &'a Quirks,
-    /// What the gateway adds.
+    /// Information that the gateway adds.
     pub annotator: Arc<dyn Annotator + Sync>,
-    /// Looks at the answer before the caller has it: it is translated then, also between equal formats.
+    /// Checks the answer before the caller gets it. The answer is then translated, also between equal
+    /// formats.
     pub filter: Option<Box<dyn EventFilter>>,
 }
 
-/// How a request is written anew when the provider refused the thinking of earlier turns.
+/// How a request is rewritten after the provider refused the thinking of earlier turns.
 pub struct ThinkingRepair {
-    /// The quirks that the refusal taught.
+    /// The quirks that follow from the refusal.
     pub quirks: Quirks,
     /// Without all thinking and all signatures.
     pub without_thinking: bool,
 }
 
 impl<'a> Exchange<'a> {
-    /// The request, ready to be written but for media that have to be fetched.
+    /// The request, ready to be written except for media that have to be fetched.
     pub fn draft(&self, without_thinking: bool) -> Result<Draft<'a>> {
         let way = match self.passthrough() {
             Some(format) => {
@@ -79,8 +80,9 @@ impl<'a> Exchange<'a> {
         Ok(Draft { exchange: *self, without_thinking, way })
     }
 
-    /// How the request can be repeated after the provider refused its thinking: signatures that only their issuer can judge,
-    /// and fields that a provider requires or does not know. None when nothing would change.
+    /// How the request can be retried after the provider refused its thinking: without signatures that only
+    /// their issuer can verify, and with or without fields that a provider requires or does not know. None
+    /// when nothing would change.
     pub fn thinking_repair(&self, refusal: Refusal) -> Option<ThinkingRepair> {
         let usual = self.target.quirks;
         match self.passthrough() {
@@ -92,7 +94,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Whether the raw body goes to the provider.
+    /// The passthrough, if the raw body is forwarded.
     fn passthrough(&self) -> Option<&'static dyn Passthrough> {
         passthrough(self.upstream)
             .filter(|_| self.dialect.protocol() == Some(self.upstream))
@@ -100,9 +102,9 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// What turns a provider's answer into the caller's.
+/// The transcoder from the provider's answer to the caller's.
 pub fn transcoder(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
-    // What was renamed or stands in for something else has to be undone, which is the translator's work.
+    // Renamed tools and replacements have to be undone, which only the translator does.
     let is_same = parts.caller.protocol() == Some(parts.upstream)
         && parts.decoding.is_plain()
         && parts.filter.is_none();
@@ -112,7 +114,7 @@ pub fn transcoder(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     }
 }
 
-/// The transcoder by way of canonical events.
+/// The transcoder through canonical events.
 pub fn translator(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     let ids = parts.annotator.clone();
     let taken = parts.decoding.taken_ids.clone();
@@ -125,7 +127,7 @@ pub fn translator(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     }))
 }
 
-/// A request on its way to a provider. What has to be fetched for it comes between reading and writing.
+/// A request on its way to a provider. Media are fetched between reading and writing.
 pub struct Draft<'a> {
     exchange: Exchange<'a>,
     without_thinking: bool,
@@ -136,7 +138,7 @@ enum Way {
     Forwarded {
         format: &'static dyn Passthrough,
         slots: Option<Box<dyn MediaSlots>>,
-        /// The body with its media in place; none when it is the caller's own.
+        /// The body with its media; none when it is the caller's own.
         body: Option<Bytes>,
     },
     Translated {
@@ -145,18 +147,18 @@ enum Way {
     },
 }
 
-/// Media that a request names by URL and that the provider takes only as bytes.
+/// Media that a request has by URL and that the provider takes only as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaUrl {
-    /// Its place in the request, in the caller's words.
+    /// Its place in the request, in the caller's terms.
     pub path: String,
-    /// Where it is.
+    /// The URL.
     pub url: String,
-    /// What it should be.
+    /// The expected kind.
     pub kind: MediaKind,
 }
 
-/// What is behind a URL.
+/// The file of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaFile {
     /// MIME type.
@@ -165,7 +167,7 @@ pub struct MediaFile {
     pub data: String,
 }
 
-/// The places of a raw body where media go in place of their URLs.
+/// The positions in a raw body where media replace their URLs.
 pub trait MediaSlots: Send {
     /// The URLs, in order.
     fn urls(&self) -> Vec<MediaUrl>;
@@ -174,7 +176,7 @@ pub trait MediaSlots: Send {
 }
 
 impl Draft<'_> {
-    /// What has to be fetched.
+    /// The media to fetch.
     pub fn media(&mut self) -> Vec<MediaUrl> {
         let target = self.exchange.target;
         match &mut self.way {
@@ -198,7 +200,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Puts the files in place that [`media`](Self::media) named, in its order.
+    /// Inserts the files for [`media`](Self::media), in the same order.
     pub fn fill(&mut self, files: Vec<MediaFile>) {
         let Exchange { intake, target, .. } = self.exchange;
         match &mut self.way {
@@ -218,7 +220,7 @@ impl Draft<'_> {
         }
     }
 
-    /// The request in the provider's format. Errors name the field in the caller's words.
+    /// The request in the provider's format. Errors name the field in the caller's terms.
     pub fn write(self) -> Result<Written> {
         let Exchange { dialect, intake, upstream, target, .. } = self.exchange;
         let mut written = self.write_body()?;
@@ -226,7 +228,7 @@ impl Draft<'_> {
             let mut losses = Losses::new();
             written.headers = dialect.passed_headers(&intake.headers, target.quirks, &mut losses);
             written.losses.extend(losses.clone());
-            written.told.extend(losses);
+            written.caller_losses.extend(losses);
         }
         Ok(written)
     }
@@ -239,11 +241,11 @@ impl Draft<'_> {
                 let name = |field: &Field| dialect.name_of(field, Some(&request));
                 let mut encoded =
                     adapter.encode_request(&request, target).map_err(|error| error.named(name))?;
-                let told = encoded.losses.clone().named(name);
-                // Two fields may go by one name.
+                let caller_losses = encoded.losses.clone().named(name);
+                // Two fields may share a name.
                 encoded.losses = encoded.losses.named(Field::name);
                 encoded.decoding.taken_ids = called(&request);
-                Ok(Written::new(encoded, told))
+                Ok(Written::new(encoded, caller_losses))
             }
             Way::Forwarded { format, body: None, .. } => {
                 format.forward(intake, options).map(Written::forwarded)
@@ -255,40 +257,40 @@ impl Draft<'_> {
     }
 }
 
-/// A request as the provider gets it.
+/// A request in the provider's format.
 #[derive(Clone, Debug)]
 pub struct Written {
     /// The JSON body, in the provider's format.
     pub body: Bytes,
-    /// What the answer's way has to undo.
+    /// The changes that the answer's decoder has to undo.
     pub decoding: DecoderContext,
-    /// What could not be carried as asked, by the names that records and metrics know.
+    /// Fields that could not be carried, by the names in records and metrics.
     pub losses: Losses,
-    /// The same in the caller's words.
-    pub told: Losses,
-    /// Headers of the caller's that go along.
+    /// The same in the caller's terms.
+    pub caller_losses: Losses,
+    /// Headers of the caller that are passed on.
     pub headers: Headers,
 }
 
 impl Written {
-    fn new(encoded: Encoded, told: Losses) -> Self {
+    fn new(encoded: Encoded, caller_losses: Losses) -> Self {
         let Encoded { body, decoding, losses } = encoded;
-        Self { body, decoding, losses, told, headers: Headers::new() }
+        Self { body, decoding, losses, caller_losses, headers: Headers::new() }
     }
 
-    /// What is forwarded is in the caller's words already.
+    /// A forwarded request is already in the caller's terms.
     fn forwarded(encoded: Encoded) -> Self {
-        let told = encoded.losses.clone();
-        Self::new(encoded, told)
+        let caller_losses = encoded.losses.clone();
+        Self::new(encoded, caller_losses)
     }
 }
 
-/// What a request is forwarded with.
+/// The inputs of a passthrough.
 #[derive(Clone, Copy)]
 pub struct Forwarding<'a> {
-    /// The model, and what is known of it.
+    /// The model.
     pub target: Target<'a>,
-    /// What is known of the answers that the conversation quotes.
+    /// Earlier answers that the conversation quotes.
     pub memory: Option<Memory<'a>>,
     /// Without all thinking and all signatures.
     pub without_thinking: bool,
@@ -300,7 +302,7 @@ fn called(request: &Request) -> BTreeSet<String> {
     calls.map(|call| call.id.clone()).collect()
 }
 
-/// Calls back for every media of the request that has an address, with its place.
+/// Calls back for every media of the request with a URL, with its place.
 fn for_each_url(request: &mut Request, mut on_media: impl FnMut(Field, &mut Media)) {
     for (index, message) in request.messages.iter_mut().enumerate() {
         for (position, part) in message.parts.iter_mut().enumerate() {
@@ -324,7 +326,7 @@ fn for_each_url(request: &mut Request, mut on_media: impl FnMut(Field, &mut Medi
 }
 
 impl<'a> Exchange<'a> {
-    /// The same request towards other quirks.
+    /// The same request with other quirks.
     pub fn with_quirks(self, quirks: &'a Quirks) -> Self {
         Self { target: Target { quirks, ..self.target }, ..self }
     }

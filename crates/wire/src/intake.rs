@@ -1,4 +1,5 @@
-//! What routing, metering and limits need of a request, whatever format it came in: read once, before anyone is chosen.
+//! The facts of a request that routing, metering and limits need, in any format: read once, before a provider
+//! is chosen.
 
 use std::borrow::Cow;
 
@@ -9,24 +10,24 @@ use serde_json::{Map, Value};
 use crate::Headers;
 use crate::json::{self, Edit, Kind, Places, Scanner, Syntax, is_utf8, mentions, quoted, text_of, word};
 
-/// Most top-level fields that a request may have. OpenAI, which has the most, knows about forty.
+/// Most top-level fields of a request. OpenAI, which has the most, defines about forty.
 const MAX_FIELDS: usize = 256;
-/// Longest name of a model, in bytes. It is kept in health, log and records.
+/// Longest name of a model, in bytes. It is stored in health, log and records.
 const MODEL_LIMIT: usize = 512;
-/// Most values that schemas may have where they are translated: one takes about 150 bytes then, however short its text.
-/// Tools of large agents have some ten thousand.
+/// Most values of schemas that are translated: each then takes about 150 bytes, however short its text. The
+/// tools of large agents have about ten thousand.
 const MOST_SCHEMA_VALUES: usize = 100_000;
 
-/// What the URL of a request says, for formats that name model and method there.
+/// The URL's part of a request, for formats with the model and the method in the URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Addressed<'a> {
-    /// What follows the route's fixed path, unescaped: `gemini-2.5-flash:streamGenerateContent`.
+    /// The path after the route's fixed part, unescaped: `gemini-2.5-flash:streamGenerateContent`.
     pub rest: &'a str,
-    /// The query, as it came.
+    /// The query, unchanged.
     pub query: &'a str,
 }
 
-/// How the caller wants the answer.
+/// The form of answer that the caller wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerForm {
     /// Streamed or whole.
@@ -35,129 +36,130 @@ pub struct AnswerForm {
     pub include_usage: bool,
     /// Leave out thinking text.
     pub exclude_reasoning: bool,
-    /// A stream is one JSON list that grows, and no events.
+    /// A stream is one growing JSON list instead of events.
     pub is_list: bool,
-    /// No answer is wanted, but how many tokens the prompt has.
+    /// The request asks for the token count of its prompt, not for an answer.
     pub counts: bool,
     /// The request, for formats whose answers repeat parts of it.
     pub request: Option<Bytes>,
-    /// The answer is kept by the gateway, and says so.
+    /// The gateway stores the answer, and the answer says so.
     pub kept: bool,
 }
 
-/// What a request has to do with answers that the gateway keeps.
+/// How a request uses stored answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keeping {
-    /// The answer is to be kept.
+    /// The answer is to be stored.
     pub store: bool,
-    /// The kept answer that the conversation goes on from.
+    /// The stored answer that the conversation continues.
     pub previous: Option<String>,
-    /// Kept items that stand in the input by their ids.
+    /// Stored items that the input names by their ids.
     pub references: Vec<String>,
-    /// The conversation that it belongs to, kept under an id of its own.
+    /// The stored conversation that it belongs to.
     pub conversation: Option<String>,
 }
 
 impl Keeping {
-    /// Whether it has anything to do with them.
+    /// Whether it uses stored answers at all.
     pub fn is_used(&self) -> bool {
         self.store || self.needs_kept()
     }
 
-    /// Whether the request is complete only with what was kept before.
+    /// Whether the request needs stored data to be complete.
     pub fn needs_kept(&self) -> bool {
         self.previous.is_some() || !self.references.is_empty() || self.conversation.is_some()
     }
 }
 
-/// How long a prompt is.
+/// The size of a prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PromptSize {
     /// Bytes of text in messages and tools: the basis of an estimate. Media do not count.
     pub text_bytes: usize,
-    /// Pictures, sounds and files.
+    /// Images, sounds and files.
     pub media_parts: usize,
     /// Number of messages.
     pub messages: usize,
 }
 
 impl PromptSize {
-    /// A rough count of tokens: four bytes a token, and a thousand tokens for each picture or file.
+    /// A rough count of tokens: four bytes per token, and a thousand tokens for each image or file.
     pub fn estimated_tokens(&self) -> u64 {
         (self.text_bytes as u64).div_ceil(4) + 4 * self.messages as u64 + 1000 * self.media_parts as u64
     }
 }
 
-/// A request, as far as it has to be known before it is decided who serves it. The conversation is neither copied nor
+/// The facts of a request that are needed before a provider is chosen. The conversation is neither copied nor
 /// unescaped.
 #[derive(Clone, Debug)]
 pub struct Intake {
     /// The model as the caller addressed it.
     pub model: String,
-    /// How the answer is wanted.
+    /// The form of the answer.
     pub form: AnswerForm,
-    /// What a provider must be able to do.
+    /// The features that a provider must have.
     pub needs: Features,
-    /// How long the prompt is.
+    /// The size of the prompt.
     pub size: PromptSize,
-    /// The caller's limit of produced tokens.
+    /// The caller's limit of output tokens.
     pub max_output_tokens: Option<u64>,
-    /// What the caller calls the conversation or the end user: it keeps to a provider whose prompt cache is warm.
+    /// The caller's name of the conversation or the end user: such requests stay with a provider whose prompt
+    /// cache is warm.
     pub conversation: Option<String>,
-    /// The service tier that is asked for.
+    /// The requested service tier.
     pub service_tier: Option<String>,
-    /// Headers that go along to a provider of the same format.
+    /// Headers that are passed on to a provider of the same format.
     pub headers: Headers,
-    /// What it has to do with answers that the gateway keeps; none where the format has no such thing.
+    /// How it uses stored answers; none where the format has no such feature.
     pub keeping: Option<Box<Keeping>>,
     body: Bytes,
     fields: Places,
-    /// Some name is written with escapes: a search in the text proves nothing.
+    /// A name is written with escapes: a text search then proves nothing.
     pub(crate) has_escaped_name: bool,
     pub(crate) seen: Seen,
 }
 
-/// What routing, limits and metering ask of a request, whatever its endpoint: a conversation's [`Intake`], or a request of
-/// [`endpoints`](crate::endpoints).
+/// The facts that routing, limits and metering need, for every endpoint: from a conversation's [`Intake`], or
+/// a request of [`endpoints`](crate::endpoints).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked<'a> {
     /// The model as the caller addressed it.
     pub model: &'a str,
-    /// What a provider must be able to do.
+    /// The features that a provider must have.
     pub needs: Features,
-    /// How long the prompt is, in tokens: an estimate.
+    /// Estimated tokens of the prompt.
     pub prompt_tokens: u64,
-    /// The same with what tools and schemas bring along: what budgets and limits reserve.
+    /// The same including tools and schemas: the amount that budgets and limits reserve.
     pub reserved_tokens: u64,
-    /// The caller's limit of produced tokens; none where the model's own holds.
+    /// The caller's limit of output tokens; none where the model's own applies.
     pub max_output_tokens: Option<u64>,
-    /// What is billed of each answer where that is not tokens, as far as it is known before.
+    /// The billed quantity where that is not tokens, as far as it is known before the answer.
     pub amount: Option<Amount>,
-    /// What the caller calls the conversation or the end user.
+    /// The caller's name of the conversation or the end user.
     pub conversation: Option<&'a str>,
-    /// The service tier that is asked for.
+    /// The requested service tier.
     pub service_tier: Option<&'a str>,
     /// The answer is to be streamed.
     pub stream: bool,
-    /// The raw values of fields that say who may serve.
+    /// The raw values of the routing fields.
     pub wishes: Wishes<'a>,
 }
 
-/// What a request says to the gateway about who may serve it: [`ROUTING_FIELDS`] as raw JSON, and the number of answers.
+/// The request's routing preferences: [`ROUTING_FIELDS`] as raw JSON, and the number of answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wishes<'a> {
-    /// `models`: those behind the first.
+    /// `models`: the fallbacks.
     pub models: Option<&'a [u8]>,
-    /// `provider`: wishes about providers.
+    /// `provider`: preferences about providers.
     pub provider: Option<&'a [u8]>,
     /// `routing`: one word.
     pub routing: Option<&'a [u8]>,
-    /// `n`: how many answers.
+    /// `n`: the number of answers.
     pub n: Option<&'a [u8]>,
 }
 
 impl<'a> Wishes<'a> {
-    /// The word of `routing`.
+    /// The value of `routing`.
     pub fn routing(&self) -> Option<Cow<'a, str>> {
         let raw = self.routing?;
         let text = Scanner::new(raw).string().ok()?;
@@ -165,25 +167,24 @@ impl<'a> Wishes<'a> {
     }
 }
 
-/// What a format's own writer would have to look for again.
+/// Facts that a format's own writer would otherwise have to search for again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     /// Some message has the `developer` role.
     pub developer: bool,
-    /// A message has a field that is neither its role nor its content nor its calls.
+    /// A message has a field other than role, content and calls.
     pub further_fields: bool,
-    /// Some content is a list. Noted by Anthropic's format.
+    /// Some content is a list. Set only for Anthropic's format.
     pub content_lists: bool,
-    /// Some tool is given.
+    /// There are tools.
     pub tools: bool,
-    /// The stream's options ask for usage: nothing has to be added for that.
+    /// The stream's options already ask for usage.
     pub stream_usage: bool,
-    /// Values in tools and in the response format: what a schema takes when it is translated.
+    /// Values in tools and in the response format: the size of the schemas when translated.
     pub schema_values: usize,
 }
 
-/// What a request says to the gateway about who may serve it, in the words of OpenRouter's clients. The same in every
-/// format.
+/// The caller's routing preferences, with the names of OpenRouter's clients. The same in every format.
 pub const ROUTING_FIELDS: [&str; 4] = ["provider", "models", "routing", "usage"];
 
 impl From<Syntax> for Error {
@@ -196,7 +197,7 @@ impl From<Syntax> for Error {
 }
 
 impl Intake {
-    /// Nothing known yet.
+    /// Nothing is known yet.
     pub(crate) fn empty(body: &Bytes) -> Self {
         Self {
             model: String::new(),
@@ -215,8 +216,8 @@ impl Intake {
         }
     }
 
-    /// Reads the body's top-level object, strictly: names are given once, and what is no JSON is refused with its place.
-    /// `take` reads one value; its place in the body is noted here.
+    /// Reads the body's top-level object, strictly: duplicate names and invalid JSON are refused with their
+    /// place. `take` reads one value; its place in the body is recorded here.
     pub(crate) fn scan(
         &mut self,
         mut take: impl FnMut(&mut Self, &mut Scanner<'_>, &str) -> Result<()>,
@@ -270,7 +271,7 @@ impl Intake {
         self.address(&name.ok_or_else(|| Error::invalid("model", "The model name is not valid Unicode."))?)
     }
 
-    /// Notes the model that is asked for.
+    /// Sets the requested model.
     pub(crate) fn address(&mut self, model: &str) -> Result<()> {
         if model.len() > MODEL_LIMIT {
             let message = format!("model has {} bytes; {MODEL_LIMIT} are allowed.", model.len());
@@ -280,15 +281,15 @@ impl Intake {
         Ok(())
     }
 
-    /// The tokens that are reserved for the prompt before it is known what it has. Providers put instructions of their own in
-    /// front of tools and schemas, up to 500 tokens, which weigh most where the prompt is short.
+    /// The tokens to reserve for the prompt before its count is known. Providers add up to 500 tokens of
+    /// their own instructions to tools and schemas, which matter most for short prompts.
     pub fn reserved_tokens(&self) -> u64 {
         let tools = if self.needs.has(Feature::Tools) { 500 } else { 0 };
         let schema = if self.needs.has(Feature::JsonSchema) { 200 } else { 0 };
         self.size.estimated_tokens() + tools + schema
     }
 
-    /// What routing, limits and metering ask.
+    /// The facts for routing, limits and metering.
     pub fn asked(&self) -> Asked<'_> {
         Asked {
             model: &self.model,
@@ -309,7 +310,7 @@ impl Intake {
         }
     }
 
-    /// No answer is wanted, only the number of tokens: there is nothing to keep.
+    /// Only the number of tokens is wanted: there is nothing to store.
     pub fn only_counts(&mut self) {
         self.form.counts = true;
         if let Some(keeping) = &mut self.keeping {
@@ -327,7 +328,7 @@ impl Intake {
         self.fields.get(&self.body, name)
     }
 
-    /// The raw value of a top-level field that is there and not null.
+    /// The raw value of a top-level field that exists and is not null.
     pub fn given(&self, name: &str) -> Option<&[u8]> {
         self.field(name).filter(|value| *value != b"null")
     }
@@ -351,8 +352,8 @@ impl Intake {
         Ok(())
     }
 
-    /// Takes a list of tools, each an object with a `type` where it is no function. A web search by itself is a feature; beside
-    /// other tools it is an offer.
+    /// Takes a list of tools, each an object with a `type` where it is not a function. A web search alone is
+    /// a required feature; beside other tools it is optional.
     pub(crate) fn take_tools(&mut self, scanner: &mut Scanner<'_>, path: &str) -> Result<()> {
         if scanner.kind()? == Kind::Null {
             return Ok(scanner.value().map(drop)?);
@@ -395,7 +396,7 @@ impl Intake {
         self.fields.iter(&self.body)
     }
 
-    /// Whether the request says that the model is to think, in whichever format it came.
+    /// Whether the request asks for thinking, in any format.
     pub fn asks_for_thinking(&self) -> bool {
         let says = |name: &str, off: &[&str]| {
             self.given(name).is_some_and(|value| !off.iter().any(|word| mentions(value, word)))
@@ -408,28 +409,29 @@ impl Intake {
             || self.field("generationConfig").is_some_and(|value| mentions(value, "thinkingConfig"))
     }
 
-    /// Reports a wish about providers that the gateway cannot keep, because nothing is known of what they do with data.
+    /// Reports a provider preference as a loss that the gateway cannot honour, because it does not know what
+    /// providers do with data.
     pub(crate) fn note_routing_losses(&self, losses: &mut Losses) {
         let Some(provider) = self.read_as::<Map<String, Value>>("provider") else { return };
         if provider.get("data_collection").is_some_and(|word| word == "deny") {
             losses.dropped(
                 "provider.data_collection",
-                "The gateway does not know which providers keep what they are sent.",
+                "The gateway does not know which providers retain the data that they receive.",
             );
         }
     }
 
-    /// Whether a raw part of the body mentions a name: a cheap look before a close one.
+    /// Whether a raw part of the body contains a name: a cheap check before a full one.
     pub(crate) fn mentions(&self, raw: &[u8], name: &str) -> bool {
         self.has_escaped_name || mentions(raw, name)
     }
 
-    /// The value of a top-level field that is a whole number, however it is written.
+    /// The value of a top-level field that is a whole number, in any notation.
     pub(crate) fn whole(&self, name: &str) -> Option<i64> {
         whole(self.given(name)?)
     }
 
-    /// An error where schemas are larger than what is translated.
+    /// An error when the schemas are larger than the limit for translation.
     pub(crate) fn check_schema_size(&self) -> Result<()> {
         let values = self.seen.schema_values;
         if values <= MOST_SCHEMA_VALUES {
@@ -446,7 +448,7 @@ impl Intake {
         self.fields.edit(&self.body)
     }
 
-    /// The raw body for a provider that calls the model so, without what only the gateway reads.
+    /// The raw body with the provider's name of the model, without fields that only the gateway reads.
     pub(crate) fn addressed_to(&self, model: &str) -> Edit<'_> {
         let mut edit = self.edit();
         edit.set("model", &quoted(model));
@@ -456,7 +458,7 @@ impl Intake {
         edit
     }
 
-    /// Leaves out fields that are null: some providers take that for a value.
+    /// Removes fields that are null: some providers treat null as a value.
     pub(crate) fn leave_out_nulls(&self, edit: &mut Edit<'_>) {
         for (name, value) in self.fields() {
             if value == b"null" {
@@ -465,7 +467,7 @@ impl Intake {
         }
     }
 
-    /// Refuses a request that names no model.
+    /// Refuses a request without a model.
     pub(crate) fn check_model(&self, example: &str) -> Result<()> {
         if !self.model.is_empty() {
             return Ok(());
@@ -477,7 +479,7 @@ impl Intake {
 
 /// A whole number, also one written as `100.0` or `1e2`: JSON has one kind of number.
 pub(crate) fn whole(raw: &[u8]) -> Option<i64> {
-    /// Up to 2^53 every whole number has a float of its own.
+    /// Up to 2^53 every whole number is exact as a float.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let text = std::str::from_utf8(raw).ok()?;
     if let Ok(number) = text.parse::<i64>() {
@@ -487,7 +489,7 @@ pub(crate) fn whole(raw: &[u8]) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
-/// An error where a field is of another kind than it has to be.
+/// An error when a field has another kind.
 pub(crate) fn check_kind(name: &str, found: Kind, wanted: Kind) -> Result<()> {
     match found == wanted {
         true => Ok(()),
@@ -498,7 +500,7 @@ pub(crate) fn check_kind(name: &str, found: Kind, wanted: Kind) -> Result<()> {
     }
 }
 
-/// An error where the next value is of another kind than it has to be; `path` is asked for only then.
+/// An error when the next value has another kind; `path` is called only then.
 pub(crate) fn expect(scanner: &mut Scanner<'_>, wanted: Kind, path: impl Fn() -> String) -> Result<()> {
     let found = scanner.kind()?;
     match found == wanted {

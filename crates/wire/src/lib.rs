@@ -1,14 +1,14 @@
 //! Pure translation: provider bytes to canonical events and back.
 //!
-//! Nothing in this crate reads the clock, the environment, the disk or the network, and nothing logs. Values go
-//! in, values come out; what happened on the way (losses, progress) is part of what comes out.
+//! Nothing in this crate reads the clock, the environment, the disk or the network, and nothing logs. Values
+//! go in, values come out; losses and progress are part of the result.
 //!
 //! * [`framing`] cuts byte streams into frames,
 //! * [`protocols`] holds one folder per wire format, each with up to two faces: a [`Dialect`] towards callers and
 //!   an [`Adapter`] towards providers,
 //! * [`multipart`] reads and writes forms with files,
-//! * [`native`] knows requests of providers' own APIs that pass as they are,
-//! * [`providers`] knows how to call whom: URL, authentication, signature, as values.
+//! * [`native`] handles requests of providers' own APIs that pass unchanged,
+//! * [`providers`] builds calls of providers: URL, authentication, signature, as values.
 
 pub mod endpoints;
 pub mod exchange;
@@ -45,25 +45,26 @@ use serde_json::{Value, json};
 
 /// The caller-facing face of a wire format.
 pub trait Dialect: Sync {
-    /// The format of the providers that are called in it too; none where no provider is.
+    /// The same format on the provider side; none where no provider uses it.
     fn protocol(&self) -> Option<Protocol>;
-    /// Reads what has to be known before it is decided who serves the request. Errors name the field by its path.
+    /// Reads the facts that are needed before a provider is chosen. Errors name the field by its path.
     fn intake(&self, url: Addressed<'_>, body: &Bytes) -> Result<Intake>;
-    /// The same request with another body: its media are in place.
+    /// The same request with another body, which contains its media.
     fn refilled(&self, intake: &Intake, body: &Bytes) -> Result<Intake> {
         self.intake(Addressed { rest: &intake.model, query: "" }, body)
     }
-    /// Reads all of a request.
+    /// Reads the whole request.
     fn decode(&self, intake: &Intake) -> Result<Request>;
-    /// The requests that one stands for, where a provider of another format could not serve it as one.
+    /// The separate requests that one request is equivalent to, where a provider of another format cannot
+    /// serve it as one.
     fn parts(&self, _intake: &Intake) -> Result<Option<Vec<Bytes>>> {
         Ok(None)
     }
-    /// Joins the answers to these; none where the format has no such requests.
+    /// Joins the answers to these requests; none where the format has no such requests.
     fn joiner(&self, _intake: &Intake) -> Option<Box<dyn Joiner>> {
         None
     }
-    /// Reads all of a request whose URL says nothing.
+    /// Reads a whole request without information in the URL.
     fn decode_request(&self, body: &[u8]) -> Result<Request> {
         self.decode(&self.intake(Addressed::default(), &Bytes::copy_from_slice(body))?)
     }
@@ -74,20 +75,20 @@ pub trait Dialect: Sync {
     fn error(&self, error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes);
     /// Writes an error as the event that ends a stream of this form before it had any content.
     fn error_event(&self, form: &AnswerForm, error: &Error, member: Option<&[u8]>) -> Bytes;
-    /// What keeps a silent stream of this form alive.
+    /// The bytes that keep a silent stream of this form alive.
     fn ping(&self, _form: &AnswerForm) -> &'static [u8] {
         b": ping\n\n"
     }
-    /// Writes how many tokens a prompt has. `counted` is what a provider of the same format answered. `member` is the
-    /// gateway's object, as for errors. None where the format has no such answer.
+    /// Writes the token count of a prompt. `counted` is the answer of a provider of the same format. `member`
+    /// is the gateway's object, as for errors. None where the format has no such answer.
     fn token_count(&self, _tokens: u64, _counted: Option<&[u8]>, _member: Option<&[u8]>) -> Option<Bytes> {
         None
     }
-    /// The list of models, from its entries in OpenAI's shape.
+    /// The list of models, from its entries in OpenAI's format.
     fn model_list(&self, entries: Vec<Value>, _query: &str) -> Result<Value> {
         Ok(json!({"object": "list", "data": entries}))
     }
-    /// One model, from its entry in OpenAI's shape.
+    /// One model, from its entry in OpenAI's format.
     fn model_entry(&self, entry: Value) -> Value {
         entry
     }
@@ -95,38 +96,38 @@ pub trait Dialect: Sync {
     fn stream_type(&self, _form: &AnswerForm) -> &'static str {
         "text/event-stream; charset=utf-8"
     }
-    /// How ids begin that the gateway makes where the provider gives none.
+    /// The prefixes of ids that the gateway makes where the provider gives none.
     fn ids(&self) -> IdPrefixes {
         IdPrefixes { answer: "chatcmpl-", tool_call: "call_" }
     }
-    /// The header by which this format's own servers tell the request's id, beside `x-request-id`.
+    /// The header with the request's id on this format's own servers, besides `x-request-id`.
     fn request_id_header(&self) -> Option<&'static str> {
         None
     }
-    /// Headers of the caller's that go along where the provider speaks this format.
+    /// Headers of the caller that are passed on to a provider of this format.
     fn travelling_headers(&self) -> &'static [&'static str] {
         &[]
     }
-    /// These headers, as far as the provider takes what they say.
+    /// These headers, reduced to the values that the provider takes.
     fn passed_headers(&self, given: &Headers, _quirks: &Quirks, _losses: &mut Losses) -> Headers {
         given.clone()
     }
-    /// Whether the gateway's object may be the answer's `metadata`: elsewhere that name is taken.
+    /// Whether the gateway's object may be the answer's `metadata`: in other formats that name is used.
     fn leaves_metadata_free(&self) -> bool {
         false
     }
-    /// The name of a field in this format's words: the path that leads the caller to its place in the body that became
-    /// `request`. Without the request it names no more than what holds messages, parts and tools.
+    /// The name of a field in this format: the path to its place in the body that became `request`. Without
+    /// the request it names only the list that holds messages, parts or tools.
     fn name_of(&self, field: &Field, request: Option<&Request>) -> Cow<'static, str>;
 }
 
 /// Some headers of a request.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
-/// Makes one answer, whole or streamed, of the answers to the parts of a request.
+/// Makes one answer, whole or streamed, from the answers to the parts of a request.
 pub trait Joiner: Send {
-    /// Takes what came of the answer to a part, in the caller's format, and appends what the caller gets. An error that ends the
-    /// part's stream ends the whole.
+    /// Takes a piece of the answer to a part, in the caller's format, and appends the caller's output. An
+    /// error that ends the part's stream ends the whole answer.
     fn push(&mut self, part: usize, bytes: &[u8], out: &mut Vec<u8>) -> Result<()>;
     /// Takes the end of the answer to a part.
     fn end(&mut self, part: usize, out: &mut Vec<u8>) -> Result<()>;
@@ -136,7 +137,7 @@ pub trait Joiner: Send {
     fn name_of(&self, part: usize) -> String;
 }
 
-/// How ids of a format begin.
+/// The id prefixes of a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdPrefixes {
     /// Of answers.
@@ -145,10 +146,11 @@ pub struct IdPrefixes {
     pub tool_call: &'static str,
 }
 
-/// What a format does when both sides speak it: the request is forwarded with few edits, and of the answer only as much is
-/// read as metering and the contract need.
+/// The handling of equal formats on both sides: the request is forwarded with few edits, and the answer is
+/// read only as far as metering and the contract need.
 pub trait Passthrough: Sync {
-    /// Whether the model takes the request as it is. Otherwise it is translated, as between other formats.
+    /// Whether the model takes the request without translation. Otherwise it is translated, as between
+    /// different formats.
     fn fits(&self, _intake: &Intake, _target: Target<'_>) -> bool {
         true
     }
@@ -158,9 +160,9 @@ pub trait Passthrough: Sync {
     }
     /// The request as the provider takes it.
     fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded>;
-    /// The way of an answer that comes in the form in which the caller wants it.
+    /// The relay of an answer that already has the form that the caller wants.
     fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder>;
-    /// How a request is written anew after the provider refused its thinking; none when nothing would change.
+    /// How a request is rewritten after the provider refused its thinking; none when nothing would change.
     fn thinking_repair(&self, refusal: proofs::Refusal, usual: &Quirks) -> Option<ThinkingRepair> {
         let invalid = refusal == proofs::Refusal::Invalid;
         invalid.then(|| ThinkingRepair { quirks: usual.clone(), without_thinking: true })
@@ -169,18 +171,18 @@ pub trait Passthrough: Sync {
 
 /// The provider-facing face of a wire format.
 pub trait Adapter: Sync {
-    /// Writes the request for one model at one provider. A feature that cannot be served is an error; a hint that
-    /// cannot be carried is a loss.
+    /// Writes the request for one model at one provider. A missing feature is an error; a hint that cannot be
+    /// carried is a loss.
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded>;
-    /// Reads a good answer, streamed or whole.
+    /// Reads a successful answer, streamed or whole.
     fn decoder(&self, streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder>;
-    /// Reads an error answer: what it means, whether another try helps, and the provider's own words.
+    /// Reads an error answer: its kind, whether a retry can help, and the provider's message.
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error;
-    /// The number of tokens in a good answer to a request to count them.
+    /// The number of tokens in a successful answer to a counting request.
     fn read_token_count(&self, _body: &[u8]) -> Option<u64> {
         None
     }
-    /// True when the format takes this media only as bytes: the gateway then fetches what is behind its URL.
+    /// True when the format takes this media only as bytes: the gateway then fetches its URL.
     fn wants_bytes(&self, _media: &canon::Media, _target: Target<'_>) -> bool {
         false
     }
@@ -191,26 +193,28 @@ pub trait Adapter: Sync {
 pub struct Encoded {
     /// The JSON body.
     pub body: Bytes,
-    /// What could not be carried as asked.
+    /// Fields that could not be carried as requested.
     pub losses: Losses,
-    /// What the answer's decoder has to know.
+    /// Information for the answer's decoder.
     pub decoding: DecoderContext,
 }
 
-/// What an answer's decoder has to know of the request: what its encoder replaced, and the conversation's ids.
+/// The information about a request that the answer's decoder needs: replacements by the encoder, and the
+/// conversation's ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecoderContext {
-    /// The tool that stands in for a JSON answer: its arguments are the answer's text, and the finish reason
+    /// The tool that replaces a JSON answer: its arguments are the answer's text, and the finish reason
     /// `tool_calls` becomes `stop`.
     pub json_tool: Option<String>,
-    /// Tool names that had to be changed: the provider's → the caller's.
+    /// Changed tool names: the provider's → the caller's.
     pub tool_names: BTreeMap<String, String>,
     /// Tools that take free text, wrapped as functions with one string property `input`.
     pub custom_tools: Vec<String>,
-    /// Quirk: prompt tokens do not include those read from the cache, which have to be added.
+    /// Quirk: prompt tokens exclude those read from the cache, which are added.
     pub cached_outside_prompt: bool,
-    /// The ids of the conversation's tool calls. A call of the answer gets another one: some providers number the calls of
-    /// each answer anew, and agents take a call with a known id for the old one.
+    /// The ids of the conversation's tool calls. A call of the answer with such an id gets another one: some
+    /// providers number the calls of each answer from the start, and agents take a known id for the earlier
+    /// call.
     pub taken_ids: BTreeSet<String>,
 }
 
@@ -220,14 +224,14 @@ impl DecoderContext {
         self.json_tool.is_none() && self.tool_names.is_empty() && self.custom_tools.is_empty()
     }
 
-    /// The caller's name of a tool that the provider named.
+    /// The caller's name of a tool.
     pub fn tool_name<'a>(&'a self, name: &'a str) -> &'a str {
         self.tool_names.get(name).map_or(name, String::as_str)
     }
 }
 
-/// Takes the events of an answer as they are read. An answer may consist of many small events, which take many times their
-/// text when they are kept.
+/// Takes the events of an answer one by one. An answer may consist of many small events, which need many
+/// times the memory of their text.
 pub trait EventSink {
     /// Takes the next event.
     fn push(&mut self, event: Event);
@@ -242,51 +246,53 @@ impl EventSink for Vec<Event> {
 /// Reads a provider's answer. A whole answer goes the same way as a stream: it is pushed in pieces and emits its
 /// events in [`finish`](Decoder::finish). Any split of the bytes gives the same events; buffers are capped.
 pub trait Decoder: Send {
-    /// Takes the next bytes and tells the events that they complete.
+    /// Takes the next bytes and emits the events that they complete.
     fn push(&mut self, bytes: &[u8], events: &mut dyn EventSink) -> Result<()>;
     /// Takes the end of the answer. An error if the provider's own terminal event is missing.
     fn finish(&mut self, events: &mut dyn EventSink) -> Result<()>;
 }
 
-/// Looks at the events of an answer before they are written for the caller. It may change them, hold them back, and end the answer
-/// by an error. What the provider produced is metered, and remembered for later turns, as it came.
+/// Filters the events of an answer before they are written for the caller. It may change them, hold them
+/// back, and end the answer with an error. Metering and the memory for later turns use the provider's
+/// unfiltered events.
 pub trait EventFilter: Send {
-    /// Takes the next event, and gives those that the caller may have.
+    /// Takes the next event, and emits those that the caller may get.
     fn push(&mut self, event: Event, events: &mut dyn EventSink) -> Result<()>;
     /// Takes the end of the answer.
     fn finish(&mut self, events: &mut dyn EventSink) -> Result<()>;
-    /// Ready when it waits for nobody's word about what it holds back. Until then nothing is pushed.
+    /// Ready unless it waits for a decision about held events. Until then nothing is pushed.
     fn poll(&mut self, cx: &mut Context<'_>, events: &mut dyn EventSink) -> Poll<Result<()>>;
 }
 
 /// Writes an answer for a caller.
 pub trait Encoder: Send {
-    /// Appends what the event adds to the answer. A whole answer appends nothing until its finish.
+    /// Appends the output of the event. A whole answer is written at its finish.
     fn push(&mut self, event: Event, out: &mut Vec<u8>);
     /// Ends the answer: closes every open block, writes usage, metadata and the end marker.
     fn finish(&mut self, out: &mut Vec<u8>);
-    /// Ends a stream with an error event, and without the end marker. For a whole answer nothing is written: the
-    /// error takes the answer's place.
+    /// Ends a stream with an error event, and without the end marker. For a whole answer nothing is written:
+    /// the error replaces the answer.
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>);
-    /// The finished answer, where the gateway is to keep it.
+    /// The finished answer, where the gateway stores it.
     fn kept(&mut self) -> Option<Kept> {
         None
     }
 }
 
-/// A finished answer that the gateway is to keep, as its caller gets it.
+/// A finished answer that the gateway stores, as its caller gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// Its id.
     pub id: String,
     /// The whole answer as JSON, also where it was streamed.
     pub answer: Vec<u8>,
-    /// Where what was written last says that it is kept: so many bytes before its end stands `true`.
+    /// The position of the flag that reports the storage, as a distance from the end of the output: it is
+    /// `true` there.
     pub said: Option<usize>,
 }
 
 impl Kept {
-    /// Says in what was written that the answer is not kept after all.
+    /// Changes the flag in the output: the answer is not stored after all.
     pub fn retract(&self, out: &mut Vec<u8>) {
         let Some(start) = self.said.and_then(|said| out.len().checked_sub(said)) else { return };
         if out[start..].starts_with(b"true") {
@@ -298,28 +304,27 @@ impl Kept {
 /// An answer on its way through the gateway: provider bytes in, caller bytes out. Either a [`Translator`] (decoder
 /// and encoder back to back), or a relay between equal formats that edits as little as possible.
 pub trait Transcoder: Send {
-    /// Takes the next bytes from the provider and appends what the caller gets.
+    /// Takes the next bytes from the provider and appends the caller's output.
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()>;
     /// Takes the end of the provider's answer.
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()>;
     /// Ends the caller's stream with an error.
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>);
-    /// What is known by now.
+    /// The facts so far.
     fn progress(&self) -> &Progress;
-    /// Content has come that the caller may have.
+    /// The caller may get content by now.
     fn has_begun(&self) -> bool {
         self.progress().content_started
     }
-    /// Ready when nothing has to be waited for before more is pushed, or before the answer is handed over that has ended: see
-    /// [`EventFilter`].
+    /// Ready when nothing holds back further bytes, or the end of the answer: see [`EventFilter`].
     fn poll_released(&mut self, _cx: &mut Context<'_>, _out: &mut Vec<u8>) -> Poll<Result<()>> {
         Poll::Ready(Ok(()))
     }
-    /// The finished answer, where the gateway is to keep it.
+    /// The finished answer, where the gateway stores it.
     fn kept(&mut self) -> Option<Kept> {
         None
     }
-    /// What the provider will want back in the next turn, once the answer is complete.
+    /// The proofs for the next turn, once the answer is complete.
     fn proofs(&mut self) -> Option<proofs::Proofs> {
         None
     }

@@ -1,7 +1,9 @@
-//! What a provider wants back in the next turn and most callers drop: thinking, and signatures of thinking and of calls.
+//! Proofs that a provider requires in the next turn and that most callers drop: thinking, and signatures of
+//! thinking and of calls.
 //!
-//! A signature is of use only to who issued it. Claude's are the exception: they hold at Anthropic, Bedrock and Vertex
-//! alike ("Extended thinking" in Anthropic's documentation). Google's do not: one of AI Studio is corrupt to Vertex.
+//! A signature is valid only at its issuer. Claude's are the exception: they are valid at Anthropic, Bedrock
+//! and Vertex ("Extended thinking" in Anthropic's documentation). Google's are not: Vertex rejects those of
+//! AI Studio as corrupt.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -17,17 +19,17 @@ use crate::protocols::{gemini, openai_responses};
 
 mod written;
 
-/// Largest answer of which anything is kept, in bytes of thinking and arguments.
+/// Largest answer whose proofs are kept, in bytes of thinking and arguments.
 const LIMIT: usize = 1 << 20;
 /// Most calls of an answer whose proofs are kept.
 const MOST_CALLS: usize = 1 << 9;
 
-/// The family whose proofs every provider of it takes.
+/// The family whose proofs are valid at each of its providers.
 const PORTABLE_FORMAT: &str = "anthropic-claude-v1";
 
-pub(crate) const FOREIGN: &str = "It is a signature of another provider, which is of no use to this one.";
+pub(crate) const FOREIGN: &str = "It is another provider's signature, which this provider does not accept.";
 
-/// The proofs of one answer, to be put back beside its tool calls.
+/// The proofs of one answer, which are restored beside its tool calls.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Proofs {
     /// The provider that gave the answer.
@@ -40,12 +42,12 @@ pub struct Proofs {
     pub details: Option<Json>,
     /// The calls, with their own signatures.
     pub calls: Vec<(CallName, Option<String>)>,
-    /// Signatures of thinking and texts that hold only at the issuer.
+    /// Signatures of thinking and texts that are valid only at the issuer.
     pub signatures: Vec<CallName>,
 }
 
 impl Proofs {
-    /// Everything by which a later request can refer to the answer.
+    /// All names by which a later request can refer to the answer.
     pub fn names(&self) -> impl Iterator<Item = &CallName> {
         self.calls.iter().map(|(name, _)| name).chain(&self.signatures)
     }
@@ -59,23 +61,24 @@ impl Proofs {
         texts.collect()
     }
 
-    /// The thinking whose signatures hold at every provider of its family.
+    /// The thinking whose signatures are valid at every provider of its family.
     pub fn portable(&self) -> impl Iterator<Item = &Part> {
         self.thinking.iter().filter(|part| is_proven(part) && is_portable(part))
     }
 
-    /// True when only the model that gave the answer takes the proofs back, not another one of its provider: Google's.
+    /// True when only the model of the answer takes the proofs back, not another one of its provider:
+    /// Google's.
     fn is_bound_to_model(&self) -> bool {
         let is_google = |part: &Part| format_of(part) == Some(gemini::REASONING_FORMAT);
         self.calls.iter().any(|(_, signature)| signature.is_some()) || self.thinking.iter().any(is_google)
     }
 
-    /// True when something here is of use only to who issued it.
+    /// True when it contains data that is valid only at the issuer.
     pub fn is_proven(&self) -> bool {
         self.calls.iter().any(|(_, signature)| signature.is_some()) || self.thinking.iter().any(is_proven)
     }
 
-    /// How many bytes it takes to keep this, about.
+    /// Approximate memory, in bytes.
     pub fn size(&self) -> usize {
         let thinking = self.thinking.iter().map(|part| {
             let signature = part.signature.as_ref().map_or(0, |proof| proof.len());
@@ -101,8 +104,8 @@ fn is_proven(part: &Part) -> bool {
     encrypted || part.signature.is_some()
 }
 
-/// What a tool call is known by: its id, and what it calls, because some providers count their ids (`get_weather:0`). How
-/// the arguments are written does not matter: callers read them and write them anew.
+/// Identifies a tool call: its id and a hash of the call, because some providers number their ids
+/// (`get_weather:0`). The notation of the arguments does not matter: callers parse and rewrite them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CallName {
     id: String,
@@ -122,7 +125,7 @@ impl CallName {
         Self { id: id.to_owned(), content: hasher.finish() }
     }
 
-    /// The id, and a hash of what is called: what the name consists of.
+    /// The id, and the hash of the call.
     pub fn parts(&self) -> (&str, u64) {
         (&self.id, self.content)
     }
@@ -131,7 +134,7 @@ impl CallName {
         Self::new(&call.id, &call.name, &call.arguments)
     }
 
-    /// The name of a block of thinking whose proof holds only at the issuer.
+    /// The name of a block of thinking whose proof is valid only at the issuer.
     pub(crate) fn of_proof(part: &Part) -> Option<Self> {
         let PartKind::Reasoning(thought) = &part.kind else { return None };
         let proof =
@@ -139,7 +142,7 @@ impl CallName {
         Some(Self::of_signature(proof))
     }
 
-    /// The name of a signature that holds only at the issuer.
+    /// The name of a signature that is valid only at the issuer.
     pub(crate) fn of_signature(proof: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         proof.hash(&mut hasher);
@@ -147,7 +150,7 @@ impl CallName {
     }
 }
 
-/// Gathers the proofs of an answer's first choice while it passes.
+/// Collects the proofs of an answer's first choice while it passes.
 #[derive(Debug, Default)]
 pub struct Collector {
     thinking: Vec<Part>,
@@ -166,7 +169,7 @@ struct Called {
 }
 
 impl Collector {
-    /// Looks at one event.
+    /// Takes one event.
     pub fn note(&mut self, event: &Event) {
         match event {
             Event::Reasoning { choice: 0, block, detail, format } => self.thinking(*block, detail, format),
@@ -185,12 +188,13 @@ impl Collector {
         }
     }
 
-    /// What was gathered; none when nothing of it would ever be asked for.
+    /// The collected proofs; none when no later request can use them.
     pub fn take(&mut self) -> Option<Proofs> {
         self.take_all().filter(|proofs| proofs.is_proven() || !proofs.signatures.is_empty())
     }
 
-    /// What was gathered, proven or not; none when it is too much. Without calls only the issuer is of interest.
+    /// The collected thinking, proven or not; none when it is too much. Without calls only the issuer is
+    /// kept.
     pub(crate) fn take_all(&mut self) -> Option<Proofs> {
         let (calls, thinking) = (std::mem::take(&mut self.calls), std::mem::take(&mut self.thinking));
         if self.length > LIMIT {
@@ -209,7 +213,7 @@ impl Collector {
         (!proofs.calls.is_empty() || !proofs.signatures.is_empty()).then_some(proofs)
     }
 
-    /// False once there is too much to keep.
+    /// False once the limit is reached.
     pub(crate) fn has_room(&mut self, more: usize) -> bool {
         self.length = self.length.saturating_add(more);
         self.length <= LIMIT
@@ -248,10 +252,10 @@ impl Collector {
     }
 }
 
-/// What is known of the answers that a conversation quotes.
+/// Earlier answers that a conversation quotes.
 #[derive(Clone, Copy)]
 pub struct Memory<'a> {
-    /// The provider that the request goes to.
+    /// The provider of this request.
     pub provider: &'a str,
     /// The model there.
     pub model: &'a str,
@@ -260,15 +264,15 @@ pub struct Memory<'a> {
 }
 
 impl Memory<'_> {
-    /// Whether the request goes to who issued these proofs.
+    /// Whether the request goes to the issuer of these proofs.
     pub(crate) fn is_issuer(&self, proofs: &Proofs) -> bool {
         proofs.issuer == self.provider && (proofs.model == self.model || !proofs.is_bound_to_model())
     }
 }
 
-/// Puts proofs back that the caller dropped, as far as the provider, which speaks this format, has a use for them: the caller
-/// would hear of others as losses, and never sent them. Takes away those that another provider issued. What the caller sent
-/// itself is touched only where it is known to be of no use.
+/// Restores proofs that the caller dropped, where this provider's format uses them: others would be reported
+/// as losses of fields that the caller never sent. Removes proofs of other providers. Fields that the caller
+/// sent are changed only where they are known to be invalid.
 pub fn restore(request: &mut Request, protocol: Protocol, memory: Memory<'_>) {
     let mut before: Option<Arc<Proofs>> = None;
     for (index, message) in request.messages.iter_mut().enumerate() {
@@ -278,7 +282,7 @@ pub fn restore(request: &mut Request, protocol: Protocol, memory: Memory<'_>) {
         drop_foreign(message, index, memory, &mut request.losses);
         let found = message.tool_calls().next().and_then(|call| (memory.find)(&CallName::of(call)));
         if let Some(proofs) = &found {
-            // Callers may tell the calls of one answer in several messages: its thinking comes once.
+            // Callers may split the calls of one answer over several messages: its thinking is restored once.
             let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, proofs));
             let restoring = Restoring { index, proofs, is_own: memory.is_issuer(proofs), protocol };
             restoring.calls(message, &mut request.losses);
@@ -288,7 +292,7 @@ pub fn restore(request: &mut Request, protocol: Protocol, memory: Memory<'_>) {
     }
 }
 
-/// Takes away proofs of thinking that are known to be another provider's.
+/// Removes proofs of thinking that are known to be another provider's.
 fn drop_foreign(message: &mut Message, index: usize, memory: Memory<'_>, losses: &mut Losses) {
     let before = message.parts.len();
     message.parts.retain(|part| {
@@ -347,17 +351,17 @@ impl Restoring<'_> {
         if has_own || self.proofs.thinking.is_empty() || !is_new {
             return;
         }
-        // Who signed only a part of it wants only that part.
+        // If only a part was signed, only that part is required.
         let is_usable = |part: &&Part| is_proven(part) && self.takes(part);
         let usable: Vec<Part> = self.proofs.thinking.iter().filter(is_usable).cloned().collect();
         if self.is_own || !usable.is_empty() {
-            // Text of thinking without its proof, as callers send it back, gives way to the original.
+            // Thinking text without its proof, as callers return it, is replaced by the original.
             message.parts.retain(|part| !is_thought(part));
         }
         message.parts.splice(0..0, usable);
     }
 
-    /// One provider may serve several families of models, each in its own format.
+    /// A provider may serve several families of models, each in its own format.
     fn takes(&self, part: &Part) -> bool {
         let family = family(self.protocol);
         let is_of_family =
@@ -366,7 +370,7 @@ impl Restoring<'_> {
     }
 }
 
-/// Formats in which a call has a signature of its own.
+/// Formats in which each call has its own signature.
 fn has_signed_calls(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::Gemini | Protocol::OpenaiChat)
 }
@@ -386,21 +390,22 @@ fn is_portable(part: &Part) -> bool {
     format_of(part) == Some(PORTABLE_FORMAT)
 }
 
-/// Why a provider refused the thinking of a request: one more try without the trouble is worth it.
+/// Why a provider refused the thinking of a request. One retry without the cause is worthwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It wants `reasoning_content` beside tool calls.
+    /// It requires `reasoning_content` beside tool calls.
     Missing,
     /// It does not know a field of thinking.
     Unknown,
-    /// A signature is another's, changed, or too old.
+    /// A signature is another provider's, changed, or expired.
     Invalid,
 }
 
-/// The names that thinking goes by in OpenAI's format.
+/// The names of thinking in OpenAI's format.
 const FIELDS: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
 
-/// What providers say of thinking that is missing, changed, in another place or not theirs, beside what names a signature.
+/// Error texts for thinking that is missing, changed, misplaced or foreign, besides those that name a
+/// signature.
 const INVALID: [&str; 6] = [
     "expected `thinking`",
     "`redacted_thinking` blocks in the latest assistant message cannot be modified",
@@ -411,14 +416,14 @@ const INVALID: [&str; 6] = [
     "without its required 'reasoning' item",
 ];
 
-/// Responses knows an item of thinking without its encrypted form by its id, if at all.
+/// Responses can know an item of thinking without its encrypted form only by its id.
 fn is_lost_item(said: &str) -> bool {
     ["item with id 'rs_", "item with id ''"].iter().any(|words| said.contains(words))
         && said.contains("not found")
 }
 
 impl Refusal {
-    /// Reads the provider's words; none for every other error.
+    /// Reads the provider's message; none for every other error.
     pub fn of(error: &Error) -> Option<Self> {
         let status = error.upstream.as_ref().and_then(|reply| reply.status);
         if !matches!(status, Some(400 | 404 | 422)) {
@@ -441,7 +446,7 @@ impl Refusal {
         (signature || sealed || says(&INVALID) || is_lost_item(&said)).then_some(Self::Invalid)
     }
 
-    /// The quirks under which a request in OpenAI's own format is written anew; none when that changes nothing.
+    /// The quirks with which a request in OpenAI's own format is rewritten; none when that changes nothing.
     pub fn quirks(self, usual: &Quirks) -> Option<Quirks> {
         let mut quirks = usual.clone();
         match self {
@@ -459,7 +464,7 @@ impl Refusal {
     }
 }
 
-/// Takes all thinking and all signatures out of a request whose provider refused them.
+/// Removes all thinking and all signatures from a request whose provider refused them.
 pub fn strip(request: &mut Request) {
     for (index, message) in request.messages.iter_mut().enumerate() {
         let before = message.parts.len();
@@ -595,7 +600,7 @@ mod tests {
         let (parts, losses) = restored(parts, &collected("one", "anthropic-claude-v1"), "one");
         let PartKind::Reasoning(reasoning) = &parts[0].kind else { panic!("{parts:?}") };
         assert_eq!((reasoning.text.as_str(), parts[0].signature.as_deref()), ("let me see", Some("proof")));
-        assert_eq!((&parts[2].signature, &parts[3].signature), (&None, &None), "Claude signs no calls");
+        assert_eq!((&parts[2].signature, &parts[3].signature), (&None, &None), "Claude does not sign calls");
         assert!(losses.is_empty(), "{losses:?}");
         let parts = vec![Part::text("x"), call("a"), call("b")];
         let (parts, losses) = restored(parts, &collected("one", "google-gemini-v1"), "one");
@@ -609,7 +614,7 @@ mod tests {
         let of_model = |format, model: &str| {
             Arc::new(Proofs { model: model.into(), ..(*collected("one", format)).clone() })
         };
-        // Google's signatures are one model's; the request goes to the model "".
+        // Google's signatures belong to one model; the request goes to the model "".
         let (other, losses) = restored(given.clone(), &of_model("google-gemini-v1", "another"), "one");
         assert_eq!((other, losses.len()), (given.clone(), 0));
         let (claude, _) = restored(given.clone(), &of_model(PORTABLE_FORMAT, "another"), "one");
@@ -624,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn the_thinking_of_an_answer_comes_once_however_its_calls_are_told() {
+    fn the_thinking_of_an_answer_is_restored_once_however_its_calls_are_split() {
         let proofs = collected("one", "anthropic-claude-v1");
         let messages = ["a", "b"].map(|id| Message::new(Role::Assistant, vec![call(id)]));
         let mut request = Request { messages: messages.into(), ..Request::default() };
@@ -688,7 +693,7 @@ mod tests {
         let (parts, losses) = restored(vec![call("a")], &collected("one", PORTABLE_FORMAT), "two");
         assert_eq!(parts[0].signature.as_deref(), Some("proof"));
         assert!(losses.is_empty(), "{losses:?}");
-        // Formats that have no use for it get nothing.
+        // Formats that do not use it get nothing.
         let proofs = collected("one", PORTABLE_FORMAT);
         for protocol in [Protocol::Gemini, Protocol::CohereChat, Protocol::OllamaChat] {
             let messages = vec![Message::new(Role::Assistant, vec![call("a")])];

@@ -1,5 +1,5 @@
-//! What it takes to give a provider's answer once more, to a later request that is equal: which requests are equal, and an
-//! id of its own for every answer.
+//! Replays a provider's answer to a later, equal request: the definition of equality, and a new id for every
+//! answer.
 
 use bytes::Bytes;
 use canon::Event;
@@ -8,13 +8,13 @@ use memchr::memmem;
 use crate::json::{Members, push_compact};
 use crate::{DecoderContext, EventSink, Protocol, adapter};
 
-/// Fields of a request that say how its answer travels, and not what it says.
+/// Fields of a request that affect the transport of its answer, not the content.
 const TRAVEL: [&str; 2] = ["stream", "stream_options"];
-/// An id that is shorter may stand for something else elsewhere in the answer.
+/// A shorter id may occur elsewhere in the answer by chance.
 const SHORTEST_ID: usize = 8;
 
-/// A provider's request as equal requests have it in common: members in the order of their names, without white space, and
-/// without what only asks for a stream. What is no object stays as it is.
+/// The canonical form of a provider's request: members in the order of their names, without white space, and
+/// without the fields that only ask for a stream. A text that is not an object stays unchanged.
 pub fn canonical_request(body: &[u8]) -> Vec<u8> {
     let Some(members) = str::from_utf8(body).ok().and_then(Members::of) else { return body.to_vec() };
     let mut sorted: Vec<_> = members.iter().filter(|(name, _)| !TRAVEL.contains(&name.as_ref())).collect();
@@ -29,16 +29,16 @@ pub fn canonical_request(body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The id that a provider gave its answer, if it can be told from the bytes.
+/// The provider's id of its answer, if the bytes contain one.
 pub fn answer_id(protocol: Protocol, streams: bool, body: &[u8]) -> Option<String> {
     let mut first = FirstId::default();
     let mut decoder = adapter(protocol).decoder(streams, &DecoderContext::default());
-    // What cannot be read has no id.
+    // An unreadable answer has no id.
     let _ = decoder.push(body, &mut first).and_then(|()| decoder.finish(&mut first));
     first.id.filter(|id| id.len() >= SHORTEST_ID && id.bytes().all(is_plain))
 }
 
-/// The answer under another id: `unique` behind what the old one began with, as in `chatcmpl-`.
+/// The answer with another id: `unique` after the old one's prefix, such as `chatcmpl-`.
 pub fn with_id(body: &Bytes, old: &str, unique: &str) -> Bytes {
     let quoted = format!("\"{old}\"");
     let new = format!("\"{}{unique}\"", prefix(old));
@@ -56,7 +56,7 @@ pub fn with_id(body: &Bytes, old: &str, unique: &str) -> Bytes {
     out.into()
 }
 
-/// What ids of this kind begin with: a word and a sign that parts it from the rest.
+/// The prefix of ids of this kind: a word and a separator.
 fn prefix(id: &str) -> &str {
     let word = id.bytes().take_while(u8::is_ascii_lowercase).count();
     match id.as_bytes().get(word) {
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&one), String::from_utf8_lossy(&other));
         let further = canonical_request(br#"{"model":"m","messages":[{"role":"user","content":"a  b"}]}"#);
         assert_ne!(one, further, "white space in texts counts");
-        // A name must not pass for another name with its value.
+        // A name must not be confused with another name and its value.
         assert_ne!(canonical_request(br#"{"a":1,"b":2}"#), canonical_request(br#"{"a":"1\n","b":2}"#));
         assert_eq!(canonical_request(b"no json"), b"no json");
     }

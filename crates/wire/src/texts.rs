@@ -1,8 +1,9 @@
-//! The texts of a request, in whatever format: found in the raw body, and put in place of themselves.
+//! The texts of a request in any format: found in the raw body, and replaced there.
 //!
-//! Everything is a text that is not known to be something else, so that a field that nobody thought of is looked at. What is
-//! known to be something else: names of models, roles, types, ids, URLs, media, signatures ([`NO_TEXTS`]); fields that say how an
-//! answer is made ([`SETTINGS`]); and of tools and schemas everything but what describes them ([`DESCRIPTIONS`]).
+//! Every string is a text unless it is known to be something else, so that unknown fields are checked too.
+//! The exceptions are names of models, roles, types, ids, URLs, media and signatures ([`NO_TEXTS`]), fields
+//! that control the answer ([`SETTINGS`]), and in tools and schemas everything but descriptions
+//! ([`DESCRIPTIONS`]).
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -12,7 +13,7 @@ use canon::write::push_string;
 
 use crate::json::{Kind, Scanner, Syntax, text_of};
 
-/// Top-level fields without texts: who serves, and how the answer is made.
+/// Top-level fields without texts: routing, and settings of the answer.
 const SETTINGS: [&str; 84] = [
     "allowed_openai_params",
     "anthropic_beta",
@@ -100,7 +101,7 @@ const SETTINGS: [&str; 84] = [
     "user",
 ];
 
-/// Top-level fields of which only descriptions are texts.
+/// Top-level fields in which only descriptions are texts.
 const SCHEMAS: [&str; 8] = [
     "functions",
     "generationConfig",
@@ -112,7 +113,7 @@ const SCHEMAS: [&str; 8] = [
     "tools",
 ];
 
-/// In tools and schemas: what is written for the model. Whatever is below is a text.
+/// In tools and schemas: fields with text for the model. Everything below them is a text.
 const DESCRIPTIONS: [&str; 9] = [
     "const",
     "default",
@@ -125,10 +126,10 @@ const DESCRIPTIONS: [&str; 9] = [
     "title",
 ];
 
-/// Top-level texts that come before the conversation. They are looked at first, wherever they stand.
+/// Top-level texts that come before the conversation. They are checked first, wherever they are in the body.
 const FIRST: [&str; 4] = ["instructions", "system", "systemInstruction", "system_instruction"];
 
-/// In the conversation: names of fields whose values are no texts.
+/// In the conversation: names of fields whose values are not texts.
 const NO_TEXTS: [&str; 41] = [
     "cache_control",
     "call_id",
@@ -173,24 +174,24 @@ const NO_TEXTS: [&str; 41] = [
     "video_url",
 ];
 
-/// Fields below which everything is a text: what tools are called with, and what they say.
+/// Fields below which everything is a text: arguments and results of tools.
 const VALUES: [&str; 4] = ["args", "arguments", "input", "response"];
 
-/// A text, where it stands in the body.
+/// A text and its place in the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// Its place in the caller's words: `messages[0].content`.
+    /// Its place in the caller's terms: `messages[0].content`.
     pub path: String,
     /// With its quotes.
     range: Range<usize>,
-    /// Its value may be JSON in its turn.
+    /// Its value may itself be JSON.
     is_json: bool,
-    /// What comes before the conversation is looked at first, so that what is counted in this order does not change when a
+    /// Texts before the conversation are checked first, so that counters in this order stay the same when a
     /// conversation grows.
     rank: u8,
 }
 
-/// The texts of a request's body, which is valid JSON: first what comes before the conversation.
+/// The texts of a request's body, which is valid JSON: first those before the conversation.
 pub fn of_request(body: &[u8]) -> Vec<Text> {
     let mut walk = Walk { body, path: String::new(), texts: Vec::new(), rank: 0 };
     let mut scanner = Scanner::new(body);
@@ -210,7 +211,7 @@ pub fn of_request(body: &[u8]) -> Vec<Text> {
     walk.texts
 }
 
-/// Every text of a value, such as the arguments of a call. None where it is no JSON.
+/// Every text of a value, such as the arguments of a call. None where it is not JSON.
 pub fn of_value(json: &[u8]) -> Option<Vec<Text>> {
     let mut walk = Walk { body: json, path: String::new(), texts: Vec::new(), rank: 0 };
     let mut scanner = Scanner::new(json);
@@ -220,17 +221,17 @@ pub fn of_value(json: &[u8]) -> Option<Vec<Text>> {
 }
 
 impl Text {
-    /// What it says; none where an escape stands for no character.
+    /// Its value; none where an escape is not a character.
     pub fn value<'a>(&self, body: &'a [u8]) -> Option<Cow<'a, str>> {
         string(body, self.range.clone())
     }
 }
 
-/// What becomes of a text.
+/// The replacement of a text, if any.
 pub type Change<E> = Result<Option<String>, E>;
 
-/// The body with other texts, where `change` gives some; none where it gives none. Arguments of calls that are JSON in a string
-/// are changed within.
+/// The body with the texts that `change` replaces; none where it replaces none. Arguments of calls that are
+/// JSON in a string are changed within.
 pub fn changed<E>(
     body: &[u8],
     texts: &[Text],
@@ -265,12 +266,12 @@ pub fn changed<E>(
     Ok(Some(out))
 }
 
-/// What of a value is a text.
+/// Which strings of a value are texts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reads {
-    /// What has no name of [`NO_TEXTS`].
+    /// All except those under a name of [`NO_TEXTS`].
     Texts,
-    /// What is below a name of [`DESCRIPTIONS`].
+    /// Those below a name of [`DESCRIPTIONS`].
     Descriptions,
     /// Every string.
     All,
@@ -334,14 +335,14 @@ impl Walk<'_> {
         let is_nested = scanner.kind()? == Kind::Object;
         let reads = match reads {
             Reads::All => Reads::All,
-            // A property of a schema may be called like this: its schema is an object.
+            // A property of a schema may have this name: its schema is an object.
             Reads::Descriptions
                 if DESCRIPTIONS.contains(&name) && (!is_nested || matches!(name, "default" | "const")) =>
             {
                 Reads::All
             }
             Reads::Descriptions => Reads::Descriptions,
-            // The plain text of a document, where others have base64.
+            // The plain text of a document; other sources have base64 here.
             Reads::Texts if name == "data" && object.has_text(self.body) => Reads::Texts,
             Reads::Texts if NO_TEXTS.contains(&name) => return scanner.value().map(drop),
             Reads::Texts if VALUES.contains(&name) && is_nested => Reads::All,
@@ -351,10 +352,11 @@ impl Walk<'_> {
     }
 }
 
-/// An object whose members are read.
+/// An object whose members are being read.
 struct Object {
     start: usize,
-    /// Whether it says that its data are a text, once that is known: it is looked through once, however many data it has.
+    /// Whether the object says that its data are a text. Cached, so that an object with many `data` members
+    /// is searched once.
     has_text: Option<bool>,
 }
 
@@ -375,7 +377,7 @@ impl Object {
     }
 }
 
-/// The string that stands there; none where it is something else.
+/// The string at this place; none for another type.
 fn string(json: &[u8], range: Range<usize>) -> Option<Cow<'_, str>> {
     let json = &json[range];
     let text = Scanner::new(json).string().ok()?;
@@ -390,7 +392,7 @@ mod tests {
         of_request(body.as_bytes()).into_iter().map(|text| text.path).collect()
     }
 
-    /// An object is looked through once, however many data it has.
+    /// An object is searched once, however many `data` members it has.
     #[test]
     fn many_data_take_time_in_proportion() {
         let data = r#""data":"x","#.repeat(200_000);

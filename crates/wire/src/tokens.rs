@@ -1,9 +1,10 @@
-//! How many tokens a prompt has, estimated from its content: for counts that no provider makes, and for tests that hold the
-//! estimate against what providers reported.
+//! How many tokens a prompt has, estimated from its content: for counts that no provider makes, and for tests
+//! that compare the estimate with providers' reports.
 //!
-//! There is no tokenizer: those of the newest models are not public, and one family's would be wrong for the next. Text is cut
-//! the way all of them cut it (words, runs of digits, of punctuation, of white space), and each kind of piece weighs what it
-//! does on average ([`text`]). What a family does differently is data: [`Rules`], in the catalog's `tokens.toml`.
+//! There is no tokenizer: those of the newest models are not public, and one family's would be wrong for the
+//! next. Text is cut the way all of them cut it (words, runs of digits, of punctuation, of white space), and
+//! each kind of piece has its average weight ([`text`]). The differences of a family are data: [`Rules`], in
+//! the catalog's `tokens.toml`.
 
 mod media;
 mod text;
@@ -14,40 +15,40 @@ use serde::Deserialize;
 pub use media::Picture;
 use text::{Pieces, json_pieces, pieces};
 
-/// Characters of encrypted thinking for each of its tokens: base64 of about 6 bytes.
+/// Characters of encrypted thinking per token: base64 of about 6 bytes.
 const ENCRYPTED_PER_TOKEN: usize = 8;
 
-/// How a family of models counts, beside the pieces of its text.
+/// How a family of models counts, besides the pieces of its text.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rules {
     /// Tokens of words, punctuation and white space, as a multiple of those of OpenAI's `o200k_base`.
     pub text: f64,
-    /// The same of other scripts than Latin.
+    /// The same for scripts other than Latin.
     pub scripts: f64,
-    /// The same of digits, where they go in groups of three.
+    /// The same for digits, where they are grouped by three.
     pub digits: f64,
     /// Tokens of each digit; none for groups of three.
     pub digit: Option<f64>,
-    /// Tokens of the JSON schemas of tools, as a multiple of what the same text has in a message.
+    /// Tokens of the JSON schemas of tools, as a multiple of the same text in a message.
     pub schema: f64,
-    /// The same of the schema of the answer; 0 where it steers the choice of tokens and is not in the prompt.
+    /// The same for the schema of the answer; 0 where it controls the sampling and is not in the prompt.
     pub answer_schema: f64,
     /// Tokens of every request.
     pub request: f64,
-    /// Tokens of every message beside its content.
+    /// Tokens of every message besides its content.
     pub message: f64,
     /// Tokens of instructions that the provider adds where there are tools.
     pub tools: f64,
-    /// Tokens of every tool beside its text.
+    /// Tokens of every tool besides its text.
     pub tool: f64,
-    /// Tokens of every call and of every result beside their text.
+    /// Tokens of every call and of every result besides their text.
     pub call: f64,
     /// Tokens of instructions that the provider adds where the answer has a JSON schema.
     pub json: f64,
-    /// Tokens of instructions that the provider adds where the model is to think.
+    /// Tokens of instructions that the provider adds for a request with thinking.
     pub thinking: f64,
-    /// Tokens of each character of a signature: thinking of the turn that is not told.
+    /// Tokens of each character of a signature: thinking of the turn that is not shown.
     pub signature: f64,
     /// How pictures count.
     pub picture: Picture,
@@ -96,7 +97,7 @@ impl Rules {
             sum.tokens += self.json;
             sum.add(&json_pieces(schema.as_str()), self.answer_schema);
         }
-        // Thinking counts until its turn ends, with the next words of the user.
+        // Thinking counts until its turn ends with the next message of the user.
         let is_asking = |message: &Message| message.role == Role::User;
         let turn = request.messages.iter().rposition(is_asking).unwrap_or(0);
         for (index, message) in request.messages.iter().enumerate() {

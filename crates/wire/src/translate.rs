@@ -10,7 +10,7 @@ use canon::{Error, Event, Progress, Result};
 use crate::proofs::{Collector, Proofs};
 use crate::{Decoder, Encoder, EventFilter, EventSink, Kept, Transcoder};
 
-/// Translates an answer between two formats by way of canonical events.
+/// Translates an answer between two formats through canonical events.
 pub struct Translator {
     decoder: Box<dyn Decoder>,
     writing: Writing,
@@ -20,19 +20,20 @@ pub struct Translator {
 struct Writing {
     encoder: Box<dyn Encoder>,
     ids: Box<dyn Fn() -> String + Send>,
-    /// The ids of the conversation's calls, which calls of the answer must not have.
+    /// The ids of the conversation's calls, which must not recur in the answer.
     taken: BTreeSet<String>,
-    /// The ids of the calls so far with their choices, by hash. Where two have the same, one gets another id without need.
+    /// The ids of the calls so far with their choices, as hashes. A hash collision only replaces an id
+    /// without need.
     called: BTreeSet<u64>,
     progress: Progress,
     proofs: Collector,
     filter: Option<Filtering>,
 }
 
-/// What looks at the events before they are written, and what came of it.
+/// The filter of the events, and its result.
 struct Filtering {
     filter: Box<dyn EventFilter>,
-    /// It ended the answer: a decoder cannot be told in the middle of its bytes.
+    /// The error of the filter: a decoder cannot be stopped within its bytes.
     refused: Option<Error>,
     /// The provider's answer is complete.
     is_ended: bool,
@@ -40,7 +41,7 @@ struct Filtering {
     has_begun: bool,
 }
 
-/// What a translator is made of.
+/// The parts of a translator.
 pub struct TranslatorParts {
     /// Reads the provider's format.
     pub decoder: Box<dyn Decoder>,
@@ -48,9 +49,9 @@ pub struct TranslatorParts {
     pub encoder: Box<dyn Encoder>,
     /// Makes a new tool-call id, unique across users, for providers that give none.
     pub ids: Box<dyn Fn() -> String + Send>,
-    /// The ids of the conversation's calls, which calls of the answer must not have.
+    /// The ids of the conversation's calls, which must not recur in the answer.
     pub taken: BTreeSet<String>,
-    /// Looks at the events before they are written.
+    /// Filters the events before they are written.
     pub filter: Option<Box<dyn EventFilter>>,
 }
 
@@ -83,7 +84,8 @@ impl Writing {
             return;
         }
         if let Event::ToolCallStart { choice, id, .. } = &mut event {
-            // Some providers give the calls of one answer no ids, or the same, or the same in each answer.
+            // Some providers send the calls of one answer without ids, or with the same id, or with the same
+            // ids in each answer.
             if id.is_empty()
                 || self.taken.contains(id.as_str())
                 || !self.called.insert(hash_of(&(*choice, id.as_str())))
@@ -98,7 +100,7 @@ impl Writing {
         }
     }
 
-    /// The error by which the filter ended the answer.
+    /// The error with which the filter ended the answer.
     fn check(&mut self) -> Result<()> {
         match self.filter.as_mut().and_then(|filtering| filtering.refused.take()) {
             Some(error) => Err(error),
@@ -141,7 +143,7 @@ impl Filtering {
     }
 }
 
-/// Writes what the filter lets through.
+/// Writes the events that the filter lets through.
 struct Released<'a> {
     encoder: &'a mut dyn Encoder,
     out: &'a mut Vec<u8>,
@@ -159,7 +161,7 @@ fn hash_of(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Writes each event when it comes.
+/// Writes each event when it arrives.
 struct Through<'a> {
     writing: &'a mut Writing,
     out: &'a mut Vec<u8>,
@@ -214,12 +216,12 @@ impl Transcoder for Translator {
     }
 }
 
-/// What a relay reads of an answer on its way. Each event is entered when it is read, and none is kept.
+/// The facts that a relay reads from an answer. Each event is recorded when it is read, and none is kept.
 #[derive(Default)]
 pub(crate) struct Books {
-    /// What the answer says of itself.
+    /// The reported facts.
     pub progress: Progress,
-    /// What the provider will want back.
+    /// The proofs for the next turn.
     pub proofs: Collector,
 }
 
@@ -231,7 +233,7 @@ impl EventSink for Books {
     }
 }
 
-/// Keeps the books of an answer. False for counts that cannot be meant: they are passed over.
+/// Records an event. False for impossible counts: they are ignored.
 pub(crate) fn note(progress: &mut Progress, event: &Event) -> bool {
     let is_meant = !matches!(event, Event::Usage(usage) if !usage.is_plausible());
     if is_meant {

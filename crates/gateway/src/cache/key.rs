@@ -70,7 +70,7 @@ mod tests {
             body: Bytes::from_static(body.as_bytes()),
             decoding: Default::default(),
             losses: Losses::new(),
-            told: Losses::new(),
+            caller_losses: Losses::new(),
             headers: Headers::new(),
         }
     }

@@ -39,7 +39,7 @@ impl Chat<'_> {
             let attempt = ChatAttempt { cx: self.cx, intake: self.intake, attempt, missed: None };
             // What cannot be asked of a provider shows when it is to be asked.
             let Ok(written) = attempt.prepare().await else { continue };
-            if self.cx.check_strict(&written.told).is_err() {
+            if self.cx.check_strict(&written.caller_losses).is_err() {
                 continue;
             }
             requests.push(attempt.request(written));

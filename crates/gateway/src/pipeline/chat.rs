@@ -117,13 +117,13 @@ impl ChatAttempt<'_> {
             None => self.prepare().await?,
         };
         if record.is_downgraded() {
-            for losses in [&mut prepared.losses, &mut prepared.told] {
+            for losses in [&mut prepared.losses, &mut prepared.caller_losses] {
                 losses.approximated(Field::Model, "a budget is exhausted, and names another model for that");
             }
         }
         record.losses(&prepared.losses);
         record.priced_by(self.pricing(&prepared));
-        self.cx.check_strict(&prepared.told)?;
+        self.cx.check_strict(&prepared.caller_losses)?;
         let credentials = &self.attempt.offer.provider.credentials;
         let credential = credentials.credential(self.attempt.key, Some(&self.cx.inbound.request_id)).await?;
         match self.exchange(&credential, &prepared, record).await {
@@ -147,7 +147,7 @@ impl ChatAttempt<'_> {
             return None;
         }
         let body = self.without_refused_thinking(error).await?;
-        self.cx.check_strict(&body.told).ok()?;
+        self.cx.check_strict(&body.caller_losses).ok()?;
         Some(Repair { repaired: Repaired { credential: renewed, thinking: true }, body: Some(body) })
     }
 
@@ -365,7 +365,7 @@ impl ChatAttempt<'_> {
             cache: record.cache_use(),
             attempt_started: self.attempt.started,
             selection: self.attempt.selection.clone(),
-            losses: prepared.told.clone(),
+            losses: prepared.caller_losses.clone(),
             pricing: record.pricing().clone(),
             earlier_cost: EarlierCost::new(record.failed_cost()),
             guard: self.cx.inbound.guard.clone(),

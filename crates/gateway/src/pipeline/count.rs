@@ -193,7 +193,7 @@ impl ProviderCall for Counting<'_> {
         let cx = self.cx;
         let chat = ChatAttempt { cx, intake: self.intake, attempt, missed: None };
         let prepared = chat.prepare().await?;
-        cx.check_strict(&prepared.told)?;
+        cx.check_strict(&prepared.caller_losses)?;
         let offer = chat.attempt.offer;
         let format = adapter(offer.protocol);
         let error = |_, status, headers: &HeaderMap, body: &[u8]| format.decode_error(status, headers, body);

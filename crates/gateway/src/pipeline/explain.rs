@@ -44,7 +44,7 @@ pub fn explain(snapshot: &Snapshot, body: &Bytes, now: Timestamp) -> Result<Expl
         Resolver { asked: FormatChoice::of(dialect.protocol(), &intake), ..Resolver::of(snapshot) };
     explained(&resolver, &intake.asked(), now, |offer| {
         let encoded = encode(offer, dialect, &intake)?;
-        let losses = serde_json::to_value(&encoded.told).unwrap_or_default();
+        let losses = serde_json::to_value(&encoded.caller_losses).unwrap_or_default();
         Ok((losses, request(offer, &intake, encoded)?))
     })
 }

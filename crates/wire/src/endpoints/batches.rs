@@ -1,4 +1,4 @@
-//! Files and batches: how providers serve them. Requests and answers pass as they are, but for their ids.
+//! Files and batches: how providers serve them. Requests and answers pass unchanged except for their ids.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +11,13 @@ pub struct FilesRow {}
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchesRow {
-    /// The form of its API.
+    /// The format of its API.
     pub format: BatchesFormat,
-    /// What an answer of a batch costs, in hundredths of the usual price; unknown where it is not said.
+    /// The price of a batched answer in per cent of the usual price; none when unknown.
     pub price_percent: Option<u8>,
 }
 
-/// The form of an API of batches.
+/// The format of a batch API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchesFormat {

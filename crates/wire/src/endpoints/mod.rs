@@ -1,11 +1,11 @@
-//! Endpoints without a conversation: one request, one answer, and nothing in between that a model says piece by piece.
+//! Endpoints without a conversation: one request, one answer, and no events.
 //!
-//! A request of an endpoint is read once, as an [`EndpointRequest`]. For each provider that is tried it [writes](EndpointRequest::write)
-//! a [`ProviderRequest`] in that provider's format, together with what reads the answer: an [`AnswerReader`]. The gateway sends the
-//! parts and hands the answer back; it knows neither side's format.
+//! A request of an endpoint is read once, as an [`EndpointRequest`]. For each attempt it
+//! [writes](EndpointRequest::write) a [`ProviderRequest`] in the provider's format, with the [`AnswerReader`]
+//! for the answer. The gateway sends the parts and returns the answer; it knows neither side's format.
 //!
-//! An answer that streams out is a [`Transcoder`], as in chat. A large form streams in: its fields are held and written anew, and the
-//! rest of it follows [`Part::body`] as it comes.
+//! A streamed answer is a [`Transcoder`], as in chat. A large form is streamed in: its fields are buffered
+//! and rewritten, and the rest follows [`Part::body`] as it arrives.
 
 pub mod batches;
 pub mod embeddings;
@@ -27,66 +27,67 @@ use embeddings::{EmbeddingsFormat, EmbeddingsRow};
 use moderations::ModerationsRow;
 use rerank::{RerankFormat, RerankRow};
 
-/// A request as its caller wrote it.
+/// A request as the caller wrote it.
 pub trait EndpointRequest: Send + Sync {
-    /// What is asked of a model.
+    /// The requested operation.
     fn operation(&self) -> Operation;
-    /// What routing, limits and metering ask.
+    /// The facts that routing, limits and metering need.
     fn asked(&self) -> Asked<'_>;
-    /// The request as a provider takes it. What it can not take at all is an error that names the field; what it takes otherwise
-    /// is a loss.
+    /// The request in a provider's format. A part that the provider cannot take is an error that names the
+    /// field; a part that it takes in another form is a loss.
     fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest>;
 }
 
-/// Whom a request is written for.
+/// The model and the provider that a request is written for.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointTarget<'a> {
     /// The provider's own id of the model.
     pub model: &'a str,
-    /// What is known of the model; the default where the catalog does not know it.
+    /// The default where the catalog does not know the model.
     pub facts: &'a EndpointFacts,
-    /// How the provider serves the operations that it serves.
+    /// How the provider serves its operations.
     pub rows: &'a OperationRows,
 }
 
 /// A request in a provider's format.
 pub struct ProviderRequest {
-    /// What is sent: more than one where the request is larger than the provider takes at a time.
+    /// The requests to send: several where the caller's request is larger than the provider takes at once.
     pub parts: Vec<Part>,
-    /// What could not be carried as asked.
+    /// Fields that could not be carried as requested.
     pub losses: Losses,
-    /// Reads what comes back.
+    /// Reads the answer.
     pub reader: Box<dyn AnswerReader>,
 }
 
 /// One HTTP request to a provider.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// The path below the base URL, or the method behind the model where the provider's URLs name one. `{model}` stands for the model.
+    /// The path below the base URL, or the method behind the model where the provider's URLs name one.
+    /// `{model}` is replaced by the model.
     pub path: Cow<'static, str>,
-    /// Headers beside those of every call: the content type where it is not JSON.
+    /// Headers besides those of every call: the content type where it is not JSON.
     pub headers: Headers,
     /// The body.
     pub body: Bytes,
-    /// Behind the body goes the rest of the caller's form, which is not held.
+    /// The rest of the caller's form, which is not buffered, follows the body.
     pub goes_on: bool,
-    /// The first of the caller's inputs that it holds: an error names it.
+    /// The index of the first of the caller's inputs in this part, for error messages.
     pub first_input: usize,
 }
 
-/// Reads what a provider answers to one request.
+/// Reads a provider's answer to one request.
 pub trait AnswerReader: Send + Sync {
-    /// Reads whole answers: one for each part, in the order of the parts.
+    /// Reads whole answers: one per part, in the order of the parts.
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer>;
-    /// The content type of the answer that the caller gets, by the provider's headers.
+    /// The content type of the caller's answer, from the provider's headers.
     fn content_type(&self, _headers: &HeaderMap) -> HeaderValue {
         HeaderValue::from_static("application/json")
     }
-    /// What passes an answer on as it comes; none where it is read whole.
+    /// Passes an answer on as it arrives; none where it is read whole.
     fn transcoder(&self, _headers: &HeaderMap) -> Option<Box<dyn Transcoder>> {
         None
     }
-    /// Reads an error answer: what it means, whether another try helps, and the provider's own words.
+    /// Reads an error answer: its kind, whether a retry can help, and the provider's message.
     fn error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error;
     /// Largest answer to one part, in bytes.
     fn limit(&self) -> usize {
@@ -106,19 +107,20 @@ pub struct PartAnswer {
 /// An answer in the caller's format.
 #[derive(Debug)]
 pub struct EndpointAnswer {
-    /// The body. To a JSON object the gateway adds its own.
+    /// The body. The gateway adds its own object to a JSON object.
     pub body: Vec<u8>,
-    /// What is metered.
+    /// The facts for metering.
     pub progress: Progress,
-    /// What of the answer could not be carried.
+    /// Parts of the answer that could not be carried.
     pub losses: Losses,
 }
 
-/// How a provider serves operations beside chat: `[operations.NAME]` of its file. An operation that is absent is not served.
+/// How a provider serves operations other than chat: `[operations.NAME]` of its file. Operations without a
+/// table are not served.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OperationRows {
-    /// Nobody converses with the provider's models.
+    /// The provider's models have no chat.
     pub no_chat: bool,
     /// Embeddings.
     pub embeddings: Option<embeddings::EmbeddingsRow>,
@@ -157,12 +159,12 @@ impl OperationRows {
             Operation::Translations => self.translations.is_some(),
             Operation::Files => self.files.is_some(),
             Operation::Batches => self.batches.is_some(),
-            // Whoever asks there names the provider, and not what a row says.
+            // The caller of such a request names the provider: no row applies.
             Operation::Passthrough => false,
         }
     }
 
-    /// What a provider of the operator's own that speaks this format in chat is taken to serve.
+    /// The assumed operations of an operator's own provider that speaks this format in chat.
     pub fn usual(protocol: Protocol) -> Self {
         let format = match protocol {
             Protocol::OpenaiChat | Protocol::OpenaiResponses | Protocol::OpenaiCompletions => {
@@ -197,13 +199,13 @@ impl OperationRows {
     }
 }
 
-/// What is known of a model beside what conversations ask of it.
+/// Facts of a model for operations other than conversations.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EndpointFacts {
-    /// Of a model that embeds.
+    /// Of an embedding model.
     pub embedding: embeddings::EmbeddingFacts,
-    /// Of a model that makes images.
+    /// Of an image model.
     pub image: media::ImageFacts,
 }
 
@@ -230,7 +232,8 @@ pub fn takes_forms(operation: Operation) -> bool {
     matches!(operation, Operation::ImageEdits | Operation::Transcriptions | Operation::Translations)
 }
 
-/// Reads a request that is a form. Of a form that is not [whole](Form::is_whole) the rest passes as it comes.
+/// Reads a request that is a form. The rest of a form that is not [whole](Form::is_whole) passes as it
+/// arrives.
 pub fn read_form(operation: Operation, form: Form) -> Result<Box<dyn EndpointRequest>> {
     Ok(Box::new(media::FormRequest::read(operation, form)?))
 }

@@ -16,7 +16,7 @@ use crate::intake::{Asked, Intake, check_kind};
 use crate::json::{Kind, mentions};
 use crate::{Protocol, adapter};
 
-/// The model where the caller names none, as at OpenAI.
+/// The default model, as at OpenAI.
 const USUAL_MODEL: &str = "omni-moderation-latest";
 
 /// How a provider serves moderations.
@@ -27,7 +27,7 @@ pub struct ModerationsRow {
     pub path: Option<String>,
     /// Texts only.
     pub text_only: bool,
-    /// The provider's categories and OpenAI's names of them. A category that is not named here keeps its name.
+    /// The provider's categories with OpenAI's names of them. A category without an entry keeps its name.
     pub categories: std::collections::BTreeMap<String, String>,
 }
 
@@ -36,7 +36,7 @@ pub struct ModerationsRow {
 pub struct ModerationsRequest {
     intake: Intake,
     has_images: bool,
-    /// How many answers there are: a list of parts is one input.
+    /// The number of expected results: a list of parts is one input.
     inputs: usize,
     tokens: u64,
 }
@@ -75,7 +75,7 @@ impl ModerationsRequest {
     }
 }
 
-/// How many inputs there are, and whether there are images among them.
+/// The number of inputs, and whether there are images among them.
 fn count(kind: Kind, raw: &[u8]) -> Result<(usize, bool)> {
     match kind {
         Kind::String => return Ok((1, false)),
@@ -130,7 +130,7 @@ impl EndpointRequest for ModerationsRequest {
     }
 }
 
-/// The texts of a list of parts as one text, for those who take no parts.
+/// The texts of a list of parts as one text, for providers that take no parts.
 fn joined_text(raw: &[u8]) -> Vec<u8> {
     let parts: Vec<Value> = serde_json::from_slice(raw).unwrap_or_default();
     let texts: Vec<&str> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
@@ -151,7 +151,7 @@ impl AnswerReader for Reader {
         let results = body.get_mut("results").and_then(Value::as_array_mut);
         let Some(results) = results.filter(|results| results.len() == self.inputs) else {
             let message =
-                format!("The provider's answer has not one result for each of {} inputs.", self.inputs);
+                format!("The provider's answer does not have one result for each of {} inputs.", self.inputs);
             return Err(broken(message));
         };
         let is_own = !self.row.categories.is_empty();
@@ -160,7 +160,7 @@ impl AnswerReader for Reader {
             results.iter_mut().for_each(|result| self.rename(result));
             losses.approximated(
                 "categories",
-                "The provider has categories of its own; those of OpenAI's that it does not judge are absent.",
+                "The provider has its own categories; OpenAI's categories that it does not judge are absent.",
             );
         }
         let model = body.get("model").and_then(Value::as_str).map(str::to_owned);
@@ -173,7 +173,7 @@ impl AnswerReader for Reader {
             Progress { content_started: true, finished: true, usage, model, ..Progress::default() };
         let body = match is_own {
             true => serde_json::to_vec(&body).unwrap_or_default(),
-            // As it came: scores keep their digits.
+            // Unchanged: scores keep their digits.
             false => raw.trim_ascii().to_vec(),
         };
         Ok(EndpointAnswer { body, progress, losses })
@@ -185,7 +185,7 @@ impl AnswerReader for Reader {
 }
 
 impl Reader {
-    /// Gives a result OpenAI's names: of two categories with one name, either counts.
+    /// Renames the categories to OpenAI's: where two get the same name, it is true if either is.
     fn rename(&self, result: &mut Value) {
         let (mut flags, mut scores) = (Map::new(), Map::new());
         for (name, flag) in result["categories"].as_object().into_iter().flatten() {

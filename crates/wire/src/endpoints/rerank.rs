@@ -26,9 +26,9 @@ const DOCUMENTS_OF_A_UNIT: usize = 100;
 pub struct RerankRow {
     /// The format.
     pub format: RerankFormat,
-    /// The path below the base URL, where it is not the format's usual one.
+    /// The path below the base URL, where it is not the format's default.
     pub path: Option<String>,
-    /// The field for how many results are wanted.
+    /// The field for the number of results.
     pub top_field: String,
     /// Documents may be objects.
     pub objects: bool,
@@ -44,10 +44,10 @@ impl Default for RerankRow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RerankFormat {
-    /// `query`, `documents` and `top_n`, which most have after Jina.
+    /// `query`, `documents` and `top_n`: Jina's format, which most providers share.
     #[default]
     Jina,
-    /// Cohere's API, version 2: documents are texts, and never come back.
+    /// Cohere's API, version 2: documents are texts and are not returned.
     Cohere,
     /// Models at Amazon Bedrock, by InvokeModel.
     Bedrock,
@@ -80,9 +80,9 @@ impl RerankFormat {
 #[derive(Clone, Debug)]
 pub struct RerankRequest {
     intake: Intake,
-    /// Where each document stands in the body, raw.
+    /// The range of each document in the body, raw.
     documents: Vec<Range<usize>>,
-    /// How many results are wanted.
+    /// The requested number of results.
     top: Option<usize>,
     tokens: u64,
 }
@@ -213,7 +213,7 @@ impl EndpointRequest for RerankRequest {
     }
 }
 
-/// What providers bill for so many documents.
+/// The number of billed search units for this many documents.
 fn search_units(documents: usize) -> u64 {
     documents.div_ceil(DOCUMENTS_OF_A_UNIT) as u64
 }
@@ -248,7 +248,8 @@ impl<'a> Writing<'a> {
         let documents = self.documents();
         push_key(&mut out, if format == RerankFormat::Tei { "texts" } else { "documents" });
         push_array(&mut out, &documents, |document, out| out.extend_from_slice(document.as_bytes()));
-        // Where the number cannot be given, all come back and the first of them go on.
+        // Where the number cannot be passed on, all results come back and only the first of them go to the
+        // caller.
         if let Some(top) =
             self.request.top.filter(|_| !matches!(format, RerankFormat::Tei | RerankFormat::Scores))
         {
@@ -276,7 +277,8 @@ impl<'a> Writing<'a> {
         text.ok_or_else(|| Error::unsupported("query", format!("{} takes a query of text only.", self.model)))
     }
 
-    /// The documents as raw JSON. A provider that takes texts only gets an object's `text`, else the object as text.
+    /// The documents as raw JSON. For a provider that takes only texts, an object becomes its `text`, or else
+    /// its JSON.
     fn documents(&mut self) -> Vec<Cow<'a, str>> {
         let request = self.request;
         let (mut all, mut is_lossy) = (Vec::with_capacity(request.documents.len()), false);
@@ -300,12 +302,13 @@ impl<'a> Writing<'a> {
             }
         }
         if is_lossy {
-            self.losses.approximated("documents", "The provider takes texts; objects go as their JSON.");
+            self.losses
+                .approximated("documents", "The provider takes texts; objects are sent as their JSON text.");
         }
         all
     }
 
-    /// Fields beside the known ones: forwarded where the format is open, else a loss.
+    /// Fields besides the known ones: forwarded where the format is open, otherwise a loss.
     fn further(&mut self, out: &mut Vec<u8>) {
         const KNOWN: [&str; 6] = ["model", "query", "documents", "top_n", "top_k", "return_documents"];
         for (name, value) in self.request.intake.fields() {
@@ -334,7 +337,7 @@ struct Reader {
     format: RerankFormat,
     /// How many documents there are.
     count: usize,
-    /// The documents as raw JSON, where they are wanted back.
+    /// The documents as raw JSON, where the caller wants them returned.
     documents: Vec<String>,
     top: Option<usize>,
     model: String,
@@ -438,7 +441,8 @@ impl AnswerReader for Reader {
 }
 
 impl Reader {
-    /// The results, the best first, no more than were asked for. Scores are the provider's own: of two models they do not compare.
+    /// The results, best first, at most the requested number. Scores are the provider's own: those of two
+    /// models are not comparable.
     fn results<'a>(&self, whole: &mut Whole<'a>) -> Result<Vec<Scored<'a>>> {
         let in_order = whole.scores.take().map(|scores| {
             let scored = |(index, relevance_score)| Scored { index, relevance_score, relevant_spans: None };
@@ -453,7 +457,7 @@ impl Reader {
                 Some(seen) if !*seen => *seen = true,
                 _ => {
                     return Err(broken(format!(
-                        "The provider's answer names document {} wrongly.",
+                        "The provider's answer refers to a document {} that does not exist.",
                         result.index
                     )));
                 }
@@ -468,7 +472,7 @@ impl Reader {
         Ok(results)
     }
 
-    /// What is billed: tokens where they are counted, else search units. Bedrock and Cohere bill those.
+    /// The billed quantity: tokens where they are counted, else search units, as Bedrock and Cohere bill.
     fn billed(&self, whole: &Whole<'_>) -> (Option<Usage>, Option<Amount>) {
         let billed = whole.meta.as_ref().and_then(|meta| meta.billed_units.as_ref());
         let of_usage = whole.usage.as_ref().and_then(|usage| usage.prompt_tokens.or(usage.total_tokens));
@@ -510,7 +514,7 @@ impl Reader {
 
 fn score(result: &Scored<'_>) -> Result<f64> {
     let number = result.relevance_score.get().parse::<f64>().ok().filter(|number| number.is_finite());
-    number.ok_or_else(|| broken("The provider's answer has a score that is no number.".to_owned()))
+    number.ok_or_else(|| broken("The provider's answer has a score that is not a number.".to_owned()))
 }
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {

@@ -97,11 +97,11 @@ impl EventStreamParser {
         Ok(())
     }
 
-    /// Takes the end of the stream: it must not be inside of a message.
+    /// Takes the end of the stream, which must not be within a message.
     pub fn finish(&self) -> Result<()> {
         match self.held.is_empty() {
             true => Ok(()),
-            false => Err(broken("The provider's stream ended inside of a message.")),
+            false => Err(broken("The provider's stream ended within a message.")),
         }
     }
 }
@@ -185,7 +185,7 @@ fn encode_sized(kind: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// The length of the message that begins here, once its prelude is complete and proves to be right.
+/// The length of the message that begins here, once its prelude is complete and verified.
 fn total_length(bytes: &[u8]) -> Result<Option<usize>> {
     let Some(prelude) = bytes.first_chunk::<PRELUDE>() else { return Ok(None) };
     let total = read_u32(&prelude[0..4]) as usize;
@@ -215,7 +215,7 @@ fn parse(message: &[u8]) -> Result<Message<'_>> {
     Ok(Message { headers, payload })
 }
 
-/// None when a name comes twice, as in botocore: it would not be clear which of them counts.
+/// None for a duplicate name, as in botocore: the meaning would be ambiguous.
 fn parse_headers(mut bytes: &[u8]) -> Option<Vec<(&str, HeaderValue<'_>)>> {
     let mut headers: Vec<(&str, HeaderValue<'_>)> = Vec::with_capacity(4);
     while !bytes.is_empty() {

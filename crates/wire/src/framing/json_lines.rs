@@ -1,4 +1,4 @@
-//! One JSON document a line (NDJSON): LF or CRLF line ends, blank lines, a last line without its line end.
+//! One JSON document per line (NDJSON): LF or CRLF line ends, blank lines, a last line without a line end.
 
 use canon::{Error, ErrorKind, Result, Retry};
 use memchr::memchr;
@@ -6,7 +6,7 @@ use memchr::memchr;
 /// Longest line that is held in memory.
 pub const LINE_LIMIT: usize = 64 << 20;
 
-/// Finds lines in a stream that arrives in pieces. Each byte is looked at once.
+/// Finds lines in a stream that arrives in pieces. Each byte is read once.
 #[derive(Debug, Default)]
 pub struct JsonLines {
     /// The bytes of the line that is not complete yet.
@@ -30,7 +30,7 @@ impl JsonLines {
         self.hold(bytes)
     }
 
-    /// Takes the end of the stream: a last line without its line end still counts.
+    /// Takes the end of the stream: a last line without a line end is complete.
     pub fn finish(&mut self, mut on_line: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let line = std::mem::take(&mut self.line);
         take_line(&line, &mut on_line)

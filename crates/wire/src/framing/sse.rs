@@ -7,7 +7,7 @@ use memchr::memchr2;
 /// Largest event that is held in memory. Images in streams are several megabytes of base64.
 pub const EVENT_LIMIT: usize = 64 << 20;
 
-/// Finds events in a stream that arrives in pieces. Each byte is looked at once.
+/// Finds events in a stream that arrives in pieces. Each byte is read once.
 #[derive(Debug, Default)]
 pub struct SseParser {
     /// The bytes of the line that is not complete yet.
@@ -17,9 +17,9 @@ pub struct SseParser {
     has_data: bool,
     is_joined: bool,
     event: Vec<u8>,
-    /// The last line ended in CR at the end of a piece: a LF that follows belongs to it.
+    /// The last line ended with CR at the end of a piece: a following LF belongs to it.
     skip_lf: bool,
-    /// The first line, which may begin with a byte order mark, has been seen.
+    /// The first line, which may begin with a byte order mark, has been read.
     started: bool,
 }
 
@@ -71,7 +71,7 @@ impl SseParser {
         Ok(())
     }
 
-    /// Takes the end of the stream: an event whose blank line is missing still counts.
+    /// Takes the end of the stream: an event without its blank line is complete.
     pub fn finish(&mut self, mut on_event: impl FnMut(SseEvent<'_>) -> Result<()>) -> Result<()> {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {

@@ -5,17 +5,17 @@ use std::ops::Range;
 
 use super::{Scanner, Syntax, room, string};
 
-/// Replaces, removes and adds fields of a JSON object; everything else is copied as it stands.
+/// Replaces, removes and adds fields of a JSON object; everything else is copied unchanged.
 #[derive(Debug)]
 pub struct Edit<'a> {
     json: &'a [u8],
     /// The fields, in their order.
     places: Vec<Place>,
-    /// What takes the place of fields, and what is added behind them.
+    /// Replacements and additions.
     changes: Vec<Change<'a>>,
 }
 
-/// Where a field stands. An object may have many, so each takes 16 bytes.
+/// The position of a field. An object may have many, so each takes 16 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     /// The key's opening quote.
@@ -27,12 +27,12 @@ struct Place {
     fate: Fate,
 }
 
-/// What becomes of a field.
+/// The treatment of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Keep,
     Remove,
-    /// The change of this number takes its place.
+    /// The change with this index replaces it.
     Replace(u16),
 }
 
@@ -40,28 +40,29 @@ enum Fate {
 struct Change<'a> {
     name: Cow<'a, str>,
     value: Cow<'a, [u8]>,
-    /// It stands behind the fields.
+    /// It comes after the existing fields.
     is_added: bool,
 }
 
-/// Which field is meant.
+/// The field that a name refers to.
 enum Found {
     Place(usize),
     Added(usize),
 }
 
-/// Texts of 4 GiB have no places.
+/// Positions are 32 bits: texts of 4 GiB are refused.
 pub const TOO_LONG: Syntax = Syntax { at: u32::MAX as usize, expected: "less than 4 GiB of text" };
 
 impl<'a> Edit<'a> {
-    /// An edit of `json`, which is less than 4 GiB. Of each field are given its key, between the quotes, and its value's end.
+    /// An edit of `json`, which is less than 4 GiB. Each field is given by its key, between the quotes, and
+    /// the end of its value.
     pub fn new(json: &'a [u8], fields: impl ExactSizeIterator<Item = (Range<usize>, usize)>) -> Self {
         let mut places = Vec::with_capacity(fields.len());
         places.extend(fields.map(|(key, end)| Place::of(&key, end)));
         Self { json, places, changes: Vec::new() }
     }
 
-    /// An edit of the object that `json` is.
+    /// An edit of the object in `json`.
     pub fn of(json: &'a [u8]) -> Result<Self, Syntax> {
         if u32::try_from(json.len()).is_err() {
             return Err(TOO_LONG);
@@ -77,7 +78,7 @@ impl<'a> Edit<'a> {
         Ok(Self { json, places, changes: Vec::new() })
     }
 
-    /// Leaves the field out. False if there is none.
+    /// Removes the field. False if there is none.
     pub fn remove(&mut self, name: &str) -> bool {
         match self.find(name) {
             Some(Found::Place(at)) => self.places[at].fate = Fate::Remove,
@@ -92,7 +93,7 @@ impl<'a> Edit<'a> {
         self.put(name, value.to_vec());
     }
 
-    /// Sets the field to a raw value that may be long.
+    /// Sets the field to a raw value, which may be long.
     pub fn put(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, [u8]>>) {
         let (name, value) = (name.into(), value.into());
         match self.find(&name) {
@@ -102,7 +103,7 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Gives the field another name, and that name's old place up. Nothing happens if there is none.
+    /// Renames the field and drops an existing field with the new name. Nothing happens if there is none.
     pub fn rename(&mut self, name: &str, new_name: &str, value: &[u8]) {
         if !self.has(name) || name == new_name {
             return;
@@ -116,7 +117,7 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// True when the field is there and stays.
+    /// True when the field exists and is kept.
     pub fn has(&self, name: &str) -> bool {
         self.find(name).is_some()
     }
@@ -128,7 +129,7 @@ impl<'a> Edit<'a> {
         let mut pending: Option<Range<usize>> = None;
         for place in &self.places {
             match place.fate {
-                // Neighbours that stay are copied in one go, with what stands between them.
+                // Adjacent fields that stay are copied at once, with the text between them.
                 Fate::Keep => match &mut pending {
                     Some(range) => range.end = place.end as usize,
                     None => pending = Some(place.start as usize..place.end as usize),
@@ -146,9 +147,9 @@ impl<'a> Edit<'a> {
         out
     }
 
-    /// How long the object becomes at most.
+    /// The maximum length of the object.
     fn length(&self) -> usize {
-        // It may be a small part of the text. What is replaced is not written.
+        // The object may be a small part of the text. Replaced fields are not written.
         let before = self.places.first().map_or(0, |place| place.start as usize);
         let behind = self.places.last().map_or(0, |place| place.end as usize);
         let gone = self.places.iter().filter(|place| place.fate != Fate::Keep);
@@ -181,7 +182,7 @@ impl<'a> Edit<'a> {
         let change = Change { name, value, is_added: false };
         match self.places[at].fate {
             Fate::Replace(number) => self.changes[usize::from(number)] = change,
-            // Changes are made by our own code, of which there are fewer.
+            // Only our own code makes changes, and it makes fewer.
             _ => {
                 self.places[at].fate = u16::try_from(self.changes.len()).map_or(Fate::Keep, Fate::Replace);
                 self.changes.push(change);
@@ -190,12 +191,12 @@ impl<'a> Edit<'a> {
     }
 }
 
-/// Most objects have no more fields.
+/// Most objects have at most this many fields.
 const FEW: usize = 8;
 
 impl Place {
     fn of(key: &Range<usize>, end: usize) -> Self {
-        // Who makes an edit has looked at the length of the text.
+        // The caller has checked the length of the text.
         let [start, key_end, end] = [key.start - 1, key.end, end].map(|at| at as u32);
         Self { start, key_end, end, fate: Fate::Keep }
     }
@@ -206,7 +207,7 @@ impl Place {
         if raw == name.as_bytes() {
             return !raw.contains(&b'\\');
         }
-        // Names with escapes are rare, and longer than what they mean.
+        // Names with escapes are rare, and longer than their meaning.
         raw.len() > name.len()
             && raw.contains(&b'\\')
             && std::str::from_utf8(quoted).ok().and_then(string).is_some_and(|given| given == name)

@@ -1,6 +1,6 @@
-//! Where a value ends that arrives in pieces.
+//! The end of a value that arrives in pieces.
 
-/// How far a JSON value that arrives in pieces has come. Each byte is looked at once.
+/// The progress in a JSON value that arrives in pieces. Each byte is read once.
 #[derive(Default)]
 pub struct Extent {
     depth: usize,
@@ -27,7 +27,7 @@ impl Extent {
         }
     }
 
-    /// The value is there.
+    /// The value is complete.
     pub fn is_complete(&self) -> bool {
         self.begun && self.depth == 0
     }

@@ -1,18 +1,18 @@
-//! The fields of one object, by where they stand in its text.
+//! The fields of an object, by their positions in its text.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{Edit, Syntax, Text, text_of};
 
-/// Names and places of an object's fields. Names are what they mean, also where they are written with escapes.
+/// Names and positions of an object's fields. Names are unescaped.
 #[derive(Clone, Debug)]
 pub struct Index<'a> {
     json: &'a [u8],
     places: Places,
 }
 
-/// The same without the text, to be kept beside it.
+/// The same without the text, to be stored beside it.
 #[derive(Clone, Debug)]
 pub struct Places(Vec<Field>);
 
@@ -22,17 +22,17 @@ struct Field {
     /// Between the quotes.
     key: Range<usize>,
     value: Range<usize>,
-    /// The name, where it is written with escapes.
+    /// The unescaped name, where it is written with escapes.
     escaped: Option<Box<str>>,
 }
 
 impl Places {
-    /// None yet, with room for so many.
+    /// Empty, with this capacity.
     pub fn new(room: usize) -> Self {
         Self(Vec::with_capacity(room))
     }
 
-    /// Adds the field of this key, whose name is known.
+    /// Adds the field of this key with a known name.
     pub fn push(&mut self, name: Cow<'_, str>, key: &Text, value: Range<usize>) {
         let escaped = match name {
             Cow::Borrowed(_) => None,
@@ -73,25 +73,25 @@ impl Field {
 
     fn name<'a>(&'a self, json: &'a [u8]) -> &'a str {
         match &self.escaped {
-            // Every text that is indexed was found to be UTF-8.
+            // Indexed text has been checked to be UTF-8.
             None => std::str::from_utf8(&json[self.key.clone()]).unwrap_or_default(),
             Some(text) => text,
         }
     }
 }
 
-/// What a key says.
+/// The unescaped key.
 pub fn name<'a>(json: &'a [u8], key: &Text) -> Result<Cow<'a, str>, Syntax> {
     text_of(json, key).ok_or(Syntax { at: key.range.start, expected: "a readable name" })
 }
 
 impl<'a> Index<'a> {
-    /// An empty index of an object in `json`, with room for so many fields.
+    /// An empty index of an object in `json`, with this capacity.
     pub fn new(json: &'a [u8], room: usize) -> Self {
         Self { json, places: Places::new(room) }
     }
 
-    /// What a key says.
+    /// The unescaped key.
     pub fn name(&self, key: &Text) -> Result<Cow<'a, str>, Syntax> {
         name(self.json, key)
     }

@@ -1,4 +1,4 @@
-//! Lists that are read item by item while they are used.
+//! Lists whose items are parsed one at a time, when they are used.
 
 use std::marker::PhantomData;
 
@@ -6,7 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// A list as text. An item that is read takes many times its text, so no two of them are read at once.
+/// A list as text. A parsed item takes many times the memory of its text, so only one exists at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct List<'a, T> {
     json: &'a str,
@@ -14,12 +14,12 @@ pub struct List<'a, T> {
 }
 
 impl<'a, T: Deserialize<'a>> List<'a, T> {
-    /// The list that a text is; empty where it is none.
+    /// The list in a text; empty where it is not a list.
     pub fn of(json: &'a str) -> Self {
         Self { json, items: PhantomData }
     }
 
-    /// The items in order. Nothing follows one that cannot be read.
+    /// The items in order. Iteration ends at an item that cannot be read.
     pub fn iter(&self) -> Iter<'a, T> {
         Iter { json: self.json.strip_prefix('[').unwrap_or_default(), items: PhantomData }
     }
@@ -30,7 +30,7 @@ impl<'a, T: Deserialize<'a>> List<'a, T> {
         behind.is_empty() || behind.starts_with(']')
     }
 
-    /// Its text; empty where there is none.
+    /// Its text; empty for an empty list.
     pub fn as_str(&self) -> &'a str {
         self.json
     }
@@ -55,7 +55,7 @@ impl<'de: 'a, 'a, T: Deserialize<'a>> Deserialize<'de> for List<'a, T> {
 
 /// Reads the items of a list.
 pub struct Iter<'a, T> {
-    /// What stands behind the items so far.
+    /// The text after the items so far.
     json: &'a str,
     items: PhantomData<fn() -> T>,
 }

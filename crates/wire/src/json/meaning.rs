@@ -1,5 +1,5 @@
-//! What a JSON text means, as a hash: texts that differ in white space, in the order of members, or in how a number is
-//! written have the same. It is read in one pass, without a tree of values.
+//! The meaning of a JSON text as a hash. Texts that differ only in white space, in the order of members, or
+//! in the notation of numbers have the same hash. It is computed in one pass, without a tree of values.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meaning(pub u64);
 
-/// What tells kinds of values apart.
+/// Distinguishes kinds of values in the hash.
 #[derive(Hash)]
 enum Kind<'a> {
     Null,

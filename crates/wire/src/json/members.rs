@@ -1,13 +1,13 @@
-//! Objects and lists read where they stand, one level at a time.
+//! Objects and lists that are read in place, one level at a time.
 
 use std::borrow::Cow;
 
 use super::{Kind, Scanner, Syntax, room, text_of};
 
-/// Most objects have no more members.
+/// Most objects have at most this many members.
 const FEW: usize = 8;
 
-/// The members of one object, by where they stand in its text: 16 bytes for each.
+/// The members of one object, by their positions in its text: 16 bytes each.
 pub struct Members<'a> {
     json: &'a str,
     places: Vec<Place>,
@@ -21,7 +21,7 @@ struct Place {
 }
 
 impl<'a> Members<'a> {
-    /// None when the text is no object, or has half of a surrogate pair.
+    /// None when the text is not an object, or has half of a surrogate pair.
     pub fn of(json: &'a str) -> Option<Self> {
         let mut scanner = Scanner::new(json.as_bytes());
         let mut places = Vec::with_capacity(FEW);
@@ -58,13 +58,13 @@ impl<'a> Members<'a> {
         Some(self.value(found))
     }
 
-    /// The same of the last one of this name.
+    /// The same for the last member of this name.
     pub fn last(&self, name: &str) -> Option<&'a str> {
         let found = self.places.iter().rev().find(|place| self.is(place, name))?;
         Some(self.value(found))
     }
 
-    /// The name and the text of the value of the member at this place.
+    /// The name and the value's text of the member at this index.
     pub fn at(&self, place: usize) -> (Cow<'a, str>, &'a str) {
         (self.name(&self.places[place]), self.value(&self.places[place]))
     }
@@ -87,7 +87,7 @@ impl<'a> Members<'a> {
     fn is(&self, place: &Place, name: &str) -> bool {
         let (start, end) = place.name;
         let raw = &self.json[start as usize..end as usize];
-        // Names with escapes are rare, and longer than what they mean.
+        // Names with escapes are rare, and longer than their meaning.
         raw == name || (raw.len() > name.len() && self.name(place) == name)
     }
 
@@ -106,15 +106,15 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The items of a list, as texts; none of what is no list.
+/// The items of a list, as texts; none for another type.
 #[derive(Clone, Copy)]
 pub struct Items<'a> {
-    /// What stands behind the items so far.
+    /// The text after the items so far.
     json: &'a str,
 }
 
 impl<'a> Items<'a> {
-    /// Of a text without white space around it.
+    /// For a text without surrounding white space.
     pub fn of(json: &'a str) -> Self {
         Self { json: json.strip_prefix('[').unwrap_or_default() }
     }
@@ -146,7 +146,7 @@ pub fn string(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Appends a value without white space between its parts.
+/// Appends a value without white space between its tokens.
 pub fn push_compact(out: &mut Vec<u8>, json: &str) {
     let mut rest = json;
     while let Some(at) = rest.find(['"', ' ', '\n', '\r', '\t']) {

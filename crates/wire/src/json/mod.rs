@@ -1,4 +1,4 @@
-//! JSON read in place: what passes unchanged is never copied, unescaped or escaped again.
+//! JSON that is read in place: unchanged parts are never copied, unescaped or escaped again.
 
 mod edit;
 mod extent;
@@ -26,7 +26,7 @@ pub use plain::{Met, NotPlain, ensure, plain_name, plain_string};
 pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of, word};
 pub use value::{Object, Value};
 
-/// An object with the gateway's own as a further member: `,"llmgateway":{…}`.
+/// An object with the gateway's own object as a further member: `,"llmgateway":{…}`.
 pub fn with_member(mut object: String, member: Option<&[u8]>) -> String {
     if let Some(member) = member.and_then(|member| std::str::from_utf8(member).ok()) {
         object.pop();
@@ -36,7 +36,7 @@ pub fn with_member(mut object: String, member: Option<&[u8]>) -> String {
     object
 }
 
-/// Whether a text mentions a name in quotes: a cheap look before a close one.
+/// Whether a text contains a name in quotes: a cheap check before a full one.
 pub(crate) fn mentions(json: &[u8], name: &str) -> bool {
     memchr::memmem::find(json, format!("\"{name}\"").as_bytes()).is_some()
 }

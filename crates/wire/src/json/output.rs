@@ -1,4 +1,4 @@
-//! A body that is written.
+//! The output buffer of a body.
 
 use std::io;
 
@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::{push_escaped, push_key};
 
-/// Text of a body, whose length is known about. A list that is written doubles its room whenever that is full, and holds both
-/// for a moment: three times the body. This one has room from the beginning, and grows by a quarter.
+/// Text of a body with an approximately known length. A growing `Vec` doubles its capacity and holds both
+/// buffers for a moment: three times the body. This one is allocated with its expected size and grows by a
+/// quarter.
 pub struct Output(Vec<u8>);
 
 impl Output {
@@ -19,7 +20,7 @@ impl Output {
         Self::with_room(room(request))
     }
 
-    /// Empty, with room for so many bytes.
+    /// Empty, with this capacity.
     pub fn with_room(room: usize) -> Self {
         Self(Vec::with_capacity(room))
     }
@@ -42,7 +43,7 @@ impl Output {
         self.push(b"\"");
     }
 
-    /// Appends a text as it stands between the quotes of a JSON string.
+    /// Appends a text as it is written between the quotes of a JSON string.
     pub fn escaped(&mut self, text: &str) {
         let plain = plain_length(text.as_bytes());
         self.push(&text.as_bytes()[..plain]);
@@ -64,7 +65,7 @@ impl Output {
         }
     }
 
-    /// Appends `,"key":` with a value as it is written already.
+    /// Appends `,"key":` with a value that is already JSON.
     pub fn raw(&mut self, key: &str, json: &str) {
         self.key(key);
         self.push(json.as_bytes());
@@ -75,7 +76,7 @@ impl Output {
         self.0.len()
     }
 
-    /// Takes back what was written behind this place.
+    /// Removes everything after this position.
     pub fn truncate(&mut self, length: usize) {
         self.0.truncate(length);
     }
@@ -97,7 +98,7 @@ impl Output {
             .map_err(|_| Error::gateway(ErrorKind::Internal, "The request cannot be written as JSON."))
     }
 
-    /// Appends an item of a list whose opening bracket stands already.
+    /// Appends an item of a list whose opening bracket is already written.
     pub fn item(&mut self, value: &impl Serialize) -> Result<()> {
         if self.0.last() != Some(&b'[') {
             self.push(b",");
@@ -105,7 +106,7 @@ impl Output {
         self.value(value)
     }
 
-    /// Appends the members of an object to the object that stands open, and closes it.
+    /// Appends the members of an object to the object that is open, and closes it.
     pub fn members_of(&mut self, object: &impl Serialize) -> Result<()> {
         let start = self.0.len();
         self.value(object)?;
@@ -122,7 +123,7 @@ impl Output {
         self.0.into()
     }
 
-    /// The value as a body of its own.
+    /// The value as a separate body.
     pub fn of(value: &impl Serialize, request: &Request) -> Result<Bytes> {
         let mut output = Self::for_request(request);
         output.value(value)?;
@@ -142,7 +143,7 @@ fn make_room(list: &mut Vec<u8>, more: usize) {
     }
 }
 
-/// How long a byte is in a JSON string.
+/// The length of a byte in a JSON string.
 fn escaped_length(byte: u8) -> usize {
     match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
@@ -151,7 +152,7 @@ fn escaped_length(byte: u8) -> usize {
     }
 }
 
-/// Text that is written to its end before it is read. It lies in pieces, so that none of it is moved when it grows.
+/// Text that is completely written before it is read. It is stored in pieces, so that growth copies nothing.
 #[derive(Debug, Default)]
 pub struct Pieces {
     full: Vec<Vec<u8>>,
@@ -159,7 +160,7 @@ pub struct Pieces {
     length: usize,
 }
 
-/// How large a piece becomes.
+/// The size of a piece.
 const PIECE: usize = 16 << 10;
 
 impl Pieces {
@@ -168,7 +169,7 @@ impl Pieces {
         self.length
     }
 
-    /// Appends what `write` appends to a list that may hold something.
+    /// Appends the output of `write` to the last piece.
     pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let before = self.last.len();
         write(&mut self.last);
@@ -194,7 +195,7 @@ pub struct PiecesReader<'a> {
 }
 
 impl PiecesReader<'_> {
-    /// Appends everything up to this place.
+    /// Copies everything up to this position.
     pub fn copy_until(&mut self, place: usize, out: &mut Vec<u8>) {
         while self.place < place {
             let piece = self.pieces.full.get(self.piece).unwrap_or(&self.pieces.last);
@@ -222,7 +223,7 @@ impl io::Write for Output {
     }
 }
 
-/// What the names and brackets around a message take, about.
+/// Approximate size of the names and brackets around a message.
 const AROUND: usize = 28;
 /// The same for a part.
 const AROUND_PART: usize = 12;
@@ -238,7 +239,7 @@ fn room(request: &Request) -> usize {
             ToolKind::Function { parameters: json, .. } | ToolKind::Custom { format: json } => {
                 json.as_ref().map_or(0, |json| json.as_str().len())
             }
-            // It is there by itself, or is no tool of the provider.
+            // The tool is passed as it is, or is not the provider's own.
             ToolKind::Native(json) => return json.as_str().len(),
         };
         AROUND_CALL + tool.name.len() + tool.description.as_ref().map_or(0, String::len) + kind

@@ -1,4 +1,4 @@
-//! A look at a text that is usually in order and then passes as it stands. What is not in order is taken apart elsewhere.
+//! A check of a text that is usually valid and then passes unchanged. Other texts are parsed elsewhere.
 
 use std::ops::Range;
 
@@ -13,20 +13,20 @@ impl From<Syntax> for NotPlain {
     }
 }
 
-/// The fields of an object that were met, as bits. A field that comes twice, or whose name is written with escapes, is
-/// understood by different readers differently: it does not go to the caller as it stands.
+/// The fields of an object that have occurred, as bits. Readers disagree about a field that occurs twice or
+/// whose name is written with escapes: such an object is not passed on unchanged.
 #[derive(Default)]
 pub struct Met(u32);
 
 impl Met {
-    /// The field of this number is met.
+    /// Marks the field with this index.
     pub fn once(&mut self, bit: u32) -> Result<(), NotPlain> {
         let before = self.0;
         self.0 |= 1 << bit;
         if self.0 == before { Err(NotPlain) } else { Ok(()) }
     }
 
-    /// Whether so many fields from the first on were met.
+    /// Whether the first `count` fields have occurred.
     pub fn all(&self, count: u32) -> bool {
         self.0 & ((1 << count) - 1) == (1 << count) - 1
     }
@@ -37,7 +37,7 @@ pub fn plain_name<'a>(json: &'a [u8], key: &Text) -> Result<&'a [u8], NotPlain> 
     if key.escaped { Err(NotPlain) } else { Ok(&json[key.range.clone()]) }
 }
 
-/// An error unless it is so.
+/// An error unless it is true.
 pub fn ensure(is_plain: bool) -> Result<(), NotPlain> {
     if is_plain { Ok(()) } else { Err(NotPlain) }
 }

@@ -1,12 +1,13 @@
-//! Lists of which there may be many entries, each larger than its text.
+//! Growth of lists with many entries, each larger than its text.
 
-/// Appends to a list that grows by a quarter. One that doubles holds three times its entries while it grows.
+/// Appends to a list that grows by a quarter. A list that doubles holds three times its entries while it
+/// grows.
 pub fn push<T>(list: &mut Vec<T>, item: T) {
     make(list);
     list.push(item);
 }
 
-/// Appends a list; to nothing, with the room that it has.
+/// Appends a list; an empty target takes over the other's allocation.
 pub fn append<T>(list: &mut Vec<T>, more: &mut Vec<T>) {
     if list.is_empty() {
         return std::mem::swap(list, more);
@@ -15,7 +16,7 @@ pub fn append<T>(list: &mut Vec<T>, more: &mut Vec<T>) {
     list.append(more);
 }
 
-/// Makes room for one more.
+/// Makes space for one more entry.
 pub fn make<T>(list: &mut Vec<T>) {
     make_for(list, 1);
 }

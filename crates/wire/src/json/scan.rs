@@ -1,7 +1,7 @@
-//! A scanner that walks over JSON text and tells where things are.
+//! A scanner that walks over JSON text and reports positions.
 //!
-//! It checks the whole grammar (numbers, escapes, control characters, nesting depth) but builds nothing. UTF-8 is the
-//! caller's business: it is checked once for the whole text.
+//! It checks the whole grammar (numbers, escapes, control characters, nesting depth) but builds nothing. The
+//! caller checks UTF-8 once for the whole text.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
@@ -13,12 +13,12 @@ use canon::write::plain_length;
 /// Deepest nesting accepted; serde_json has the same limit for values.
 const MAX_DEPTH: usize = 127;
 
-/// Most names of one object that are told apart one with another; beyond that a hash is quicker.
+/// Up to this many names of an object are compared in pairs; beyond it a hash is faster.
 const FEW_NAMES: usize = 8;
-/// Most names that one object may have where they have to be told apart: what that takes is bounded.
+/// Most names of one object where duplicates are refused: limits the memory for the check.
 const MOST_NAMES: usize = 1 << 15;
 
-/// Where and why a text is no JSON.
+/// The place and the reason of invalid JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Syntax {
     /// Byte offset.
@@ -45,7 +45,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word for messages.
+    /// The name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::String => "a string",
@@ -71,7 +71,7 @@ impl Kind {
     }
 }
 
-/// A string as it stands in the text: the range between its quotes.
+/// A string in the text: the range between its quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
     /// Between the quotes.
@@ -80,7 +80,7 @@ pub struct Text {
     pub escaped: bool,
 }
 
-/// The value of a JSON string in `json`; none if an escape stands for no character (a lone surrogate).
+/// The value of a JSON string in `json`; none if an escape is not a character (a lone surrogate).
 pub fn text_of<'a>(json: &'a [u8], text: &Text) -> Option<Cow<'a, str>> {
     let raw = json.get(text.range.clone())?;
     if !text.escaped {
@@ -90,7 +90,7 @@ pub fn text_of<'a>(json: &'a [u8], text: &Text) -> Option<Cow<'a, str>> {
     serde_json::from_slice::<String>(quoted).ok().map(Cow::Owned)
 }
 
-/// What a name or a word says, also one with escapes; as it stands where it is no Unicode.
+/// An unescaped name or word; unchanged where it is not valid Unicode.
 pub fn word<'a>(json: &'a [u8], text: &Text) -> Cow<'a, [u8]> {
     match text_of(json, text) {
         Some(Cow::Owned(word)) => Cow::Owned(word.into_bytes()),
@@ -98,13 +98,14 @@ pub fn word<'a>(json: &'a [u8], text: &Text) -> Cow<'a, [u8]> {
     }
 }
 
-/// True for UTF-8. Most texts are ASCII alone, which is seen soonest; the rest is checked in vector registers.
+/// True for UTF-8. Most texts are pure ASCII, which is the fastest check; others are checked in vector
+/// registers.
 pub fn is_utf8(bytes: &[u8]) -> bool {
     let rest = &bytes[ascii_length(bytes)..];
     rest.is_empty() || simdutf8::basic::from_utf8(rest).is_ok()
 }
 
-/// Where a name stands, in eight bytes: there is one for each field of the objects that are open.
+/// The position of a name in eight bytes: there is one for each field of the open objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Name(u64);
 
@@ -131,10 +132,10 @@ impl Name {
     }
 }
 
-/// Whether two names of an object say the same.
+/// Whether two names of an object are equal.
 fn twice(json: &[u8], names: &mut [Name]) -> bool {
     if names.len() > FEW_NAMES || names.iter().any(|name| name.is_escaped()) {
-        // The hash is keyed anew in each process, so that nobody can choose names that share one.
+        // The hash has a new key in each process, so that nobody can construct collisions.
         let state = RandomState::new();
         names.iter_mut().for_each(|name| *name = Name(state.hash_one(text_of(json, &name.text()))));
         names.sort_unstable();
@@ -159,9 +160,9 @@ fn is_low_half(text: &[u8]) -> bool {
     matches!(escaped_unit(text), Some(0xdc00..0xe000))
 }
 
-/// The text with replacement characters (U+FFFD) for what no strict parser takes though the rest is sound: bytes that are
-/// not UTF-8, and escapes that are half of a surrogate pair. Models emit both when a token ends inside of a character.
-/// None when there is nothing to repair.
+/// The text with replacement characters (U+FFFD) for the parts that strict parsers refuse in otherwise valid
+/// text: bytes that are not UTF-8, and escapes that are half of a surrogate pair. Models emit both when a
+/// token ends inside of a character. None when there is nothing to repair.
 pub fn repaired(json: &[u8]) -> Option<Vec<u8>> {
     let text = String::from_utf8_lossy(json);
     let json = text.as_bytes();
@@ -191,7 +192,7 @@ pub fn repaired(json: &[u8]) -> Option<Vec<u8>> {
     Some(repaired)
 }
 
-/// Walks over JSON text. Every method leaves the position just behind what it took.
+/// Walks over JSON text. Every method leaves the position after the part that it took.
 #[derive(Clone, Debug)]
 pub struct Scanner<'a> {
     json: &'a [u8],
@@ -200,7 +201,7 @@ pub struct Scanner<'a> {
     values: usize,
     lone_surrogate: Option<usize>,
     has_escaped_name: bool,
-    /// The names of the objects that are open, where they have to be different.
+    /// The names of the open objects, where duplicates are refused.
     names: Option<Vec<Name>>,
 }
 
@@ -210,8 +211,8 @@ impl<'a> Scanner<'a> {
         Self { json, at: 0, depth: 0, values: 0, lone_surrogate: None, has_escaped_name: false, names: None }
     }
 
-    /// At the start of `json`, whose objects must not have a name twice: readers differ in which of the two they take
-    /// (RFC 8259, 4).
+    /// At the start of `json`, whose objects must not have duplicate names: readers differ in which of the
+    /// two they use (RFC 8259, 4).
     pub fn strict(json: &'a [u8]) -> Self {
         Self { names: Some(Vec::new()), ..Self::new(json) }
     }
@@ -226,13 +227,13 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
-    /// Where the last escape stands that is half of a surrogate pair. RFC 8259 (8.2) allows it and leaves open what it means:
-    /// strict parsers refuse it.
+    /// The position of the last escape that is half of a surrogate pair. RFC 8259 (8.2) allows it and leaves
+    /// its meaning open: strict parsers refuse it.
     pub fn lone_surrogate(&self) -> Option<usize> {
         self.lone_surrogate
     }
 
-    /// How many values were skipped, inner ones too.
+    /// The number of skipped values, nested ones included.
     pub fn values(&self) -> usize {
         self.values
     }
@@ -242,7 +243,7 @@ impl<'a> Scanner<'a> {
         self.has_escaped_name
     }
 
-    /// Skips white space and tells the kind of the next value.
+    /// Skips white space and returns the kind of the next value.
     pub fn kind(&mut self) -> Result<Kind, Syntax> {
         self.skip_space();
         self.json.get(self.at).and_then(|first| Kind::of(*first)).ok_or(self.expected("a value"))
@@ -285,12 +286,12 @@ impl<'a> Scanner<'a> {
             }
             self.take(b'}', "a comma or the end of the object")?;
             self.depth -= 1;
-            self.tell_names_apart(first_name)?;
+            self.refuse_duplicates(first_name)?;
             return Ok(());
         }
     }
 
-    /// Walks an array: `on_item` gets each position and must take its value.
+    /// Walks an array: `on_item` gets each index and must take its value.
     pub fn array<E: From<Syntax>>(
         &mut self,
         mut on_item: impl FnMut(&mut Self, usize) -> Result<(), E>,
@@ -337,7 +338,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Takes a value of any kind and tells where it stands.
+    /// Takes a value of any kind and returns its range.
     pub fn value(&mut self) -> Result<Range<usize>, Syntax> {
         self.skip_space();
         let start = self.at;
@@ -359,8 +360,8 @@ impl<'a> Scanner<'a> {
         if self.depth > MAX_DEPTH { Err(self.expected("less nesting")) } else { Ok(()) }
     }
 
-    /// The end of an object: its names are those from `first` on.
-    fn tell_names_apart(&mut self, first: usize) -> Result<(), Syntax> {
+    /// The end of an object whose names are those from `first` on: refuses duplicates.
+    fn refuse_duplicates(&mut self, first: usize) -> Result<(), Syntax> {
         let Some(names) = &mut self.names else { return Ok(()) };
         let twice = twice(self.json, &mut names[first..]);
         names.truncate(first);

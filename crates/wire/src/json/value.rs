@@ -1,5 +1,5 @@
-//! JSON values of answers that are mended. Only what may have to be mended is taken apart; the rest stays text, however
-//! many small things it holds. A tree of all of it would take many times its size.
+//! JSON values of answers that are repaired. Only the parts that may need repair are parsed; the rest stays
+//! text, because a tree of many small values would take many times its size.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use canon::Json;
 
 use super::{Items, Kind, Scanner, Syntax, push_string, repaired, text_of};
 
-/// Objects by these names, and the items of `choices`, are taken apart with the object that holds them.
+/// Objects with these names, and the items of `choices`, are parsed together with the object that holds them.
 const OPENED: [&str; 12] = [
     "message",
     "delta",
@@ -25,9 +25,9 @@ const OPENED: [&str; 12] = [
     "x_groq",
     "choices",
 ];
-/// Most members and items that are taken apart together. Each takes some 60 bytes however short its text.
+/// Most members and items that are parsed together. Each takes about 60 bytes however short its text.
 const MOST: usize = 1 << 14;
-/// Most members of an object among which a name is searched one by one.
+/// Up to this many members of an object are searched one by one.
 const FEW: usize = 16;
 
 /// A value.
@@ -40,9 +40,9 @@ pub enum Value {
     Bool(bool),
     /// A string, read.
     String(String),
-    /// A list that was taken apart.
+    /// A parsed list.
     Array(Vec<Value>),
-    /// An object that was taken apart.
+    /// A parsed object.
     Object(Object),
     /// A number, or a list or an object as text.
     Raw(Box<str>),
@@ -60,12 +60,12 @@ impl Object {
         Self::default()
     }
 
-    /// With these members, whose names differ.
+    /// With these members, whose names are distinct.
     pub fn of<const N: usize>(members: [(&str, Value); N]) -> Self {
         Self(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
 
-    /// Reads an object. What stands for no character (half of a surrogate pair, a cut in a multi-byte character) becomes
+    /// Reads an object. Invalid characters (half of a surrogate pair, a cut multi-byte character) become
     /// replacement characters.
     pub fn parse(json: &[u8]) -> Option<Self> {
         let read = |json: &[u8]| match Reader::read(std::str::from_utf8(json).ok()?, Depth::Known) {
@@ -167,12 +167,13 @@ impl IntoIterator for Object {
 }
 
 impl Value {
-    /// Reads a value of which every object is taken apart, and every list that is not of numbers; none if that is too much.
+    /// Reads a value and parses every object in it, and every list except those of numbers; none if that is
+    /// too much.
     pub fn parse_whole(json: &str) -> Option<Self> {
         Reader::read(json, Depth::Whole)
     }
 
-    /// A list or an object as text, which was made here or read before.
+    /// A list or an object as text that was written or read by this crate.
     pub fn raw(text: Vec<u8>) -> Self {
         String::from_utf8(text).map_or(Self::Null, |text| Self::Raw(text.into_boxed_str()))
     }
@@ -207,7 +208,7 @@ impl Value {
         self.number()
     }
 
-    /// A list that was taken apart.
+    /// A parsed list.
     pub fn as_array(&self) -> Option<&[Value]> {
         match self {
             Self::Array(items) => Some(items),
@@ -215,7 +216,7 @@ impl Value {
         }
     }
 
-    /// An object that was taken apart.
+    /// A parsed object.
     pub fn as_object(&self) -> Option<&Object> {
         match self {
             Self::Object(object) => Some(object),
@@ -223,7 +224,7 @@ impl Value {
         }
     }
 
-    /// An object that was taken apart, to be changed.
+    /// A parsed object, mutable.
     pub fn as_object_mut(&mut self) -> Option<&mut Object> {
         match self {
             Self::Object(object) => Some(object),
@@ -255,12 +256,12 @@ impl Value {
         matches!(self, Self::Object(_)) || self.begins_with('{')
     }
 
-    /// A member of an object that was taken apart.
+    /// A member of a parsed object.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.as_object()?.get(name)
     }
 
-    /// The items of a list, each taken apart for itself; none of what is no list.
+    /// The items of a list, each parsed by itself; none for another type.
     pub fn items(&self) -> impl Iterator<Item = Cow<'_, Value>> {
         let apart = self.as_array().unwrap_or_default().iter().map(Cow::Borrowed);
         let read = |text| Reader::read(text, Depth::Known).map(Cow::Owned);
@@ -355,10 +356,10 @@ impl From<i64> for Value {
     }
 }
 
-/// How far a value is taken apart.
+/// How deep a value is parsed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Depth {
-    /// The value itself, and in it what goes by a known name.
+    /// The value itself, and the members with known names.
     Known,
     Whole,
 }
@@ -366,7 +367,7 @@ enum Depth {
 struct Reader<'a> {
     json: &'a str,
     depth: Depth,
-    /// How many members and items more are taken apart.
+    /// How many more members and items may be parsed.
     room: usize,
 }
 
@@ -391,7 +392,7 @@ impl<'a> Reader<'a> {
             Kind::Bool => scanner.value().map(|range| Value::Bool(self.json[range].starts_with('t'))),
             Kind::Number | Kind::Array | Kind::Object => {
                 let text = &self.json[scanner.value()?];
-                // White space between values may end a line; an event of a stream is one line.
+                // White space between values may contain line ends; an event of a stream is one line.
                 Ok(Value::Raw(match text.contains(['\n', '\r']) {
                     true => text.replace(['\n', '\r'], " ").into_boxed_str(),
                     false => text.into(),
@@ -450,7 +451,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Of members with one name the last counts, in the place of the first.
+/// Of duplicate members the last value is kept, in the place of the first.
 fn without_doubles(members: Vec<(Box<str>, Value)>) -> Vec<(Box<str>, Value)> {
     let mut places: HashMap<Box<str>, usize> = HashMap::with_capacity(members.len());
     let mut kept: Vec<(Box<str>, Value)> = Vec::with_capacity(members.len());
@@ -475,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_looks_into_stays_as_it_is_written() {
+    fn unparsed_parts_stay_unchanged() {
         let json = r#"{"a":[1.50e3,{"b":1}],"message":{"content":"x\n\u00e9","n":1e400,"deep":{"c":[]}},"choices":[{"index":0,"x":{}}],"t":true,"z":null}"#;
         let object = Object::parse(json.as_bytes()).unwrap();
         assert_eq!(text(&object), json.replace("\\u00e9", "é"));

@@ -1,22 +1,22 @@
-//! What the headers of a part say.
+//! The headers of a part.
 
 use canon::{Error, Result};
 
 use super::malformed;
 
-/// What is known of a part.
+/// The facts in a part's headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartHead {
     /// The name of the field.
     pub name: String,
-    /// The name of the file, where it is one.
+    /// The file name, if any.
     pub file_name: Option<String>,
-    /// The content type, where it has one.
+    /// The content type, if any.
     pub content_type: Option<String>,
 }
 
 impl PartHead {
-    /// Fields that are files even where their clients name none.
+    /// Fields that are files even without a file name.
     const FILES: [&'static str; 5] = ["file", "image", "image[]", "mask", "markup"];
 
     /// Reads headers.
@@ -57,7 +57,7 @@ impl PartHead {
         self.file_name.is_some() || Self::FILES.contains(&self.name.as_str())
     }
 
-    /// The name without the brackets of a list: `include[]` is `include`, and so is `include[0]`.
+    /// The name without list brackets: `include[]` and `include[0]` are `include`.
     pub fn plain_name(&self) -> &str {
         match self.name.split_once('[') {
             Some((name, index)) if index.strip_suffix(']').is_some_and(is_index) => name,
@@ -90,8 +90,8 @@ pub fn parameters(value: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Where a parameter begins whose name and sign these are, within the bytes of headers in small letters. Not within what stands in
-/// quotes: a file may be called like this.
+/// The position of a parameter with this name and sign, within the bytes of lowercase headers. Quoted text is
+/// skipped: a file name may contain the parameter's name.
 pub fn parameter(headers: &[u8], name: &[u8]) -> Option<usize> {
     let mut is_quoted = false;
     let mut found = None;
@@ -109,7 +109,8 @@ pub fn parameter(headers: &[u8], name: &[u8]) -> Option<usize> {
     found
 }
 
-/// A quoted text and what follows it. A backslash escapes quotes and itself; before anything else it is one, as in names of files.
+/// A quoted text and the rest. A backslash escapes quotes and itself; before any other character it is
+/// literal, as in file names.
 fn unquoted(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut characters = text.char_indices().peekable();

@@ -1,8 +1,9 @@
 //! Forms with files: `multipart/form-data` (RFC 7578).
 //!
-//! A [`Form`] is what is held of one: all of it, or its fields and the beginning of a file. What follows is not held: a [`Rest`] reads
-//! along while the bytes pass, so that a form which breaks off or says something too late is noticed. A [`FormWriter`] writes a form
-//! with the caller's boundary, which by the caller's word stands in no value.
+//! A [`Form`] is the buffered part of one: all of it, or its fields and the beginning of a file. The rest is
+//! not buffered: a [`Rest`] checks the bytes while they pass, so that an incomplete form or a late field is
+//! detected. A [`FormWriter`] writes a form with the caller's boundary, which by the caller's promise occurs
+//! in no value.
 
 mod head;
 mod parser;
@@ -18,10 +19,10 @@ pub use writer::FormWriter;
 
 /// Most parts that a form may have.
 const MOST_PARTS: usize = 256;
-/// Largest value of a part that is no file.
+/// Largest value of a part that is not a file.
 const FIELD_LIMIT: usize = 4 << 20;
 
-/// What stands between the parts of a form.
+/// The separator between the parts of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boundary(String);
 
@@ -66,32 +67,32 @@ impl Boundary {
 /// One part of a form.
 #[derive(Clone, Debug)]
 pub struct FormPart {
-    /// What its headers say.
+    /// Its headers.
     pub head: PartHead,
     raw_head: Range<usize>,
     value: Range<usize>,
 }
 
-/// What is held of a form.
+/// The buffered part of a form.
 #[derive(Debug)]
 pub struct Form {
     boundary: Boundary,
     parser: Parser,
     bytes: Vec<u8>,
     parts: Vec<FormPart>,
-    /// The last part goes on.
+    /// The last part is incomplete.
     is_open: bool,
     is_whole: bool,
 }
 
 impl Form {
-    /// A form of which nothing has come.
+    /// An empty form.
     pub fn new(boundary: Boundary) -> Self {
         let parser = Parser::new(boundary.as_str());
         Self { boundary, parser, bytes: Vec::new(), parts: Vec::new(), is_open: false, is_whole: false }
     }
 
-    /// Takes what has come.
+    /// Takes the next bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.bytes.extend_from_slice(bytes);
         let (parts, is_open, is_whole) = (&mut self.parts, &mut self.is_open, &mut self.is_whole);
@@ -125,27 +126,27 @@ impl Form {
         self.parts.last().map_or(Ok(()), check_field)
     }
 
-    /// The end of the body: a form that is not whole is refused.
+    /// The end of the body: an incomplete form is refused.
     pub fn finish(&self) -> Result<()> {
         self.parser.finish()
     }
 
-    /// Its last boundary has come.
+    /// Its last boundary has arrived.
     pub fn is_whole(&self) -> bool {
         self.is_whole
     }
 
-    /// The last part is a file that goes on.
+    /// The last part is an incomplete file.
     pub fn is_in_file(&self) -> bool {
         self.is_open && self.parts.last().is_some_and(|part| part.head.is_file())
     }
 
-    /// How many bytes are held.
+    /// The number of buffered bytes.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether nothing has come.
+    /// Whether nothing has arrived.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -155,12 +156,12 @@ impl Form {
         &self.parts
     }
 
-    /// The value of a part. Of a file that goes on it is the beginning.
+    /// The value of a part. Of an incomplete file it is the beginning.
     pub fn value(&self, part: &FormPart) -> &[u8] {
         self.bytes.get(part.value.clone()).unwrap_or_default()
     }
 
-    /// The first part of this name that is no file. `name[]` is `name` too.
+    /// The first part of this name that is not a file. `name[]` counts as `name`.
     pub fn field(&self, name: &str) -> Option<&[u8]> {
         let is_it = |part: &&FormPart| part.head.plain_name() == name && part.head.file_name.is_none();
         self.parts.iter().find(is_it).map(|part| self.value(part))
@@ -173,12 +174,13 @@ impl Form {
         text.map(Some).map_err(|_| Error::invalid(name.to_owned(), format!("{name} is no UTF-8 text.")))
     }
 
-    /// What reads along with the rest of the form.
+    /// The checker of the rest of the form.
     pub fn rest(&self) -> Rest {
         Rest { parser: self.parser.clone() }
     }
 
-    /// Writes the form again, part by part as `write` says, with its boundary. What is open stays open.
+    /// Writes the form again with its boundary, each part as `write` decides. An incomplete form stays
+    /// incomplete.
     pub fn rewritten(
         &self,
         mut write: impl FnMut(&FormPart, &[u8], &mut FormWriter) -> Result<()>,
@@ -190,13 +192,13 @@ impl Form {
         if self.is_open { writer.open() } else { writer.finish() }
     }
 
-    /// Writes a part as it came.
+    /// Writes a part unchanged.
     pub fn keep(&self, part: &FormPart, writer: &mut FormWriter) {
         let head = self.bytes.get(part.raw_head.clone()).unwrap_or_default();
         writer.raw(head, self.value(part));
     }
 
-    /// Writes a part with this before the name of its file.
+    /// Writes a part with a prefix before its file name.
     pub fn keep_renamed(&self, part: &FormPart, mark: &str, writer: &mut FormWriter) {
         let head = self.bytes.get(part.raw_head.clone()).unwrap_or_default();
         let lower = head.to_ascii_lowercase();
@@ -210,7 +212,7 @@ impl Form {
             [begins(b"filename=", quoted), begins(b"filename*=", extended)].into_iter().flatten().collect();
         places.sort_unstable();
         let mut renamed = head.to_vec();
-        // From the last one on, so that places before stay.
+        // Backwards, so that earlier positions stay valid.
         for place in places.into_iter().rev() {
             renamed.splice(place..place, mark.bytes());
         }
@@ -234,21 +236,21 @@ fn check_field(part: &FormPart) -> Result<()> {
         return Ok(());
     }
     let name = part.head.name.clone();
-    let message = format!("{name} is larger than {FIELD_LIMIT} bytes, and is no file.");
+    let message = format!("{name} is larger than {FIELD_LIMIT} bytes and is not a file.");
     Err(Error::caller(ErrorKind::TooLarge, message).at(name))
 }
 
-/// Reads along while the rest of a form passes to the provider.
+/// Checks the rest of a form while it passes to the provider.
 #[derive(Clone, Debug)]
 pub struct Rest {
     parser: Parser,
 }
 
 impl Rest {
-    /// Fields that decide who serves: behind a file that is not held they come too late.
+    /// Fields that select the provider: after a file that is streamed they are too late.
     const LATE: [&'static str; 4] = ["model", "models", "provider", "routing"];
 
-    /// Looks at what passes next.
+    /// Checks the next bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.parser.push(bytes, |event| {
             let Event::Part { head, .. } = event else { return Ok(()) };

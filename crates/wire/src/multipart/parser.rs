@@ -1,4 +1,4 @@
-//! Finds the parts of a form in bytes that come in pieces.
+//! Finds the parts of a form in bytes that arrive in pieces.
 
 use std::sync::Arc;
 
@@ -9,27 +9,27 @@ use super::malformed;
 
 /// Longest head of a part.
 const HEAD_LIMIT: usize = 16 << 10;
-/// What may stand before the first boundary, and white space behind a boundary.
+/// The limit of bytes before the first boundary, and of white space after a boundary.
 const PREAMBLE_LIMIT: usize = 64 << 10;
 const PADDING_LIMIT: usize = 64;
-/// The form is read as if a line's end stood before it, so that its first boundary is like the others.
+/// The form is read as if a line end preceded it, so that its first boundary is like the others.
 const LINE_END: &[u8] = b"\r\n";
 
-/// What was found. Places count from the beginning of the form.
+/// A found item. Positions count from the beginning of the form.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// A part begins.
     Part {
-        /// Its headers, without the line's end of the last one.
+        /// Its headers, without the last line end.
         head: Vec<u8>,
-        /// Where they begin.
+        /// The position of its headers.
         at: u64,
-        /// Where its value begins.
+        /// The position of its value.
         value: u64,
     },
     /// The value of a part ends.
     ValueEnd {
-        /// Where.
+        /// The position.
         at: u64,
     },
     /// The last boundary.
@@ -49,17 +49,17 @@ enum State {
 pub struct Parser {
     delimiter: Arc<Finder<'static>>,
     state: State,
-    /// What is not decided yet: a head, or what may be the beginning of a boundary.
+    /// Undecided bytes: a head, or a possible beginning of a boundary.
     buffer: Vec<u8>,
-    /// Where the value of the last part begins.
+    /// The position of the last part's value.
     value: u64,
-    /// How many bytes of the form, and of the line's end before it, are gone from the buffer.
+    /// How many bytes of the form, and of the line end before it, have left the buffer.
     gone: u64,
 }
 
-/// Whether a boundary ends where it seems to.
+/// Whether a possible boundary is one.
 enum Ending {
-    /// So many bytes belong to it.
+    /// It is one, with this length.
     Next(usize),
     Last,
     Unclear,
@@ -72,7 +72,7 @@ enum Found {
         end: usize,
         is_last: bool,
     },
-    /// What is before this place has none.
+    /// There is none before this position.
     Nothing {
         keep: usize,
     },
@@ -90,7 +90,7 @@ impl Parser {
         }
     }
 
-    /// Takes what has come.
+    /// Takes the next bytes.
     pub fn push(&mut self, bytes: &[u8], mut on_event: impl FnMut(Event) -> Result<()>) -> Result<()> {
         if self.state == State::Epilogue {
             return Ok(());
@@ -100,7 +100,7 @@ impl Parser {
         Ok(())
     }
 
-    /// The form must have ended.
+    /// The form must be complete.
     pub fn finish(&self) -> Result<()> {
         match self.state {
             State::Epilogue => Ok(()),
@@ -111,7 +111,7 @@ impl Parser {
         }
     }
 
-    /// Goes one step; false where more bytes are needed.
+    /// One step; false where more bytes are needed.
     fn step(&mut self, on_event: &mut impl FnMut(Event) -> Result<()>) -> Result<bool> {
         match self.state {
             State::Epilogue => {
@@ -159,7 +159,7 @@ impl Parser {
         };
         let head = self.buffer[..length].to_vec();
         let (at, value) = (self.place(0), self.place(end));
-        // A value that is empty and has no line's end of its own takes that of the head: `\r\n\r\n--boundary`.
+        // An empty value without a line end of its own shares that of the head: `\r\n\r\n--boundary`.
         self.forget(end - LINE_END.len());
         self.value = value;
         on_event(Event::Part { head, at, value })?;
@@ -194,7 +194,8 @@ impl Parser {
     }
 }
 
-/// What follows a boundary: the end of its line, or two hyphens behind the last one. Anything else is part of a value.
+/// The text after a boundary: a line end, or two hyphens after the last one. Any other text makes it part of
+/// a value.
 fn ending(rest: &[u8]) -> Ending {
     let padding = rest.iter().take(PADDING_LIMIT).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     match &rest[padding..] {

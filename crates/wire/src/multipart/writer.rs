@@ -30,20 +30,20 @@ impl FormWriter {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// A part with these headers and a text of ours.
+    /// A part with these headers and a text of the gateway.
     pub fn replaced(&mut self, head: &[u8], value: &str) {
         self.is_broken |= value.contains(&self.line);
         self.raw(head, value.as_bytes());
     }
 
-    /// A part that is a text of ours.
+    /// A part with a text of the gateway.
     pub fn text(&mut self, name: &str, value: &str) {
         let name = name.replace('"', "%22").replace(['\r', '\n'], " ");
         let head = format!("Content-Disposition: form-data; name=\"{name}\"");
         self.replaced(head.as_bytes(), value);
     }
 
-    /// The form, whose last part goes on.
+    /// The form with an incomplete last part.
     pub fn open(mut self) -> Result<Vec<u8>> {
         self.out.truncate(self.out.len().saturating_sub(2));
         self.checked()
@@ -58,7 +58,7 @@ impl FormWriter {
 
     fn checked(self) -> Result<Vec<u8>> {
         match self.is_broken {
-            true => Err(Error::invalid("content-type", "The boundary stands in a value of the form.")),
+            true => Err(Error::invalid("content-type", "The boundary occurs in a value of the form.")),
             false => Ok(self.out),
         }
     }

@@ -1,5 +1,5 @@
-//! Requests of a provider's own API that pass as they are: what is known of them by their path, and what is read of their
-//! answers on the way. Nothing is changed, and nothing is held that metering does not need.
+//! Requests of a provider's own API that pass unchanged: the facts in their paths, and the metering of their
+//! answers. Nothing is changed, and only the data for metering is buffered.
 
 mod address;
 mod output;
@@ -28,19 +28,19 @@ pub enum Metered {
     Turns,
 }
 
-/// What a path says of a request.
+/// The facts in a request's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NativeForm {
-    /// How its answer is metered; none where nobody knows.
+    /// How its answer is metered; none where that is unknown.
     pub metered: Option<Metered>,
-    /// The model, where the path names it.
+    /// The model, where it is in the path.
     pub model: Option<String>,
-    /// Whether the answer streams, where the path says so.
+    /// Whether the answer is streamed, where the path says so.
     pub streams: Option<bool>,
 }
 
 impl NativeForm {
-    /// Of a request at this path of a provider's.
+    /// For a request at this path of a provider.
     pub fn of(method: &Method, path: &str) -> Self {
         if *method != Method::POST {
             return Self { metered: None, model: None, streams: None };
@@ -50,7 +50,7 @@ impl NativeForm {
     }
 }
 
-/// `…/models/MODEL:method`, as Google has it, for models of others too.
+/// `…/models/MODEL:method`, Google's form, also for other vendors' models.
 fn by_method_of_model(path: &str) -> Option<NativeForm> {
     let (_, rest) = path.rsplit_once("/models/")?;
     let (model, method) = rest.rsplit_once(':')?;
@@ -62,7 +62,8 @@ fn by_method_of_model(path: &str) -> Option<NativeForm> {
     let (protocol, streams) = match method {
         "generateContent" => (Some(Protocol::Gemini), false),
         "streamGenerateContent" => (Some(Protocol::Gemini), true),
-        // Vertex has predictions of all kinds by this name, and of others' models conversations only.
+        // Vertex uses this name for predictions of all kinds; with other vendors' models they are
+        // conversations.
         "rawPredict" if !path.contains("/publishers/google/") => (Some(by_publisher), false),
         "streamRawPredict" if !path.contains("/publishers/google/") => (Some(by_publisher), true),
         _ => (None, false),
@@ -108,7 +109,7 @@ fn by_end(path: &str) -> NativeForm {
     NativeForm { metered, model: deployment.and_then(unescaped), streams: None }
 }
 
-/// The model that a JSON body names, or the beginning of one; the last where it names several, as most servers read it.
+/// The model in a JSON body, or in the beginning of one; the last one of duplicates, as most servers read it.
 pub fn model_of(body: &[u8]) -> Option<String> {
     let mut picker = picker::Picker::new(&["model"]);
     picker.push(body);

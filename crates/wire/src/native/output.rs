@@ -1,5 +1,5 @@
-//! What the answers in a batch's output cost: one JSON object a line, in the formats of OpenAI's and Anthropic's batches. Nothing is
-//! held but the line that passes.
+//! The cost of the answers in a batch's output: one JSON object per line, in the formats of OpenAI's and
+//! Anthropic's batches. Only the current line is buffered.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const LONGEST: usize = 16 << 20;
 #[derive(Default)]
 pub struct BatchOutput {
     line: Vec<u8>,
-    /// The line is longer than is read.
+    /// The line is longer than the limit.
     skips: bool,
     used: BTreeMap<String, Usage>,
     unread: u64,
@@ -42,12 +42,12 @@ impl BatchOutput {
         self.end_line();
     }
 
-    /// The tokens of each model, by the name that the answers have.
+    /// The tokens of each model, by its name in the answers.
     pub fn used(&self) -> &BTreeMap<String, Usage> {
         &self.used
     }
 
-    /// How many good answers said nothing of their tokens that could be read.
+    /// The number of successful answers without readable token counts.
     pub fn unread(&self) -> u64 {
         self.unread
     }
@@ -70,7 +70,7 @@ impl BatchOutput {
         }
         match read(&line) {
             Some((model, usage)) => *self.used.entry(model).or_default() += usage,
-            // What failed has no answer, and costs nothing.
+            // A failed request has no answer and costs nothing.
             None if has_answer(&line) => self.unread += 1,
             None => {}
         }
@@ -109,7 +109,7 @@ struct Body {
     usage: Option<UsageOfVectors>,
 }
 
-/// The answer of a line, where it has a good one.
+/// The successful answer of a line, if any.
 fn answer<'a>(line: &Line<'a>) -> Option<(&'a RawValue, bool)> {
     if let Some(response) = &line.response {
         let is_good = response.status_code.is_none_or(|status| status < 400);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn each_model_has_its_sum_whatever_the_pieces() {
+    fn each_model_has_its_sum_however_the_output_is_split() {
         let of = |body: Value| json!({"id": "batch_req_1", "custom_id": "a", "response": {"status_code": 200, "body": body}, "error": null});
         let vectors = json!({"object": "list", "data": [], "model": "text-embedding-3-small", "usage": {"prompt_tokens": 7, "total_tokens": 7}});
         let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-haiku-4-5", "content": [{"type": "text", "text": "Hi."}],

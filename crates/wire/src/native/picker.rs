@@ -1,21 +1,21 @@
-//! Some members of a JSON object, picked while its text passes. Nothing else is held, so that an answer of any length costs
-//! a few bytes.
+//! Picks members of a JSON object while its text passes. Nothing else is buffered, so that an answer of any
+//! length costs a few bytes.
 
-/// Longest member that is picked.
+/// Longest picked member.
 const LONGEST: usize = 64 << 10;
 
 /// See the module.
 pub(super) struct Picker {
     wanted: &'static [&'static str],
-    /// The values of the wanted members, as they are written; the last of each name.
+    /// The values of the wanted members as text; the last of duplicates.
     found: Vec<Option<Vec<u8>>>,
     depth: usize,
     in_string: bool,
     escaped: bool,
-    /// A name comes next, or is being read.
+    /// A name is next, or is being read.
     at_name: bool,
     name: Vec<u8>,
-    /// Which of the wanted members is being read.
+    /// The wanted member that is being read.
     taking: Option<usize>,
 }
 
@@ -39,7 +39,7 @@ impl Picker {
         }
     }
 
-    /// The value of a wanted member, as it is written.
+    /// The value of a wanted member as text.
     pub(super) fn found(&self, name: &str) -> Option<&[u8]> {
         let index = self.wanted.iter().position(|wanted| *wanted == name)?;
         self.found[index].as_deref()

@@ -1,33 +1,34 @@
-//! What conversations over WebSockets cost, read from the provider's messages while they pass: "response.done" of OpenAI's
-//! Realtime API and `usageMetadata` of Gemini Live. Both count one turn each.
+//! The cost of conversations over WebSockets, read from the provider's messages while they pass:
+//! "response.done" of OpenAI's Realtime API and `usageMetadata` of Gemini Live. Both count one turn each.
 //!
-//! Frames are read by their heads (RFC 6455, 5.2). Those of a server are not masked, and the gateway never lets the two sides agree
-//! on an extension, so that a message's bytes are its text.
+//! Frames are found by their heads (RFC 6455, 5.2). A server's frames are not masked, and the gateway
+//! prevents the two sides from negotiating an extension, so a message's bytes are its text.
 
 use canon::{Progress, Usage};
 use serde::Deserialize;
 
-/// Longest message that is read. Sound comes in pieces of some kilobytes; the message that counts a turn holds its text too.
+/// Longest message that is read. Sound arrives in pieces of a few kilobytes; the message with the counts also
+/// contains the turn's text.
 const LONGEST: usize = 1 << 20;
 
 /// Reads frames of a server.
 #[derive(Default)]
 pub struct Realtime {
-    /// The head of a frame, as far as it has come.
+    /// The head of a frame, as far as it has arrived.
     head: Vec<u8>,
-    /// How much of the frame's payload is still to come.
+    /// The remaining bytes of the frame's payload.
     left: u64,
-    /// The frame is of a message, and its last.
+    /// The frame belongs to a message and is its last.
     is_last: bool,
     is_control: bool,
-    /// The message so far; none when it is longer than is read.
+    /// The message so far; none when it exceeds the limit.
     message: Option<Vec<u8>>,
     in_message: bool,
     progress: Progress,
 }
 
 impl Realtime {
-    /// Takes what the provider sent.
+    /// Takes bytes from the provider.
     pub fn push(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.left > 0 {
@@ -45,12 +46,12 @@ impl Realtime {
         }
     }
 
-    /// Whether a frame could be put in here.
+    /// Whether a frame could be inserted here.
     pub fn is_between_frames(&self) -> bool {
         self.left == 0 && self.head.is_empty()
     }
 
-    /// What is known by now.
+    /// The facts so far.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
@@ -74,7 +75,7 @@ impl Realtime {
         self.head.clear();
         (self.is_last, self.is_control) = (first & 0x80 != 0, first & 0x08 != 0);
         if !self.is_control && first & 0x0f != 0 {
-            // Another opcode than "continuation": a message begins.
+            // An opcode other than "continuation": a message begins.
             self.message = Some(Vec::new());
         }
         self.in_message = !self.is_control;
@@ -164,7 +165,7 @@ struct CachedDetails {
 }
 
 impl From<RealtimeUsage> for Usage {
-    /// Cached sound is among both the sound and what is cached.
+    /// Cached sound is counted both as sound and as cached.
     fn from(usage: RealtimeUsage) -> Self {
         let input = usage.input_token_details.unwrap_or_default();
         let output = usage.output_token_details.unwrap_or_default();
@@ -201,7 +202,7 @@ struct LiveDetail {
 
 impl From<LiveUsage> for Usage {
     fn from(usage: LiveUsage) -> Self {
-        // What is too much to be meant must not come round to something that could be.
+        // Saturating sums: an impossible count must not wrap around to a plausible one.
         let audio = |details: Option<Vec<LiveDetail>>| {
             let details = details.into_iter().flatten().filter(|detail| detail.modality == "AUDIO");
             details.fold(0, |sum: u64, detail| sum.saturating_add(detail.token_count))
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_are_summed_whatever_the_frames() {
+    fn turns_are_summed_however_they_are_framed() {
         let message = done(30).to_string().into_bytes();
         let (first, rest) = message.split_at(70);
         let stream = [

@@ -1,4 +1,4 @@
-//! Answers that pass as they are, and are read on the way for what they cost.
+//! Answers that pass unchanged and are read for their cost.
 
 use bytes::Bytes;
 use canon::{Error, Event, Progress, Result, Usage};
@@ -11,10 +11,10 @@ use crate::protocols::{adapter, is_stream};
 use crate::translate::note;
 use crate::{Decoder, DecoderContext, EventSink, Protocol, Transcoder};
 
-/// So much of a whole answer is read. One that is longer passes all the same, and its tokens are not known.
+/// A whole answer is read up to this size. A longer one also passes, without known tokens.
 const READ: usize = 8 << 20;
 
-/// What passes an answer on. `streams`: a stream was asked for.
+/// The reader of an answer. `streams`: a stream was requested.
 pub fn tap(metered: Option<Metered>, content_type: &str, streams: bool) -> Box<dyn Transcoder> {
     let reading = match metered {
         None | Some(Metered::Turns) => Reading::Nothing,
@@ -31,10 +31,10 @@ struct Tap {
     progress: Progress,
 }
 
-/// What is read.
+/// The state of reading.
 enum Reading {
     Nothing,
-    /// Nothing has come yet that says whether it streams.
+    /// Nothing has arrived yet that shows whether it is a stream.
     Unbegun {
         protocol: Protocol,
         content_type: String,
@@ -46,14 +46,14 @@ enum Reading {
         left: usize,
     },
     Vectors(Box<Picker>),
-    /// The provider said within the stream that it failed.
+    /// The provider reported a failure within the stream.
     Failed(Box<Error>),
 }
 
 impl Tap {
     fn read(&mut self, bytes: &Bytes) {
         if let Reading::Unbegun { protocol, content_type, streams } = &self.reading {
-            // White space ahead of an answer keeps the connection, and says nothing of what will come.
+            // White space before an answer keeps the connection open and says nothing about the answer.
             if bytes.trim_ascii().is_empty() {
                 return;
             }
@@ -71,7 +71,7 @@ impl Tap {
                 Ok(()) => {}
                 Err(error) => {
                     self.progress.clone_from(reader.progress());
-                    // What cannot be read passes; what the provider calls an error is one.
+                    // An unreadable answer passes; a provider's error is an error.
                     self.reading = match error.upstream.is_some() {
                         true => Reading::Failed(Box::new(error)),
                         false => Reading::Nothing,
@@ -102,7 +102,7 @@ impl Transcoder for Tap {
 
     fn finish(&mut self, _out: &mut Vec<u8>) -> Result<()> {
         match std::mem::replace(&mut self.reading, Reading::Nothing) {
-            // A stream without its own end was cut off, however it was closed.
+            // A stream without its own end was cut off, however the connection was closed.
             Reading::Stream(mut reader) => {
                 let ended = reader.finish(&mut Vec::new());
                 self.progress.clone_from(reader.progress());
@@ -134,7 +134,7 @@ impl Transcoder for Tap {
     }
 }
 
-/// OpenAI counts both; some count one of the two.
+/// OpenAI sends both counts; some providers send one of them.
 #[derive(Deserialize)]
 pub(super) struct UsageOfVectors {
     #[serde(default)]
@@ -144,7 +144,7 @@ pub(super) struct UsageOfVectors {
 }
 
 impl UsageOfVectors {
-    /// None where nothing is counted, or nothing that can be meant.
+    /// None without counts, or with impossible ones.
     pub(super) fn usage(self) -> Option<Usage> {
         let usage = Usage { input: self.prompt_tokens.or(self.total_tokens)?, ..Usage::default() };
         usage.is_plausible().then_some(usage)
@@ -155,7 +155,7 @@ fn usage_of_vectors(picker: &Picker) -> Option<Usage> {
     serde_json::from_slice::<UsageOfVectors>(picker.found("usage")?).ok()?.usage()
 }
 
-/// Reads an answer, and writes nothing.
+/// Reads an answer and writes nothing.
 pub(super) struct Reader {
     pub(super) decoder: Box<dyn Decoder>,
     pub(super) progress: Progress,

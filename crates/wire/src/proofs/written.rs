@@ -1,4 +1,4 @@
-//! Proofs as bytes, for another gateway.
+//! The byte form of proofs, for other gateways.
 
 use canon::{Json, Part, PartKind, Reasoning};
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ impl Proofs {
         serde_json::to_vec(&written).unwrap_or_default()
     }
 
-    /// Reads these bytes; none where they are something else.
+    /// Reads these bytes; none for any other content.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let Written { issuer, model, thinking, details, calls, signatures } =
             serde_json::from_slice(bytes).ok()?;

@@ -1,14 +1,15 @@
-//! Which cache marks are kept where a provider takes only a few.
+//! Selects the cache marks to keep where a provider accepts only a few.
 
-/// The API takes no more cache marks in one request: Anthropic's documentation and Bedrock's user guide.
+/// The maximum of cache marks in one request: Anthropic's documentation and Bedrock's user guide.
 pub(super) const MARK_LIMIT: usize = 4;
 
 /// Why others are not sent.
 pub(super) const TOO_MANY_MARKS: &str = "The provider takes four marks: the last one of the tools and of the instructions and the last ones of the conversation \
      are kept.";
 
-/// How many marks of tools, instructions and conversation are kept, of each the last ones. A mark covers everything
-/// before it: one of the tools and one of the instructions, which conversations share, and then those that reach furthest.
+/// How many marks of tools, instructions and conversation are kept, the last ones of each. A mark covers
+/// everything before it: one of the tools and one of the instructions, which conversations share, then those
+/// that reach furthest.
 pub(super) fn kept([tools, instructions, conversation]: [usize; 3], limit: usize) -> [usize; 3] {
     let mut left = limit;
     let mut take = |count: usize| {

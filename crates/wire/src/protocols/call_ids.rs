@@ -1,36 +1,36 @@
-//! Which result answers which call, and an id for each call that no other call of the request has.
+//! Pairs results with calls, and gives each call an id that no other call of the request has.
 //!
-//! Callers repeat ids: some models count their calls anew in each turn (`call_0`), some give the calls of one turn the
-//! same id or none. Formats with strict ids refuse that, and the others mix up the results.
+//! Callers repeat ids: some models number their calls from the start in each turn (`call_0`), some give the
+//! calls of one turn the same id or none. Formats with strict ids refuse that, and others mix up the results.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use canon::{PartKind, Request, Role};
 
-/// Writes an id in the alphabet and the length that a format takes. Different ids may become the same one.
+/// Writes an id in the alphabet and the length of a format. Different ids may become equal.
 pub(super) type IdForm = fn(&str) -> Cow<'_, str>;
 
-/// Stands for no call.
+/// No call.
 const NONE: u32 = u32::MAX;
 
-/// Pairs results with calls, in the order of the conversation. A conversation may consist of calls: each takes some 20 bytes
-/// beside the entry of its id.
+/// Pairs results with calls, in the order of the conversation. A conversation may consist of calls: each
+/// takes about 20 bytes besides the entry of its id.
 #[derive(Debug, Default)]
 pub(super) struct Pairing<'a> {
     turn: u32,
-    /// The model has called something since the last result or word of the user.
+    /// There was a call since the last result or message of the user.
     in_turn: bool,
     by_id: BTreeMap<Cow<'a, str>, SameId>,
     calls: Vec<Call>,
-    /// The first call of the current turn that may be without a result, for results that name none.
+    /// The first call of the current turn that may lack a result, for results without an id.
     first: u32,
 }
 
 /// The calls of one id.
 #[derive(Clone, Copy, Debug)]
 struct SameId {
-    /// The first one that may be without a result, in the newest turn that has one.
+    /// The first one that may lack a result, in the newest turn that has one.
     open: u32,
     last: u32,
 }
@@ -46,7 +46,7 @@ struct Call {
 }
 
 impl<'a> Pairing<'a> {
-    /// Anything but a call: calls that follow are of another turn.
+    /// Anything but a call: the following calls belong to another turn.
     pub fn turn_ends(&mut self) {
         self.in_turn = false;
     }
@@ -72,9 +72,9 @@ impl<'a> Pairing<'a> {
         self.calls.push(call);
     }
 
-    /// The call that a result with this id answers: of the calls with its id the first one without a result in the newest
-    /// turn that has one. A second result goes to the call that has the first one. An id that is missing on one of the two
-    /// sides is no obstacle: then the order decides.
+    /// The call that a result with this id answers: the first call with this id and without a result, in the
+    /// newest turn that has one. A second result goes to the call of the first one. Where the id is missing
+    /// on one side, the order decides.
     pub fn result(&mut self, id: &str) -> Option<usize> {
         let found = self
             .first_open(id)
@@ -112,12 +112,12 @@ impl<'a> Pairing<'a> {
     }
 }
 
-/// Gives ids that are different from each other. The same conversation with more turns at its end keeps the ids of its
-/// beginning, so that what a provider has cached of it stays valid.
+/// Makes ids unique. When turns are added to a conversation, the earlier ids stay the same, so that the
+/// provider's cache stays valid.
 pub(super) struct UniqueIds<'a> {
     form: IdForm,
     taken: BTreeSet<Cow<'a, str>>,
-    /// How often an id was written, so that the search for a free one begins behind the last.
+    /// How often an id was written, so that the search for a free one starts after the last.
     counts: BTreeMap<Cow<'a, str>, u32>,
 }
 
@@ -127,13 +127,13 @@ impl<'a> UniqueIds<'a> {
         Self { form, taken: BTreeSet::new(), counts: BTreeMap::new() }
     }
 
-    /// The id itself in the format's form, else one that is free.
+    /// The id in the format's form, or a free one.
     pub fn next(&mut self, id: &'a str) -> Cow<'a, str> {
         let first = (self.form)(id);
         self.free(id, first)
     }
 
-    /// The same for an id that does not stay.
+    /// The same for a temporary id.
     pub fn next_owned(&mut self, id: &str) -> Cow<'a, str> {
         let first = (self.form)(id).into_owned();
         self.free(id, first.into())
@@ -154,9 +154,9 @@ impl<'a> UniqueIds<'a> {
     }
 }
 
-/// A place in a request: the message, and the part in it.
+/// A position in a request: the message, and the part in it.
 type Place = (usize, usize);
-/// The same in half the room.
+/// The same in half the memory.
 type Short = (u32, u32);
 
 fn short((message, part): Place) -> Short {
@@ -218,7 +218,7 @@ impl<'a> CallIds<'a> {
         found.map_or("", |number| self.id(number))
     }
 
-    /// The number of the call that the result at this place answers; calls are counted from 0.
+    /// The index of the call that the result at this position answers.
     pub fn answered(&self, place: Place) -> Option<usize> {
         let found = self.results.binary_search_by_key(&short(place), |(place, _)| *place).ok()?;
         self.results[found].1.map(|call| call as usize)
@@ -229,13 +229,13 @@ impl<'a> CallIds<'a> {
         self.ids.get(number).map_or("", |id| id)
     }
 
-    /// The same to be kept.
+    /// The same as an owned value.
     pub fn kept_id(&self, number: usize) -> Cow<'a, str> {
         self.ids.get(number).cloned().unwrap_or_default()
     }
 }
 
-/// Sixteen hexadecimal digits of the FNV-1a hash: a mark of a text that had to be shortened or cleaned.
+/// Sixteen hexadecimal digits of the FNV-1a hash: identifies a text that was shortened or cleaned.
 pub(super) fn mark_of(text: &str) -> String {
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -243,7 +243,7 @@ pub(super) fn mark_of(text: &str) -> String {
     format!("{hash:016x}")
 }
 
-/// An id of at most `longest` characters of an alphabet. What has to be changed ends in a mark of the whole id.
+/// An id of at most `longest` characters of an alphabet. A changed id ends with a hash of the whole id.
 pub(super) fn clean(id: &str, longest: usize, is_allowed: impl Fn(u8) -> bool) -> Cow<'_, str> {
     if !id.is_empty() && id.len() <= longest && id.bytes().all(&is_allowed) {
         return id.into();
@@ -256,7 +256,7 @@ pub(super) fn clean(id: &str, longest: usize, is_allowed: impl Fn(u8) -> bool) -
     format!("{start}_{}", mark_of(id)).into()
 }
 
-/// For formats that state no rule: any printable text of a sensible length, but not nothing.
+/// For formats without a rule: any non-empty printable text of a sensible length.
 pub(super) fn plain_id(id: &str) -> Cow<'_, str> {
     clean(id, 64, |byte| byte.is_ascii_graphic())
 }
@@ -265,7 +265,7 @@ pub(super) fn plain_id(id: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    /// What happens, and which call each result answers.
+    /// The events, and the call that each result answers.
     type Case<'a> = (&'a [(&'a str, &'a str)], &'a [Option<usize>]);
 
     fn pairs(story: &[(&str, &str)]) -> Vec<Option<usize>> {
@@ -290,7 +290,7 @@ mod tests {
         let cases: [Case; 9] = [
             (&[(c, "0"), (r, "0"), (c, "0"), (r, "0")], &[Some(0), Some(1)]),
             (&[(c, "0"), (c, "0"), (r, "0"), (r, "0")], &[Some(0), Some(1)]),
-            // The first was never answered.
+            // The first call was never answered.
             (&[(c, "0"), (u, ""), (c, "0"), (r, "0")], &[Some(1)]),
             // Late: the newest turn is answered first.
             (&[(c, "0"), (u, ""), (c, "0"), (r, "0"), (r, "0")], &[Some(1), Some(0)]),
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_work_grows_with_the_input_only() {
-        // Ids that lie in the way of the ones that repeated ids would get.
+        // Ids that collide with those that repeated ids would get.
         let mut unique = UniqueIds::new(|id| id.into());
         (2..20_000).for_each(|number| drop(unique.next_owned(&format!("a_{number}"))));
         (0..20_000).for_each(|_| drop(unique.next("a")));

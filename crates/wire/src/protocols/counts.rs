@@ -3,12 +3,12 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// Stands for a count that cannot be: sums of a few of them do not overflow, and [`canon::Usage::is_plausible`] refuses
-/// the whole.
+/// An impossible count: sums of a few of them do not overflow, and [`canon::Usage::is_plausible`] refuses the
+/// whole.
 const IMPOSSIBLE: u64 = 1 << 48;
 
-/// A count that some hosts write as a fraction, as text or as null. One below zero, or that is no number, is impossible:
-/// taken for nothing it would make the answer cheaper than it was.
+/// A count that some hosts write as a fraction, as text or as null. A negative value, or one that is not a
+/// number, is impossible: read as zero it would lower the cost.
 pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     Ok(Option::<Value>::deserialize(deserializer)?
         .and_then(|value| match value {
@@ -22,7 +22,7 @@ pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
         .map(|count| count.min(IMPOSSIBLE)))
 }
 
-/// The count that a fraction stands for.
+/// The count of a fraction.
 pub(super) fn whole(count: f64) -> Option<u64> {
     (count >= 0.0).then_some(count as u64)
 }

@@ -1,13 +1,13 @@
 //! Proofs of one family of models in the format of another.
 //!
-//! A caller may talk to other families of models than that of its format. Their proofs (signatures of thinking and of
-//! calls, redacted thinking) travel where the format has its own, in an envelope of ours, which says whose they are, and
-//! are unpacked when the caller sends them back.
+//! A caller may use models of other families than that of its format. Their proofs (signatures of thinking
+//! and of calls, redacted thinking) travel in the format's own field, in an envelope of the gateway that
+//! names the family, and are unpacked when the caller sends them back.
 //!
-//! The Responses API has `encrypted_content`, in an item of its own. What a signature proves is not repeated there: the text
-//! is in the item's summary, and a mark of it tells whether it is still the same. Gemini's API has `thoughtSignature` on the
-//! part of a call, and its clients send thoughts back as they like: the thinking is in the envelope. The field is of type
-//! `bytes`, so the envelope is base64 as a whole.
+//! The Responses API has `encrypted_content`, in an item of its own. The signed text is not repeated there:
+//! it is in the item's summary, and a hash shows whether it is unchanged. Gemini's API has `thoughtSignature`
+//! on the part of a call, and its clients do not return thoughts reliably: the thinking is in the envelope.
+//! The field is of type `bytes`, so the envelope is base64 as a whole.
 
 use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE_NO_PAD};
@@ -17,29 +17,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocols::call_ids::mark_of;
 
-/// What all envelopes begin with. OpenAI's own begin with `gAAAA`.
+/// The prefix of all envelopes. OpenAI's own begin with `gAAAA`.
 const PREFIX: &str = "llmgateway.1.";
 
 /// The same in base64.
 const BYTES_PREFIX: &str = "bGxtZ2F0ZXdheS4x";
-/// Base64 with and without padding: clients write bytes anew.
+/// Base64 with and without padding: clients re-encode bytes.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-/// Most bytes of thinking that travel with a call: they come back with each request.
+/// Most bytes of thinking that travel with a call: they return with each request.
 const MOST_THINKING: usize = 1 << 18;
 
-/// What is in an envelope.
+/// The content of an envelope.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Proof {
-    /// A signature of the item's own text, which has this mark.
+    /// A signature of the item's own text, which has this hash.
     #[serde(rename = "s")]
     Signature { format: String, signature: String, text: String },
     /// Thinking that only its family can read.
     #[serde(rename = "e")]
     Encrypted { format: String, data: String },
-    /// A signature of the call with this id, which follows.
+    /// A signature of the call with this id, which follows the envelope.
     #[serde(rename = "c")]
     Call { id: String, signature: String },
     /// An envelope that was damaged.
@@ -47,7 +47,7 @@ pub(crate) enum Proof {
     Broken,
 }
 
-/// A mark of a text.
+/// A hash of a text.
 pub(crate) fn mark(text: &str) -> String {
     mark_of(text)
 }
@@ -58,7 +58,7 @@ pub(crate) fn seal(proof: &Proof) -> String {
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(json))
 }
 
-/// Opens an envelope; none for what is not one of ours.
+/// Opens an envelope; none for other data.
 pub(crate) fn open(data: &str) -> Option<Proof> {
     let sealed = data.strip_prefix(PREFIX)?;
     let json = URL_SAFE_NO_PAD.decode(sealed).ok();
@@ -96,7 +96,7 @@ impl Thought {
     }
 }
 
-/// Writes an envelope of thinking as bytes in base64; none where there is too much.
+/// Writes an envelope of thinking as bytes in base64; none when it is too large.
 pub(crate) fn seal_thoughts(thoughts: &[Thought]) -> Option<String> {
     let json = serde_json::to_vec(thoughts).ok().filter(|json| json.len() <= MOST_THINKING)?;
     Some(STANDARD.encode([PREFIX.as_bytes(), &json].concat()))
@@ -107,7 +107,7 @@ pub(crate) fn holds_thoughts(data: &str) -> bool {
     data.starts_with(BYTES_PREFIX)
 }
 
-/// Opens an envelope of thinking; none where it is damaged.
+/// Opens an envelope of thinking; none when it is damaged.
 pub(crate) fn open_thoughts(data: &str) -> Option<Vec<Thought>> {
     let data = data.replace('-', "+").replace('_', "/");
     let bytes = LENIENT.decode(data).ok()?;

@@ -1,27 +1,27 @@
-//! What providers' error answers mean, whichever protocol they come in: patterns of messages that many providers
-//! share, the wait they ask for, and their words without secrets.
+//! The meaning of providers' error answers in any protocol: message patterns that many providers share, the
+//! requested wait, and the message without secrets.
 
 use std::time::Duration;
 
 use canon::{Error, ErrorKind, Retry, UpstreamReply};
 use http::{HeaderMap, StatusCode};
 
-/// Waits longer than this are not worth it: another provider is asked instead.
+/// Longer waits are not worthwhile: another provider is asked instead.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
-/// Waits longer than this are told as this.
-const LONGEST_TOLD: Duration = Duration::from_secs(24 * 3600);
-/// How much of a body that is not the expected JSON is shown.
+/// Longer waits are reported as this one.
+const LONGEST_REPORTED: Duration = Duration::from_secs(24 * 3600);
+/// How much of a body is shown that is not the expected JSON.
 const EXCERPT_CHARS: usize = 500;
-/// How much of a body is looked at for its excerpt: error pages can be large.
+/// How much of a body is searched for its excerpt: error pages can be large.
 const EXCERPT_BYTES: usize = 16 << 10;
 
-/// Most bytes of a provider's words that are told.
+/// Most bytes of a provider's message that are passed on.
 const MOST_WORDS: usize = 16 << 10;
 
-/// Puts an error answer together: what it means, what helps, and what the provider said.
+/// Builds an error from an answer: its kind, whether a retry can help, and the provider's message.
 ///
-/// `code` is the provider's most telling word (an error code, else its type): it takes part in the classification
-/// and stays in the error, as does `type_name`.
+/// `code` is the provider's most specific name (an error code, else its type): it is used for the
+/// classification and stays in the error, as does `type_name`.
 pub fn upstream_error(
     status: StatusCode,
     headers: &HeaderMap,
@@ -34,11 +34,11 @@ pub fn upstream_error(
     let telling = code.as_deref().or(type_name.as_deref());
     let (kind, retry) = classify(status.as_u16(), telling, &message);
     let wait = retry_after(headers).or_else(|| (status.as_u16() == 429).then(|| reset(headers)).flatten());
-    let told = match message.trim() {
+    let text = match message.trim() {
         "" => format!("The provider answered with status {}.", status.as_u16()),
         text => without_secrets(text),
     };
-    let mut error = Error::upstream(kind, with_wait(retry, wait, headers), told);
+    let mut error = Error::upstream(kind, with_wait(retry, wait, headers), text);
     error.code = code;
     error.type_name = type_name;
     error.upstream = Some(UpstreamReply {
@@ -49,8 +49,8 @@ pub fn upstream_error(
     error
 }
 
-/// What an error answer means and what helps. `status` is the HTTP status; for an error inside of a good answer it is
-/// the status that the error stands for, or 200 when it stands for none.
+/// The kind of an error answer and whether a retry can help. `status` is the HTTP status. For an error within
+/// a successful answer it is the corresponding status, or 200 when there is none.
 pub fn classify(status: u16, code: Option<&str>, message: &str) -> (ErrorKind, Retry) {
     let text = format!("{} {}", code.unwrap_or_default(), message).to_lowercase();
     if status < 500 {
@@ -62,8 +62,8 @@ pub fn classify(status: u16, code: Option<&str>, message: &str) -> (ErrorKind, R
     by_status(status, &text)
 }
 
-/// The time until a limit is free again that is exhausted, where the answer to a request too many says no more than that:
-/// `x-ratelimit-reset-requests: 6m0s` beside `x-ratelimit-remaining-requests: 0`. With several, the longest.
+/// The time until an exhausted limit resets, where the answer to too many requests contains no other wait:
+/// `x-ratelimit-reset-requests: 6m0s` beside `x-ratelimit-remaining-requests: 0`. The longest of several.
 fn reset(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let is_exhausted = |limit: &str| {
@@ -72,7 +72,7 @@ fn reset(headers: &HeaderMap) -> Option<Duration> {
     };
     let limits = ["requests", "tokens"].into_iter().filter(|limit| is_exhausted(limit));
     let waits = limits.filter_map(|limit| span(text(&format!("x-ratelimit-reset-{limit}"))?));
-    waits.max().map(|wait| wait.min(LONGEST_TOLD))
+    waits.max().map(|wait| wait.min(LONGEST_REPORTED))
 }
 
 /// `1h2m3.5s`, `120ms`, or a number of seconds.
@@ -100,15 +100,15 @@ fn span(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
 }
 
-/// The wait that the provider asks for in seconds. The gateway, which has a clock, turns a date into them before.
+/// The requested wait in seconds. The gateway, which has a clock, converts dates before.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
     let seconds = number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number("retry-after"))?;
     let wait = Duration::try_from_secs_f64(seconds).ok()?;
-    Some(wait.min(LONGEST_TOLD))
+    Some(wait.min(LONGEST_REPORTED))
 }
 
-/// The printable beginning of a body that is not the expected JSON. Of a page, its text.
+/// The printable beginning of a body that is not the expected JSON. For an HTML page, its text.
 pub fn excerpt(body: &[u8]) -> String {
     let start = String::from_utf8_lossy(&body[..body.len().min(EXCERPT_BYTES)]);
     let is_page = start.trim_start().starts_with('<');
@@ -125,7 +125,8 @@ pub fn excerpt(body: &[u8]) -> String {
     without_secrets(&excerpt).chars().take(EXCERPT_CHARS).collect()
 }
 
-/// The text with everything that looks like an API key masked. Providers like to quote the key that they refuse.
+/// The text with everything masked that looks like an API key. Providers often quote the key that they
+/// refuse.
 pub fn without_secrets(text: &str) -> String {
     const PREFIXES: [&str; 17] = [
         "sk-",
@@ -186,7 +187,7 @@ pub fn request_id(headers: &HeaderMap) -> Option<String> {
     (!value.is_empty()).then(|| value[..value.len().min(200)].to_owned())
 }
 
-/// The remedy, with what the provider says about when to come again.
+/// The kind of retry, with the provider's requested wait.
 fn with_wait(retry: Retry, wait: Option<Duration>, headers: &HeaderMap) -> Retry {
     if retry != Retry::Again {
         return retry;
@@ -210,7 +211,7 @@ fn remedy(kind: ErrorKind) -> Retry {
     }
 }
 
-/// Codes that are numbers: of Z.ai, MiniMax and Mistral. They do not collide where a kind is given here.
+/// Numeric codes of Z.ai, MiniMax and Mistral. The ones with a kind here do not collide.
 fn by_code(status: u16, code: &str) -> Option<ErrorKind> {
     let kind = match code {
         "1261" | "1039" => ErrorKind::ContextLength,
@@ -229,8 +230,8 @@ fn by_code(status: u16, code: &str) -> Option<ErrorKind> {
     Some(kind)
 }
 
-/// Patterns of lower-case messages and codes. Order matters: a quota error often says "rate limit" as well, and a
-/// request that is too long for a limit per minute is too long at any time.
+/// Patterns of lowercase messages and codes. The order matters: a quota error often contains "rate limit" as
+/// well, and a request that exceeds a limit per minute by itself can never succeed.
 fn by_pattern(status: u16, text: &str) -> Option<ErrorKind> {
     let has = |patterns: &[&str]| patterns.iter().any(|pattern| text.contains(pattern));
     if has(CONTEXT) || is_long_input(text) {
@@ -420,7 +421,7 @@ fn by_status(status: u16, text: &str) -> (ErrorKind, Retry) {
     }
 }
 
-/// What stands between the tags of an HTML or XML page, without scripts and styles.
+/// The text between the tags of an HTML or XML page, without scripts and styles.
 fn text_of_page(page: &str) -> String {
     let mut text = String::new();
     let mut rest = page;
@@ -516,7 +517,7 @@ mod tests {
             wait(&[("retry-after-ms", "1500"), ("retry-after", "2")]),
             Some(Duration::from_millis(1500))
         );
-        assert_eq!(wait(&[("retry-after", "999999999")]), Some(LONGEST_TOLD));
+        assert_eq!(wait(&[("retry-after", "999999999")]), Some(LONGEST_REPORTED));
         for bad in ["", "-1", "NaN", "inf", "Fri, 31 Dec 1999 23:59:59 GMT"] {
             assert_eq!(wait(&[("retry-after", bad)]), None, "{bad}");
         }

@@ -1,4 +1,4 @@
-//! Reads JSON objects member by member, so that an error can name the path of the value at fault.
+//! Reads JSON objects member by member, so that an error can name the path of the invalid value.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,11 @@ use serde::de::DeserializeOwned;
 
 use crate::json::{Items, Members, push_string, string};
 
-/// Most texts of a list of them. Providers take far fewer (Bedrock 2,500 stop texts), and each is a text of its own.
+/// Most texts of a list. Providers accept far fewer (Bedrock 2,500 stop texts), and each is a separate
+/// allocation.
 pub(crate) const MOST_TEXTS: usize = 8192;
 
-/// The members of an object, in their order and not parsed yet, and the object's path. Null counts as absent.
+/// The members of an object, in order and not parsed yet, and the object's path. Null counts as absent.
 pub(crate) struct Fields<'a> {
     members: Members<'a>,
     path: String,
@@ -33,7 +34,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The text of a member's value. Of several with one name the last counts.
+    /// The text of a member's value; the last one of duplicates.
     pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
         self.members.last(name).filter(|value| *value != "null")
     }
@@ -54,7 +55,7 @@ impl<'a> Fields<'a> {
         Error::invalid(path, message)
     }
 
-    /// A member that is a string, as it stands where it has no escapes.
+    /// A member that is a string, borrowed where it has no escapes.
     pub(crate) fn word(&self, name: &str) -> Result<Option<Cow<'a, str>>> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         string(raw).map(Some).ok_or_else(|| self.wrong(name, "must be a string."))
@@ -136,18 +137,18 @@ impl<'a> Fields<'a> {
         Ok(Some(CacheMark { ttl_seconds }))
     }
 
-    /// The names of the members with the texts of their values, but for those among `known`.
+    /// The names of the members with the texts of their values, except those in `known`.
     pub(crate) fn others(&self, known: &[&str]) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
         self.members.iter().filter(|(name, _)| !known.contains(&&**name))
     }
 
-    /// The members that are not among `known`, as they were written.
+    /// The members that are not in `known`, unchanged.
     pub(crate) fn into_members(self, known: &[&str]) -> Vec<(String, Json)> {
         let unknown = self.others(known);
         unknown.map(|(name, value)| (name.into_owned(), Json::copy_of(value))).collect()
     }
 
-    /// An object of the members that are not among `known`; none where there are none.
+    /// An object of the members that are not in `known`; none when there are none.
     pub(crate) fn object_of_others(&self, known: &[&str]) -> Option<Json> {
         let mut members = self.others(known).peekable();
         members.peek()?;
@@ -155,7 +156,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// An object of these members, whose texts stay as they are.
+/// An object of these members, whose texts stay unchanged.
 pub(crate) fn object<'a>(members: impl Iterator<Item = (Cow<'a, str>, &'a str)>) -> Json {
     let mut text = vec![b'{'];
     for (name, value) in members {

@@ -1,4 +1,5 @@
-//! Function tools in the shape that several vendors took over from OpenAI, and what stands in for features that a vendor lacks.
+//! Function tools in OpenAI's form, which several vendors adopted, and replacements for features that a
+//! vendor lacks.
 
 use std::borrow::Cow;
 
@@ -30,7 +31,7 @@ struct Function<'a> {
     parameters: Cow<'a, Json>,
 }
 
-/// The tools that the choice leaves, as functions; tools of other types are refused.
+/// The tools that the choice allows, as functions; tools of other types are refused.
 pub(super) fn function_tools<'a>(
     request: &'a Request,
     decoding: &mut DecoderContext,
@@ -68,7 +69,7 @@ pub(super) fn function_tools<'a>(
     Ok(tools)
 }
 
-/// True when a grammar is asked for; `{"type":"text"}` is none.
+/// True when a grammar is requested; `{"type":"text"}` is none.
 pub(super) fn is_restricted(format: Option<&Json>) -> bool {
     let is_free =
         |format: &Json| format.is_null() || format.to_value().is_ok_and(|format| format["type"] == "text");
@@ -80,7 +81,7 @@ pub(super) fn free_text_schema() -> Json {
     Json::of(&json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}))
 }
 
-/// The text inside of `{"input": "…"}`; what is not of this form is passed as it is.
+/// The text within `{"input": "…"}`; any other form is passed unchanged.
 pub(super) fn unwrap_free_text(wrapped: String) -> String {
     #[derive(Deserialize)]
     struct Wrapped {
@@ -92,7 +93,7 @@ pub(super) fn unwrap_free_text(wrapped: String) -> String {
     }
 }
 
-/// The arguments of a call as they are when they are an object; free text and broken JSON inside of one.
+/// The arguments of a call where they are an object; free text and invalid JSON wrapped into one.
 pub(super) fn call_input(call: &ToolCall) -> Cow<'_, RawValue> {
     if !call.custom
         && let Some(raw) = as_object(&call.arguments)
@@ -106,7 +107,7 @@ pub(super) fn call_input(call: &ToolCall) -> Cow<'_, RawValue> {
     wrapped.map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
 }
 
-/// Reports the calls whose arguments [`call_input`] puts into an object of its own.
+/// Reports the calls whose arguments [`call_input`] wraps into an object.
 pub(super) fn note_wrapped(request: &Request, losses: &mut Losses) {
     for (index, message) in request.messages.iter().enumerate() {
         for (position, call) in message.tool_calls().enumerate() {
@@ -124,7 +125,7 @@ fn as_object(arguments: &str) -> Option<&RawValue> {
     text.starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
 }
 
-/// The instruction that stands in for a JSON mode; none for free text.
+/// The instruction that replaces a JSON mode; none for free text.
 pub(super) fn json_instruction(output: &OutputFormat) -> Option<String> {
     const ONLY_JSON: &str =
         "Answer with one JSON object and nothing else: no words before or after it, and no code fences.";

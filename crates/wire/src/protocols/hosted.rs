@@ -1,4 +1,4 @@
-//! Tools that providers run themselves, where several formats have one of the same kind.
+//! Tools that providers run themselves, where several formats have an equivalent one.
 
 use super::offered::Offered;
 use canon::{Error, Field, Json, Losses, Request, ToolChoice, ToolField, ToolKind};
@@ -10,7 +10,7 @@ pub(super) fn dated(kind: &str) -> Option<&str> {
     (date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
 }
 
-/// A web search of Anthropic's as the Responses API takes it.
+/// Anthropic's web search in the form of the Responses API.
 pub(super) fn web_search_of_anthropic(entry: &Value, tool: usize, losses: &mut Losses) -> Value {
     let mut search = Map::from_iter([("type".to_owned(), json!("web_search"))]);
     if let Some(domains) = entry.get("allowed_domains").filter(|domains| domains.is_array()) {
@@ -30,8 +30,8 @@ pub(super) fn web_search_of_anthropic(entry: &Value, tool: usize, losses: &mut L
     Value::Object(search)
 }
 
-/// True for a web search of the Responses API. Some vendors' tools have the same type and keep their settings in a member of
-/// that name (Z.ai).
+/// True for a web search of the Responses API. Some vendors' tools have the same type, with their settings in
+/// a member of that name (Z.ai).
 pub(super) fn is_search(raw: &Json) -> bool {
     #[derive(serde::Deserialize)]
     struct Tool<'a> {
@@ -46,7 +46,7 @@ pub(super) fn is_search(raw: &Json) -> bool {
     })
 }
 
-/// What a tool that a provider runs does, where several formats have one that does the same.
+/// The function of a provider's tool that several formats have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     WebSearch,
@@ -54,14 +54,15 @@ pub(super) enum Task {
     WebFetch,
 }
 
-/// What the tool does; none for what one format alone has.
+/// The function of the tool; none where only one format has it.
 pub(super) fn task(raw: &Json) -> Option<Task> {
     if is_search(raw) {
         return Some(Task::WebSearch);
     }
     let name = name(raw);
     Some(match dated(&name).unwrap_or(&name) {
-        // Without a date, the type is OpenAI's (read above) or that of a vendor's own search, which has another form.
+        // Without a date, the type is OpenAI's (read above) or that of a vendor's own search, which has
+        // another form.
         "web_search" if dated(&name).is_some() => Task::WebSearch,
         "googleSearch" | "google_search" | "googleSearchRetrieval" => Task::WebSearch,
         "codeExecution" | "code_execution" | "code_interpreter" => Task::CodeExecution,
@@ -70,7 +71,7 @@ pub(super) fn task(raw: &Json) -> Option<Task> {
     })
 }
 
-/// The name by which its callers know the kind of tool: its type, or at Google the only member.
+/// The name by which callers know the kind of tool: its type, or for Google its only member.
 pub(super) fn name(raw: &Json) -> String {
     let entry = raw.to_value().unwrap_or_default();
     let kind = entry["type"].as_str().map(str::to_owned);
@@ -82,15 +83,15 @@ pub(super) fn is_typed(raw: &Json) -> bool {
     raw.to_value().is_ok_and(|entry| entry["type"].as_str().is_some_and(|kind| dated(kind).is_none()))
 }
 
-/// The error for a tool that exists in another format only.
+/// The error for a tool that exists only in another format.
 pub(super) fn unsupported(raw: &Json, tool: usize) -> Error {
     let message = format!("The provider has no tool of the type {:?}; send a function.", name(raw));
     Error::unsupported(Field::tool(tool, ToolField::Type), message)
 }
 
-/// Whether a tool of this type is left out where the provider has none: a web search that is offered beside functions, as
-/// coding agents offer it to every model. The model can do without, and the caller hears of it. A search that is asked for
-/// by itself is refused instead.
+/// Whether a tool of this type is left out where the provider has none: a web search beside functions, which
+/// coding agents offer to every model. The model can answer without it, and the caller gets a loss. A search
+/// that is the only tool is refused instead.
 pub(super) fn is_left_out(
     request: &Request,
     tool: usize,
@@ -107,7 +108,7 @@ pub(super) fn is_left_out(
     true
 }
 
-/// A web search of another format as Anthropic's tool, of the version that the most models know.
+/// A web search of another format as Anthropic's tool, in the version that most models support.
 pub(super) fn search_for_anthropic(raw: &Json, tool: usize, losses: &mut Losses) -> Vec<(String, Json)> {
     let given = raw.to_value().unwrap_or_default();
     let mut members = vec![

@@ -1,5 +1,5 @@
-//! Media by URL in a raw request, for hosts that take only bytes: where they stand, and the request with the files in their
-//! places. Nothing of the request is taken apart; a request of pictures is as large as its pictures.
+//! Media by URL in a raw request, for hosts that take only bytes: their positions, and the request with the
+//! files inserted. The request is not parsed into values: it is as large as its images.
 
 use std::ops::Range;
 
@@ -8,15 +8,15 @@ use canon::MediaKind;
 use crate::json::string;
 use crate::{Intake, MediaFile, MediaSlots, MediaUrl};
 
-/// One place.
+/// The position of one file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
-    /// Where the text stands that gives way to the file.
+    /// The range of the text that the file replaces.
     given: (u32, u32),
-    /// Where the URL stands in it, as a JSON string.
+    /// The range of the URL within it, as a JSON string.
     url: (u32, u32),
     kind: MediaKind,
-    /// The numbers of message and part, and of the part within a result.
+    /// The indexes of message and part, and of the part within a result.
     position: [u32; 3],
 }
 
@@ -36,14 +36,14 @@ impl Slot {
         self
     }
 
-    /// The numbers of message and part, and of the part within a result.
+    /// The indexes of message and part, and of the part within a result.
     fn numbers(&self) -> (u32, u32, Option<u32>) {
         let [message, part, inner] = self.position;
         (message, part, (inner != WHOLE).then_some(inner))
     }
 }
 
-/// Where a part of a text stands in it.
+/// The range of a part within a text.
 fn place(text: &str, part: &str) -> Option<(u32, u32)> {
     let start = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
     let end = start + part.len();
@@ -56,11 +56,11 @@ fn range((start, end): (u32, u32)) -> Range<usize> {
 
 /// How a format names and writes its media.
 pub trait Format: Send {
-    /// The field that holds the slots, as it is spelled in the request.
+    /// The field with the slots, as it is spelled in the request.
     fn field<'a>(&self, intake: &'a Intake) -> Option<&'a str>;
-    /// The path of a part, from the numbers of message and part, and of the part within a result.
+    /// The path of a part, from the indexes of message and part, and of the part within a result.
     fn path(&self, message: u32, part: u32, inner: Option<u32>) -> String;
-    /// Appends what takes the place of a slot's text.
+    /// Appends the replacement of a slot's text.
     fn write(&self, given: &str, kind: MediaKind, file: &MediaFile, out: &mut Vec<u8>);
 }
 
@@ -68,7 +68,7 @@ pub trait Format: Send {
 #[derive(Debug)]
 pub struct RawSlots<F> {
     slots: Vec<Slot>,
-    /// The URLs, for whoever fetches what is behind them.
+    /// The text with the URLs, for the fetcher.
     text: bytes::Bytes,
     format: F,
 }
@@ -114,5 +114,5 @@ impl<F: Format> MediaSlots for RawSlots<F> {
     }
 }
 
-/// What stands around a file, about.
+/// Approximate length of the text around a file.
 const AROUND: usize = 64;

@@ -1,7 +1,7 @@
-//! URL schemes, media types and `data:` URLs. All of their tokens are case-insensitive (RFC 3986 3.1, RFC 2045 5.1,
-//! RFC 2397): dialects write them in lower case, so that adapters can compare them as they are.
+//! URL schemes, media types and `data:` URLs. All of their tokens are case-insensitive (RFC 3986 3.1, RFC
+//! 2045 5.1, RFC 2397): dialects convert them to lower case, so that adapters can compare them directly.
 
-/// What follows the scheme, if the URL has it.
+/// The text after the scheme, if the URL has this scheme.
 pub(super) fn after_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
     let (given, rest) = url.split_once(':')?;
     given.trim_start().eq_ignore_ascii_case(scheme).then_some(rest)
@@ -28,7 +28,7 @@ pub(super) struct DataUrl<'a> {
     pub mime: String,
     /// The data are base64.
     pub is_base64: bool,
-    /// What stands behind the comma.
+    /// The text after the comma.
     pub data: &'a str,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn media_type(text: &str) -> String {
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The media type of a document by the ending of its name.
+/// The media type of a document by the extension of its name.
 pub(super) fn document_type(filename: &str) -> Option<&'static str> {
     let ending = filename.rsplit_once('.')?.1.to_ascii_lowercase();
     DOCUMENTS.iter().find(|(known, _)| *known == ending).map(|(_, mime)| *mime)

@@ -51,7 +51,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Every wire format that holds conversations.
+    /// Every wire format of conversations.
     pub const ALL: [Self; 7] = [
         Self::OpenaiChat,
         Self::OpenaiResponses,
@@ -103,10 +103,10 @@ pub fn dialect(protocol: Protocol) -> Option<&'static dyn Dialect> {
     }
 }
 
-/// The gateway's own language: what callers get where nothing says which one they speak.
+/// The gateway's default format, for callers whose format is unknown.
 pub static OWN: &dyn Dialect = &openai_chat::OpenaiChat;
 
-/// What a wire format does when both sides speak it, where it does anything better than to translate.
+/// The passthrough of a wire format, where it is better than a translation.
 pub fn passthrough(protocol: Protocol) -> Option<&'static dyn Passthrough> {
     match protocol {
         Protocol::OpenaiChat => Some(&openai_chat::OpenaiChat),
@@ -118,14 +118,14 @@ pub fn passthrough(protocol: Protocol) -> Option<&'static dyn Passthrough> {
     }
 }
 
-/// Whether an answer is a stream, by its content type and by how it begins. What arrived decides: providers stream though
-/// nobody asked, answer a stream request with one document, and label either as the other. `asked` decides where neither
-/// says anything.
+/// Whether an answer is a stream, by its content type and by how it begins. The bytes decide: providers send
+/// streams without a request for one, answer a stream request with one document, and mislabel both. `asked`
+/// decides where neither gives an answer.
 pub fn is_stream(protocol: Protocol, content_type: &str, beginning: &[u8], asked: bool) -> bool {
     let beginning = beginning.strip_prefix(b"\xef\xbb\xbf").unwrap_or(beginning);
     let first = beginning.trim_ascii_start().first().copied();
     match (protocol, first) {
-        // Lines of JSON begin like one document, which reads as a single line.
+        // JSON lines begin like one document, which reads as a single line.
         (Protocol::OllamaChat, _) => asked || content_type.contains("ndjson"),
         // Google streams a list where `alt=sse` is missing.
         (Protocol::Gemini, Some(b'[')) => true,

@@ -1,14 +1,14 @@
-//! Which of the request's tools are offered to the model.
+//! The tools of a request that are offered to the model.
 
 use std::collections::BTreeSet;
 
 use canon::{Request, Tool, ToolChoice, ToolKind};
 
-/// What is known of all tools, looked up once: there may be many tools, and many names among which to choose.
+/// An index of all tools: there may be many tools, and many allowed names.
 pub(super) struct Offered<'a> {
-    /// Only those by these names; none where it is all of them.
+    /// The allowed names; none for all.
     names: Option<BTreeSet<&'a str>>,
-    /// Some tool is none that a provider runs.
+    /// There is a tool that no provider runs.
     pub has_functions: bool,
 }
 
@@ -21,7 +21,7 @@ impl<'a> Offered<'a> {
         }
     }
 
-    /// The tools by these names, or all of them.
+    /// The tools with these names, or all of them.
     pub fn only(names: Option<&'a [String]>, request: &'a Request) -> Self {
         let is_function = |tool: &Tool| !matches!(tool.kind, ToolKind::Native(_));
         Self {

@@ -1,4 +1,4 @@
-//! What providers write a little wrong, read as it is meant. The relay between equal formats repairs the same.
+//! Repairs of providers' slightly invalid output. The relay between equal formats repairs the same.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use canon::scan::may_have_unicode_escape;
 
 use crate::json::{is_utf8, repaired};
 
-/// JSON that a strict parser takes: models cut characters in half when a token ends inside of one, and some servers pass on
-/// the halves. The look before costs a fraction of the parsing, and nearly always finds nothing.
+/// JSON that a strict parser accepts: models cut characters in half when a token ends within one, and some
+/// servers pass the halves on. The check costs a fraction of the parsing, and nearly always finds nothing.
 pub(super) fn sound(json: &[u8]) -> Cow<'_, [u8]> {
     if is_utf8(json) && !may_have_unicode_escape(json) {
         return Cow::Borrowed(json);
@@ -16,8 +16,8 @@ pub(super) fn sound(json: &[u8]) -> Cow<'_, [u8]> {
     repaired(json).map_or(Cow::Borrowed(json), Cow::Owned)
 }
 
-/// The arguments of a call as JSON text, where the format has a JSON value: some servers write the text of it in a string.
-/// Empty for none.
+/// The arguments of a call as JSON text, where the format has a JSON value: some servers send its text in a
+/// string. Empty for none.
 pub(super) fn arguments(given: &str) -> Cow<'_, str> {
     let given = given.trim();
     match given.as_bytes().first() {
@@ -34,7 +34,7 @@ pub(super) fn arguments(given: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same where the format has a string, and some servers write the value.
+/// The same where the format has a string, and some servers send the value.
 pub(super) fn fragment(given: Option<Json>) -> String {
     match given {
         None => String::new(),

@@ -1,24 +1,25 @@
-//! What OpenAI enforces of a JSON schema (`strict`), whichever of its endpoints it is sent to.
+//! The subset of JSON schema that OpenAI enforces (`strict`), on all of its endpoints.
 //!
-//! A schema outside of that part is refused as a whole. Found here is only what is refused for certain: what the guide
-//! "Structured outputs", section "Supported schemas", states, and what the API's own errors say. About the rest
-//! (`minLength`, `uniqueItems`, `default`, formats) sources differ, so that it is left to the provider.
+//! A schema outside of that subset is refused as a whole. This check finds only certain refusals: those in
+//! the guide "Structured outputs", section "Supported schemas", and those in the API's own errors. About
+//! other keywords (`minLength`, `uniqueItems`, `default`, formats) sources differ, so the provider decides.
 //!
-//! The text is read where it stands: callers make schemas as large as they like, and values of them take many times
-//! their text.
+//! The text is read in place: callers can send schemas of any size, and values of them take many times their
+//! text.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::json::{Kind, Scanner, Syntax, Text, text_of};
 
-/// Properties of all objects of a schema together.
+/// Maximum number of properties in all objects of a schema.
 const PROPERTIES: usize = 5_000;
-/// Objects in objects. The guide says ten levels and not whether the outermost is one of them: it gets one more.
+/// Maximum nesting of objects. The guide says ten levels and not whether the outermost is one of them: one
+/// more is allowed.
 const LEVELS: usize = 11;
-/// Values of all enumerations of a schema together.
+/// Maximum number of values in all enumerations of a schema.
 const ENUM_VALUES: usize = 1_000;
-/// Characters of all names, and of all values that the schema lists.
+/// Maximum characters of all names and of all listed values.
 const CHARACTERS: usize = 120_000;
 /// An enumeration of strings with more values than this …
 const LARGE_ENUM: usize = 250;
@@ -40,16 +41,16 @@ const REFUSED: [&str; 10] = [
     "propertyNames",
 ];
 
-/// Why a schema is refused where it is to be enforced.
+/// Why a schema that should be enforced is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unfit {
-    /// Its root is no object, or a choice.
+    /// Its root is not an object, or is a choice.
     Root,
     /// An object allows further members.
     Open,
     /// `required` and `properties` do not list the same names.
     Optional,
-    /// A schema says nothing about its type.
+    /// A schema has no type.
     Untyped,
     Keyword(&'static str),
     TooManyProperties,
@@ -79,13 +80,13 @@ impl Unfit {
     }
 }
 
-/// Finds out whether a schema is refused for certain where it is to be enforced.
+/// Checks whether a schema that should be enforced is certainly refused.
 pub(crate) fn check(schema: &[u8]) -> Result<(), Unfit> {
     let mut checker = Checker::default();
     let mut scanner = Scanner::new(schema);
     match checker.schema(&mut scanner, Place { is_root: true, level: 0 }) {
         Err(Stop::Unfit(unfit)) => Err(unfit),
-        // What cannot be read here, the provider can say more about.
+        // For an unreadable schema the provider's own error is better.
         Err(Stop::Unreadable) | Ok(()) => Ok(()),
     }
 }
@@ -107,15 +108,15 @@ impl From<Unfit> for Stop {
     }
 }
 
-/// Where a schema stands in the whole.
+/// The place of a schema in the whole.
 #[derive(Clone, Copy)]
 struct Place {
     is_root: bool,
-    /// How many objects it is in.
+    /// Its depth in objects.
     level: usize,
 }
 
-/// What has been seen of the whole schema.
+/// The totals over the whole schema.
 #[derive(Default)]
 struct Checker {
     properties: usize,
@@ -123,20 +124,20 @@ struct Checker {
     characters: usize,
 }
 
-/// What one schema says.
+/// The keywords of one schema.
 #[derive(Default)]
 struct Seen {
     is_object: bool,
     is_closed: bool,
-    /// It says in some way what fits: by a type, a choice, a reference or values.
+    /// It restricts values: by a type, a choice, a reference or a list of values.
     is_typed: bool,
     is_choice: bool,
     properties: Names,
     required: Names,
 }
 
-/// Names of an object, in any order: how many, and the sum of their hashes. Lists of them would take memory that callers
-/// choose.
+/// Names of an object, in any order: their number, and the sum of their hashes. Lists of them would take
+/// memory that callers control.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Names {
     count: usize,
@@ -145,7 +146,7 @@ struct Names {
 
 impl Names {
     fn add(&mut self, name: &str) {
-        // FNV-1a. Who makes two names collide gets the provider's own error.
+        // FNV-1a. A caller who constructs a collision gets the provider's own error.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -309,7 +310,7 @@ fn says_object(raw: &[u8]) -> bool {
             .is_ok_and(|kinds| kinds.iter().any(|kind| kind == "object"))
 }
 
-/// A part of a request that asks for a schema to be enforced: where the word `true` stands, and the schema.
+/// A part of a request that asks for an enforced schema: the position of the word `true`, and the schema.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Demand {
     pub(crate) strict: Range<usize>,
@@ -389,7 +390,7 @@ mod tests {
             object(
                 json!({"allOf": {"type": "string"}, "required": {"type": "string"}, "if": {"type": "null"}}),
             ),
-            // What sources differ about is the provider's to judge.
+            // Keywords about which sources differ are left to the provider.
             object(
                 json!({"s": {"type": "string", "minLength": 1, "pattern": "a", "format": "uri", "default": "x"},
                 "l": {"type": "array", "items": {"type": "integer"}, "uniqueItems": true, "description": "not"}}),
@@ -398,7 +399,7 @@ mod tests {
         for schema in &sound {
             assert_eq!(checked(schema), Ok(()), "{schema}");
         }
-        // The order of names does not matter, nor how they are written.
+        // The order and the spelling of names do not matter.
         let written = r#"{"required":["b","\u0061"],"additionalProperties":false,"properties":{"a":{"type":"null"},"b":{"type":"null"}},"typ\u0065":"object"}"#;
         assert_eq!(check(written.as_bytes()), Ok(()));
         assert_eq!(check(b"{\"type\":"), Ok(()), "what cannot be read is left to the provider");

@@ -1,15 +1,15 @@
-//! Fields of OpenAI's API that the vendors' own formats lack: refused when they are features, reported when they are hints.
+//! Fields of OpenAI's API that other vendors' formats lack: features are refused, hints are reported.
 
 use canon::{
     CallField, Error, Field, Json, Losses, MediaKind, MessageField, OutputField, OutputFormat, Part,
     PartField, PartKind, Request, Result,
 };
 
-/// The caller's names for how much to think.
+/// The caller's names for the amount of thinking.
 pub(super) const EFFORT: Field = Field::ReasoningEffort;
 pub(super) const BUDGET: Field = Field::ReasoningBudget;
 
-/// Which of the features that only some formats have a format has.
+/// The optional features of a format.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Offers<'a> {
     pub logprobs: bool,
@@ -18,7 +18,7 @@ pub(super) struct Offers<'a> {
     pub fields: &'a [&'a str],
 }
 
-/// Fields of one format that are more than hints: without them another request is answered than was asked.
+/// Fields of one format that are more than hints: without them a different request would be answered.
 const FEATURES: [(&str, &str); 4] = [
     ("mcp_servers", "This provider calls no MCP servers."),
     ("container", "This provider has no containers."),
@@ -26,7 +26,7 @@ const FEATURES: [(&str, &str); 4] = [
     ("cached_content", "This provider does not know the cached content, which is a part of the prompt."),
 ];
 
-/// Refuses the features of other formats that the format which offers these lacks.
+/// Refuses other formats' features that this format lacks.
 pub(super) fn refuse_fields(request: &Request, offered: &[&str]) -> Result<()> {
     let is_empty = |value: &Json| matches!(value.as_str(), "null" | "[]" | "{}" | "\"\"");
     for (name, reason) in FEATURES {
@@ -63,7 +63,8 @@ pub(super) fn refuse_features(request: &Request, offers: Offers<'_>) -> Result<(
     Ok(())
 }
 
-/// Reports the hints that this format has no field for. `carried` are those that the caller of this function deals with.
+/// Reports the hints without a field in this format. `carried` are those that the caller of this function
+/// handles.
 pub(super) fn lose_hints(request: &Request, carried: &[&str], losses: &mut Losses) {
     const REASON: &str = "the provider has no such parameter";
     let sampling = &request.sampling;
@@ -111,7 +112,7 @@ pub(super) fn lose_marks(request: &Request, losses: &mut Losses) {
     }
 }
 
-/// Reports the resolutions that callers ask pictures to be seen in, for formats that have no such wish.
+/// Reports the requested resolutions of images, for formats without such a field.
 pub(super) fn lose_details(request: &Request, losses: &mut Losses) {
     for (index, message) in request.messages.iter().enumerate() {
         for part in &message.parts {
@@ -134,8 +135,8 @@ fn lose_details_of(field: impl Fn(usize) -> Field, parts: &[Part], losses: &mut 
     }
 }
 
-/// Reports the proofs that a provider attached to texts and calls, for formats that have none there: they mean nothing to
-/// anybody else.
+/// Reports the proofs that a provider attached to texts and calls, for formats without proofs there: they are
+/// invalid for other providers.
 pub(super) fn lose_proofs(request: &Request, losses: &mut Losses) {
     const REASON: &str = "only the provider that signed it has a use for this proof";
     for (index, message) in request.messages.iter().enumerate() {
@@ -158,7 +159,7 @@ pub(super) fn lose_proofs(request: &Request, losses: &mut Losses) {
     }
 }
 
-/// Reports the tools that failed, for formats that cannot say so.
+/// Reports the failed tools, for formats that cannot express failures.
 pub(super) fn lose_failures(request: &Request, losses: &mut Losses) {
     for (index, message) in request.messages.iter().enumerate() {
         let is_failed = |part: &Part| matches!(&part.kind, PartKind::ToolResult(result) if result.is_error);
@@ -178,7 +179,7 @@ pub(super) fn lose_description(output: &OutputFormat, losses: &mut Losses) {
     }
 }
 
-/// Reports that the wish about thinking is not served, by the names under which the caller uttered it.
+/// Reports that the request for thinking is not served, by the names that the caller used.
 pub(super) fn lose_thinking(request: &Request, reason: &'static str, losses: &mut Losses) {
     let wish = &request.reasoning;
     if wish.effort.is_some() {
@@ -189,8 +190,8 @@ pub(super) fn lose_thinking(request: &Request, reason: &'static str, losses: &mu
     }
 }
 
-/// Reports a number of tokens for a model that takes words: it stands for a level, or gives way to the one that the
-/// caller named as well.
+/// Reports a number of tokens for a model with effort levels: it is converted to a level, or replaced by the
+/// level that the caller also sent.
 pub(super) fn lose_budget(request: &Request, losses: &mut Losses) {
     let wish = &request.reasoning;
     match (wish.effort, wish.budget_tokens) {
@@ -202,12 +203,12 @@ pub(super) fn lose_budget(request: &Request, losses: &mut Losses) {
     }
 }
 
-/// The name of the wish about thinking as the caller uttered it.
+/// The field with which the caller requested thinking.
 pub(super) fn wish_field(request: &Request) -> Field {
     if request.reasoning.effort.is_some() { EFFORT } else { BUDGET }
 }
 
-/// True when leaving the field out means the same.
+/// True when omitting the field means the same.
 pub(super) fn is_neutral(name: &str, value: &str) -> bool {
     matches!(value.trim(), "null" | "{}" | "[]")
         || matches!(

@@ -1,10 +1,10 @@
-//! Whole answers, read at their end.
+//! Whole answers, read when they are complete.
 
 use canon::{Error, ErrorKind, Result, Retry};
 
 use crate::{Decoder, EventSink, json};
 
-/// Most bytes of a whole answer.
+/// Largest whole answer, in bytes.
 pub(crate) const ANSWER_LIMIT: usize = 256 << 20;
 
 /// Reads a whole answer of one format.
@@ -13,7 +13,7 @@ pub(crate) trait ReadWhole: Send {
     fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()>;
 }
 
-/// Gathers a whole answer and has it read once it is complete.
+/// Collects a whole answer and reads it once it is complete.
 pub(crate) struct WholeDecoder<A> {
     body: Vec<u8>,
     answer: A,
@@ -37,7 +37,7 @@ impl<A: ReadWhole> Decoder for WholeDecoder<A> {
     }
 }
 
-/// Refuses a whole answer that is larger than any that a model gives.
+/// Refuses a whole answer that is larger than any valid one.
 pub(crate) fn check_size(bytes: usize) -> Result<()> {
     if bytes <= ANSWER_LIMIT {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Azure OpenAI and Microsoft Foundry: the host is the resource's, and deployments stand in place of models. Facts:
-//! "Azure OpenAI in Microsoft Foundry Models v1 API" on learn.microsoft.com.
+//! Azure OpenAI and Microsoft Foundry: the host belongs to the resource, and deployments replace models.
+//! Facts: "Azure OpenAI in Microsoft Foundry Models v1 API" on learn.microsoft.com.
 //!
 //! Settings: `resource`, the name of the resource, unless there is a base URL; `api_version`, which is `v1` (the
 //! default) or a date for the classic paths; `deployments.MODEL`, the deployment of a model where it has another name.
@@ -75,13 +75,13 @@ impl Endpoint for Azure {
     }
 }
 
-/// What stands in place of the model.
+/// The name that replaces the model.
 fn deployment<'a>(call: &'a Call<'_>) -> &'a str {
     call.setting(&format!("deployments.{}", call.model)).unwrap_or(call.model)
 }
 
 fn to_deployment(call: &Call<'_>, deployment: &str, url: &str) -> Result<http::Request<Bytes>> {
-    // A form has the deployment in it already.
+    // A form already contains the deployment.
     let is_json = call.passed.iter().all(|(name, _)| name != http::header::CONTENT_TYPE);
     let body = match deployment == call.model || !is_json {
         true => call.body.clone(),
@@ -107,7 +107,7 @@ fn url(call: &Call<'_>, deployment: &str) -> Result<String> {
     }
     let version = call.setting("api_version").unwrap_or("v1");
     if call.protocol == Protocol::OpenaiResponses && !is_serverless(base) {
-        // The classic paths serve this format at the resource, not at a deployment.
+        // The classic paths serve this format under the resource, not under a deployment.
         return Ok(match version {
             "v1" | "latest" => format!("{base}/openai/v1/responses"),
             "preview" => format!("{base}/openai/v1/responses?api-version=preview"),
@@ -117,12 +117,12 @@ fn url(call: &Call<'_>, deployment: &str) -> Result<String> {
     url_of(call, base, deployment, usual_path(call.protocol))
 }
 
-/// The base URL without what clients of either generation of paths append to it.
+/// The base URL without the suffixes that clients of either generation of paths append.
 fn trimmed(base: &str) -> &str {
     base.strip_suffix("/openai/v1").or_else(|| base.strip_suffix("/openai")).unwrap_or(base)
 }
 
-/// The URL of a method that the classic paths have at each deployment.
+/// The URL of a method that the classic paths have for each deployment.
 fn url_of(call: &Call<'_>, base: &str, deployment: &str, method: &str) -> Result<String> {
     if is_serverless(base) {
         return Ok(format!("{}/v1{method}", base.strip_suffix("/v1").unwrap_or(base)));

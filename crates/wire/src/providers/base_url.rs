@@ -1,26 +1,27 @@
-//! Base URLs as people write them. Each format's own SDK has a convention of its own (OpenAI's base URL ends with a
-//! version, Anthropic's does not), and base URLs are copied from one tool to another.
+//! Base URLs as people write them. The SDK of each format has its own convention (OpenAI's base URL ends with
+//! a version, Anthropic's does not), and base URLs are copied from one tool to another.
 
 use super::CallStyle;
 use super::compatible::usual_path;
 use crate::Protocol;
 
-/// Whose base URL it is.
+/// The provider of a base URL.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// How the provider is called.
     pub calling: CallStyle,
     /// The wire format of its API.
     pub protocol: Protocol,
-    /// The path below the base URL, where it is not the protocol's usual one.
+    /// The path below the base URL, where it is not the protocol's default.
     pub path: Option<&'a str>,
-    /// The provider's usual base URL, if it has one.
+    /// The provider's default base URL, if it has one.
     pub usual: Option<&'a str>,
 }
 
 impl Place<'_> {
-    /// The base URL by the convention of the way of calling, without a slash at its end: without a version that the
-    /// path has as well, without the path itself, and for OpenAI's format with the version where only a host is given.
+    /// The base URL by the convention of the call style, without a trailing slash: without a version that the
+    /// path contains as well, without the path itself, and for OpenAI's format with a version where only a
+    /// host is given.
     pub fn base_url(&self, given: &str) -> String {
         let given = given.trim_end_matches('/');
         let base = self.endings().into_iter().find_map(|ending| without(given, ending)).unwrap_or(given);
@@ -30,7 +31,7 @@ impl Place<'_> {
         base.to_owned()
     }
 
-    /// What is taken off: the longest first.
+    /// The suffixes to remove, longest first.
     fn endings(&self) -> Vec<&str> {
         match self.calling {
             CallStyle::Compatible => {
@@ -63,7 +64,7 @@ impl Place<'_> {
         }
     }
 
-    /// What follows the host in OpenAI's format: as at the provider's usual address, else `/v1`.
+    /// The suffix of a host in OpenAI's format: as at the provider's default URL, else `/v1`.
     fn version(&self) -> &str {
         match (self.protocol, self.usual) {
             (Protocol::OpenaiChat | Protocol::OpenaiResponses, Some(usual)) => path_of(usual),
@@ -75,11 +76,11 @@ impl Place<'_> {
 
 fn without<'a>(url: &'a str, ending: &str) -> Option<&'a str> {
     let base = url.strip_suffix(ending)?;
-    // At least a host has to be left.
+    // At least a host must remain.
     base.split_once("://").is_some_and(|(_, rest)| !rest.is_empty()).then_some(base)
 }
 
-/// The path of a URL, without a slash at its end. Empty for a host alone.
+/// The path of a URL, without a trailing slash. Empty for a bare host.
 pub(super) fn path_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.find('/').map_or("", |start| rest[start..].trim_end_matches('/'))

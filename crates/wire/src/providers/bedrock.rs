@@ -1,6 +1,6 @@
-//! Amazon Bedrock: the host is the region's, the model is in the path, and requests are signed (Signature Version 4) or
-//! carry an API key of Bedrock's as a bearer token. Models are called by Converse; Claude also by InvokeModel, which takes
-//! Anthropic's own format.
+//! Amazon Bedrock: the host contains the region, the model is in the path, and requests are signed (Signature
+//! Version 4) or carry an API key of Bedrock's as a bearer token. Models are called by Converse; Claude also
+//! by InvokeModel, which takes Anthropic's own format.
 //!
 //! Settings: `region`; `inference_profile`, which is `auto` for the profile of the region's part of the world, or a
 //! prefix such as `eu` or `global`. Without it, model ids go out as they are.
@@ -21,7 +21,7 @@ use super::segment::model_segment;
 use super::{Auth, Call, Credential, Endpoint, Native, is_host_label, native};
 use crate::Protocol;
 
-/// The service's name in signatures; its host says `bedrock-runtime`.
+/// The service's name in signatures; its host is `bedrock-runtime`.
 const SERVICE: &str = "bedrock";
 /// The version of Anthropic's API that every Claude takes here.
 const ANTHROPIC_VERSION: &str = "bedrock-2023-05-31";
@@ -47,7 +47,7 @@ impl Endpoint for Bedrock {
         if !is_native {
             return authorized(call, &url, &region);
         }
-        // All that a caller's headers say stands in the body of a native request.
+        // In a native request the values of the caller's headers are in the body.
         let body = messages_of_a_cloud(&call.body, ANTHROPIC_VERSION, &["model", "stream"], call.passed)?;
         authorized(&Call { body, passed: &[], ..call.clone() }, &url, &region)
     }
@@ -70,7 +70,7 @@ impl Endpoint for Bedrock {
         Ok(request)
     }
 
-    /// "CountTokens" knows Claude only.
+    /// "CountTokens" supports only Claude.
     fn counts_tokens(&self, protocol: Protocol, target: Target<'_>) -> bool {
         protocol == Protocol::BedrockConverse && foundation_model(target.model).starts_with("anthropic.")
     }
@@ -85,16 +85,17 @@ impl Endpoint for Bedrock {
         authorized(&Call { body, ..call.clone() }, &url, &region)
     }
 
-    /// Claude takes its own format by InvokeModel. The ARN of an application's profile does not tell whose model it is.
+    /// Claude takes its own format by InvokeModel. The ARN of an application's profile does not reveal the
+    /// model's maker.
     fn speaks(&self, protocol: Protocol, model: &str) -> bool {
-        // The first generations were called by another API, and by Converse.
+        // The first generations used another API, and Converse.
         let is_claude = model.contains("anthropic.claude")
             && !["claude-v2", "claude-instant"].iter().any(|old| model.contains(old));
         protocol != Protocol::AnthropicMessages || is_claude
     }
 }
 
-/// The model's id, or that of the profile by which the settings want it called.
+/// The model's id, or that of the profile that the settings select.
 fn profiled<'a>(call: &Call<'a>, region: &str) -> Cow<'a, str> {
     match call.setting("inference_profile") {
         Some("auto") => inference_profile(call.model, region),
@@ -103,7 +104,8 @@ fn profiled<'a>(call: &Call<'a>, region: &str) -> Cow<'a, str> {
     }
 }
 
-/// The model behind an inference profile: counts take no profile. `eu.anthropic.claude…` is `anthropic.claude…`.
+/// The model of an inference profile: counts take no profile. `eu.anthropic.claude…` becomes
+/// `anthropic.claude…`.
 fn foundation_model(model: &str) -> &str {
     match model.split_once('.') {
         Some((_, rest)) if rest.starts_with("anthropic.") => rest,
@@ -174,7 +176,7 @@ fn is_recent_claude(model: &str) -> bool {
     model.starts_with("anthropic.claude-") && !is_older
 }
 
-/// The configured region, else the one in the base URL, else the usual one for a base URL of one's own.
+/// The configured region, else the one in the base URL, else the default for an operator's own base URL.
 fn region<'a>(call: &'a Call<'_>) -> Result<Cow<'a, str>> {
     let in_url = || {
         let (_, rest) = call.base_url.split_once("://bedrock-runtime.")?;
@@ -201,8 +203,8 @@ fn base_url<'a>(call: &'a Call<'_>, region: &str) -> Cow<'a, str> {
     }
 }
 
-/// Signs a request to a service of AWS: adds date, token and signature. Host and content type are signed; what
-/// proxies change is not.
+/// Signs a request to a service of AWS: adds date, token and signature. Host and content type are signed;
+/// headers that proxies change are not.
 pub fn sign_for_aws(
     request: &mut http::Request<Bytes>,
     keys: &Credential,

@@ -38,10 +38,10 @@ impl Endpoint for Compatible {
     }
 }
 
-/// A POST to the operation's path below the base URL, in which `{model}` stands for the model.
+/// A POST to the operation's path below the base URL, in which `{model}` is replaced by the model.
 pub(super) fn operation_request(call: &Call<'_>) -> Result<http::Request<Bytes>> {
     let (mut base, mut path) = (call.base_url, call.path.unwrap_or_default());
-    // An operation may be served beside the base URL's last part, and not below it.
+    // An operation's path may replace the last segment of the base URL instead of extending it.
     while let (Some(rest), Some((above, _))) = (path.strip_prefix("/.."), base.rsplit_once('/')) {
         (base, path) = (above, rest);
     }
@@ -51,12 +51,12 @@ pub(super) fn operation_request(call: &Call<'_>) -> Result<http::Request<Bytes>>
     }
 }
 
-/// A model as the end of a path: its slashes stay.
+/// A model at the end of a path: its slashes stay.
 fn model_path(model: &str) -> Result<String> {
     Ok(model_segment(model)?.replace("%2F", "/"))
 }
 
-/// The body of a Messages request as the count takes it: fields that only an answer has a use for are refused there.
+/// The body of a Messages request for the count, which refuses fields that concern only the answer.
 pub(super) fn counted_by_messages(body: &[u8]) -> Result<Bytes> {
     const OF_ANSWERS: [&str; 8] = [
         "max_tokens",
@@ -71,7 +71,7 @@ pub(super) fn counted_by_messages(body: &[u8]) -> Result<Bytes> {
     edit(body, &OF_ANSWERS, &[])
 }
 
-/// The fields of a Responses request that its count takes.
+/// The fields of a Responses request that the count takes.
 const COUNTED_BY_RESPONSES: [&str; 11] = [
     "model",
     "input",
@@ -103,7 +103,7 @@ pub(super) fn usual_path(protocol: Protocol) -> &'static str {
 pub(super) fn post(call: &Call<'_>, url: &str) -> Result<http::Request<Bytes>> {
     let mut request =
         http::Request::builder().method(Method::POST).uri(url).body(call.body.clone()).map_err(|_| {
-            // The URL itself is not shown: it may hold a password.
+            // The URL itself is not shown: it may contain a password.
             misconfigured("The provider's URL is not valid; check its base_url.")
         })?;
     let headers = request.headers_mut();
@@ -151,13 +151,13 @@ pub(super) fn secret_value(text: String) -> Result<HeaderValue> {
     Ok(value)
 }
 
-/// The provider cannot be called as it is configured. Another one can serve the request: for routing it is as good as
-/// down.
+/// The provider cannot be called with this configuration. Another one may serve the request: routing treats
+/// it as down.
 pub(super) fn misconfigured(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
 }
 
-/// The credential can never be accepted. For routing it is a refused one: another key or provider serves.
+/// The credential can never be accepted. Routing treats it as refused: another key or provider serves.
 fn refused_key(message: &'static str) -> Error {
     Error::upstream(ErrorKind::UpstreamCredential, Retry::Elsewhere, message)
 }

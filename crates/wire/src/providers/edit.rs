@@ -1,4 +1,4 @@
-//! Edits of a body's top-level fields that leave everything else as it was written.
+//! Edits of a body's top-level fields that leave the rest unchanged.
 
 use std::borrow::Cow;
 
@@ -25,8 +25,8 @@ pub(crate) fn edit(body: &[u8], removed: &[&str], set: &[(&str, &str)]) -> Resul
     Ok(Bytes::from(edit.write(64)))
 }
 
-/// A Messages request as a cloud takes it that names the model in the path: the API's version and its betas stand in the
-/// body. Betas that stand there already stay.
+/// A Messages request for a cloud that names the model in the path: the API's version and its betas are in
+/// the body. Betas that the body already has stay.
 pub(super) fn messages_of_a_cloud(
     body: &[u8],
     version: &str,
@@ -55,7 +55,7 @@ pub(super) fn messages_of_a_cloud(
     Ok(Bytes::from(edit.write(128)))
 }
 
-/// The betas that a body names itself.
+/// The betas in a body.
 fn given_betas(body: &[u8]) -> Vec<String> {
     #[derive(serde::Deserialize)]
     struct Given {
@@ -65,12 +65,12 @@ fn given_betas(body: &[u8]) -> Vec<String> {
     serde_json::from_slice(body).map(|Given { anthropic_beta }| anthropic_beta).unwrap_or_default()
 }
 
-/// The body with these fields alone.
+/// The body with only these fields.
 pub(super) fn only(body: &[u8], kept: &[&str]) -> Result<Bytes> {
     only_where(body, |name| kept.contains(&name))
 }
 
-/// The body with these fields alone, in either of the two spellings that Google's API takes.
+/// The body with only these fields, in either of the two spellings that Google's API takes.
 pub(super) fn only_of_googles(body: &[u8], kept: &[&str]) -> Result<Bytes> {
     only_where(body, |name| kept.contains(&camel_case(name).as_str()))
 }

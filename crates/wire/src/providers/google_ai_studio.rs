@@ -29,7 +29,7 @@ impl Endpoint for GoogleAiStudio {
         protocol == Protocol::Gemini
     }
 
-    /// The request to count stands whole inside: without that the call knows nothing but `contents`.
+    /// The count takes the whole request as a member: otherwise it accepts only `contents`.
     fn count_request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
         let model = format!("models/{}", call.model.strip_prefix("models/").unwrap_or(call.model));
         let request = edit(&call.body, &[], &[("model", &model)])?;

@@ -1,5 +1,6 @@
-//! Vertex AI: the host is the location's, the path is the publisher's, and an access token of Google Cloud proves the
-//! caller. Facts: "Send requests to models" in the Vertex AI documentation, and the clients of Google and Anthropic.
+//! Vertex AI: the host contains the location, the path the publisher, and an access token of Google Cloud is
+//! the credential. Facts: "Send requests to models" in the Vertex AI documentation, and the clients of Google
+//! and Anthropic.
 //!
 //! Settings: `project`; `region`, a location such as `us-central1`, `eu` or `global` (the default);
 //! `quota_project`, which is billed instead of the project of the token.
@@ -73,13 +74,13 @@ impl Endpoint for GoogleVertex {
             post(&Call { body, auth: &Auth::Bearer, headers: &headers, passed, ..call.clone() }, &url)
         };
         if Publisher::of(call.model) == Publisher::Anthropic {
-            // The model stays in the body here: the path names the operation in its place.
+            // The model stays in the body here: the path names the operation instead.
             let body = counted_by_messages(&call.body)?;
             let body = messages_of_a_cloud(&body, ANTHROPIC_VERSION, &[], call.passed)?;
             let path = format!("{}/publishers/anthropic/models/count-tokens:rawPredict", place(call)?);
             return of_body(body, &path, &passed(call));
         }
-        // "CountTokens" takes these fields of a request, and refuses others.
+        // "CountTokens" takes these fields of a request and refuses others.
         const COUNTED: [&str; 4] = ["contents", "systemInstruction", "tools", "generationConfig"];
         let path = path(&Call { streaming: false, ..call.clone() })?;
         let body = only_of_googles(&call.body, &COUNTED)?;
@@ -87,13 +88,13 @@ impl Endpoint for GoogleVertex {
     }
 }
 
-/// The caller's headers that go along. The version goes by the body here. Betas go both ways: some are read of the header
-/// alone.
+/// The caller's headers that are passed on. The version is in the body here. Betas are sent in both places:
+/// some are read only from the header.
 fn passed(call: &Call<'_>) -> Headers {
     call.passed.iter().filter(|(name, _)| name != "anthropic-version").cloned().collect()
 }
 
-/// The part of the path that says whose request it is, and where it is served.
+/// The part of the path with project and location.
 fn place(call: &Call<'_>) -> Result<String> {
     let project = call.setting("project").ok_or_else(|| {
         misconfigured("No project is configured; set project to the id of a Google Cloud project.")
@@ -101,7 +102,7 @@ fn place(call: &Call<'_>) -> Result<String> {
     Ok(format!("projects/{}/locations/{}", escape_segment(project), location(call)?))
 }
 
-/// Whose models have which path.
+/// The publisher of a model, which decides on the path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Publisher {
     Google,
@@ -109,7 +110,7 @@ enum Publisher {
     Mistral,
     /// A tuned model by the number of its endpoint.
     Tuned,
-    /// `publisher/model`: everything else, behind one OpenAI-compatible path.
+    /// `publisher/model`: all others, under one OpenAI-compatible path.
     OpenApi,
 }
 
@@ -154,7 +155,7 @@ fn base_url(call: &Call<'_>) -> Result<String> {
     let base = match call.base_url {
         base if base.is_empty() || base == USUAL_BASE => match location {
             "global" => "https://aiplatform.googleapis.com".to_owned(),
-            // Locations of several regions have hosts of their own kind.
+            // Multi-region locations have their own hosts.
             "us" | "eu" => format!("https://aiplatform.{location}.rep.googleapis.com"),
             region => format!("https://{region}-aiplatform.googleapis.com"),
         },

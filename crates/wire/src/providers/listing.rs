@@ -1,4 +1,4 @@
-//! What a provider says it serves: the request for its list of models, and the list.
+//! A provider's list of models: the request and the answer.
 
 use bytes::Bytes;
 use canon::Result;
@@ -20,14 +20,14 @@ const LONGEST_ID: usize = 512;
 pub struct ListedModel {
     /// The provider's own id.
     pub id: String,
-    /// When it was made, in Unix seconds, where the list says so.
+    /// Creation time in Unix seconds, where the list has it.
     pub created: Option<i64>,
-    /// Prompt and answer together, where the list says so.
+    /// Prompt and answer together, where the list has it.
     pub context_tokens: Option<u64>,
 }
 
-/// The request for the list; none for a format whose lists are not read. Of the call, base URL, protocol, credential
-/// and headers count.
+/// The request for the list; none for a format without a supported list. Only base URL, protocol, credential
+/// and headers of the call are used.
 pub fn list_request(call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
     let path = match call.protocol {
         Protocol::OpenaiChat | Protocol::OpenaiCompletions => "/models",
@@ -43,7 +43,7 @@ pub fn list_request(call: &Call<'_>) -> Option<Result<http::Request<Bytes>>> {
     }))
 }
 
-/// Reads a list. What is not understood is left out; none when it is no list at all.
+/// Reads a list. Entries that are not understood are skipped; none when the body is not a list.
 pub fn read_list(body: &[u8]) -> Option<Vec<ListedModel>> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -1,7 +1,7 @@
-//! How to call whom: URL, headers and signature of a request, as values.
+//! How to call providers: URL, headers and signature of a request, as values.
 //!
-//! Most providers are rows of the catalog and are served by [`compatible`]. What needs more (a signature, a model in
-//! the path, a host by region) has a file of its own and one line in [`endpoint`].
+//! Most providers are rows of the catalog and are served by [`compatible`]. A provider that needs more (a
+//! signature, a model in the path, a host by region) has a file of its own and one line in [`endpoint`].
 
 mod azure;
 mod base_url;
@@ -29,7 +29,7 @@ pub use bedrock::{inference_profile, sign_for_aws};
 pub use listing::{ListedModel, MOST_MODELS, list_request, read_list};
 pub use native::Native;
 
-/// Which way a provider is called.
+/// How a provider is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallStyle {
@@ -55,11 +55,11 @@ pub enum Auth {
     Bearer,
     /// The key alone in this header.
     Header(String),
-    /// No key is needed; one that is configured is sent as a bearer token.
+    /// No key is needed; a configured one is sent as a bearer token.
     Optional,
 }
 
-/// What proves to a provider that we may call it.
+/// The credential for a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// Nothing.
@@ -70,11 +70,11 @@ pub enum Credential {
     Token(Secret),
     /// Amazon's keys, which sign each request.
     Aws {
-        /// Names the secret key.
+        /// Identifies the secret key.
         access_key_id: String,
-        /// Signs.
+        /// Signs the request.
         secret_access_key: Secret,
-        /// Goes along with keys of limited life.
+        /// Accompanies temporary keys.
         session_token: Option<Secret>,
     },
 }
@@ -82,8 +82,8 @@ pub enum Credential {
 /// One call of one model.
 #[derive(Clone, Debug)]
 pub struct Call<'a> {
-    /// Base URL without a slash at its end, by the convention of the provider's own SDK. Empty where the provider
-    /// makes it from its settings.
+    /// Base URL without a trailing slash, by the convention of the provider's own SDK. Empty where the
+    /// provider builds it from its settings.
     pub base_url: &'a str,
     /// The wire format of the body.
     pub protocol: Protocol,
@@ -93,15 +93,15 @@ pub struct Call<'a> {
     pub streaming: bool,
     /// The body.
     pub body: Bytes,
-    /// What proves that we may call.
+    /// The credential.
     pub credential: &'a Credential,
     /// How the key is sent.
     pub auth: &'a Auth,
     /// Further headers of the catalog row.
     pub headers: &'a BTreeMap<String, String>,
-    /// Headers of the caller's that go along.
+    /// Headers of the caller that are passed on.
     pub passed: &'a [(HeaderName, HeaderValue)],
-    /// The path below the base URL, where it is not the protocol's usual one.
+    /// The path below the base URL, where it is not the protocol's default.
     pub path: Option<&'a str>,
     /// Provider settings of the configuration: `region`, `project`, `api_version` … A setting that is a table is
     /// flattened: `deployments.MODEL`.
@@ -111,7 +111,7 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// A setting that is there and not empty.
+    /// A setting that exists and is not empty.
     fn setting(&self, name: &str) -> Option<&str> {
         self.settings.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
@@ -123,25 +123,26 @@ pub trait Endpoint: Sync {
     fn protocol(&self, usual: Protocol, _model: &str) -> Protocol {
         usual
     }
-    /// Whether this model is served in a further format of the provider's.
+    /// Whether this model is also served in a further format of the provider.
     fn speaks(&self, _protocol: Protocol, _model: &str) -> bool {
         true
     }
-    /// The HTTP request. Errors are ours (a base URL that is no URL), or the caller's where a model cannot stand in a path.
+    /// The HTTP request. Errors are the gateway's (an invalid base URL), or the caller's where a model is not
+    /// valid in a path.
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>>;
-    /// The HTTP request for an operation without a conversation. Its [`path`](Call::path) is there.
+    /// The HTTP request for an operation without a conversation. Its [`path`](Call::path) is set.
     fn operation_request(&self, call: &Call<'_>, _operation: Operation) -> Result<http::Request<Bytes>> {
         compatible::operation_request(call)
     }
-    /// The HTTP request for what its caller asks of the provider's own API.
+    /// The HTTP request for a call of the provider's own API.
     fn native_request(&self, call: &Call<'_>, native: &Native<'_>) -> Result<http::Request<Bytes>> {
         native::request(call, native, native::root_of(call.base_url, native))
     }
-    /// The model that a body or a path names so: the other way round than [`name_in_body`](Self::name_in_body).
+    /// The model for a name in a body or a path: the inverse of [`name_in_body`](Self::name_in_body).
     fn model_named<'a>(&self, name: &'a str, _settings: &'a BTreeMap<String, String>) -> &'a str {
         name
     }
-    /// What a body names the model by.
+    /// The name of a model in a body.
     fn name_in_body<'a>(&self, model: &'a str, _settings: &'a BTreeMap<String, String>) -> &'a str {
         model
     }
@@ -149,21 +150,21 @@ pub trait Endpoint: Sync {
     fn counts_tokens(&self, _protocol: Protocol, _target: Target<'_>) -> bool {
         false
     }
-    /// The HTTP request that has the tokens of a prompt counted, for models whose tokens the provider counts. The body is
-    /// that of the request which would have the prompt answered.
+    /// The HTTP request that counts the tokens of a prompt, for models whose tokens the provider counts. The
+    /// body is that of the request for an answer.
     fn count_request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
         self.request(call)
     }
 }
 
-/// What of a request decides in which of its formats a provider is called.
+/// The facts of a request that select the format in which a provider is called.
 #[derive(Clone, Copy, Debug)]
 pub struct FormatChoice {
     /// The caller's format, where providers speak it too.
     pub caller: Option<Protocol>,
     /// What the request needs.
     pub needs: Features,
-    /// The request says that the model is to think.
+    /// The request asks for thinking.
     pub thinking: bool,
 }
 
@@ -173,9 +174,9 @@ impl FormatChoice {
         Self { caller, needs: intake.needs, thinking: intake.asks_for_thinking() }
     }
 
-    /// The format for a model whose provider usually speaks one and has further ones below the same base URL. The caller's
-    /// own carries most; else the Responses API is called where a model is served only there, and where chat completions
-    /// refuse functions while it thinks (recorded: gpt-5.4 and later).
+    /// The format for a model whose provider has a default format and further ones under the same base URL.
+    /// The caller's own carries most. Otherwise the Responses API is used where a model is served only there,
+    /// and where chat completions refuse functions while the model thinks (recorded: gpt-5.4 and later).
     pub fn format(
         &self,
         usual: Protocol,
@@ -193,7 +194,7 @@ impl FormatChoice {
         if !also.contains(&responses) {
             return usual;
         }
-        // Several answers and sound are to be had in chat completions only.
+        // Several answers and sound exist only in chat completions.
         let beyond = [Feature::MultipleChoices, Feature::AudioInput, Feature::AudioOutput];
         let fits = !beyond.into_iter().any(|feature| self.needs.has(feature));
         let thinks = facts.thinks_by_default || self.thinking;
@@ -203,7 +204,7 @@ impl FormatChoice {
     }
 }
 
-/// What a provider itself does for any model in a format: a search of the web is a tool of the Responses API.
+/// Features that a provider adds for any model in a format: a web search is a tool of the Responses API.
 pub fn granted(format: Protocol) -> Features {
     let mut features = Features::NONE;
     if format == Protocol::OpenaiResponses {
@@ -212,14 +213,15 @@ pub fn granted(format: Protocol) -> Features {
     features
 }
 
-/// A text of a caller's or a provider's as one segment of a path; an error that names the field where it would lead elsewhere.
+/// A caller's or a provider's text as one segment of a path; an error that names the field where it would
+/// change the path.
 pub fn path_segment(text: &str, field: &'static str) -> Result<String> {
     segment::model_segment(text).map_err(|_| {
-        canon::Error::invalid(field, format!("{field} {text:?} cannot stand in a path of the provider's."))
+        canon::Error::invalid(field, format!("{field} {text:?} is not valid in a path of the provider."))
     })
 }
 
-/// How a provider is called whose call style this is.
+/// The endpoint of a call style.
 pub fn endpoint(style: CallStyle) -> &'static dyn Endpoint {
     match style {
         CallStyle::Compatible => &compatible::Compatible,
@@ -230,14 +232,14 @@ pub fn endpoint(style: CallStyle) -> &'static dyn Endpoint {
     }
 }
 
-/// True for what may stand in a host name: no setting can make a request go elsewhere.
+/// True for characters of a host name: no setting can redirect a request to another host.
 fn is_host_label(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with('-')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// How a provider of one's own is called that speaks this format.
+/// The call style of an operator's own provider with this format.
 pub fn usual_call_style(protocol: Protocol) -> CallStyle {
     match protocol {
         Protocol::Gemini => CallStyle::GoogleAiStudio,
@@ -246,7 +248,7 @@ pub fn usual_call_style(protocol: Protocol) -> CallStyle {
     }
 }
 
-/// How a provider of one's own that speaks this format usually takes its key.
+/// The usual key header of an operator's own provider with this format.
 pub fn usual_auth(protocol: Protocol) -> Auth {
     match protocol {
         Protocol::AnthropicMessages => Auth::Header("x-api-key".to_owned()),
@@ -255,7 +257,7 @@ pub fn usual_auth(protocol: Protocol) -> Auth {
     }
 }
 
-/// Headers that a format asks for.
+/// Headers that a format requires.
 pub fn usual_headers(protocol: Protocol) -> BTreeMap<String, String> {
     match protocol {
         Protocol::AnthropicMessages => {

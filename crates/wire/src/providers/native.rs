@@ -1,4 +1,4 @@
-//! Requests of a provider's own API in their caller's words: only the address and the credential are ours.
+//! Requests of a provider's own API as the caller wrote them: only the address and the credential are ours.
 
 use bytes::Bytes;
 use canon::Result;
@@ -10,7 +10,7 @@ use super::base_url::path_of;
 use super::compatible::{authorize, misconfigured};
 use super::segment::has_dot_segment;
 
-/// What a caller asks of a provider's own API. Its headers are those that the call passes on.
+/// A call of a provider's own API. Its headers are those that the call passes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Native<'a> {
     /// The method.
@@ -19,21 +19,21 @@ pub struct Native<'a> {
     pub path: &'a str,
     /// The query, still escaped; empty where there is none.
     pub query: &'a str,
-    /// The provider's usual base URL, if it has one.
+    /// The provider's default base URL, if it has one.
     pub usual: Option<&'a str>,
-    /// The path is below the base URL, as those of the gateway's own requests are.
+    /// The path is below the base URL, like those of the gateway's own requests.
     pub below_base: bool,
 }
 
 impl Native<'_> {
-    /// Whether the path can mean another one than it says: some servers resolve dots.
+    /// Whether the path may be read as another one: some servers resolve dots.
     pub fn is_ambiguous(path: &str) -> bool {
         has_dot_segment(path)
     }
 }
 
-/// What the paths of a provider's API stand behind: the base URL without the path that the usual one has, or without a version at
-/// its end, for callers write both.
+/// The prefix of a provider's API paths: the base URL without the path of the default one, or without a
+/// trailing version, because callers write both.
 pub(super) fn root<'a>(base: &'a str, usual: Option<&str>) -> &'a str {
     let usual = usual.map(path_of).filter(|path| !path.is_empty());
     if let Some(root) = usual.and_then(|path| base.strip_suffix(path)) {
@@ -49,7 +49,7 @@ pub(super) fn root<'a>(base: &'a str, usual: Option<&str>) -> &'a str {
     }
 }
 
-/// What the path of a request stands behind.
+/// The prefix of a request's path.
 pub(super) fn root_of<'a>(base: &'a str, native: &Native<'_>) -> &'a str {
     if native.below_base { base } else { root(base, native.usual) }
 }
@@ -72,7 +72,7 @@ pub(super) fn unauthorized(call: &Call<'_>, native: &Native<'_>, root: &str) -> 
     for (name, value) in call.passed {
         headers.append(name, value.clone());
     }
-    // What the caller says of a version or a feature goes before what the catalog would say for it.
+    // The caller's version and feature headers take precedence over those of the catalog.
     for (name, value) in call.headers {
         let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
             return Err(misconfigured(format!("The provider's header {name:?} is not valid.")));
@@ -143,7 +143,8 @@ mod tests {
         endpoint(style).native_request(&call, &native).unwrap()
     }
 
-    /// Asks for the path (below the base URL or beside it), and compares the address and how the credential is shown.
+    /// Requests the path (below the base URL or beside it), and compares the address and the form of the
+    /// credential.
     #[track_caller]
     fn assert_asks(
         (style, base, path, below_base): (CallStyle, &str, &str, bool),

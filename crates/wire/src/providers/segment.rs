@@ -1,11 +1,11 @@
-//! Text as one segment of a URL's path. A caller's model name must never make a request reach another path.
+//! Text as one segment of a URL's path. A caller's model name must never reach another path.
 
 use canon::{Error, Result};
 
 /// A model as one segment of a path.
 ///
-/// A name with a dot segment is refused and not encoded: `%2E%2E` still means `..` to URL parsers (WHATWG URL, "double-dot
-/// URL path segment"), and servers that decode `%2F` see the segments within a name.
+/// A name with a dot segment is refused and not encoded: `%2E%2E` still means `..` to URL parsers (WHATWG
+/// URL, "double-dot URL path segment"), and servers that decode `%2F` find segments within a name.
 pub(super) fn model_segment(model: &str) -> Result<String> {
     if model.is_empty() || has_dot_segment(model) {
         return Err(Error::invalid("model", format!("{model:?} is not the id of a model of this provider.")));
@@ -13,7 +13,7 @@ pub(super) fn model_segment(model: &str) -> Result<String> {
     Ok(escape_segment(model))
 }
 
-/// Percent-encodes what must not stand in one path segment.
+/// Percent-encodes characters that are not allowed in a path segment.
 pub(super) fn escape_segment(segment: &str) -> String {
     let mut escaped = String::with_capacity(segment.len());
     for byte in segment.bytes() {

@@ -1,4 +1,4 @@
-//! Pictures, documents, sounds and videos.
+//! Images, documents, sounds and videos.
 
 use std::io::Read;
 
@@ -10,24 +10,25 @@ use serde::Deserialize;
 use super::Rules;
 use super::text::pieces;
 
-/// How much of a picture is read for its size: in front of a JPEG's size may be a thumbnail and colour profiles.
+/// How much of an image is read to find its size: a JPEG may have a thumbnail and colour profiles before it.
 const PICTURE_HEAD: u64 = 256 << 10;
-/// What is taken for the size of a picture that is only named: a page of text or a screen, as most providers scale it.
+/// The assumed size of an image that is given by reference: a page of text or a screen, as most providers
+/// scale it.
 const USUAL_PICTURE: (f64, f64) = (1024.0, 1024.0);
-/// Bytes of a page of a PDF in which none is found: they are compressed then.
+/// Bytes per page of a PDF in which no page is found because it is compressed.
 const PAGE_BYTES: usize = 40_000;
-/// Bytes of a second of sound where nothing says it: MP3 of 128 kbit/s.
+/// Bytes per second of sound without a header: MP3 of 128 kbit/s.
 const SOUND_BYTES: f64 = 16_000.0;
-/// Bytes of a second of video.
+/// Bytes per second of video.
 const VIDEO_BYTES: f64 = 250_000.0;
-/// Seconds of sound or video that is only named.
+/// Seconds of sound or video that is given by reference.
 const USUAL_SECONDS: f64 = 60.0;
 
 /// How a family counts pictures.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "lowercase", tag = "by")]
 pub enum Picture {
-    /// One token for so many pixels, of a picture that is scaled down to the most tokens and the longest side.
+    /// One token per this many pixels, after scaling down to the maximum tokens and the longest side.
     Area {
         /// Pixels of a token.
         pixels: f64,
@@ -36,14 +37,14 @@ pub enum Picture {
         /// Longest side.
         side: f64,
     },
-    /// Squares of 512 pixels, of a picture that is scaled into 2048 by 2048 and to a shortest side of 768.
+    /// Squares of 512 pixels, after scaling into 2048 by 2048 and to a shortest side of 768.
     Tiles {
         /// Tokens of a square.
         tile: f64,
-        /// Tokens of the picture beside its squares; all of it in low detail.
+        /// Tokens of the picture besides its squares; the total in low detail.
         base: f64,
     },
-    /// Squares of a fixed size, of a picture that is scaled down to the most squares.
+    /// Squares of a fixed size, after scaling down to the maximum number of squares.
     Patches {
         /// Pixels of a square's side.
         side: f64,
@@ -52,7 +53,7 @@ pub enum Picture {
         /// Tokens of a square.
         times: f64,
     },
-    /// One unit for a small picture, else one for each of the squares that it is cut into.
+    /// One unit for a small picture, else one per square that it is cut into.
     Crops {
         /// Tokens of a unit.
         unit: f64,
@@ -136,7 +137,7 @@ fn is_text(source: &Source) -> bool {
 
 fn picture_size(data: &str) -> Option<(f64, f64)> {
     let mut head = Vec::new();
-    // What breaks off may still have said its size.
+    // A truncated image may still contain its size.
     let _ = reader(data).take(PICTURE_HEAD).read_to_end(&mut head);
     let size = imagesize::blob_size(&head).ok()?;
     (size.width > 0 && size.height > 0).then_some((size.width as f64, size.height as f64))
@@ -149,7 +150,7 @@ fn pages(data: &str) -> usize {
     let mut piece = [0; 16 << 10];
     while let Ok(read @ 1..) = reader.read(&mut piece) {
         window.extend_from_slice(&piece[..read]);
-        // A name that the piece's end cuts is found with the next piece.
+        // A name that is cut at the end of a piece is found with the next piece.
         let whole = window.len().saturating_sub(LONGEST_NAME);
         found += memchr::memmem::find_iter(&window, b"/Type")
             .take_while(|at| *at < whole)
@@ -161,7 +162,7 @@ fn pages(data: &str) -> usize {
     if found == 0 { (data.len() / 4 * 3).div_ceil(PAGE_BYTES) } else { found }
 }
 
-/// Longest `/Type /Page` with what follows.
+/// Longest `/Type /Page` with the following character.
 const LONGEST_NAME: usize = 24;
 
 fn is_page(rest: &[u8]) -> bool {
@@ -169,7 +170,7 @@ fn is_page(rest: &[u8]) -> bool {
     name.is_some_and(|rest| rest.first().is_none_or(|next| !next.is_ascii_alphanumeric()))
 }
 
-/// Bytes of a second of sound: a WAV file says it.
+/// Bytes per second of sound: a WAV file states it.
 fn sound_rate(data: &str) -> f64 {
     let mut head = [0; 44];
     let is_wav = reader(data).read_exact(&mut head).is_ok() && head.starts_with(b"RIFF");
@@ -183,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    /// A PNG of this size, up to where it says so.
+    /// The beginning of a PNG of this size.
     fn png(width: u32, height: u32) -> Media {
         let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
         bytes.extend(width.to_be_bytes());
@@ -242,7 +243,7 @@ mod tests {
             pdf.extend(b"<</Type/Page/Parent 1 0 R>>");
         }
         near(&inline(MediaKind::Document, "application/pdf", &pdf), &rules, 3000.0);
-        // A name at every place that a piece may be cut at.
+        // A name at every position where a piece may be cut.
         for before in (16 << 10) - 30..=(16 << 10) + 2 {
             let cut = [vec![b' '; before], b"/Type /Page ".to_vec(), vec![b' '; 20_000]].concat();
             near(&inline(MediaKind::Document, "application/pdf", &cut), &rules, 1000.0);

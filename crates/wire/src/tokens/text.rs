@@ -1,4 +1,4 @@
-//! Texts, cut into pieces.
+//! Splits text into pieces.
 //!
 //! The weights are a fit (least squares of the relative error) to `o200k_base` over 1,100 texts: prose in 95 languages, source
 //! code, Markdown, JSON, schemas, numbers, identifiers, emoji. By language and kind it is within 10 % of the tokenizer; Russian,
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// Largest JSON that is written anew before it is counted, in bytes: longer ones are counted as they were written.
+/// Largest JSON that is normalised before it is counted, in bytes: longer ones are counted as written.
 const LONGEST_JSON: usize = 1 << 20;
 
 /// A word of up to [`USUAL_WORD`] letters, with the space before it.
@@ -23,7 +23,7 @@ const TRIPLET: f64 = 1.33;
 /// A run of punctuation, and each further mark of it.
 const MARKS: f64 = 0.75;
 const MARK: f64 = 0.02;
-/// White space, unless it is the one space in front of a word.
+/// White space, except a single space before a word.
 const SPACE: f64 = 1.76;
 
 /// First characters of ranges above ASCII, with the tokens of a character there.
@@ -55,7 +55,7 @@ const SCRIPTS: [(char, f64); 25] = [
     ('\u{20000}', 2.0),  // rare Han
 ];
 
-/// The tokens of a text, by what families of models differ in.
+/// The tokens of a text, by the properties in which families of models differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Pieces {
     /// Of words, punctuation and white space.
@@ -139,7 +139,7 @@ impl Pieces {
     fn script(&mut self, letter: char) {
         let above = SCRIPTS.partition_point(|(first, _)| *first <= letter);
         let weight = above.checked_sub(1).map_or(0.0, |at| SCRIPTS[at].1);
-        // Latin letters with marks belong to the text of Latin script.
+        // Accented Latin letters belong to Latin text.
         match letter {
             '\0'..'\u{370}' | '\u{1e00}'..'\u{1f00}' | '\u{2000}'..'\u{2e80}' => self.latin += weight,
             _ => self.scripts += weight,
@@ -147,7 +147,7 @@ impl Pieces {
     }
 }
 
-/// The pieces of JSON. Providers read it and write it anew: neither escapes nor indentation count.
+/// The pieces of JSON. Providers parse and rewrite it: neither escapes nor indentation count.
 pub(super) fn json_pieces(json: &str) -> Pieces {
     let is_written_anew = json.len() <= LONGEST_JSON && (json.contains("\\u") || json.contains('\n'));
     let anew = is_written_anew.then(|| serde_json::from_str::<Value>(json).ok()).flatten();

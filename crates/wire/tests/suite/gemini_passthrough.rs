@@ -71,7 +71,8 @@ impl Sending<'_> {
 
     fn sent(&self, body: &str) -> (String, Vec<String>) {
         let written = self.written(body);
-        let losses = written.told.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str()));
+        let losses =
+            written.caller_losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str()));
         (String::from_utf8(written.body.to_vec()).unwrap(), losses.collect())
     }
 }

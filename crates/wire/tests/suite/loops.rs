@@ -143,14 +143,20 @@ fn google_gets_no_proof_of_another_family() {
     let signature = &body["contents"][1]["parts"][0]["thoughtSignature"];
     assert_eq!(signature, "skip_thought_signature_validator");
     assert!(
-        written.told.iter().any(|loss| loss.field.to_string() == "contents[1].parts[0].thoughtSignature")
+        written
+            .caller_losses
+            .iter()
+            .any(|loss| loss.field.to_string() == "contents[1].parts[0].thoughtSignature")
     );
     let mut damaged = call;
     let sealed = damaged["thoughtSignature"].as_str().unwrap();
     damaged["thoughtSignature"] = json!(sealed[..sealed.len() - 12]);
     let written = sent(Protocol::Gemini, &gemini_turn(&[damaged]), Protocol::OpenaiChat, "m");
     assert!(
-        written.told.iter().any(|loss| loss.field.to_string() == "contents[1].parts[0].thoughtSignature")
+        written
+            .caller_losses
+            .iter()
+            .any(|loss| loss.field.to_string() == "contents[1].parts[0].thoughtSignature")
     );
 }
 

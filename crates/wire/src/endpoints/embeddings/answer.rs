@@ -1,4 +1,4 @@
-//! What providers answer: the vectors as they wrote them, in the order of the inputs, and how many tokens they count.
+//! Providers' answers: the vectors as text, in the order of the inputs, and the token count.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use canon::{Error, ErrorKind, Result, Retry};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// How a provider answers.
+/// The format of a provider's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerFormat {
     /// `data[].embedding`, as OpenAI's API.
@@ -23,23 +23,24 @@ pub enum AnswerFormat {
     Nova,
     /// `embeddings`, a list of vectors; `embedding` of the older API: Ollama.
     Ollama,
-    /// A list of vectors and nothing else: Text Embeddings Inference.
+    /// A bare list of vectors: Text Embeddings Inference.
     List,
 }
 
 /// An answer as it was read.
 #[derive(Debug, Default)]
 pub struct Vectors<'a> {
-    /// One for each input, in the order of the inputs.
+    /// One per input, in the order of the inputs.
     pub vectors: Vec<&'a RawValue>,
-    /// How many tokens the inputs have; none where the body does not say.
+    /// The tokens of the inputs; none where the body has no count.
     pub tokens: Option<u64>,
-    /// What the provider calls the model.
+    /// The provider's name of the model.
     pub model: Option<Cow<'a, str>>,
 }
 
 impl AnswerFormat {
-    /// Reads an answer to so many inputs. An answer with more or fewer vectors cannot be assigned to its inputs, and is an error.
+    /// Reads an answer to this many inputs. An answer with more or fewer vectors cannot be assigned to its
+    /// inputs and is an error.
     pub fn read(self, body: &[u8], inputs: usize) -> Result<Vectors<'_>> {
         let read = match self {
             Self::Openai => parse::<Openai<'_>>(body)?.read(inputs)?,
@@ -172,7 +173,7 @@ impl<'a> Predict<'a> {
         let mut read = Vectors { tokens: Some(0), ..Vectors::default() };
         for Prediction { embeddings } in self.predictions {
             let tokens = embeddings.statistics.and_then(|statistics| whole(statistics.token_count));
-            // A sum of some of them would be a count of something else.
+            // A sum without some of the counts would be wrong.
             read.tokens = read.tokens.zip(tokens).map(|(sum, tokens)| sum + tokens);
             read.vectors.push(embeddings.values);
         }

@@ -1,4 +1,4 @@
-//! The formats in which providers are asked for embeddings.
+//! The providers' request formats for embeddings.
 
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,7 @@ impl EmbeddingsFormat {
         }
     }
 
-    /// The path below the base URL, or the method behind the model.
+    /// The path below the base URL, or the method after the model.
     pub(super) fn usual_path(self) -> &'static str {
         match self {
             Self::Openai => "/embeddings",
@@ -81,7 +81,7 @@ impl EmbeddingsFormat {
         }
     }
 
-    /// How answers are read.
+    /// The format of the answers.
     pub(super) fn answer(self) -> AnswerFormat {
         match self {
             Self::Openai => AnswerFormat::Openai,
@@ -95,7 +95,8 @@ impl EmbeddingsFormat {
         }
     }
 
-    /// The chat format of the same API: errors are alike. What has none reports errors in shapes that OpenAI's reader knows.
+    /// The chat format of the same API, whose error format is the same. Other APIs report errors in forms
+    /// that OpenAI's reader knows.
     pub(super) fn protocol(self) -> Protocol {
         match self {
             Self::Openai | Self::Tei => Protocol::OpenaiChat,
@@ -106,7 +107,7 @@ impl EmbeddingsFormat {
         }
     }
 
-    /// The format's word for a purpose; none where it has none.
+    /// The format's name for a purpose; none where it has none.
     pub(super) fn word(self, purpose: Purpose) -> Option<&'static str> {
         match self {
             Self::Gemini | Self::VertexPredict | Self::VertexContent => Some(match purpose {
@@ -137,13 +138,13 @@ impl EmbeddingsFormat {
         }
     }
 
-    /// The purpose where the format wants one and the caller names none. A document's is the one that does the least harm: a
-    /// query among documents is not found.
+    /// The default purpose where the format requires one. A document's does the least harm: a query among
+    /// documents is not found.
     pub(super) fn default_purpose(self) -> Option<Purpose> {
         matches!(self, Self::Cohere | Self::BedrockCohere | Self::Nova).then_some(Purpose::Document)
     }
 
-    /// Fields of callers that pass as they are, beside OpenAI's.
+    /// Callers' fields that pass unchanged, besides OpenAI's.
     pub(super) fn passes(self) -> &'static [&'static str] {
         match self {
             Self::Cohere => &["truncate", "max_tokens", "priority"],

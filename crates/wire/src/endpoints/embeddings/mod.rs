@@ -1,4 +1,4 @@
-//! Embeddings: `POST /v1/embeddings` as OpenAI's API has it, and what providers take and answer.
+//! Embeddings: `POST /v1/embeddings` of OpenAI's API, and the providers' formats.
 
 pub mod answer;
 mod format;
@@ -22,24 +22,25 @@ pub use request::EmbeddingsRequest;
 pub struct EmbeddingsRow {
     /// The format.
     pub format: EmbeddingsFormat,
-    /// The path below the base URL, where it is not the format's usual one.
+    /// The path below the base URL, where it is not the format's default.
     pub path: Option<String>,
-    /// Most inputs of one request: a longer list goes in parts. None where the provider takes any number.
+    /// Most inputs of one request: a longer list is sent in parts. None where the provider takes any number.
     pub max_inputs: Option<usize>,
-    /// Lists of token numbers are taken in place of texts.
+    /// Lists of token numbers are accepted instead of texts.
     pub token_lists: bool,
     /// The field for the length of vectors; empty where there is none.
     pub dimensions_field: String,
-    /// The field for what a text is embedded for; empty where there is none. A provider of which this is not known gets the
-    /// caller's fields as they are.
+    /// The field for the purpose of a text; empty where there is none. A provider without this information
+    /// gets the caller's fields unchanged.
     pub input_type_field: Option<String>,
-    /// The provider's words for that.
+    /// The provider's names of the purposes.
     pub input_types: BTreeMap<Purpose, String>,
-    /// The field for the form of vectors.
+    /// The field for the encoding of vectors.
     pub encoding_field: String,
-    /// The forms that may be asked for. Another one is left out, and vectors become what the caller wants.
+    /// The encodings that the provider accepts. Another one is not sent, and the gateway converts the
+    /// vectors.
     pub encodings: Vec<String>,
-    /// What base64 holds.
+    /// The number type in base64.
     pub base64: Element,
 }
 
@@ -61,13 +62,13 @@ impl Default for EmbeddingsRow {
 }
 
 impl EmbeddingsRow {
-    /// Of a provider of this format.
+    /// The defaults of this format.
     pub fn of(format: EmbeddingsFormat) -> Self {
         Self { format, ..Self::default() }
     }
 }
 
-/// What the bytes of a vector are.
+/// The number type of a vector's bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Element {
@@ -78,11 +79,11 @@ pub enum Element {
     Int8,
 }
 
-/// What is known of a model that embeds.
+/// Facts of an embedding model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmbeddingFacts {
-    /// The format, where the provider's usual one is another.
+    /// The format, where it differs from the provider's default.
     pub format: Option<EmbeddingsFormat>,
     /// Most inputs of one request, where that is less than the provider's limit.
     pub max_inputs: Option<usize>,
@@ -90,12 +91,13 @@ pub struct EmbeddingFacts {
     pub max_input_tokens: Option<u64>,
     /// The length of vectors where the caller names none.
     pub default_dimensions: Option<usize>,
-    /// The lengths that may be asked for; empty where the length is fixed, none where nothing is known or any will do.
+    /// The lengths that may be requested; empty where the length is fixed, none where nothing is known or any
+    /// length is accepted.
     pub dimensions: Option<Vec<usize>>,
-    /// Vectors shorter than the usual ones come without unit length, and are given it: OpenAI's have it.
+    /// Vectors that are shorter than the default length are normalised to unit length here: OpenAI's are.
     pub scaled: bool,
-    /// What texts are for is said in front of them, and not in a field.
+    /// The purpose is a prefix of the text, not a field.
     pub purpose_in_text: bool,
-    /// What texts are for has to be said: this where the caller says nothing.
+    /// The purpose is required: this one is used where the caller names none.
     pub default_purpose: Option<Purpose>,
 }

@@ -1,4 +1,4 @@
-//! Requests in the formats that are not OpenAI's. Texts are copied as they stand in the caller's JSON.
+//! Requests in formats other than OpenAI's. Texts are copied as they are in the caller's JSON.
 
 use std::ops::Range;
 
@@ -7,18 +7,18 @@ use canon::write::{push_array, push_count, push_key, push_string, push_text};
 use super::vector::VectorForm;
 use super::{EmbeddingsFormat, EmbeddingsRequest};
 
-/// What one request in a provider's own format says.
+/// The content of one request in a provider's own format.
 pub(super) struct Native<'a> {
     pub request: &'a EmbeddingsRequest,
     pub format: EmbeddingsFormat,
     pub model: &'a str,
     /// The texts of this part.
     pub inputs: &'a [Range<usize>],
-    /// The length of vectors that is asked for.
+    /// The requested length of vectors.
     pub dimensions: Option<usize>,
-    /// The provider's word for the purpose.
+    /// The provider's name of the purpose.
     pub purpose: Option<&'a str>,
-    /// What stands in front of each text.
+    /// The text before each input.
     pub prefix: &'a str,
 }
 
@@ -120,7 +120,7 @@ impl Native<'_> {
         out.push(b'{');
         push_key(out, "value");
         self.text(place, out);
-        // Without this word the request is refused.
+        // The API refuses a request without this member.
         push_text(out, "truncationMode", "NONE");
         out.extend_from_slice(b"}}");
     }

@@ -1,4 +1,4 @@
-//! What a text is embedded for. Most providers have a field for it, and each has words of its own.
+//! The purpose of an embedded text. Most providers have a field for it, with their own values.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// A question that documents are looked for by.
+    /// A search query.
     Query,
     /// A document to be found.
     Document,
-    /// To be sorted into classes.
+    /// Input of a classifier.
     Classification,
-    /// To be put together with what is like it.
+    /// Input of a clustering.
     Clustering,
-    /// To be compared.
+    /// For comparison with other texts.
     Similarity,
-    /// A question that has an answer.
+    /// A question with an answer in the documents.
     Question,
-    /// A claim to be checked.
+    /// A claim to be verified.
     FactCheck,
-    /// A question about code.
+    /// A query for code.
     CodeQuery,
 }
 
 impl Purpose {
-    /// The purpose that a caller or a provider names so, whoever's word it is.
+    /// The purpose of this name, in any caller's or provider's vocabulary.
     pub fn of_word(word: &str) -> Option<Self> {
         let plain: String = word
             .chars()
@@ -46,7 +46,7 @@ impl Purpose {
         })
     }
 
-    /// What stands in front of a text for models that read it there ("Embeddings", Gemini API).
+    /// The prefix of a text for models that read the purpose there ("Embeddings", Gemini API).
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Query => "task: search result | query: ",

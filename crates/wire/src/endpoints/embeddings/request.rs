@@ -1,4 +1,4 @@
-//! The request as callers write it.
+//! The caller's request.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,23 +14,23 @@ use crate::json::{Kind, Scanner};
 #[derive(Clone, Debug)]
 pub struct EmbeddingsRequest {
     pub(super) intake: Intake,
-    /// Where each input stands in the body, raw.
+    /// The range of each input in the body, raw.
     pub(super) inputs: Vec<Range<usize>>,
     /// Inputs are lists of token numbers.
     pub(super) are_tokens: bool,
-    /// How the caller wants vectors.
+    /// The requested form of vectors.
     pub(super) form: VectorForm,
-    /// The length of vectors that is asked for.
+    /// The requested length of vectors.
     pub(super) dimensions: Option<usize>,
-    /// How many tokens the inputs have: counted where they are token numbers, else estimated.
+    /// The tokens of the inputs: counted where they are token numbers, else estimated.
     pub(super) tokens: u64,
 }
 
-/// What callers name the purpose of a text, by provider: OpenAI's API has no such field.
+/// Callers' names for the purpose of a text, by provider: OpenAI's API has no such field.
 pub(super) const PURPOSES: [&str; 4] = ["input_type", "task_type", "embeddingPurpose", "task"];
 
 impl EmbeddingsRequest {
-    /// Reads a request. Errors name the field; what only the provider can judge is left to it.
+    /// Reads a request. Errors name the field; values that only the provider can judge are passed on.
     pub fn read(body: &Bytes) -> Result<Self> {
         let mut intake = Intake::empty(body);
         let mut read = Inputs::default();
@@ -64,7 +64,7 @@ impl EmbeddingsRequest {
         Ok(Self { intake, inputs: places, are_tokens, form, dimensions, tokens })
     }
 
-    /// What the texts are embedded for: the field and its word.
+    /// The purpose of the texts: the field and its value.
     pub(super) fn purpose(&self) -> Option<(&'static str, Cow<'_, str>)> {
         PURPOSES
             .into_iter()
@@ -82,7 +82,7 @@ impl EmbeddingsRequest {
 struct Inputs {
     places: Vec<Range<usize>>,
     text_bytes: usize,
-    /// How many token numbers there are.
+    /// The number of token numbers.
     tokens: u64,
     is_given: bool,
 }

@@ -1,7 +1,8 @@
-//! One vector as a JSON array and as base64, from either to the other.
+//! Converts a vector between a JSON array and base64.
 //!
-//! An answer has up to 2,048 vectors of 3,072 numbers. A vector is therefore text from the provider to the caller: it is copied
-//! where both want the same form, else converted number by number. No tree of values is built.
+//! An answer has up to 2,048 vectors of 3,072 numbers. A vector therefore stays text from the provider to the
+//! caller: it is copied where both sides use the same form, otherwise converted number by number. No tree of
+//! values is built.
 //!
 //! OpenAI's base64 is float32, little-endian, in the standard alphabet with padding.
 
@@ -12,38 +13,40 @@ use serde_json::value::RawValue;
 
 use super::Element;
 
-/// How a caller wants vectors.
+/// The form of vectors that a caller wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VectorForm {
-    /// An array of numbers. This is what OpenAI's API gives without being asked.
+    /// An array of numbers: the default of OpenAI's API.
     #[default]
     Numbers,
-    /// Base64 of float32. OpenAI's SDKs for Python and Node ask for it when their caller asks for nothing.
+    /// Base64 of float32: the default of OpenAI's SDKs for Python and Node.
     Base64,
 }
 
 /// How the vectors of an answer are read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reading {
-    /// How the caller wants them.
+    /// The caller's form.
     pub form: VectorForm,
     /// Their length, where it is known.
     pub dimensions: Option<usize>,
-    /// What their bytes are.
+    /// The number type of the bytes.
     pub element: Element,
-    /// They are given unit length.
+    /// They are normalised to unit length.
     pub scaled: bool,
 }
 
-/// Bytes that are encoded at a time: whole float32 values and whole groups of three bytes, so that only the end is padded.
+/// Bytes per encoding step: whole float32 values and whole groups of three bytes, so that only the end is
+/// padded.
 const CHUNK: usize = 3 * 1024;
 
 /// The low bits of a float64 that are zero in every value that was a float32 before.
 const LOST_BITS: u32 = (1 << 29) - 1;
 
-/// Writes a vector of an answer in the caller's form, and returns how many numbers it has.
+/// Writes a vector of an answer in the caller's form, and returns the number of its elements.
 ///
-/// The provider's form is read off the value: many servers answer with an array although base64 was asked for.
+/// The provider's form is detected from the value: many servers answer with an array although base64 was
+/// requested.
 pub fn push_vector(out: &mut Vec<u8>, vector: &RawValue, reading: Reading) -> Result<usize> {
     let Reading { form, dimensions, element, scaled } = reading;
     let raw = vector.get();
@@ -71,7 +74,7 @@ fn push_int8(out: &mut Vec<u8>, string: &str, form: VectorForm) -> Result<usize>
     Ok(bytes.len())
 }
 
-/// The vector divided by its length. One of zeros has no direction and stays as it is.
+/// The vector divided by its length. A zero vector has no direction and stays unchanged.
 fn push_scaled(out: &mut Vec<u8>, array: &str, form: VectorForm) -> Result<usize> {
     let mut numbers = Vec::with_capacity(array.len() / 16);
     let count = each_number(array, |number| numbers.push(f64::from(number)))?;
@@ -128,7 +131,7 @@ fn push_decoded(
         _ => f32::NAN,
     });
     if form == VectorForm::Base64 && !is_double {
-        // Bytes of other types than float32 give themselves away by values that are none.
+        // Bytes of types other than float32 can be detected by values that are not finite.
         if !numbers.clone().all(f32::is_finite) {
             return Err(unreadable());
         }
@@ -148,7 +151,7 @@ fn push_decoded(
     written.map(|()| count)
 }
 
-/// The shortest decimals that read back to the same float32: those of the float64 beside it would show digits that the
+/// The shortest decimals that read back as the same float32. Those of the float64 would show digits that the
 /// provider never computed.
 fn push_numbers(out: &mut Vec<u8>, numbers: impl Iterator<Item = f32>) -> Result<()> {
     out.push(b'[');
@@ -179,8 +182,9 @@ fn push_floats(out: &mut Vec<u8>, numbers: impl Iterator<Item = f32>) -> Result<
     Ok(())
 }
 
-/// vLLM 0.6 answered with float64 where OpenAI's API has float32. The length says so where it is known, else the values:
-/// those that were float32 have zeros in the low bits of every second word, which no vector of float32 has.
+/// vLLM 0.6 answered with float64 where OpenAI's API has float32. The length decides where it is known.
+/// Otherwise the values do: former float32 values have zeros in the low bits of every second word, which no
+/// vector of float32 has.
 fn is_float64(bytes: &[u8], dimensions: Option<usize>) -> bool {
     if bytes.is_empty() || !bytes.len().is_multiple_of(8) {
         return false;
@@ -208,9 +212,9 @@ fn each_number(array: &str, mut on_number: impl FnMut(f32)) -> Result<usize> {
     Ok(count)
 }
 
-/// Decimals are read as float32 at once: by way of float64 they would be rounded twice.
+/// Decimals are read directly as float32: by way of float64 they would be rounded twice.
 fn number(text: &str) -> Option<f32> {
-    // Rust reads `inf` and `nan` as numbers, JSON has none.
+    // Rust reads `inf` and `nan` as numbers; JSON has no such numbers.
     let first = *text.as_bytes().first()?;
     let number: f32 = (first == b'-' || first.is_ascii_digit()).then(|| text.parse().ok())??;
     number.is_finite().then_some(number)
@@ -241,7 +245,7 @@ impl Encoder<'_> {
 }
 
 fn unreadable() -> Error {
-    let message = "The provider's answer has an embedding that is no vector of numbers.";
+    let message = "The provider's answer has an embedding that is not a vector of numbers.";
     Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
 }
 
@@ -254,7 +258,7 @@ mod tests {
         let mut out = Vec::new();
         let result = push_vector(&mut out, vector, Reading { form, dimensions, ..Reading::default() });
         if result.is_err() {
-            assert!(out.is_empty(), "a refused vector leaves nothing behind");
+            assert!(out.is_empty(), "a refused vector writes nothing");
         }
         result.map(|count| (String::from_utf8(out).unwrap(), count))
     }

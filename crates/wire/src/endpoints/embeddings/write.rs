@@ -1,4 +1,4 @@
-//! The request as providers take it, and the answer as the caller wants it.
+//! The request in the provider's format, and the answer in the caller's form.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -18,9 +18,9 @@ use crate::intake::Asked;
 use crate::json::Edit;
 use crate::{ROUTING_FIELDS, adapter};
 
-/// Most inputs of one request to a provider whose limit is not known.
+/// Most inputs of one request to a provider with an unknown limit.
 const MANY: usize = 2048;
-/// Bedrock counts tokens here, for models whose answers have no count too.
+/// Bedrock reports token counts here, also for models whose answers have none.
 const TOKENS_HEADER: &str = "x-amzn-bedrock-input-token-count";
 
 impl EndpointRequest for EmbeddingsRequest {
@@ -95,7 +95,7 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Refuses what this model cannot do at this provider.
+    /// Refuses requests that this model does not support at this provider.
     fn check(&self) -> Result<()> {
         let is_openai = self.format == EmbeddingsFormat::Openai;
         if self.request.are_tokens && !(is_openai && self.row.token_lists) {
@@ -122,13 +122,13 @@ impl Writing<'_> {
         Err(Error::unsupported("dimensions", format!("{} has vectors {known}.", self.model)))
     }
 
-    /// The length to ask for: not the usual one where there is no field for it.
+    /// The length to request. The default length is not sent where the provider has no field for it.
     fn dimensions(&self) -> Option<usize> {
         let is_fixed = self.facts.dimensions.as_ref().is_some_and(Vec::is_empty);
         self.request.dimensions.filter(|_| !is_fixed)
     }
 
-    /// The bodies as the body came, with the few fields that differ.
+    /// Copies of the caller's body with the few fields that differ.
     fn forwarded(&self, most: usize, losses: &mut Losses) -> Vec<Vec<u8>> {
         let edit = self.edited(losses);
         if self.request.inputs.len() <= most {
@@ -201,13 +201,13 @@ impl Writing<'_> {
         self.request.inputs.chunks(most).map(part).collect()
     }
 
-    /// The purpose that is named, or the one that holds where none is.
+    /// The named purpose, or the default one.
     fn purpose(&self) -> Option<Purpose> {
         let named = self.request.purpose().and_then(|(_, word)| Purpose::of_word(&word));
         named.or(self.facts.default_purpose).or(self.format.default_purpose())
     }
 
-    /// The provider's word for the purpose. A word that nobody knows is left to the provider.
+    /// The provider's name of the purpose. An unknown value is passed on.
     fn purpose_word(&self, losses: &mut Losses) -> Option<Cow<'_, str>> {
         let own_word = |purpose| match self.format {
             EmbeddingsFormat::Openai => self.row.input_types.get(&purpose).map(String::as_str),
@@ -223,7 +223,7 @@ impl Writing<'_> {
         let Some((name, word)) = self.request.purpose() else { return fallback.map(Cow::Borrowed) };
         match Purpose::of_word(&word) {
             _ if !takes_words => {
-                losses.dropped(name, "The provider does not ask what a text is embedded for.");
+                losses.dropped(name, "The provider has no field for the purpose of a text.");
                 None
             }
             None => Some(word),
@@ -253,11 +253,11 @@ impl Writing<'_> {
 
 struct Reader {
     format: EmbeddingsFormat,
-    /// How many inputs each part has.
+    /// The number of inputs in each part.
     counts: Vec<usize>,
     reading: Reading,
     model: String,
-    /// How many tokens the inputs have, where the provider does not count them.
+    /// An estimate of the tokens, where the provider does not count them.
     estimate: u64,
 }
 
@@ -280,7 +280,7 @@ impl AnswerReader for Reader {
                 body.push(b'}');
                 index += 1;
             }
-            // A sum of some of them would be a count of something else.
+            // A sum without some of the counts would be wrong.
             let counted = read.tokens.or_else(|| in_header(&part.headers));
             tokens = tokens.zip(counted).map(|(sum, tokens): (u64, u64)| sum.saturating_add(tokens));
             model = model.or(read.model.map(Cow::into_owned));
@@ -303,7 +303,7 @@ impl AnswerReader for Reader {
         adapter(self.format.protocol()).decode_error(status, headers, body)
     }
 
-    /// 2,048 vectors of 3,072 numbers of some 22 characters each.
+    /// 2,048 vectors of 3,072 numbers of about 22 characters each.
     fn limit(&self) -> usize {
         160 << 20
     }

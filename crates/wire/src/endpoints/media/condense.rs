@@ -1,16 +1,17 @@
-//! JSON without the content of its long strings: what a meter needs of an answer whose images or sound are megabytes.
+//! JSON without the content of its long strings: enough for metering an answer with megabytes of images or
+//! sound.
 
 use memchr::memchr2;
 
-/// So much of a string is kept.
+/// The kept length of a string.
 const KEPT: usize = 256;
-/// The next byte says which escape it is: more than any has left.
+/// The next byte selects the escape: more than any escape has left.
 const ESCAPED: u8 = 5;
 
-/// Shortens the strings of JSON that comes in pieces.
+/// Shortens the strings of JSON that arrives in pieces.
 #[derive(Clone, Debug, Default)]
 pub struct Condenser {
-    /// Within a string: how much of it was kept.
+    /// Within a string: the kept length so far.
     string: Option<usize>,
     /// The rest of the string is left out.
     is_cut: bool,
@@ -19,7 +20,7 @@ pub struct Condenser {
 }
 
 impl Condenser {
-    /// Takes a piece, and appends what is kept of it.
+    /// Takes a piece, and appends the kept part of it.
     pub fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while let Some(&byte) = bytes.first() {
             match self.string {
@@ -64,7 +65,7 @@ impl Condenser {
         };
     }
 
-    /// Leaves out what stands before the end of the string.
+    /// Skips to the end of the string.
     fn skip<'a>(&mut self, bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
         if self.escape > 0 {
             self.escape = 0;
@@ -82,7 +83,7 @@ impl Condenser {
     }
 }
 
-/// JSON that is there as a whole, without the content of its long strings.
+/// Whole JSON without the content of its long strings.
 pub fn condensed(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     Condenser::default().push(json, &mut out);

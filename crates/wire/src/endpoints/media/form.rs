@@ -1,7 +1,8 @@
-//! Requests with files: recordings to write down, and images to edit, as `multipart/form-data`.
+//! Requests with files: recordings to transcribe and images to edit, as `multipart/form-data`.
 //!
-//! The form goes on as it came, part by part, with the provider's name of the model in `model` and without what only the gateway
-//! reads. Of a form that is not whole, the fields before the file are held, and the file passes as it comes.
+//! The form is passed on part by part, with the provider's name of the model in `model` and without fields
+//! that only the gateway reads. Of a form that is not whole, the fields before the file are buffered, and the
+//! file passes as it arrives.
 
 use canon::write::quoted;
 use canon::{Amount, Error, Losses, Operation, Result, Unit};
@@ -19,10 +20,10 @@ use crate::multipart::{Form, FormPart};
 
 /// Longest name of a model, in bytes.
 const MODEL_LIMIT: usize = 512;
-/// Produced tokens of one image, where a budget has to reserve them.
+/// Produced tokens of one image, for the reservation of a budget.
 const IMAGE_TOKENS: u64 = 6240;
 
-/// Fields that have one value. What is given twice would mean one thing here and another at the provider.
+/// Fields with a single value. A repeated field could mean one thing here and another at the provider.
 const SINGLE: [&str; 13] = [
     "model",
     "prompt",
@@ -46,18 +47,18 @@ pub struct FormRequest {
     form: Form,
     model: String,
     is_stream: bool,
-    /// Which times a transcript is to have.
+    /// The requested timestamps of a transcript.
     granularities: Vec<String>,
     response_format: String,
-    /// An estimate of the tokens of its texts.
+    /// Estimated tokens of its texts.
     tokens: u64,
-    /// How long the recording is at most, in milliseconds, as far as its bytes are held.
+    /// Maximum duration of the recording, in milliseconds, as far as its bytes are buffered.
     milliseconds: u64,
     wishes: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl FormRequest {
-    /// Reads a form. Errors name the field; what only the provider can judge is left to it.
+    /// Reads a form. Errors name the field; values that only the provider can judge are passed on.
     pub fn read(operation: Operation, form: Form) -> Result<Self> {
         check_single(&form)?;
         let model = form.text("model")?.map(str::trim).unwrap_or_default().to_owned();
@@ -103,7 +104,7 @@ impl FormRequest {
         self.operation == Operation::ImageEdits
     }
 
-    /// The provider's way with the operation, and OpenAI's path.
+    /// The provider's row for the operation, and OpenAI's path.
     fn row<'a>(&self, target: EndpointTarget<'a>) -> (Option<&'a MediaRow>, &'static str) {
         match self.operation {
             Operation::ImageEdits => (target.rows.image_edits.as_ref(), "/images/edits"),
@@ -116,7 +117,7 @@ impl FormRequest {
         self.granularities.iter().any(|asked| asked == granularity)
     }
 
-    /// The form as a provider takes it whose answers have a form of their own.
+    /// The form for a provider whose answers have a format of its own.
     fn native(
         &self,
         row: &MediaRow,
@@ -145,7 +146,7 @@ impl FormRequest {
                 _ if row.plain_lists && name != part.head.name => writer.text(name, &text()),
                 _ => self.form.keep(part, writer),
             }
-            // Behind the first part, which may be the only one before a file that passes.
+            // After the first part, which may be the only one before a file that is streamed.
             if name == "model" && std::mem::take(&mut is_first) {
                 if form == TranscriptForm::Diarized {
                     writer.text("diarize", "true");
@@ -158,7 +159,7 @@ impl FormRequest {
         })?;
         let (words, segments) = (self.wants("word"), self.wants("segment"));
         if words && !is_elevenlabs {
-            losses.dropped("timestamp_granularities", "The provider gives the times of segments only here.");
+            losses.dropped("timestamp_granularities", "The provider reports only the times of segments.");
         }
         Ok((written, TranscriptReader { format: row.format, form, words: words && is_elevenlabs, segments }))
     }
@@ -176,10 +177,8 @@ impl FormRequest {
                 }
                 "response_format" if self.is_image_edit() && target.facts.image.base64_only => {
                     if value == b"url" {
-                        let message = format!(
-                            "{} answers with images in b64_json: a URL is nothing that it makes.",
-                            target.model
-                        );
+                        let message =
+                            format!("{} returns images as b64_json only, never as a URL.", target.model);
                         return Err(Error::unsupported("response_format", message));
                     }
                 }
@@ -259,8 +258,8 @@ fn check_single(form: &Form) -> Result<()> {
     Ok(())
 }
 
-/// A recording or an image must be there, and not be empty. Some providers take the URL of one in its place. Where the form is not
-/// whole, the file may still come.
+/// A recording or an image is required and must not be empty. Some providers take a URL instead. Where the
+/// form is not whole, the file may still follow.
 fn check_files(operation: Operation, form: &Form) -> Result<()> {
     let (name, others): (_, &[&str]) = match operation {
         Operation::ImageEdits => ("image", &["images"]),
@@ -280,7 +279,7 @@ fn check_files(operation: Operation, form: &Form) -> Result<()> {
     Ok(())
 }
 
-/// What the form says to the gateway, as JSON.
+/// The form's fields for the gateway, as JSON.
 fn wishes(form: &Form) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let mut wishes = Vec::new();
     for name in ["models", "provider", "routing", "n"] {
@@ -300,8 +299,8 @@ fn wishes(form: &Form) -> Result<Vec<(&'static str, Vec<u8>)>> {
     Ok(wishes)
 }
 
-/// How long a recording of so many bytes is at most, in milliseconds: 32 kbit/s where it is compressed, 256 kbit/s (16 bits at
-/// 16 kHz) where it is not.
+/// Maximum duration of a recording of this size, in milliseconds: 32 kbit/s if compressed, else 256 kbit/s
+/// (16 bits at 16 kHz).
 fn longest(part: &FormPart, bytes: usize) -> u64 {
     let name = part.head.file_name.as_deref().unwrap_or_default().to_ascii_lowercase();
     let per_millisecond = if name.ends_with(".wav") || name.ends_with(".flac") { 16 } else { 4 };

@@ -16,15 +16,15 @@ use crate::json::{Edit, Kind, Scanner, text_of};
 pub struct ImagesRequest {
     intake: Intake,
     operation: Operation,
-    /// How many tokens the prompt has: an estimate.
+    /// Estimated tokens of the prompt.
     tokens: u64,
-    /// How the images are to come, where that is said.
+    /// The requested `response_format`.
     response_format: Option<String>,
-    /// Width and height, where they are said.
+    /// Width and height, where the request has them.
     size: Option<(u64, u64)>,
 }
 
-/// Produced tokens of one image, where a budget has to reserve them: a large one of high quality.
+/// Produced tokens of one image, for the reservation of a budget: a large one of high quality.
 const IMAGE_TOKENS: u64 = 6240;
 
 /// The ratios of width and height that providers know.
@@ -32,7 +32,7 @@ const RATIOS: [(u64, u64); 10] =
     [(1, 1), (2, 3), (3, 2), (3, 4), (4, 3), (4, 5), (5, 4), (9, 16), (16, 9), (21, 9)];
 
 impl ImagesRequest {
-    /// Reads a request. Errors name the field; what only the provider can judge is left to it.
+    /// Reads a request. Errors name the field; values that only the provider can judge are passed on.
     pub fn read(operation: Operation, body: &Bytes) -> Result<Self> {
         let mut intake = Intake::empty(body);
         let mut prompt = None;
@@ -89,7 +89,7 @@ impl ImagesRequest {
         }
         edit.remove("size");
         match (row.size, self.size) {
-            // `auto`, or words that only the model's maker knows.
+            // `auto`, or a value that only the model's maker knows.
             (_, None) => losses.dropped("size", "The provider takes numbers only."),
             (SizeField::WidthHeight, Some((width, height))) => {
                 edit.set("width", width.to_string().as_bytes());
@@ -107,10 +107,7 @@ impl ImagesRequest {
         let Some(asked) = self.response_format.as_deref() else { return Ok(()) };
         if target.facts.image.base64_only {
             if asked == "url" {
-                let message = format!(
-                    "{} answers with images in b64_json: a URL is nothing that it makes.",
-                    target.model
-                );
+                let message = format!("{} returns images as b64_json only, never as a URL.", target.model);
                 return Err(Error::unsupported("response_format", message));
             }
             edit.remove("response_format");
@@ -180,11 +177,11 @@ fn parsed(size: &str) -> Option<(u64, u64)> {
     Some((number(width)?, number(height)?))
 }
 
-/// The known ratio that is nearest, by the quotient of the two ratios.
+/// The nearest known ratio, by the quotient of the two ratios.
 fn nearest(width: u64, height: u64) -> (u64, u64) {
     let distance = |(wide, high): &(u64, u64)| {
         let (asked, known) = (width * high, height * wide);
-        // In thousandths: the larger of the two over the smaller.
+        // In thousandths: the larger ratio divided by the smaller one.
         asked.max(known) * 1000 / asked.min(known).max(1)
     };
     RATIOS.into_iter().min_by_key(distance).unwrap_or((1, 1))

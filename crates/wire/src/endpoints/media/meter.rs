@@ -1,18 +1,17 @@
-//! What is billed of an answer: tokens as the provider counts them, images, characters.
+//! The billed quantities of an answer: tokens as counted by the provider, images, characters.
 
 use canon::{Amount, Operation, Progress, Unit, Usage};
 use serde::Deserialize;
 
-/// What an answer is measured by. The price list decides which of the measures is billed.
+/// The measures of an answer. The price list decides which one is billed.
 #[derive(Clone, Debug)]
 pub struct Meter {
-    /// What was asked.
     pub operation: Operation,
-    /// How many characters are spoken.
+    /// The number of spoken characters.
     pub characters: u64,
 }
 
-/// An event or an answer, as far as it is metered.
+/// The metered fields of an event or an answer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Metered {
@@ -21,7 +20,7 @@ struct Metered {
     model: Option<String>,
     usage: Option<Counts>,
     data: Option<Vec<serde::de::IgnoredAny>>,
-    /// How long a recording is. Some say it as text.
+    /// The duration of a recording. Some providers send it as text.
     duration: Option<Seconds>,
     error: Option<serde::de::IgnoredAny>,
 }
@@ -33,10 +32,10 @@ struct Counts {
     output_tokens: Option<u64>,
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
-    /// What is billed of a recording.
+    /// The billed duration of a recording.
     #[serde(alias = "prompt_audio_seconds")]
     seconds: Option<Seconds>,
-    // OpenAI writes the one for images and the other for audio.
+    // OpenAI uses one of them for images and the other for audio.
     #[serde(alias = "input_token_details", alias = "prompt_tokens_details")]
     input_tokens_details: Option<Details>,
     #[serde(alias = "output_token_details", alias = "completion_tokens_details")]
@@ -75,26 +74,26 @@ impl From<NumberOrText> for Seconds {
 }
 
 impl Seconds {
-    /// In thousandths; none of what no recording can be.
+    /// In thousandths; none for an impossible duration.
     fn milliseconds(self) -> Option<u64> {
         let seconds = self.0.filter(|seconds| (0.0..1e8).contains(seconds))?;
         Some((seconds * 1000.0).round() as u64)
     }
 }
 
-/// What an event means for the stream that it is in.
+/// The meaning of an event for its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// The stream goes on.
     More,
-    /// It is the last, or may be.
+    /// It is the last one, or may be.
     Last,
-    /// The provider says that it failed.
+    /// The provider reports a failure.
     Failed,
 }
 
 impl Meter {
-    /// What can be said before an answer says anything.
+    /// The measures that are known before the answer.
     pub fn start(&self, progress: &mut Progress) {
         progress.amount = match self.operation {
             Operation::Speech => Some(Amount { unit: Unit::Character, count: self.characters }),
@@ -111,7 +110,7 @@ impl Meter {
         self.take(read, progress);
     }
 
-    /// Reads subtitles: a recording is as long as its last line says.
+    /// Reads subtitles: the end time of the last line is the duration.
     pub fn subtitles(&self, text: &[u8], progress: &mut Progress) {
         if !self.hears() {
             return;
@@ -150,7 +149,7 @@ impl Meter {
         progress.model = read.model.or(progress.model.take());
         let counts = read.usage.unwrap_or_default();
         if self.hears() {
-            // What is billed is rounded, what was heard is not.
+            // The billed duration is rounded, the other is exact.
             let billed = counts.seconds.and_then(Seconds::milliseconds);
             let heard = billed.or_else(|| read.duration.and_then(Seconds::milliseconds));
             let amount = heard.map(|count| Amount { unit: Unit::Millisecond, count });
@@ -158,7 +157,7 @@ impl Meter {
         }
         let Some(usage) = self.usage(&counts).filter(Usage::is_plausible) else { return };
         progress.usage = Some(match (self.makes_images(), progress.usage) {
-            // A stream of several images has the tokens of each.
+            // In a stream of several images each event has its own tokens.
             (true, Some(before)) => Usage {
                 input: before.input.max(usage.input),
                 output: before.output + usage.output,
@@ -182,7 +181,7 @@ impl Meter {
         Some(match self.operation {
             Operation::Speech => Usage { audio_output: output, ..base },
             _ if self.makes_images() => {
-                // Without details everything that was produced is image.
+                // Without details all output tokens are image tokens.
                 let images = match &counts.output_tokens_details {
                     Some(details) => details.image_tokens.unwrap_or(output).min(output),
                     None => output,

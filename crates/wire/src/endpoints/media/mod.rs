@@ -1,7 +1,7 @@
-//! Sound and images: speech, transcripts, translations of recordings, images and edits of them, as OpenAI's API has them.
+//! Sound and images of OpenAI's API: speech, transcripts, translations of recordings, images and image edits.
 //!
-//! Providers of that form get the caller's request with the model's name in place of the caller's, and their answers pass as they
-//! come. What is known of a provider's fields is data of its row.
+//! Providers of that format get the caller's request with their own name of the model, and their answers pass
+//! unchanged. The differences of a provider's fields are data of its row.
 
 mod condense;
 mod form;
@@ -30,21 +30,21 @@ pub use speech::SpeechRequest;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MediaRow {
-    /// Whose form requests and answers have.
+    /// The format of requests and answers.
     pub format: MediaFormat,
     /// The path below the base URL, where it is not OpenAI's.
     pub path: Option<String>,
-    /// How the size of an image is asked for.
+    /// How the size of an image is requested.
     pub size: SizeField,
-    /// The word for `b64_json` in `response_format`, where it is another.
+    /// The provider's value for `b64_json` in `response_format`, where it differs.
     pub base64_word: Option<String>,
-    /// Fields that the provider refuses although they only are hints: they are losses.
+    /// Hints that the provider refuses: they are dropped as losses.
     pub drop: Vec<String>,
     /// Lists in forms have no brackets: `timestamp_granularities` in place of `timestamp_granularities[]`.
     pub plain_lists: bool,
 }
 
-/// A form of requests and answers.
+/// The format of requests and answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MediaFormat {
@@ -66,15 +66,15 @@ pub enum SizeField {
     Size,
     /// `width` and `height`.
     WidthHeight,
-    /// `aspect_ratio`: the nearest of those that are known.
+    /// `aspect_ratio`: the nearest known one.
     AspectRatio,
 }
 
-/// What is known of a model that makes images.
+/// Facts of an image model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImageFacts {
-    /// It answers with images alone, never with URLs, and refuses `response_format`.
+    /// It returns only base64, never URLs, and refuses `response_format`.
     pub base64_only: bool,
 }
 
@@ -84,7 +84,7 @@ impl MediaRow {
     }
 }
 
-/// The body as it came, with the provider's name of the model and without what only the gateway reads.
+/// The caller's body with the provider's name of the model, without fields that only the gateway reads.
 fn forwarded<'a>(intake: &'a Intake, row: &MediaRow, model: &str, losses: &mut Losses) -> Edit<'a> {
     intake.note_routing_losses(losses);
     let mut edit = intake.addressed_to(model);

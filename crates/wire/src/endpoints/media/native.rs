@@ -1,4 +1,4 @@
-//! Sound of providers whose form is their own: ElevenLabs' and Mistral's.
+//! Sound of providers with a format of their own: ElevenLabs and Mistral.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,19 +11,19 @@ use super::transcript::{Transcript, TranscriptForm};
 use crate::endpoints::{AnswerReader, EndpointAnswer, PartAnswer};
 use crate::{Protocol, adapter};
 
-/// Hours of speech with every word's times.
+/// Hours of speech with times of every word.
 const TEXTS: usize = 64 << 20;
 
-/// Reads a transcript, and writes it in the form that was asked for.
+/// Reads a transcript, and writes it in the requested form.
 #[derive(Debug)]
 pub struct TranscriptReader {
-    /// Whose form it is.
+    /// The provider's format.
     pub format: MediaFormat,
-    /// The form that the caller wants.
+    /// The caller's form.
     pub form: TranscriptForm,
-    /// Times of words are wanted.
+    /// Times of words are requested.
     pub words: bool,
-    /// Times of segments are wanted.
+    /// Times of segments are requested.
     pub segments: bool,
 }
 
@@ -55,10 +55,10 @@ impl AnswerReader for TranscriptReader {
     }
 }
 
-/// Reads sound that stands in JSON: `{"audio_data": "…"}`.
+/// Reads sound within JSON: `{"audio_data": "…"}`.
 #[derive(Debug)]
 pub struct SoundInJson {
-    /// How many characters are spoken.
+    /// The number of spoken characters.
     pub characters: u64,
     /// The content type of the sound.
     pub sound: &'static str,
@@ -101,7 +101,7 @@ impl AnswerReader for SoundInJson {
     }
 }
 
-/// A stream of the operation that the provider has in a form of its own only.
+/// The error for a stream where the provider's own format has none.
 pub fn no_stream(operation: Operation) -> Error {
     let field = if operation == Operation::Speech { "stream_format" } else { "stream" };
     Error::unsupported(field, "The provider has no such events; ask without a stream.")

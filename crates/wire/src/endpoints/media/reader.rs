@@ -1,4 +1,4 @@
-//! Reads answers in OpenAI's form: they pass as they are, and are metered.
+//! Reads answers in OpenAI's format: they pass unchanged and are metered.
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Losses, Operation, Progress, Result, Retry};
@@ -13,14 +13,14 @@ use crate::{Protocol, Transcoder, adapter};
 
 /// Ten images of 4K, in base64.
 const IMAGES: usize = 192 << 20;
-/// Hours of speech with every word's times.
+/// Hours of speech with times of every word.
 const TEXTS: usize = 32 << 20;
 
 /// See the module.
 pub struct OpenaiReader {
     /// What is metered.
     pub meter: Meter,
-    /// The kind of sound that was asked for.
+    /// The requested content type of sound.
     pub sound: Option<&'static str>,
 }
 
@@ -36,7 +36,7 @@ impl AnswerReader for OpenaiReader {
         self.meter.start(&mut progress);
         let body = parts.first().map(|part| Bytes::clone(&part.body)).unwrap_or_default();
         if self.speaks() {
-            return Err(broken("The provider answered with JSON in place of sound."));
+            return Err(broken("The provider answered with JSON instead of sound."));
         }
         let is_object = body.trim_ascii_start().starts_with(b"{");
         if is_object {
@@ -81,7 +81,7 @@ impl AnswerReader for OpenaiReader {
     }
 }
 
-/// The gateway's object goes before the last brace of an answer.
+/// The gateway's object is inserted before the last brace of an answer.
 fn ends_with_brace(body: &Bytes) -> Vec<u8> {
     let trimmed = body.trim_ascii_end();
     if trimmed.ends_with(b"}") { trimmed.to_vec() } else { body.to_vec() }

@@ -1,4 +1,4 @@
-//! Answers that pass as they come: sound byte by byte, and events, of which only the counts are read.
+//! Answers that pass as they arrive: sound byte by byte, and events, of which only the counts are read.
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Progress, Result, Retry};
@@ -8,7 +8,7 @@ use super::meter::{Meaning, Meter};
 use crate::protocols::openai_chat::OpenaiChat;
 use crate::{AnswerForm, Dialect, Transcoder};
 
-/// An event whose short parts alone are longer is not read.
+/// An event with more short content than this is not read.
 const LONGEST_EVENT: usize = 256 << 10;
 
 /// Passes an answer on.
@@ -16,7 +16,7 @@ pub struct Relay {
     events: Option<Events>,
     meter: Meter,
     progress: Progress,
-    /// The provider's own words on a failure went out.
+    /// The provider's error message was passed on.
     has_failed: bool,
 }
 
@@ -99,14 +99,14 @@ struct Events {
     data: Vec<u8>,
 }
 
-/// Which part of a line comes next.
+/// The next part of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
-    /// The name of a field, of which so many bytes are those of `data:`.
+    /// The name of a field, with this many matching bytes of `data:`.
     Name(usize),
     /// The value of `data`.
     Data,
-    /// What is no data.
+    /// Any other field.
     Other,
 }
 

@@ -21,14 +21,14 @@ const PATH: &str = "/audio/speech";
 #[derive(Clone, Debug)]
 pub struct SpeechRequest {
     intake: Intake,
-    /// How many characters are to be spoken.
+    /// The number of characters to speak.
     characters: u64,
-    /// The kind of sound that is asked for.
+    /// The requested content type of sound.
     sound: &'static str,
 }
 
 impl SpeechRequest {
-    /// Reads a request. Errors name the field; what only the provider can judge is left to it.
+    /// Reads a request. Errors name the field; values that only the provider can judge are passed on.
     pub fn read(body: &Bytes) -> Result<Self> {
         let mut intake = Intake::empty(body);
         let mut characters = None;
@@ -68,7 +68,7 @@ impl SpeechRequest {
     }
 }
 
-/// The content type of a format. One that is not known is judged by the provider.
+/// The content type of a format. An unknown format is judged by the provider.
 fn sound(format: &str) -> &'static str {
     match format {
         "mp3" => "audio/mpeg",
@@ -138,7 +138,7 @@ impl SpeechRequest {
         if self.intake.form.stream { Err(no_stream(Operation::Speech)) } else { Ok(()) }
     }
 
-    /// The voice is in the path, and the kind of sound in the query.
+    /// The voice is in the path, and the format of the sound in the query.
     fn elevenlabs_path(&self) -> Result<String> {
         let object: Option<VoiceId> = self.intake.read_as("voice");
         let voice = self.intake.string("voice").map(Cow::into_owned).or(object.map(|voice| voice.id));
@@ -152,7 +152,7 @@ impl SpeechRequest {
             "opus" => "opus_48000_128",
             "wav" => "wav_24000",
             "pcm" => "pcm_24000",
-            // A name of the provider's own.
+            // A format name of the provider's own.
             own if own.contains('_')
                 && own.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') =>
             {
@@ -190,7 +190,7 @@ impl SpeechRequest {
     }
 }
 
-/// A voice that is named by an object.
+/// A voice that is given as an object.
 #[derive(serde::Deserialize)]
 struct VoiceId {
     id: String,

@@ -1,4 +1,4 @@
-//! Transcripts of providers whose form is their own, in the forms that OpenAI's have.
+//! Transcripts of providers with a format of their own, in the forms of OpenAI's.
 
 use canon::{Error, ErrorKind, Result, Retry};
 use serde::Deserialize;
@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::MediaFormat;
 
-/// A subtitle of words is as long as this at most, in seconds.
+/// Maximum duration of a subtitle of words, in seconds.
 const LONGEST_LINE: f64 = 7.0;
 
-/// How a transcript is asked for.
+/// The requested form of a transcript.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TranscriptForm {
     #[default]
@@ -40,7 +40,7 @@ impl TranscriptForm {
         })
     }
 
-    /// Whether it needs to be known when what was said.
+    /// Whether it needs times.
     pub fn needs_times(self) -> bool {
         matches!(self, Self::Srt | Self::Vtt | Self::Verbose | Self::Diarized)
     }
@@ -54,7 +54,7 @@ impl TranscriptForm {
     }
 }
 
-/// What was said.
+/// The content of a transcript.
 #[derive(Clone, Debug, Default)]
 pub struct Transcript {
     text: String,
@@ -127,7 +127,7 @@ impl Transcript {
             _ => Self::of_mistral(body),
         };
         read.ok_or_else(|| {
-            let message = "The provider's answer is no transcript.";
+            let message = "The provider's answer is not a transcript.";
             Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
         })
     }
@@ -135,7 +135,7 @@ impl Transcript {
     fn of_elevenlabs(body: &[u8]) -> Option<Self> {
         let read: Elevenlabs = serde_json::from_slice(body).ok()?;
         let said = read.words.unwrap_or_default();
-        // What is between words is a word there, and so is laughter.
+        // Spaces and sounds such as laughter are entries there too.
         let words: Vec<Segment> = said
             .into_iter()
             .filter(|word| word.kind.as_deref().is_none_or(|kind| kind == "word"))
@@ -162,20 +162,20 @@ impl Transcript {
         })
     }
 
-    /// How long the recording is, in milliseconds.
+    /// The duration of the recording, in milliseconds.
     pub fn milliseconds(&self) -> Option<u64> {
         let seconds = self.duration.filter(|seconds| (0.0..1e8).contains(seconds))?;
         Some((seconds * 1000.0).round() as u64)
     }
 
-    /// Writes it. What needs times and has none is an error.
+    /// Writes it. A form that needs times is an error where there are none.
     pub fn write(&self, form: TranscriptForm, words: bool, segments: bool) -> Result<Vec<u8>> {
         if form.needs_times()
             && form != TranscriptForm::Verbose
             && self.segments.is_empty()
             && !self.text.is_empty()
         {
-            let message = "The provider says nothing of when what was said; ask for json or text.";
+            let message = "The provider's transcript has no times; ask for json or text.";
             return Err(Error::unsupported("response_format", message));
         }
         Ok(match form {

@@ -1,4 +1,4 @@
-//! Towards callers.
+//! The caller side.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::{AnthropicMessages, answer, errors, listing, paths, request};
 use crate::json::with_member;
 use crate::{Addressed, AnswerForm, Dialect, Encoder, Headers, IdPrefixes, Intake, Protocol};
 
-/// The header by which callers ask for what is not settled yet.
+/// The header by which callers request beta features.
 pub(crate) const BETA: &str = "anthropic-beta";
 
 impl Dialect for AnthropicMessages {
@@ -65,7 +65,7 @@ impl Dialect for AnthropicMessages {
         &[BETA, "anthropic-version"]
     }
 
-    /// Betas as one list, without those that the provider refuses.
+    /// The betas as one list, without those that the provider refuses.
     fn passed_headers(&self, given: &Headers, quirks: &Quirks, losses: &mut Losses) -> Headers {
         let (lists, mut passed): (Headers, Headers) =
             given.iter().cloned().partition(|(name, _)| name == BETA);
@@ -103,8 +103,8 @@ impl Dialect for AnthropicMessages {
     }
 }
 
-/// A thread is kept by Anthropic's own API: elsewhere the whole conversation has to be sent, which clients do once they are
-/// told by this code.
+/// Anthropic's own API stores threads. Elsewhere the whole conversation must be sent, which clients do after
+/// this error code.
 fn check_thread(intake: &Intake) -> Result<()> {
     if intake.given("thread").is_none() {
         return Ok(());

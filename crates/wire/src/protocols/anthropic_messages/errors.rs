@@ -1,4 +1,5 @@
-//! Errors: how providers report them, with an error status or within an answer, and ours in their shape.
+//! Errors: reading providers' errors, by status or within an answer, and writing the gateway's errors in this
+//! format.
 
 use canon::{Error, ErrorKind, Retry};
 use http::{HeaderMap, StatusCode};
@@ -9,7 +10,8 @@ use super::types::{ErrorObject, StreamEvent};
 use crate::protocols::bedrock_converse;
 use crate::protocols::errors::{excerpt, upstream_error};
 
-/// Reads an answer with an error status. Clouds refuse some requests in their own words, before Anthropic's part sees them.
+/// Reads an answer with an error status. Clouds refuse some requests in their own format, before Anthropic's
+/// part sees them.
 pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     if headers.contains_key("x-amzn-errortype") {
         return bedrock_converse::errors::decode(status, headers, body);
@@ -25,13 +27,13 @@ pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Er
 pub(super) fn read_error(status: StatusCode, headers: &HeaderMap, event: &StreamEvent<'_>) -> Option<Error> {
     let raw = event.error?.get();
     let object = serde_json::from_str::<ErrorObject>(raw).unwrap_or_else(|_| {
-        // Some compatible hosts give a bare text.
+        // Some compatible hosts send a bare text.
         ErrorObject { message: serde_json::from_str(raw).ok(), ..ErrorObject::default() }
     });
     let message = object.message.unwrap_or_else(|| excerpt(raw.as_bytes()));
     let detail = object.details.and_then(|details| details.error_code);
     let mut error = upstream_error(status, headers, detail.clone().or(object.kind), None, message);
-    // The type says no more than the kind does, in another protocol's words; a code says more.
+    // The type only repeats the kind in the terms of another protocol; a code is more specific.
     error.code = detail;
     if error.kind == ErrorKind::InvalidRequest && helps_elsewhere(&error.message) {
         error.retry = Retry::Elsewhere;
@@ -44,8 +46,8 @@ pub(super) fn read_error(status: StatusCode, headers: &HeaderMap, event: &Stream
     Some(error)
 }
 
-/// Requests that are refused here and may be fine for another model: schemas that are too complex to compile, and
-/// thinking that another account or model has signed.
+/// Requests that another model may accept: schemas that are too complex to compile, and thinking that another
+/// account or model has signed.
 fn helps_elsewhere(message: &str) -> bool {
     const PATTERNS: [&str; 7] = [
         "grammar is too large",
@@ -59,7 +61,7 @@ fn helps_elsewhere(message: &str) -> bool {
     PATTERNS.iter().any(|pattern| message.contains(pattern))
 }
 
-/// The status that an in-stream error of this type stands for.
+/// The status that corresponds to an in-stream error of this type.
 pub(super) fn status_of_type(kind: &str) -> StatusCode {
     let status = match kind {
         "invalid_request_error" => 400,
@@ -77,7 +79,7 @@ pub(super) fn status_of_type(kind: &str) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// For an overload the API has a status of its own. That of a provider is kept.
+/// The API has its own status for an overload. A provider's status is kept.
 pub(super) fn status_of(error: &Error) -> StatusCode {
     let is_told = error.upstream.as_ref().is_some_and(|reply| reply.status.is_some());
     match error.kind {
@@ -88,10 +90,10 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
     }
 }
 
-/// An error in this protocol's words. `member` is the gateway's object as a further member, which knows the request's id.
+/// An error in this format. `member` is the gateway's object as a further member, which has the request's id.
 pub(super) fn to_json(error: &Error, member: Option<&[u8]>) -> Value {
     let kind = match error.kind {
-        // To an SDK the others would say that the caller's own key or account is at fault.
+        // An SDK would read the other types as a fault of the caller's own key or account.
         _ if error.refuses_gateway() => "api_error",
         ErrorKind::InvalidRequest
         | ErrorKind::UnsupportedFeature
@@ -103,7 +105,7 @@ pub(super) fn to_json(error: &Error, member: Option<&[u8]>) -> Value {
         | ErrorKind::RequestTimeout => "invalid_request_error",
         ErrorKind::Authentication => "authentication_error",
         ErrorKind::Permission => "permission_error",
-        // Some providers answer an unknown model with 400: the type says what the status says.
+        // Some providers answer an unknown model with 400: the type follows the status.
         ErrorKind::ModelNotFound | ErrorKind::NotFound if error.status() == StatusCode::BAD_REQUEST => {
             "invalid_request_error"
         }
@@ -119,7 +121,7 @@ pub(super) fn to_json(error: &Error, member: Option<&[u8]>) -> Value {
         | ErrorKind::Internal
         | ErrorKind::Cancelled => "api_error",
     };
-    // There is no field for the path: it stands in front of the message, as the API itself does it.
+    // There is no field for the path: it precedes the message, as in the API itself.
     let param = error.param.as_ref().map(|field| paths::name_of(field, None));
     let message = match param.filter(|param| !param.is_empty() && !error.message.contains(&**param)) {
         Some(param) => format!("{param}: {}", error.message),
@@ -127,7 +129,7 @@ pub(super) fn to_json(error: &Error, member: Option<&[u8]>) -> Value {
         None => error.message.to_string(),
     };
     let mut body = json!({ "type": "error", "error": { "type": kind, "message": message } });
-    // Anthropic's own clients go by the code, where there is one.
+    // Anthropic's own clients evaluate the code, where there is one.
     if let Some(code) = error.code.as_deref().filter(|code| code.starts_with("thread_")) {
         body["error"]["details"] = json!({ "error_code": code });
     }
@@ -144,14 +146,14 @@ fn request_id(member: &[u8]) -> Option<String> {
     parsed.as_object()?.values().next()?.get("request_id")?.as_str().map(str::to_owned)
 }
 
-/// Clients know a prompt that is too long by the API's own sentence, and read the numbers in it: then they make room, where
-/// they would repeat the request otherwise.
+/// Clients recognise a prompt that is too long by the API's own sentence and read its numbers: they then
+/// shorten the conversation instead of repeating the request.
 fn too_long(message: &str) -> String {
     const SENTENCE: &str = "prompt is too long";
     if message.starts_with(SENTENCE) {
         return message.to_owned();
     }
-    /// Smaller numbers are parts of names and versions.
+    /// Smaller numbers belong to names and versions.
     const LEAST: u64 = 256;
     let numbers = message.split(|letter: char| !letter.is_ascii_digit());
     let mut counts: Vec<u64> =

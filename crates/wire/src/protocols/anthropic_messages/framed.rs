@@ -1,5 +1,5 @@
-//! Streams in Amazon's binary frames ("InvokeModelWithResponseStream"): each frame holds the JSON of one event. They become
-//! the API's own event streams, which everything behind reads.
+//! Streams in Amazon's binary frames ("InvokeModelWithResponseStream"): each frame contains the JSON of one
+//! event. They are converted to the API's own event streams.
 
 use std::task::{Context, Poll};
 
@@ -14,8 +14,8 @@ use crate::proofs::Proofs;
 use crate::protocols::bedrock_converse::errors;
 use crate::{Kept, Protocol, Transcoder};
 
-/// A transcoder of event streams that takes frames, where the answer comes in them. `beginning` is how it begins: a frame
-/// begins with its length, whose first byte is 0, and no text does.
+/// A transcoder of event streams that accepts frames, where the answer comes in them. `beginning` holds the
+/// first bytes: a frame begins with its length, whose first byte is 0, and no text does.
 pub fn unframed(protocol: Protocol, beginning: &[u8], inner: Box<dyn Transcoder>) -> Box<dyn Transcoder> {
     match protocol == Protocol::AnthropicMessages && beginning.first() == Some(&0) {
         true => Box::new(Framed { frames: EventStreamParser::default(), inner }),
@@ -40,7 +40,7 @@ struct Typed {
     kind: String,
 }
 
-/// Appends the event of a frame as the API itself would send it.
+/// Appends the event of a frame in the API's own form.
 fn write_event(message: &Message<'_>, out: &mut Vec<u8>) -> Result<()> {
     errors::check(message)?;
     let chunk = serde_json::from_slice::<Chunk<'_>>(message.payload).ok();
@@ -49,7 +49,7 @@ fn write_event(message: &Message<'_>, out: &mut Vec<u8>) -> Result<()> {
     let kind = serde_json::from_slice(&data).map(|Typed { kind }| kind).unwrap_or_default();
     for (start, text) in [(&b"event: "[..], kind.as_bytes()), (b"\ndata: ", &data)] {
         out.extend_from_slice(start);
-        // A line of an event has no breaks, and JSON needs none.
+        // A line of an event has no line breaks, and JSON needs none.
         out.extend(text.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
     }
     out.extend_from_slice(b"\n\n");
@@ -64,7 +64,7 @@ impl Transcoder for Framed {
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
         let mut events = Vec::new();
         let read = self.frames.push(bytes, |message| write_event(&message, &mut events));
-        // What came before an exception counts.
+        // The events before an exception are kept.
         if !events.is_empty() {
             self.inner.push(&events.into(), out)?;
         }

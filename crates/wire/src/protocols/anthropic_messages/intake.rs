@@ -1,4 +1,4 @@
-//! Reads a Messages request as far as routing has to know it, in one pass over the raw body.
+//! Reads the routing facts of a Messages request, in one pass over the raw body.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,8 @@ use crate::Intake;
 use crate::intake::{check_kind, expect, whole};
 use crate::json::{Kind, Scanner, word};
 
-/// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
+/// Reads a request. Errors name the field by its JSON path; values that only the provider can judge are
+/// passed on.
 pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     let mut intake = Intake::empty(body);
     intake.scan(|intake, scanner, name| Reader { intake }.take_field(scanner, name))?;
@@ -24,7 +25,7 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     Ok(intake)
 }
 
-/// `metadata.user_id`: coding agents put their session into it.
+/// `metadata.user_id`: coding agents put their session id into it.
 fn user_id(intake: &Intake) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Metadata<'a> {
@@ -125,7 +126,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A block of content. Results of tools hold blocks themselves.
+    /// A block of content. Results of tools contain blocks themselves.
     fn take_block(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         let mut feature = None;
         let mut has_source = false;

@@ -1,14 +1,15 @@
-//! What is no conversation: models as `GET /v1/models` shows them to callers of this format, and counts of tokens.
+//! Everything but conversations: models as `GET /v1/models` lists them for callers of this format, and token
+//! counts.
 
 use canon::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// How many models a page has unless the caller says it, and at most ("List models" in the reference).
+/// The default and the maximum page size ("List models" in the reference).
 const USUAL_PAGE: usize = 20;
 const LARGEST_PAGE: usize = 1000;
 
-/// One model, from its entry in OpenAI's shape.
+/// One model, from its entry in OpenAI's format.
 pub(super) fn model(entry: &Value) -> Value {
     let best = |name: &str| {
         let providers = entry["providers"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Between callers and providers that both speak Messages: the raw request with as few edits as routing and the model's
-//! facts ask for. Every edit that takes something away is a loss.
+//! Callers and providers that both use Messages: the raw request with only the edits that routing and the
+//! model's facts require. Every edit that removes something is a loss.
 
 mod history;
 mod media;
@@ -20,18 +20,19 @@ use crate::{
 use history::{History, OutgoingTurns};
 use media::media_urls;
 
-/// The gateway's own object: one that another gateway has put there gives way.
+/// The gateway's own object: it replaces that of another gateway.
 const OWN: &str = "llmgateway";
-/// Room for what is added: a longer model name.
+/// Space for additions: a longer model name.
 const SPARE: usize = 64;
-/// Blocks that must be looked at in the history.
+/// Blocks of the history that need a full check.
 const CLOSE_LOOKS: [&str; 3] = ["thinking", "redacted_thinking", "tool_use"];
 
-/// By it a provider keeps conversations.
+/// With this beta a provider stores conversations.
 const THREADS_BETA: &str = "message-threads-2026-08-12";
 
 impl Passthrough for AnthropicMessages {
-    /// A request that was written for another generation of models is translated: an alias or a fallback leads there.
+    /// Whether the request was written for this generation of models. An alias or a fallback may lead to
+    /// another one: it is then translated.
     fn fits(&self, intake: &Intake, target: Target<'_>) -> bool {
         let fields = GenerationFields::of(intake);
         let refuses_forced = || Generation::of(target.model).is_some_and(Generation::refuses_forced_tools);
@@ -68,7 +69,7 @@ impl Passthrough for AnthropicMessages {
     }
 }
 
-/// Fields that generations of models differ in.
+/// Fields that differ between generations of models.
 #[derive(Default)]
 struct GenerationFields {
     thinking: Option<ThinkingKind>,
@@ -117,7 +118,7 @@ impl Forward<'_> {
         }
     }
 
-    /// Features that only a beta has. Where the provider lacks it the request would not be served as asked.
+    /// Features that need a beta. Without it the provider would not serve the request as asked.
     fn check_betas(&self) -> Result<()> {
         const FEATURES: [(&str, &str); 2] =
             [("mcp_servers", "mcp-client-2025-11-20"), ("container", "skills-2025-10-02")];
@@ -134,7 +135,7 @@ impl Forward<'_> {
         }
     }
 
-    /// What this model or this provider is known to refuse.
+    /// Fields that this model or this provider refuses.
     fn refused_fields(&mut self) {
         const MODEL_LACKS: &str = "The model does not take it.";
         const PROVIDER_LACKS: &str = "The provider does not take it.";
@@ -147,11 +148,11 @@ impl Forward<'_> {
             let name = match name {
                 "stop" => "stop_sequences",
                 "user" => "metadata",
-                // Looked at where it is decided whether the request fits.
+                // Checked when the fit of the request is decided.
                 "tool_choice" => continue,
                 name => name,
             };
-            // One is what the model uses anyway.
+            // A temperature of one is the default.
             let says_nothing = name == "temperature" && self.intake.whole(name) == Some(1);
             if self.edit.remove(name) && !says_nothing {
                 self.losses.dropped(name.to_owned(), MODEL_LACKS);
@@ -164,7 +165,8 @@ impl Forward<'_> {
         }
     }
 
-    /// Thinking that callers dropped or that is of no use here, and ids that the API does not take.
+    /// Restores thinking that callers dropped, removes foreign thinking, and rewrites ids that the API
+    /// refuses.
     fn history(&mut self) {
         let Some(raw) = self.intake.given("messages") else { return };
         // A string has no blocks.
@@ -188,7 +190,7 @@ impl Forward<'_> {
         if let Some(messages) = messages {
             self.edit.put("messages", messages);
         }
-        // A budget of thinking wants the thinking in front of the last calls.
+        // A thinking budget requires the thinking before the last calls.
         let wants_thinking = || GenerationFields::of(self.intake).thinking == Some(ThinkingKind::Enabled);
         if (without_thinking || history.signs && is_thoughtless) && wants_thinking() {
             const REASON: &str = "The thinking in front of the last tool calls is missing.";

@@ -42,7 +42,7 @@ pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, 
         Field::ReasoningBudget => "thinking.budget_tokens".into(),
         Field::Stop => "stop_sequences".into(),
         Field::User => "metadata.user_id".into(),
-        // A search is a tool here.
+        // A search is a tool in this format.
         Field::Extra(name)
             if name == "web_search_options"
                 && request.is_none_or(|request| request.extra(name).is_none()) =>
@@ -57,7 +57,7 @@ fn place_of(request: Option<&Request>, message: usize) -> Place {
     request.and_then(|request| request.messages.get(message)).map_or(Place::NOWHERE, |message| message.place)
 }
 
-/// `system`, or a message. One message may have become several: results of tools are messages of their own.
+/// `system`, or a message. One message may have become several: results of tools are separate messages.
 fn message_path(place: Place) -> Option<String> {
     match place.entry_number() {
         Some(entry) => Some(format!("messages[{entry}]")),
@@ -65,7 +65,7 @@ fn message_path(place: Place) -> Option<String> {
     }
 }
 
-/// A block, or the content where it is one text.
+/// A block, or the content where it is a single text.
 fn block_path(place: Place) -> Option<String> {
     let message = message_path(place)?;
     Some(match (place.is_instructions(), place.piece_number()) {

@@ -1,5 +1,5 @@
-//! The wire structures. What is written is borrowed from the request; what is read is tolerant: every field may be
-//! missing, and unknown ones are skipped.
+//! The wire structures. Written ones borrow from the request; read ones are tolerant: every field is
+//! optional, and unknown ones are skipped.
 
 use std::borrow::Cow;
 
@@ -41,12 +41,12 @@ pub(super) struct Body<'a> {
     pub metadata: Option<Metadata<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<&'static str>,
-    /// Fields of this protocol's own that pass as they are.
+    /// Fields of this protocol that pass unchanged.
     #[serde(flatten, serialize_with = "as_members")]
     pub own: Vec<(&'a str, &'a Json)>,
 }
 
-/// A number that is written without a fraction when it has none.
+/// A number, written without a fraction when it is whole.
 pub(super) type Number = serde_json::Number;
 
 /// A turn. The results of tools come first in the user's turn, and calls last in the model's.
@@ -54,14 +54,14 @@ pub(super) type Number = serde_json::Number;
 pub(super) struct Turn<'a> {
     pub user: bool,
     pub rest: Vec<Block<'a>>,
-    /// Rare: boxed, because a conversation may have many short turns.
+    /// Boxed because it is rare: a conversation may have many short turns.
     pub tools: Option<Box<ToolBlocks<'a>>>,
 }
 
-/// The blocks of a turn that are about tools.
+/// The tool blocks of a turn.
 #[derive(Debug, Default)]
 pub(super) struct ToolBlocks<'a> {
-    /// Answers to the calls of the turn before, with each call's position there.
+    /// Answers to the calls of the previous turn, with each call's position there.
     pub results: Vec<(u32, Block<'a>)>,
     pub calls: Vec<Block<'a>>,
 }
@@ -74,7 +74,7 @@ impl<'a> Turn<'a> {
         results.chain(&self.rest).chain(tools.into_iter().flat_map(|tools| &tools.calls))
     }
 
-    /// The same to be changed.
+    /// The same, mutable.
     pub fn blocks_mut(&mut self) -> impl Iterator<Item = &mut Block<'a>> {
         let (results, calls) = match self.tools.as_deref_mut() {
             Some(tools) => (&mut tools.results[..], &mut tools.calls[..]),
@@ -83,7 +83,7 @@ impl<'a> Turn<'a> {
         results.iter_mut().map(|(_, block)| block).chain(&mut self.rest).chain(calls)
     }
 
-    /// The tools' part, to be added to.
+    /// The tool blocks, created if missing.
     pub fn tools(&mut self) -> &mut ToolBlocks<'a> {
         self.tools.get_or_insert_default()
     }
@@ -100,7 +100,7 @@ impl Serialize for Turn<'_> {
         let mut turn = serializer.serialize_struct("Turn", 2)?;
         turn.serialize_field("role", if self.user { "user" } else { "assistant" })?;
         match (&self.rest[..], &self.tools) {
-            // A single text without a mark is a string.
+            // A single text without a cache mark is a string.
             ([Block::Text { text, cache_control: None }], None) => turn.serialize_field("content", text)?,
             _ => turn.serialize_field("content", &Blocks(self))?,
         }
@@ -115,7 +115,7 @@ pub(super) enum Content<'a> {
     Blocks(Vec<Block<'a>>),
 }
 
-/// A piece of content. What is larger than a text is boxed: a conversation may have many short texts.
+/// A piece of content. Variants larger than a text are boxed: a conversation may have many short texts.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Block<'a> {
@@ -164,7 +164,7 @@ pub(super) struct ToolUse<'a> {
     pub cache_control: Option<CacheControl>,
 }
 
-/// What a call gave.
+/// The result of a call.
 #[derive(Debug, Serialize)]
 pub(super) struct ToolResult<'a> {
     pub tool_use_id: Cow<'a, str>,
@@ -177,7 +177,7 @@ pub(super) struct ToolResult<'a> {
 }
 
 impl Block<'_> {
-    /// Where this block's cache mark goes, if it may have one.
+    /// The cache mark of this block, if it may have one.
     pub(super) fn cache_mark(&mut self) -> Option<&mut Option<CacheControl>> {
         match self {
             Self::Text { cache_control, .. }
@@ -200,7 +200,7 @@ pub(super) enum Source<'a> {
     Text { media_type: &'static str, data: Cow<'a, str> },
 }
 
-/// A cache mark. The time is given only where the caller gave one.
+/// A cache mark. The time is written only where the caller set one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CacheControl {
     Untimed,
@@ -238,7 +238,7 @@ impl Serialize for CacheControl {
 #[serde(untagged)]
 pub(super) enum Tool<'a> {
     Client(ClientTool<'a>),
-    /// A tool of the provider's own, as the caller wrote it but for its cache mark.
+    /// A tool of the provider, as the caller wrote it except for its cache mark.
     Server {
         #[serde(flatten, serialize_with = "as_members")]
         members: Vec<(String, Json)>,
@@ -352,7 +352,7 @@ pub(super) struct StreamEvent<'a> {
     pub request_id: Option<String>,
 }
 
-/// What is new, for a block or for the message.
+/// The delta of a block or of the message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Delta<'a> {
@@ -374,7 +374,7 @@ pub(super) struct StopDetails {
     pub explanation: Option<String>,
 }
 
-/// A message: a whole answer, or what a stream begins with.
+/// A message: a whole answer, or the beginning of a stream.
 #[derive(Debug, Deserialize)]
 pub(super) struct Message<'a> {
     #[serde(rename = "type")]
@@ -416,7 +416,7 @@ pub(super) struct Citation {
     pub title: Option<String>,
 }
 
-/// Token counts as reported; what is missing was not reported.
+/// The reported token counts; missing ones were not reported.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WireUsage {
@@ -475,7 +475,7 @@ pub(super) struct Iteration {
 }
 
 impl WireUsage {
-    /// Takes what a later report says. A zero never replaces a prompt count: some hosts repeat the fields empty.
+    /// Merges a later report. A zero never replaces a prompt count: some hosts repeat the fields empty.
     pub(super) fn merge(&mut self, later: Self) {
         let keep = |old: &mut Option<u64>, new: Option<u64>| {
             if new.is_some_and(|count| count > 0) || old.is_none() {
@@ -494,12 +494,12 @@ impl WireUsage {
         self.iterations = later.iterations.or_else(|| self.iterations.take());
     }
 
-    /// Whether it has what every count has.
+    /// Whether it has the fields that every count has.
     pub(crate) fn is_whole(&self) -> bool {
         self.input_tokens.is_some() && self.output_tokens.is_some()
     }
 
-    /// The counts in disjoint buckets. `input_tokens` excludes what the cache served or took.
+    /// The counts in disjoint buckets. `input_tokens` excludes tokens read from and written to the cache.
     pub(super) fn canonical(&self) -> Usage {
         let split = self.cache_creation.clone().unwrap_or_default();
         let hour = split.ephemeral_1h_input_tokens.unwrap_or(0);

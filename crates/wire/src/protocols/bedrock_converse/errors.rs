@@ -1,4 +1,5 @@
-//! What Bedrock's errors mean: before an answer by the `x-amzn-ErrorType` header, in a stream by the exception's type.
+//! The meaning of Bedrock's errors: of an error answer by the `x-amzn-ErrorType` header, within a stream by
+//! the exception's type.
 
 use canon::{Error, ErrorKind, Result, Retry, UpstreamReply};
 use http::{HeaderMap, StatusCode};
@@ -9,10 +10,10 @@ use crate::protocols::errors::{classify, excerpt, upstream_error, without_secret
 
 /// Reads an error answer.
 pub(crate) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
-    let told: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
+    let error: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
     let header = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
-    let type_name = header.or(told.type_name.as_deref()).map(bare_type).filter(|name| !name.is_empty());
-    let message = told.message.or(told.capital_message).unwrap_or_else(|| excerpt(body));
+    let type_name = header.or(error.type_name.as_deref()).map(bare_type).filter(|name| !name.is_empty());
+    let message = error.message.or(error.capital_message).unwrap_or_else(|| excerpt(body));
     let type_name = type_name.map(str::to_owned);
     let mut error = upstream_error(status, headers, type_name.clone(), None, message.clone());
     let known = type_name.as_deref().and_then(|name| meaning(name, &message));
@@ -28,7 +29,7 @@ pub(crate) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Er
     error
 }
 
-/// An error where a message of a stream is no event.
+/// An error where a message of a stream is not an event.
 pub(crate) fn check(message: &Message<'_>) -> Result<()> {
     let text = |name: &str| message.text(name).unwrap_or_default();
     match message.text(":message-type") {
@@ -43,16 +44,16 @@ fn broken(message: &'static str) -> Error {
     Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
 }
 
-/// Reads an exception in a stream. The status of the answer was 200: the one that the service model gives counts.
+/// Reads an exception in a stream. The status of the answer was 200: the status of the service model applies.
 pub(super) fn exception(exception_type: &str, payload: &[u8]) -> Error {
-    let told: ErrorBody = serde_json::from_slice(payload).unwrap_or_default();
-    let message = told.message.or(told.capital_message).or(told.original_message).unwrap_or_default();
+    let error: ErrorBody = serde_json::from_slice(payload).unwrap_or_default();
+    let message = error.message.or(error.capital_message).or(error.original_message).unwrap_or_default();
     stream_error(exception_type, &message)
 }
 
-/// An error in a stream, by its type and its words.
+/// An error in a stream, from its type and message.
 pub(super) fn stream_error(type_name: &str, message: &str) -> Error {
-    let told = match message.trim() {
+    let text = match message.trim() {
         "" => format!("The provider's stream ended with {type_name:?}."),
         text => without_secrets(text),
     };
@@ -63,7 +64,7 @@ pub(super) fn stream_error(type_name: &str, message: &str) -> Error {
             (kind, retry, kind.status().as_u16())
         }
     };
-    let mut error = Error::upstream(kind, retry, told);
+    let mut error = Error::upstream(kind, retry, text);
     error.code = Some(type_name.to_owned()).filter(|name| !name.is_empty());
     error.upstream = Some(UpstreamReply { status: Some(status), ..UpstreamReply::default() });
     error
@@ -89,11 +90,11 @@ fn bare_type(name: &str) -> &str {
 struct Meaning {
     kind: ErrorKind,
     retry: Retry,
-    /// The status to tell the caller.
+    /// The caller's status.
     status: u16,
 }
 
-/// By type; in streams the first letter is small. None leaves it to the status and the message.
+/// By type; in streams the first letter is lowercase. None: status and message decide.
 fn meaning(type_name: &str, message: &str) -> Option<Meaning> {
     use ErrorKind::*;
     let name = type_name.strip_suffix("Exception").unwrap_or(type_name).to_ascii_lowercase();
@@ -124,7 +125,8 @@ fn meaning(type_name: &str, message: &str) -> Option<Meaning> {
     Some(Meaning { kind, retry, status })
 }
 
-/// "The request is wrong" also stands for long prompts and for models that do not exist or want an inference profile.
+/// This type also covers prompts that are too long, and models that do not exist or need an inference
+/// profile.
 fn validation(message: &str) -> Meaning {
     let (kind, retry) = classify(400, None, message);
     let status = if kind == ErrorKind::ModelNotFound { 404 } else { 400 };
@@ -186,11 +188,11 @@ mod tests {
             (503, "ServiceUnavailableException", "busy", Overloaded, Retry::Again, 503),
             (418, "TeapotException", "short and stout", InvalidRequest, Retry::No, 418),
         ];
-        for (status, name, message, kind, retry, told) in cases {
+        for (status, name, message, kind, retry, shown) in cases {
             let header = format!("{name}:http://internal.amazon.com/coral/com.amazon.bedrock/");
             let error = error(status, Some(&header), &format!("{{\"message\":{message:?}}}"));
             assert_eq!((error.kind, error.retry), (kind, retry), "{name} {message}");
-            assert_eq!((error.status().as_u16(), error.message.as_ref()), (told, message));
+            assert_eq!((error.status().as_u16(), error.message.as_ref()), (shown, message));
             assert_eq!(error.code.as_deref(), Some(name));
         }
     }

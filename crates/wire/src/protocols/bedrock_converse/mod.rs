@@ -1,5 +1,5 @@
-//! Amazon Bedrock's Converse API, towards the provider only. Facts: the `bedrock-runtime` service model of botocore
-//! and "Carry out a conversation with the Converse API operations" in the Amazon Bedrock user guide.
+//! Amazon Bedrock's Converse API, only the provider side. Facts: the `bedrock-runtime` service model of
+//! botocore and "Carry out a conversation with the Converse API operations" in the Amazon Bedrock user guide.
 
 mod adapter;
 mod answer;

@@ -1,5 +1,5 @@
-//! Cohere's own chat API, version 2, towards the provider only. Facts: docs.cohere.com/reference/chat and recorded
-//! traffic.
+//! Cohere's own chat API, version 2, only the provider side. Facts: docs.cohere.com/reference/chat and
+//! recorded traffic.
 
 mod adapter;
 mod answer;

@@ -1,4 +1,4 @@
-//! What Ollama's errors mean.
+//! The meaning of Ollama's errors.
 
 use canon::Error;
 use http::{HeaderMap, StatusCode};

@@ -1,5 +1,5 @@
-//! Ollama's own chat API (`/api/chat`), towards the provider only. Facts: `docs/api.md` of ollama/ollama and recorded
-//! traffic.
+//! Ollama's own chat API (`/api/chat`), only the provider side. Facts: `docs/api.md` of ollama/ollama and
+//! recorded traffic.
 
 mod adapter;
 mod answer;

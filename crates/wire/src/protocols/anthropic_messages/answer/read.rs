@@ -1,5 +1,4 @@
-//! Reads answers, streamed or whole. Both go through the same methods: a whole block is one that begins with all of
-//! its content.
+//! Reads answers, streamed or whole. Both use the same methods: a whole block begins with all of its content.
 
 use std::collections::BTreeMap;
 
@@ -53,10 +52,10 @@ impl ReadWhole for Answer {
     }
 }
 
-/// A block that has begun and not ended.
+/// An open block.
 enum Open {
     Text {
-        /// Where its text begins in the answer's text, in characters.
+        /// The start of its text within the answer's text, in characters.
         start: usize,
         citations: Vec<Citation>,
     },
@@ -65,26 +64,26 @@ enum Open {
     },
     Tool {
         index: u32,
-        /// What came with the start is all; otherwise fragments follow.
+        /// The start contained everything; otherwise fragments follow.
         filled: bool,
         any: bool,
     },
-    /// The tool that stands in for a JSON answer.
+    /// The tool that replaces a JSON answer.
     JsonTool {
         filled: bool,
         any: bool,
     },
-    /// A tool of free text, whose text is inside of its arguments.
+    /// A tool of free text, whose text is within its arguments.
     Custom {
         index: u32,
         filled: bool,
         arguments: String,
     },
-    /// What the provider's own tools do.
+    /// Calls of the provider's own tools.
     Ignored,
 }
 
-/// What is read of a message whose texts pass by.
+/// The facts of a message whose texts pass unread.
 pub(crate) struct PlainParts {
     pub id: String,
     pub model: String,
@@ -92,7 +91,7 @@ pub(crate) struct PlainParts {
     pub usage: WireUsage,
 }
 
-/// What is known of the answer so far.
+/// The state of the answer so far.
 pub(crate) struct Answer {
     decoding: DecoderContext,
     started: bool,
@@ -102,7 +101,8 @@ pub(crate) struct Answer {
     open: BTreeMap<u64, Open>,
     /// Characters of text so far.
     text_chars: usize,
-    /// Text that waits for the JSON tool: if the tool is called, its input is the answer and this is chatter.
+    /// Text that waits for the JSON tool: if the tool is called, its input is the answer and this text is
+    /// dropped.
     held: String,
     thoughts: u32,
     tools: u32,
@@ -128,7 +128,7 @@ impl Answer {
         }
     }
 
-    /// A whole message whose texts pass by.
+    /// A whole message whose texts pass unread.
     pub(crate) fn plain(&mut self, message: PlainParts, events: &mut dyn EventSink) {
         self.started = true;
         let (id, model) = (Some(message.id), Some(message.model));
@@ -138,20 +138,21 @@ impl Answer {
         self.end(events);
     }
 
-    /// Whether a piece of text of this block is a piece of the answer.
+    /// Whether text of this block belongs to the answer.
     pub(crate) fn takes_text(&self, index: u64) -> bool {
         self.decoding.json_tool.is_none() && matches!(self.open.get(&index), Some(Open::Text { .. }))
     }
 
     fn event(&mut self, data: &[u8], events: &mut dyn EventSink) -> Result<()> {
-        // Nothing counts after the end; some compatible hosts add OpenAI's end marker, or send pings without data.
+        // Data after the end is ignored: some compatible hosts add OpenAI's end marker, or send pings without
+        // data.
         if self.finished || matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return Ok(());
         }
         self.take(read(data)?, events)
     }
 
-    /// Takes an event that was read.
+    /// Takes a parsed event.
     pub(crate) fn take(&mut self, mut event: StreamEvent<'_>, events: &mut dyn EventSink) -> Result<()> {
         let Some(kind) = event.kind.take() else {
             return Err(broken("The provider sent an event without a type."));
@@ -179,7 +180,7 @@ impl Answer {
         }
     }
 
-    /// The end of a stream. Without its last event it is complete where why it ended was said.
+    /// The end of a stream. Without its last event it is complete if a stop reason was sent.
     pub(crate) fn end_of_stream(&mut self, events: &mut dyn EventSink) -> Result<()> {
         if !self.finished && self.stop_reason.is_none() {
             return Err(broken("The provider's stream ended before its answer was complete."));
@@ -217,7 +218,7 @@ impl Answer {
         Ok(())
     }
 
-    /// Comes twice from some hosts; the second one only updates the counts.
+    /// Some hosts send it twice; the second one only updates the counts.
     fn message_start(&mut self, event: &StreamEvent<'_>, events: &mut dyn EventSink) -> Result<()> {
         let Some(raw) = event.message else {
             return Err(broken("The provider began an answer without a message."));
@@ -239,7 +240,7 @@ impl Answer {
         }
     }
 
-    /// Answers always begin, even when the provider forgot to say so.
+    /// Answers always begin, even when the provider omitted the event.
     fn ensure_started(&mut self, events: &mut dyn EventSink) {
         if !self.started {
             self.started = true;
@@ -261,7 +262,7 @@ impl Answer {
             }
             "tool_use" => self.tool_start(block, events)?,
             "" => return Err(broken("The provider sent a block without a type.")),
-            // Server tools, their results and what else the provider does by itself: no calls for the caller.
+            // Server tools, their results and other actions of the provider: no calls for the caller.
             _ => Open::Ignored,
         };
         self.open.insert(index, open);
@@ -440,7 +441,7 @@ impl Answer {
         }
     }
 
-    /// The end of the message: ends what is still open, and says why the answer ended.
+    /// The end of the message: closes open blocks and emits the finish reason.
     fn end(&mut self, events: &mut dyn EventSink) {
         if self.finished {
             return;
@@ -491,14 +492,15 @@ impl Answer {
     }
 }
 
-/// Why an answer ended. A called tool counts whatever the provider says, but for a cut or a refusal.
+/// The finish reason. A called tool takes precedence over the provider's reason, except for a cut or a
+/// refusal.
 pub(crate) fn finish_reason(native: &str, tools_called: bool) -> FinishReason {
     match native {
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
         "refusal" => FinishReason::ContentFilter,
         _ if tools_called => FinishReason::ToolCalls,
-        // `tool_use` without a call of the caller's tools was the JSON tool's. `pause_turn` ends a long turn of
-        // server tools; `compaction` a turn that only made room.
+        // `tool_use` without a call of the caller's tools was the JSON tool's. `pause_turn` ends a long turn
+        // of server tools; `compaction` ends a turn that only compacted the context.
         _ => FinishReason::Stop,
     }
 }
@@ -507,7 +509,7 @@ fn arguments(index: u32, fragment: String, events: &mut dyn EventSink) {
     events.push(Event::ToolCallArguments { choice: 0, index, fragment });
 }
 
-/// The text of a free-text tool, out of `{"input": …}`.
+/// The text of a free-text tool, from `{"input": …}`.
 fn free_text(arguments: String) -> String {
     #[derive(Deserialize)]
     struct Wrapped {
@@ -516,7 +518,7 @@ fn free_text(arguments: String) -> String {
     serde_json::from_str::<Wrapped>(&arguments).map_or(arguments, |wrapped| wrapped.input)
 }
 
-/// A citation of something on the web.
+/// A web citation.
 fn citation(raw: &RawValue) -> Option<Citation> {
     let citation: Citation = serde_json::from_str(raw.get()).ok()?;
     let is_web = |url: &String| url.starts_with("http://") || url.starts_with("https://");

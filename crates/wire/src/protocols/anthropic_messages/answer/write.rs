@@ -1,7 +1,8 @@
 //! Writes answers for callers of this protocol, streamed or whole.
 //!
-//! Blocks of a stream come one after the other: each is closed before the next begins. Providers of other protocols may
-//! mix the fragments of several tool calls; what comes too early waits until the call in progress is complete.
+//! Blocks of a stream come one after the other: each is closed before the next begins. Providers of other
+//! protocols may interleave the fragments of several tool calls; early fragments wait until the current call
+//! is complete.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -15,7 +16,7 @@ use super::read::finish_reason;
 use crate::json::{Extent, Meaning, push_array, push_compact, push_key, push_text, room};
 use crate::{AnswerForm, Encoder};
 
-/// An encoder for the asked form.
+/// An encoder for the requested form.
 pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
     let facts = Facts::new(form, annotator);
     match form.stream {
@@ -31,14 +32,14 @@ pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<d
     }
 }
 
-/// What both forms keep of an answer.
+/// The facts that both forms need.
 struct Facts {
     annotator: Box<dyn Annotator>,
     exclude_reasoning: bool,
     id: Option<String>,
     model: Option<String>,
     usage: Option<Usage>,
-    /// The service tier, in canonical words.
+    /// The service tier, in canonical terms.
     tier: Option<String>,
     finish: Option<(FinishReason, Option<String>)>,
     tool_called: bool,
@@ -58,7 +59,8 @@ impl Facts {
         }
     }
 
-    /// Takes what is not content; gives back what is. There is one answer only: other choices are not asked for.
+    /// Takes events without content and returns the others. There is one answer only: further choices are
+    /// never requested.
     fn take(&mut self, event: Event) -> Option<Event> {
         match event {
             Event::Start { id, model, .. } => {
@@ -86,13 +88,14 @@ impl Facts {
         None
     }
 
-    /// The provider's own id where it looks like one of this API's: clients tell kinds of ids apart by how they begin.
+    /// The provider's own id if it looks like one of this API: clients distinguish kinds of ids by their
+    /// prefix.
     fn id(&self) -> &str {
         let own = self.id.as_deref().filter(|id| id.starts_with("msg_"));
         own.unwrap_or_else(|| self.annotator.answer_id())
     }
 
-    /// The message as it begins.
+    /// The beginning of the message.
     fn message(&self) -> Value {
         json!({
             "id": self.id(),
@@ -133,7 +136,7 @@ impl Facts {
         value
     }
 
-    /// The provider's own word where it is one of this protocol and means the same.
+    /// The provider's own stop reason if this protocol has it with the same meaning.
     fn stop_reason(&self) -> &str {
         const NATIVE: [&str; 8] = [
             "end_turn",
@@ -162,7 +165,7 @@ impl Facts {
         }
     }
 
-    /// Appends what the gateway says to an object that is complete otherwise.
+    /// Appends the gateway's object to an otherwise complete object.
     fn add_member(&self, out: &mut Vec<u8>) {
         if out.pop() == Some(b'}') {
             let facts = AnswerFacts { underlying_model: self.model.as_deref(), usage: self.usage.as_ref() };
@@ -172,7 +175,7 @@ impl Facts {
     }
 }
 
-/// Counts in this protocol's words: `input_tokens` is without what the cache gave or took.
+/// Counts in this protocol's fields: `input_tokens` excludes tokens read from and written to the cache.
 pub(crate) fn counts(usage: &Usage) -> Value {
     let mut value = json!({
         "input_tokens": usage.input + usage.audio_input,
@@ -194,7 +197,7 @@ pub(crate) fn counts(usage: &Usage) -> Value {
     value
 }
 
-/// A proof of thinking. Those of other families say whose they are, so that they find back there.
+/// A proof of thinking. A proof of another family is prefixed with the family, so that it finds its way back.
 fn signed(proof: &str, format: &str) -> String {
     match format {
         REASONING_FORMAT => proof.to_owned(),
@@ -202,7 +205,7 @@ fn signed(proof: &str, format: &str) -> String {
     }
 }
 
-/// A citation in this protocol's words, out of OpenAI's.
+/// A citation in this format, from OpenAI's.
 fn citation(annotation: &Json) -> Option<Value> {
     let value = annotation.to_value().ok()?;
     let cited = value.get("url_citation")?;
@@ -215,7 +218,7 @@ fn citation(annotation: &Json) -> Option<Value> {
     }))
 }
 
-/// Answers have no picture blocks: a picture is shown as Markdown does it.
+/// Answers have no image blocks: an image is written as Markdown.
 fn picture(mime: &str, data: &str) -> String {
     format!("![image](data:{mime};base64,{data})")
 }
@@ -224,16 +227,16 @@ fn picture(mime: &str, data: &str) -> String {
 struct StreamEncoder {
     facts: Facts,
     begun: bool,
-    /// The number of the next block.
+    /// The index of the next block.
     next: u64,
     open: Option<Open>,
-    /// Events that came while a tool call was incomplete, but for arguments.
+    /// Events that arrived while a tool call was incomplete, except arguments.
     waiting: VecDeque<Event>,
-    /// Arguments of calls that wait, by their index.
+    /// Arguments of waiting calls, by index.
     early: BTreeMap<u32, String>,
 }
 
-/// The block in progress.
+/// The current block.
 enum Open {
     Text,
     Thinking { block: u32 },
@@ -271,7 +274,7 @@ impl Encoder for StreamEncoder {
 }
 
 impl StreamEncoder {
-    /// The message begins with its first content, when the counts of the prompt may be known already.
+    /// The message begins with its first content, when the counts of the prompt may already be known.
     fn begin(&mut self, out: &mut Vec<u8>) {
         if !self.begun {
             self.begun = true;
@@ -280,7 +283,7 @@ impl StreamEncoder {
         }
     }
 
-    /// Everything but its arguments waits while a tool call is incomplete.
+    /// While a tool call is incomplete, everything but its arguments waits.
     fn take(&mut self, event: Event, out: &mut Vec<u8>) {
         match (event, self.incomplete()) {
             (Event::ToolCallArguments { index, fragment, .. }, Some(open)) if open != index => {
@@ -298,7 +301,7 @@ impl StreamEncoder {
         }
     }
 
-    /// The tool call that is incomplete.
+    /// The incomplete tool call.
     fn incomplete(&self) -> Option<u32> {
         match &self.open {
             Some(Open::Tool { index, extent }) if !extent.is_complete() => Some(*index),
@@ -306,7 +309,7 @@ impl StreamEncoder {
         }
     }
 
-    /// Writes what waited, in order, until a tool call is incomplete again.
+    /// Writes the waiting events in order, until a tool call is incomplete again.
     fn replay(&mut self, out: &mut Vec<u8>) {
         while self.incomplete().is_none()
             && let Some(event) = self.waiting.pop_front()
@@ -366,7 +369,7 @@ impl StreamEncoder {
     }
 
     fn arguments(&mut self, index: u32, fragment: &str, out: &mut Vec<u8>) {
-        // What comes after a call is complete is white space.
+        // After a call is complete, only white space follows.
         let Some(Open::Tool { index: open, extent }) = &mut self.open else { return };
         if *open != index {
             return;
@@ -426,7 +429,7 @@ pub(crate) fn write<T: Serialize>(out: &mut Vec<u8>, event: &str, data: &T) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// Strings, numbers and maps of strings always can be written.
+/// Serialising strings, numbers and maps of strings cannot fail.
 fn append_json<T: Serialize>(out: &mut Vec<u8>, data: &T) {
     let start = out.len();
     if serde_json::to_writer(&mut *out, data).is_err() {
@@ -483,7 +486,7 @@ impl Encoder for WholeEncoder {
 
     fn finish(&mut self, out: &mut Vec<u8>) {
         let blocks = std::mem::take(&mut self.blocks);
-        // Each block gives its room up when it is written.
+        // Each block is freed when it is written.
         self.facts.write_message(|out| push_array(out, blocks, |block, out| block.write(out)), out);
         self.facts.add_member(out);
     }
@@ -573,7 +576,7 @@ impl Block {
     }
 }
 
-/// Appends the input, which is an object: what the model wrote otherwise is wrapped into one.
+/// Appends the input, which is an object; other JSON is wrapped into one.
 fn push_input(arguments: &str, out: &mut Vec<u8>) {
     if arguments.trim().is_empty() {
         return out.extend_from_slice(b"{}");

@@ -1,4 +1,4 @@
-//! The turns of a raw request. Only a turn that must change is written anew, and in it only the blocks that must.
+//! The turns of a raw request. Only turns and blocks that must change are rewritten.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -15,20 +15,20 @@ use crate::json::{Items, append};
 use crate::proofs::{CallName, Memory, Proofs};
 use crate::protocols::fields::{Fields, object};
 
-/// The longest id of a call that all hosts take.
+/// The longest call id that all hosts accept.
 const ID_LIMIT: usize = 64;
 
 const FOREIGN: &str = "It is thinking of another family of models, whose signature is of no use to this one.";
 const UNSIGNED: &str = "The model takes back its thinking only with the signature.";
 const REFUSED: &str = "The provider refused the thinking of earlier turns: sent without it.";
 
-/// What becomes of the turns.
+/// How the turns are changed.
 pub(super) struct History<'a> {
-    /// The model is one that signs its thinking.
+    /// The model signs its thinking.
     pub signs: bool,
-    /// Leave all thinking out.
+    /// Remove all thinking.
     pub without_thinking: bool,
-    /// What callers may have dropped; none when nothing has to be put back.
+    /// Earlier answers whose thinking callers may have dropped; none when nothing is to be restored.
     pub memory: Option<Memory<'a>>,
 }
 
@@ -55,7 +55,7 @@ struct Block<'a> {
 }
 
 impl History<'_> {
-    /// The turns as they go out.
+    /// The turns for the provider.
     pub(super) fn outgoing(&self, raw: &[u8], losses: &mut Losses) -> OutgoingTurns {
         let mut outgoing = OutgoingTurns::default();
         let Ok(text) = std::str::from_utf8(raw) else { return outgoing };
@@ -80,8 +80,8 @@ impl History<'_> {
         outgoing
     }
 
-    /// Looks at one turn; none when it stays as it is. Its blocks, of which there may be many, are not kept: those of a turn
-    /// that changes are looked at again.
+    /// Checks one turn; none when it stays unchanged. Its blocks, of which there may be many, are not kept:
+    /// the blocks of a changed turn are read again.
     fn turn<'t>(
         &self,
         index: usize,
@@ -111,7 +111,7 @@ impl History<'_> {
             if let (Some(proofs), true) = (&found, is_new && !blocks.thinks) {
                 restored = self.restored(proofs);
                 if !restored.is_empty() {
-                    // What the caller kept of it gives way to the original.
+                    // The caller's remains of the thinking are replaced by the original.
                     blocks.losses = Losses::new();
                     blocks.is_changed = true;
                     blocks.begins_with_thinking = true;
@@ -128,30 +128,30 @@ impl History<'_> {
         Some(Content { given, restored, is_answer })
     }
 
-    /// The thinking of an answer, as far as this provider takes it back.
+    /// The thinking of an answer that this provider takes back.
     fn restored(&self, proofs: &Proofs) -> Vec<String> {
         proofs.portable().filter_map(thinking_block).collect()
     }
 }
 
-/// The content of a turn that changes.
+/// The content of a changed turn.
 struct Content<'t> {
     given: &'t str,
-    /// Thinking that is put in front of it.
+    /// Restored thinking, which comes first.
     restored: Vec<String>,
     is_answer: bool,
 }
 
-/// Turns of which some change. The others are copied as they stand.
+/// Turns, some of them changed. The others are copied unchanged.
 struct Turns<'t> {
     text: &'t str,
     /// None until a turn changes.
     out: Option<Vec<u8>>,
-    /// Where the turn before ends.
+    /// The end of the previous turn.
     end: usize,
 }
 
-/// Room for thinking that is put back.
+/// Space for restored thinking.
 const MORE: usize = 1024;
 
 impl<'t> Turns<'t> {
@@ -163,7 +163,7 @@ impl<'t> Turns<'t> {
         self.end = place(self.text, turn).end;
     }
 
-    /// Writes a turn with other content; one without content is left out.
+    /// Writes a turn with other content; an empty one is dropped.
     fn change<'b>(&mut self, turn: &'t str, content: &str, blocks: impl Iterator<Item = Cow<'b, str>>) {
         let out = self.out.get_or_insert_with(|| {
             let mut out = Vec::with_capacity(self.text.len() + MORE);
@@ -204,29 +204,30 @@ fn separate(out: &mut Vec<u8>) {
     }
 }
 
-/// Where a part of a text stands in it.
+/// The range of a part within a text.
 fn place(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr() as usize - text.as_ptr() as usize;
     start..start + part.len()
 }
 
-/// The turns as they go out.
+/// The turns for the provider.
 #[derive(Default)]
 pub(super) struct OutgoingTurns {
     /// None when nothing changes.
     pub messages: Option<Vec<u8>>,
-    /// The conversation ends with results of calls, and the answer with these calls does not begin with thinking.
+    /// The conversation ends with results of calls, and the answer with these calls does not begin with
+    /// thinking.
     pub is_thoughtless: bool,
     /// The ids of all calls.
     pub called: BTreeSet<String>,
 }
 
-/// What was seen of the turns so far.
+/// The state over the turns so far.
 #[derive(Default)]
 struct Seen {
-    /// What is known of the answer before.
+    /// The proofs of the previous answer.
     before: Option<Arc<Proofs>>,
-    /// The last turn is an answer. Those that follow each other are one.
+    /// The last turn is an answer. Consecutive answers are one.
     is_answer: bool,
     /// The last answer begins with thinking.
     begins_with_thinking: bool,
@@ -236,17 +237,17 @@ struct Seen {
     called: BTreeSet<String>,
 }
 
-/// What has changed in one turn.
+/// The changes within a turn.
 #[derive(Default)]
 struct Blocks {
     index: usize,
     is_changed: bool,
-    /// Some thinking stays.
+    /// Some thinking remains.
     thinks: bool,
-    /// The first block that stays is thinking.
+    /// The first remaining block is thinking.
     begins_with_thinking: bool,
     has_results: bool,
-    /// Some block stays.
+    /// Some block remains.
     has_blocks: bool,
     /// The first call.
     call: Option<CallName>,
@@ -254,7 +255,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// A block of a turn; none when it is left out. The ids of calls are added to `called`.
+    /// A block of a turn; none when it is dropped. Adds the ids of calls to `called`.
     fn outgoing<'t>(
         &mut self,
         history: &History<'_>,
@@ -269,7 +270,7 @@ impl Blocks {
         }
     }
 
-    /// A block of an answer; none when it is left out.
+    /// A block of an answer; none when it is dropped.
     fn answered<'t>(
         &mut self,
         history: &History<'_>,
@@ -312,7 +313,7 @@ impl Blocks {
         None
     }
 
-    /// A block with the id of its call in the alphabet that the API takes.
+    /// A block whose call id is in the alphabet that the API accepts.
     fn with_plain_id<'t>(&mut self, field: &str, raw: &'t str) -> Cow<'t, str> {
         let is_plain = |id: &str| id.len() <= ID_LIMIT && id.bytes().all(is_id_byte);
         let Ok(block) = serde_json::from_str::<Block<'_>>(raw) else { return raw.into() };
@@ -334,7 +335,7 @@ fn thinking_block(part: &Part) -> Option<String> {
     Some(block.to_string())
 }
 
-/// The object with another value of one of its members; everything else is as it was written.
+/// The object with one member replaced; everything else is unchanged.
 fn with_member(raw: &str, name: &str, value: &str) -> String {
     let Ok(fields) = Fields::parse(raw, String::new()) else { return raw.to_owned() };
     let members =

@@ -1,4 +1,4 @@
-//! Media by URL in a raw request, for hosts that only take bytes.
+//! Media by URL in a raw request, for hosts that take only bytes.
 
 use canon::write::push_text;
 use canon::{MediaKind, Target};
@@ -8,10 +8,10 @@ use crate::protocols::media_slots::{Format, RawSlots, Slot};
 use crate::protocols::media_types::is_web;
 use crate::{Intake, MediaFile};
 
-/// Sources of media that are to be put in place of their URLs.
+/// Media sources whose URLs are replaced by bytes.
 pub(super) struct Sources;
 
-/// Every address that this host does not fetch itself; none when there is none. The API fetches `https`.
+/// Every URL that this host does not fetch itself; none without one. The API fetches `https`.
 pub(super) fn media_urls(intake: &Intake, target: Target<'_>) -> Option<RawSlots<Sources>> {
     let raw = intake.given("messages")?;
     if !intake.mentions(raw, "url") {
@@ -39,7 +39,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Looks through a block; results of tools hold blocks themselves.
+    /// Searches a block; results of tools contain blocks themselves.
     fn block(&self, block: &str, found: &mut dyn FnMut(Slot, Option<usize>)) {
         let Some(members) = Members::of(block) else { return };
         let kind = match kind_of(&members).as_deref() {

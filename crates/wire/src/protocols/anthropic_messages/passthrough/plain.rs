@@ -1,5 +1,4 @@
-//! Messages and events of text alone, which are most of what is answered: looked at where they stand, and passed on as they
-//! are.
+//! Messages and events with only text, which are most answers: checked in place and passed on unchanged.
 
 use std::ops::Range;
 
@@ -12,13 +11,13 @@ pub(super) struct PlainMessage {
     pub model: Range<usize>,
     pub stop_reason: Range<usize>,
     pub usage: Range<usize>,
-    /// Length of the texts as they are written.
+    /// The length of the texts as written.
     pub length: usize,
-    /// Behind the last brace.
+    /// The position after the last brace.
     pub end: usize,
 }
 
-/// Looks at a message; none unless all of it is in order.
+/// Checks a message; none unless it is valid as a whole.
 pub(super) fn message(json: &[u8]) -> Option<PlainMessage> {
     if !is_utf8(json) {
         return None;
@@ -73,7 +72,7 @@ pub(super) fn message(json: &[u8]) -> Option<PlainMessage> {
     (in_order && scanner.lone_surrogate().is_none()).then_some(found)
 }
 
-/// The length of the text in an object of this type, whose other members say nothing (`citations: null`).
+/// The length of the text in an object of this type, whose other members are empty (`citations: null`).
 fn text_of(
     scanner: &mut Scanner<'_>,
     kind: &[u8],
@@ -101,7 +100,7 @@ fn text_of(
     Ok(length)
 }
 
-/// A piece of text: the number of its block, and its length as it is written.
+/// A piece of text: the index of its block, and its length as written.
 pub(super) fn text_delta(json: &[u8]) -> Option<(u64, usize)> {
     let mut scanner = Scanner::new(json);
     let (mut met, mut index, mut length) = (Met::default(), 0..0, 0);

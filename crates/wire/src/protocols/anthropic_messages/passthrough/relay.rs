@@ -1,5 +1,5 @@
-//! An answer between equal formats. Each event is read for the books, and goes on as it came; what does not keep the format
-//! (ids and counts that are missing, blocks that do not end) is mended.
+//! An answer between equal formats. Each event is read for metering and passed on unchanged; violations of
+//! the format (missing ids and counts, blocks that do not end) are repaired.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
             state: StreamState {
                 books,
                 begun: false,
-                told_reason: false,
+                has_reason: false,
                 stopped: false,
                 open: BTreeSet::new(),
                 called: false,
@@ -48,7 +48,7 @@ pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     }
 }
 
-/// What is known of an answer that passes.
+/// The facts of an answer that passes.
 struct Books {
     annotator: Arc<dyn Annotator + Sync>,
     answer: Answer,
@@ -56,7 +56,7 @@ struct Books {
 }
 
 impl Books {
-    /// Passes a message on that is in order, and tells whether it was.
+    /// Passes a valid message on, and returns whether it was valid.
     fn pass_plain(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<bool> {
         let Some(found) = plain::message(body) else { return Ok(false) };
         let text = |range: &Range<usize>| String::from_utf8_lossy(&body[range.clone()]).into_owned();
@@ -79,7 +79,7 @@ impl Books {
         Ok(true)
     }
 
-    /// Appends what the gateway says to an object that is complete otherwise.
+    /// Appends the gateway's object to an otherwise complete object.
     fn add_member(&self, out: &mut Vec<u8>) {
         if out.pop() == Some(b'}') {
             let progress = &self.read.progress;
@@ -146,7 +146,8 @@ fn not_a_message() -> Error {
     broken("The provider's answer is not what its format says.")
 }
 
-/// The content of a message with ids of ours for the calls that have none, or that of another call; none when none has.
+/// The content of a message with new ids for calls that have none or that of another call; none when nothing
+/// changes.
 fn with_new_ids(message: &[u8], taken: &mut BTreeSet<String>, annotator: &dyn Annotator) -> Option<Vec<u8>> {
     #[derive(serde::Deserialize)]
     struct Content<'a> {
@@ -180,7 +181,7 @@ fn with_new_ids(message: &[u8], taken: &mut BTreeSet<String>, annotator: &dyn An
     is_changed.then(|| [b"[", &blocks.join(&b","[..])[..], b"]"].concat())
 }
 
-/// What a message must have and this one has not.
+/// The members that a message must have and this one lacks.
 fn missing(message: &[u8], books: &Books) -> Vec<(&'static str, Value)> {
     #[derive(serde::Deserialize)]
     struct Needed {
@@ -228,14 +229,15 @@ struct StreamState {
     books: Books,
     /// The message has begun.
     begun: bool,
-    /// Why it ended was said.
-    told_reason: bool,
+    /// The stop reason was sent.
+    has_reason: bool,
     stopped: bool,
-    /// Blocks that have not ended.
+    /// Open blocks.
     open: BTreeSet<u64>,
     /// Some tool was called.
     called: bool,
-    /// The ids of the calls so far, those of the conversation included: agents take a call with a known id for the old one.
+    /// The ids of the calls so far, including those of the conversation: agents take a known id for the
+    /// earlier call.
     taken: BTreeSet<String>,
 }
 
@@ -267,7 +269,8 @@ impl Transcoder for StreamRelay {
 impl StreamState {
     fn take(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
         let data = event.data.trim_ascii();
-        // Nothing counts after the end; some compatible hosts add OpenAI's end marker, or send pings without data.
+        // Data after the end is ignored: some compatible hosts add OpenAI's end marker, or send pings without
+        // data.
         if self.stopped || matches!(data, b"" | b"[DONE]") {
             return Ok(());
         }
@@ -292,13 +295,13 @@ impl StreamState {
             "message_start" if self.begun => {}
             "message_start" => {
                 self.begun = true;
-                append(out, &kind, &self.mended_start(&data));
+                append(out, &kind, &self.repaired_start(&data));
             }
             "content_block_start" => {
                 self.begin(out);
                 self.close(Some(index), out);
                 self.open.insert(index);
-                // Also what the provider does by itself is worth waiting for no longer.
+                // The provider's own actions also end the wait for the first content.
                 self.books.read.progress.content_started = true;
                 append(out, &kind, &data);
             }
@@ -307,11 +310,11 @@ impl StreamState {
             "message_delta" => {
                 self.begin(out);
                 self.close(None, out);
-                self.told_reason |= gives_reason;
-                append(out, &kind, &self.mended_delta(&data));
+                self.has_reason |= gives_reason;
+                append(out, &kind, &self.repaired_delta(&data));
             }
             "message_stop" => self.stop(&data, out),
-            // It is part of a line of its own there.
+            // The kind becomes a line of its own in the stream.
             kind if !kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte)) => {}
             kind => append(out, kind, &data),
         }
@@ -332,7 +335,7 @@ impl StreamState {
     fn stop(&mut self, data: &[u8], out: &mut Vec<u8>) {
         self.begin(out);
         self.close(None, out);
-        if !self.told_reason {
+        if !self.has_reason {
             let reason = if self.called { "tool_use" } else { "end_turn" };
             let delta = json!({
                 "type": "message_delta",
@@ -353,15 +356,15 @@ impl StreamState {
         append(out, "message_stop", &text);
     }
 
-    /// Begins the message where the provider forgot to.
+    /// Begins the message where the provider omitted the event.
     fn begin(&mut self, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.begun, true) {
             let start = br#"{"type":"message_start","message":{"type":"message","role":"assistant","content":[],"stop_reason":null,"stop_sequence":null}}"#;
-            append(out, "message_start", &self.mended_start(start));
+            append(out, "message_start", &self.repaired_start(start));
         }
     }
 
-    /// Ends blocks that the provider did not end: this one, or all.
+    /// Ends blocks that the provider left open: this one, or all.
     fn close(&mut self, only: Option<u64>, out: &mut Vec<u8>) {
         let ended: Vec<u64> =
             self.open.iter().copied().filter(|index| only.is_none_or(|only| only == *index)).collect();
@@ -371,8 +374,8 @@ impl StreamState {
         }
     }
 
-    /// The beginning of a block with what clients need there: its index, its empty texts, and an id of ours for a call that has
-    /// none or that of another call. None when it has all.
+    /// The beginning of a block with the members that clients need: its index, its empty texts, and a new id
+    /// for a call that has none or that of another call. None when it has them all.
     fn whole_start(&mut self, data: &[u8]) -> Result<Option<Vec<u8>>> {
         if memmem::find(data, b"\"content_block_start\"").is_none() {
             return Ok(None);
@@ -413,8 +416,8 @@ impl StreamState {
         Ok(Some(whole.to_string().into_bytes()))
     }
 
-    /// The beginning of a message with what clients read there.
-    fn mended_start<'d>(&self, data: &'d [u8]) -> Cow<'d, [u8]> {
+    /// The beginning of a message with the members that clients read.
+    fn repaired_start<'d>(&self, data: &'d [u8]) -> Cow<'d, [u8]> {
         let Ok(event) = read::<StreamEvent<'_>>(data) else { return Cow::Borrowed(data) };
         let Some(message) = event.message else { return Cow::Borrowed(data) };
         let message = message.get().as_bytes();
@@ -433,7 +436,7 @@ impl StreamState {
     }
 
     /// The end of a message with its counts.
-    fn mended_delta<'d>(&self, data: &'d [u8]) -> Cow<'d, [u8]> {
+    fn repaired_delta<'d>(&self, data: &'d [u8]) -> Cow<'d, [u8]> {
         #[derive(serde::Deserialize)]
         struct Delta {
             usage: Option<Counted>,
@@ -453,7 +456,7 @@ impl StreamState {
     }
 }
 
-/// An event of a block with the index of that.
+/// An event of a block with the block's index.
 fn with_index(data: &[u8], index: u64) -> Cow<'_, [u8]> {
     match (!mentions(data, "index")).then(|| Edit::of(data)) {
         Some(Ok(mut edit)) => {
@@ -464,7 +467,7 @@ fn with_index(data: &[u8], index: u64) -> Cow<'_, [u8]> {
     }
 }
 
-/// Appends an event as it came. Between the lines of its data was white space.
+/// Appends an event unchanged. White space between the lines of its data was removed.
 fn append(out: &mut Vec<u8>, kind: &str, data: &[u8]) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(kind.as_bytes());

@@ -1,4 +1,4 @@
-//! Towards callers.
+//! Reads callers' requests.
 
 mod ignored_fields;
 
@@ -17,7 +17,7 @@ use crate::protocols::Protocol;
 use crate::protocols::fields::Fields;
 use crate::protocols::media_types::{media_type, with_plain_scheme};
 
-/// Top-level fields that have a place of their own in a canonical request.
+/// Top-level fields with a counterpart in a canonical request.
 const KNOWN: [&str; 15] = [
     "model",
     "max_tokens",
@@ -76,7 +76,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     extra.extend(metadata(&fields, &mut request)?);
     request.extra = fields.into_members(&KNOWN);
     for (name, tier) in &mut request.extra {
-        // What other formats call it.
+        // The name in other formats.
         if name == "service_tier" && tier.as_str() == "\"standard_only\"" {
             *tier = Json::of("default");
         }
@@ -121,7 +121,7 @@ fn content<'a>(raw: &'a str, path: &'a str) -> Result<Contents<'a>> {
     }
 }
 
-/// The blocks of a content, one at a time.
+/// The blocks of a content, read one at a time.
 #[derive(Clone)]
 struct Contents<'a> {
     path: &'a str,
@@ -130,7 +130,7 @@ struct Contents<'a> {
 }
 
 impl Contents<'_> {
-    /// How many parts there will be, about.
+    /// Approximate number of parts.
     fn count_all(&self) -> usize {
         usize::from(self.text.is_some()) + self.blocks.clone().count()
     }
@@ -175,7 +175,7 @@ fn message(fields: &Fields<'_>, place: Place, request: &mut Request) -> Result<(
         let place = place.piece(index);
         let kind = block.text("type")?;
         if role == Role::User && kind == "tool_result" {
-            // A result is a message of its own; what stood before it as well.
+            // A result is a separate message, and so are the parts before it.
             if !parts.is_empty() {
                 request.messages.push(Message::new(role, std::mem::take(&mut parts)).at(place));
             }
@@ -222,7 +222,7 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
             said(kind, &block, Place::NOWHERE, &mut parts)?;
             parts.pop().ok_or_else(|| block.wrong("type", "has no content."))
         }
-        // A server tool's call or result, and whatever comes to be: only this protocol can take it back.
+        // A server tool's call or result, or a new kind: only this protocol can take it back.
         _ => {
             let raw = block.object_of_others(&[]).unwrap_or_else(|| Json::copy_of("{}"));
             let thought =
@@ -232,7 +232,7 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
     }
 }
 
-/// A proof of thinking and the family that gave it; see the module above.
+/// A proof of thinking and its family; see the module above.
 fn proof(proof: Option<String>) -> (Option<String>, Option<String>) {
     let Some(proof) = proof.filter(|proof| !proof.is_empty()) else { return (None, None) };
     match proof.split_once(':') {
@@ -263,7 +263,7 @@ fn tool_result(block: &Fields<'_>) -> Result<Part> {
     Ok(Part { cache: block.cache_mark()?, ..Part::new(PartKind::from(result)) })
 }
 
-/// What a user or a tool says: text, pictures, documents.
+/// Content of a user or a tool: text, images, documents.
 fn said(kind: &str, block: &Fields<'_>, place: Place, parts: &mut Vec<Part>) -> Result<()> {
     let before = parts.len();
     let cache = block.cache_mark()?;
@@ -275,7 +275,7 @@ fn said(kind: &str, block: &Fields<'_>, place: Place, parts: &mut Vec<Part>) -> 
         "text" => parts.push(text(block)?),
         "image" => parts.push(media(MediaKind::Image, source(&block.fields("source")?)?, None, None)),
         "document" => {
-            // What the document is about is something that the model reads.
+            // The document's context is text for the model.
             if let Some(context) = block.opt_text("context")? {
                 parts.push(Part::text(context));
             }
@@ -287,7 +287,7 @@ fn said(kind: &str, block: &Fields<'_>, place: Place, parts: &mut Vec<Part>) -> 
             parts.push(media(MediaKind::Document, source, None, Some(CONTAINER_UPLOAD.to_owned())));
         }
         "search_result" => parts.push(Part { cache, ..search_result(block)? }),
-        // References to tools: the model has read them as what they are called.
+        // References to tools: the model reads their names.
         "tool_reference" => parts.push(Part::text(block.text("tool_name")?)),
         "tool_addition" => {
             let tool = block.fields("tool")?;
@@ -321,7 +321,7 @@ fn source(fields: &Fields<'_>) -> Result<Source> {
     })
 }
 
-/// The texts of a content, one below the other.
+/// The texts of a content, joined by line breaks.
 fn joined(raw: &str, path: &str) -> Result<String> {
     let mut joined = String::new();
     for (index, block) in content(raw, path)?.enumerate() {
@@ -391,7 +391,7 @@ fn choice(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
     Ok(())
 }
 
-/// `thinking` and `output_config`. What else the latter holds is given back, to travel as it is.
+/// `thinking` and `output_config`. Other members of the latter are returned, to pass unchanged.
 fn reasoning_and_format(fields: &Fields<'_>, request: &mut Request) -> Result<Vec<(String, Json)>> {
     let mut extra = Vec::new();
     let mut format = fields.opt_fields("output_format")?;
@@ -440,7 +440,7 @@ fn reasoning(fields: &Fields<'_>, effort: Option<Effort>) -> Result<ReasoningReq
             let budget = thinking.opt_count("budget_tokens")?;
             wish(effort.or(budget.is_none().then_some(Effort::Medium)), budget)
         }
-        // Without a word for it the model thinks as much as it does by default, which is a lot.
+        // Without an effort the model thinks as much as by default, which is a lot.
         "adaptive" => wish(effort.or(Some(Effort::High)), None),
         "disabled" | "between_tools" => wish(Some(Effort::None), None),
         _ => {
@@ -450,7 +450,7 @@ fn reasoning(fields: &Fields<'_>, effort: Option<Effort>) -> Result<ReasoningReq
     })
 }
 
-/// `metadata.user_id` is the user; other labels travel as they are.
+/// `metadata.user_id` is the user; other labels pass unchanged.
 fn metadata(fields: &Fields<'_>, request: &mut Request) -> Result<Option<(String, Json)>> {
     let Some(metadata) = fields.opt_fields("metadata")? else { return Ok(None) };
     request.user = metadata.opt_text("user_id")?;

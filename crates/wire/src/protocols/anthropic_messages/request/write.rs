@@ -27,7 +27,7 @@ use thinking::{Generation, Plan};
 use tools::Names;
 use turns::{Conversation, text_block};
 
-/// Top-level fields of this protocol's own, which pass as they are.
+/// Top-level fields of this protocol, which pass unchanged.
 const OWN_FIELDS: [&str; 9] = [
     "cache_control",
     "container",
@@ -39,7 +39,7 @@ const OWN_FIELDS: [&str; 9] = [
     "diagnostics",
     "user_profile_id",
 ];
-/// Fields of other names that are carried, or whose loss is told where they are dealt with.
+/// Fields with other names that are carried, or whose loss is reported where they are handled.
 const CARRIED: [&str; 10] = [
     "top_k",
     "user",
@@ -52,7 +52,7 @@ const CARRIED: [&str; 10] = [
     "metadata",
     "web_search_options",
 ];
-/// The API takes no longer `user_id`.
+/// The API's limit for the length of `user_id`.
 const USER_LIMIT: usize = 512;
 
 /// Translates a request. See the module of each part for its rules.
@@ -80,10 +80,10 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     match form {
         Form::Text => {}
         Form::Native(output) => format = Some(output),
-        Form::Told(instruction) => system.push(text_block(Cow::Owned(instruction), None)),
+        Form::Instruction(instruction) => system.push(text_block(Cow::Owned(instruction), None)),
         Form::Tool { schema, description } => {
             let tool = json_tool(request, &names, schema, description);
-            // What must not be called is not offered beside the tool that takes the answer.
+            // Tools that must not be called are not offered beside the tool for the answer.
             if choice == Some(ToolChoice::None) && !request.tools.is_empty() {
                 tools.clear();
             }
@@ -117,7 +117,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     Ok(Encoded { body: Output::of(&body, request)?, losses, decoding })
 }
 
-/// Features that this protocol does not have. A web search it has, as a tool.
+/// Features that this protocol lacks. A web search exists, as a tool.
 fn refuse(request: &Request) -> Result<()> {
     let offers = Offers { web_search: true, fields: &["mcp_servers", "container"], ..Offers::default() };
     unsupported::refuse_features(request, offers)
@@ -137,12 +137,12 @@ fn takes_forced_tools(target: Target<'_>, plan: &Plan) -> bool {
         && !Generation::of(target.model).is_some_and(Generation::refuses_forced_tools)
 }
 
-/// How the form of the answer is reached.
+/// How the form of the answer is achieved.
 enum Form {
     Text,
     Native(OutputSchema),
     /// By an instruction.
-    Told(String),
+    Instruction(String),
     /// By a tool whose input is the answer.
     Tool {
         schema: Json,
@@ -151,7 +151,7 @@ enum Form {
 }
 
 fn form(request: &Request, enforced: Option<&mut Enforced>, losses: &mut Losses) -> Result<Form> {
-    let told = |losses: &mut Losses, schema: Option<&Json>, reason: &'static str| {
+    let instruct = |losses: &mut Losses, schema: Option<&Json>, reason: &'static str| {
         losses.emulated(Field::Output(OutputField::Whole), reason);
         let what = if schema.is_some() { "value" } else { "object" };
         let mut text =
@@ -160,13 +160,13 @@ fn form(request: &Request, enforced: Option<&mut Enforced>, losses: &mut Losses)
             text.push_str("\nIt has to fit this JSON schema: ");
             text.push_str(schema.as_str());
         }
-        Ok(Form::Told(text))
+        Ok(Form::Instruction(text))
     };
-    const NO_MODE: &str = "The provider has no such mode: the model is told to answer in JSON.";
+    const NO_MODE: &str = "The provider has no such mode: an instruction asks the model for JSON.";
     let (name, description, schema) = match &request.output {
         OutputFormat::Text => return Ok(Form::Text),
-        OutputFormat::JsonObject => return told(losses, None, NO_MODE),
-        OutputFormat::JsonSchema { schema: None, .. } => return told(losses, None, NO_MODE),
+        OutputFormat::JsonObject => return instruct(losses, None, NO_MODE),
+        OutputFormat::JsonSchema { schema: None, .. } => return instruct(losses, None, NO_MODE),
         OutputFormat::JsonSchema { name, description, schema: Some(schema), .. } => {
             (name, description, schema)
         }
@@ -183,9 +183,9 @@ fn form(request: &Request, enforced: Option<&mut Enforced>, losses: &mut Losses)
         None => (None, NO_MODE),
     };
     let Some(fitted) = fitted else {
-        // A tool that stands in for the answer would compete with a call that is required.
+        // The tool for the answer would compete with a required call.
         if !schema::is_object(schema) || is_call_required(request) {
-            return told(losses, Some(schema), reason);
+            return instruct(losses, Some(schema), reason);
         }
         let reason =
             if reason == NO_MODE { "The model has no JSON mode: a tool takes the answer." } else { reason };
@@ -213,7 +213,7 @@ fn is_call_required(request: &Request) -> bool {
     }
 }
 
-/// The tool that takes the answer, under a name that no other tool has.
+/// The tool for the answer, with a name that no other tool has.
 fn json_tool<'a>(
     request: &Request,
     names: &Names,
@@ -234,7 +234,7 @@ fn json_tool<'a>(
     }
 }
 
-/// The answer has to be a tool call now: this tool's, or one of the caller's tools.
+/// The answer must now be a tool call: of this tool, or of one of the caller's tools.
 fn json_choice(choice: Option<ToolChoice>, tool: &ClientTool<'_>, alone: bool, forced: bool) -> ToolChoice {
     let disable_parallel_tool_use =
         matches!(choice, Some(ToolChoice::Auto { disable_parallel_tool_use: true }));
@@ -248,7 +248,7 @@ fn json_choice(choice: Option<ToolChoice>, tool: &ClientTool<'_>, alone: bool, f
     }
 }
 
-/// A number as JSON has it.
+/// A number as JSON writes it.
 fn number(value: f64) -> Option<Number> {
     match value.fract() == 0.0 && value.abs() < 1e9 {
         true => Some(Number::from(value as i64)),
@@ -269,7 +269,7 @@ fn sampling<'a>(
     let wish = &request.sampling;
     if let Some(temperature) = wish.temperature {
         if temperature == 1.0 && (gone("temperature") || plan.is_on()) {
-            // One is what the model uses anyway.
+            // A temperature of one is the default.
         } else if gone("temperature") {
             losses.dropped(Field::Temperature, "The model takes no sampling parameters.");
         } else if plan.is_on() {
@@ -282,7 +282,7 @@ fn sampling<'a>(
         }
     }
     if let Some(top_p) = wish.top_p {
-        // Only hosts of this vendor's models refuse both; a generation is known for these alone.
+        // Only hosts of this vendor's models refuse both; generations are known only for these models.
         let both = body.temperature.is_some() && generation.is_some_and(Generation::refuses_both_samplings);
         if gone("top_p") {
             losses.dropped(Field::TopP, "The model takes no sampling parameters.");
@@ -318,7 +318,7 @@ fn stops<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, loss
     }
 }
 
-/// The user and every further field: carried where there is a counterpart, else lost.
+/// The user and every further field: carried where there is a counterpart, otherwise lost.
 fn extras<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, losses: &mut Losses) {
     let mut user = request.user.as_deref().map(Cow::Borrowed);
     for (name, value) in request.extra.iter().filter(|(_, value)| !value.is_null()) {
@@ -340,7 +340,7 @@ fn extras<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, los
     }
     unsupported::lose_hints(request, &[&CARRIED[..], &OWN_FIELDS[..]].concat(), losses);
     let Some(user_id) = user else { return };
-    // The API refuses what looks like an address: it wants no personal data.
+    // The API refuses anything that looks like an e-mail address: it wants no personal data.
     if user_id.contains('@') || user_id.len() > USER_LIMIT || target.facts.rejects("user") {
         losses.dropped(Field::User, "The provider takes a short opaque id only.");
     } else if !user_id.is_empty() {
@@ -382,7 +382,7 @@ fn metadata(value: &Json, user: &mut Option<Cow<'_, str>>, losses: &mut Losses) 
     }
 }
 
-/// The format of the answer, the effort, and what else a caller of this protocol put beside them.
+/// The format of the answer, the effort, and the members that a caller of this protocol put beside them.
 fn output_config(request: &Request, plan: &Plan, format: Option<OutputSchema>, body: &mut Body<'_>) {
     let own = request
         .extra("output_config")
@@ -395,14 +395,14 @@ fn output_config(request: &Request, plan: &Plan, format: Option<OutputSchema>, b
     }
 }
 
-/// The marks of these blocks that are set.
+/// The cache marks that are set on these blocks.
 fn marked<'b, 'a: 'b>(
     blocks: impl Iterator<Item = &'b mut Block<'a>>,
 ) -> impl Iterator<Item = &'b mut Option<CacheControl>> {
     blocks.filter_map(Block::cache_mark).filter(|mark| mark.is_some())
 }
 
-/// Keeps as many cache marks as the API takes.
+/// Keeps as many cache marks as the API accepts.
 fn limit_marks(body: &mut Body<'_>, losses: &mut Losses) {
     let automatic = body.own.iter().any(|(name, _)| *name == "cache_control");
     let mut groups: [Vec<&mut Option<CacheControl>>; 3] = Default::default();

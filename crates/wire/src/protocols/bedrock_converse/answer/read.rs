@@ -67,7 +67,7 @@ impl Decoder for StreamDecoder {
     }
 }
 
-/// What is known of the answer so far.
+/// The state of the answer so far.
 struct Answer {
     decoding: DecoderContext,
     is_started: bool,
@@ -78,17 +78,17 @@ struct Answer {
     calls: u32,
     /// Blocks of thinking so far.
     thoughts: u32,
-    /// The tool that stands in for a JSON answer was called.
+    /// The tool that replaces a JSON answer was called.
     has_json: bool,
-    /// Text that came while the JSON tool may still be called; it is no part of a JSON answer.
+    /// Text that arrived while the JSON tool may still be called; it does not belong to a JSON answer.
     held_text: String,
 }
 
-/// A block that has begun.
+/// An open block.
 enum Open {
     Text,
     Thinking(u32),
-    /// A call, with whether arguments came.
+    /// A call, and whether it has arguments.
     Call {
         index: u32,
         has_arguments: bool,
@@ -98,11 +98,11 @@ enum Open {
         index: u32,
         arguments: String,
     },
-    /// A call of the tool that stands in for a JSON answer.
+    /// A call of the tool that replaces a JSON answer.
     JsonAnswer {
         has_arguments: bool,
     },
-    /// What is no part of the caller's answer: calls that the provider ran itself, and their results.
+    /// Not part of the caller's answer: calls that the provider ran itself, and their results.
     Ignored,
 }
 
@@ -120,7 +120,7 @@ impl Answer {
         }
     }
 
-    /// The API names neither an id nor a model.
+    /// The API sends neither an id nor a model.
     fn start(&mut self, events: &mut dyn EventSink) {
         if !self.is_started {
             self.is_started = true;
@@ -144,7 +144,7 @@ impl Answer {
                 return self.stop(stop.stop_reason.as_deref(), events);
             }
             "metadata" => self.metadata(read(&payload)?, events),
-            // `messageStart` says nothing but the role; unknown events are for newer clients.
+            // `messageStart` contains only the role; unknown events are for newer clients.
             _ => {}
         }
         Ok(())
@@ -277,7 +277,7 @@ impl Answer {
         self.thought_delta(index, delta, events);
     }
 
-    /// The number of the block of thinking that the provider's block holds.
+    /// The index of the thinking block for the provider's block.
     fn thought_block(&mut self, index: u64) -> u32 {
         if let Some(Open::Thinking(block)) = self.blocks.get(&index) {
             return *block;
@@ -291,7 +291,7 @@ impl Answer {
     fn block_stop(&mut self, index: u64, events: &mut dyn EventSink) {
         let arguments = |index, fragment| Event::ToolCallArguments { choice: 0, index, fragment };
         match self.blocks.remove(&index) {
-            // No delta comes for a tool without arguments.
+            // A tool without arguments has no delta.
             Some(Open::Call { index, has_arguments: false }) => {
                 events.push(arguments(index, "{}".to_owned()));
             }
@@ -353,7 +353,7 @@ fn picture(image: Image, events: &mut dyn EventSink) {
     }
 }
 
-/// Citations of pages become OpenAI's annotations; those of documents that the caller sent have no such form.
+/// Web citations become OpenAI's annotations; citations of the caller's documents have no such form.
 fn annotate(citation: &Citation, events: &mut dyn EventSink) {
     let web = citation.location.as_ref().and_then(|location| location.web.as_ref());
     let Some(url) = web.and_then(|web| web.url.as_deref()) else { return };

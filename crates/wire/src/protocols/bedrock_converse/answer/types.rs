@@ -1,4 +1,4 @@
-//! The shapes that we read. Everything is optional: what is absent or new must not fail an answer.
+//! The structures that are read. Every field is optional: missing and new ones must not fail an answer.
 
 use canon::{Json, Usage};
 use serde::Deserialize;
@@ -24,7 +24,7 @@ pub(super) struct Output<'a> {
 
 #[derive(Deserialize)]
 pub(super) struct WholeMessage<'a> {
-    /// Each a [`WholeBlock`], read for itself.
+    /// Each is a [`WholeBlock`], parsed individually.
     #[serde(default, borrow)]
     pub content: Vec<&'a RawValue>,
 }
@@ -176,7 +176,7 @@ pub(super) struct Tier {
     pub kind: Option<String>,
 }
 
-/// `inputTokens` excludes what was read from and written to the cache.
+/// `inputTokens` excludes tokens read from and written to the cache.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NativeUsage {
@@ -200,7 +200,7 @@ pub(super) struct CacheDetail {
 }
 
 impl NativeUsage {
-    /// The same counts in buckets that do not overlap.
+    /// The same counts in disjoint buckets.
     pub fn disjoint(self) -> Usage {
         let written = self.cache_write_input_tokens.unwrap_or_default();
         let details = self.cache_details.unwrap_or_default();

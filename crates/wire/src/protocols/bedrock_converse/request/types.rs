@@ -1,4 +1,5 @@
-//! The shapes that we write. Blobs are base64 strings in this API's JSON, so that media pass unchanged.
+//! The structures that are written. Binary data are base64 strings in this API's JSON, so that media pass
+//! unchanged.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ pub(super) struct Body<'a> {
     pub output_config: Option<Value>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub additional_model_request_fields: Map<String, Value>,
-    /// Fields of this API that the caller wrote by their own names.
+    /// Fields of this API that the caller sent by their own names.
     #[serde(flatten)]
     pub native: BTreeMap<&'a str, Json>,
 }
@@ -35,7 +36,8 @@ pub(super) struct Turn<'a> {
     pub content: Vec<Block<'a>>,
 }
 
-/// One block of content: an object with one key. What is larger than a text is boxed: a conversation may have many short texts.
+/// One block of content: an object with one key. Variants larger than a text are boxed: a conversation may
+/// have many short texts.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Block<'a> {
@@ -92,14 +94,14 @@ pub(super) enum ReasoningContent<'a> {
     RedactedContent(&'a String),
 }
 
-/// "Cache up to here": stands after what it caches.
+/// "Cache up to here": follows the cached part.
 #[derive(Debug)]
 pub(super) struct CachePoint {
     for_an_hour: bool,
 }
 
 impl CachePoint {
-    /// The API knows five minutes, which is the default, and one hour.
+    /// The API supports five minutes, the default, and one hour.
     pub fn of(mark: &CacheMark) -> Self {
         Self { for_an_hour: mark.ttl_seconds.is_some_and(|seconds| seconds > 300) }
     }
@@ -151,7 +153,7 @@ pub(super) struct ToolConfig<'a> {
 pub(super) enum ToolEntry<'a> {
     ToolSpec(ToolSpec<'a>),
     CachePoint(CachePoint),
-    /// A tool of the provider's own, as the caller wrote it.
+    /// A tool of the provider, as the caller wrote it.
     #[serde(untagged)]
     Native(&'a Json),
 }
@@ -181,7 +183,7 @@ pub(super) enum Choice {
 }
 
 impl Choice {
-    /// True when the model may not answer without a call.
+    /// True when the answer must contain a call.
     pub fn is_forced(&self) -> bool {
         !matches!(self, Self::Auto {})
     }

@@ -93,7 +93,7 @@ fn body<'a>(
     })
 }
 
-/// Why a model that thinks with a budget cannot think along with the rest of this request.
+/// Why a model with a thinking budget cannot think with the rest of this request.
 fn obstacle(request: &Request, family: Family, facts: &ModelFacts) -> Option<&'static str> {
     if !family.is_claude() || !thinking::takes_budget(family, facts) {
         return None;
@@ -104,9 +104,10 @@ fn obstacle(request: &Request, family: Family, facts: &ModelFacts) -> Option<&'s
     is_last_call_unproven(request).then_some("the last tool calls came without the thinking that led to them")
 }
 
-/// With a thinking budget, Claude wants the turn whose calls are being answered to begin with its signed thinking.
+/// With a thinking budget, Claude requires the turn whose calls are being answered to begin with its signed
+/// thinking.
 fn is_last_call_unproven(request: &Request) -> bool {
-    // The user's words may follow the results within the same turn.
+    // The user's message may follow the results within the same turn.
     let latest = request.messages.iter().rev().take_while(|message| message.role != Role::Assistant);
     let is_answered = latest.into_iter().any(|message| message.role == Role::Tool);
     let last = request.messages.iter().rev().find(|message| message.role == Role::Assistant);
@@ -143,12 +144,12 @@ fn inference_config<'a>(
         && (refused("temperature") || thinking.is_on)
     {
         config.temperature = None;
-        // One is what Claude uses anyway.
+        // A temperature of one is Claude's default.
         if !(family.is_claude() && temperature == 1.0) {
             losses.dropped(Field::Temperature, refusal(thinking));
         }
     }
-    // While it thinks, Claude takes top_p from 0.95 to 1 only.
+    // While it thinks, Claude accepts only a top_p from 0.95 to 1.
     let is_too_low = |top_p: f64| thinking.is_on && top_p < 0.95;
     if config.top_p.is_some_and(|top_p| refused("top_p") || is_too_low(top_p)) {
         config.top_p = None;
@@ -175,7 +176,7 @@ fn refusal(thinking: &Thinking) -> &'static str {
     }
 }
 
-/// Without a limit, some families stop after 512 tokens. Half of the context is left to the prompt.
+/// Without a limit, some families stop after 512 tokens. Half of the context is reserved for the prompt.
 fn usual_limit(facts: &ModelFacts) -> Option<u64> {
     let most = facts.max_output_tokens?;
     Some(facts.context_tokens.map_or(most, |context| most.min(context / 2)).max(1))
@@ -194,7 +195,7 @@ fn stop_sequences<'a>(request: &'a Request, facts: &ModelFacts, losses: &mut Los
     kept
 }
 
-/// Converse has no such field; some families' own APIs have.
+/// Converse has no such field; the APIs of some families do.
 fn top_k(
     request: &Request,
     family: Family,
@@ -215,7 +216,7 @@ fn top_k(
     fields.insert(name.to_owned(), value);
 }
 
-/// What the caller wrote by this API's names passes; OpenAI's further fields pass where there is a counterpart.
+/// Fields with this API's names pass; OpenAI's further fields pass where there is a counterpart.
 fn native_fields<'a>(
     request: &'a Request,
     family: Family,
@@ -271,7 +272,7 @@ fn is_loggable(metadata: &Json) -> bool {
     })
 }
 
-/// Keeps as many cache points as the API takes.
+/// Keeps as many cache points as the API accepts.
 fn limit_cache_points(tools: Option<&mut ToolConfig<'_>>, talk: &mut Conversation<'_>, losses: &mut Losses) {
     let is_point = |block: &Block<'_>| matches!(block, Block::CachePoint(_));
     let is_tool_point = |entry: &ToolEntry<'_>| matches!(entry, ToolEntry::CachePoint(_));

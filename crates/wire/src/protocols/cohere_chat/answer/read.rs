@@ -15,9 +15,9 @@ use crate::protocols::repair::sound;
 use crate::protocols::whole::{ReadWhole, WholeDecoder};
 use crate::{Decoder, DecoderContext, EventSink};
 
-/// Thinking and plans carry no proof.
+/// Thinking and plans have no proof.
 const FORMAT: &str = "unknown";
-/// The plan has no block of its own: it gets a number that no block has.
+/// The plan has no block of its own: it gets an index that no block has.
 const PLAN: u64 = u64::MAX;
 
 /// Reads a whole answer.
@@ -89,7 +89,7 @@ struct Answer {
 struct OpenCall {
     index: u32,
     is_free_text: bool,
-    /// Arguments that may still turn out to be the word `null`, or that have to be unwrapped.
+    /// Arguments that may still become `null`, or that have to be unwrapped.
     held: String,
     is_flowing: bool,
 }
@@ -193,7 +193,7 @@ impl Answer {
         fragment: Option<Value>,
         events: &mut dyn EventSink,
     ) -> Result<()> {
-        // A string in the API reference; some of its hosts write the object.
+        // A string in the API reference; some hosts send an object.
         let fragment = match fragment {
             None | Some(Value::Null) => return Ok(()),
             Some(Value::String(text)) if text.is_empty() => return Ok(()),
@@ -208,7 +208,7 @@ impl Answer {
             return Ok(());
         }
         call.held.push_str(&fragment);
-        // Calls without arguments may say `null`.
+        // Calls without arguments may send `null`.
         if !call.is_free_text && !"null".starts_with(call.held.trim()) {
             call.is_flowing = true;
             let fragment = std::mem::take(&mut call.held);
@@ -253,7 +253,7 @@ impl Answer {
     }
 }
 
-/// The answer ended in an error of the provider's, in its own words.
+/// The answer ended with an error of the provider, in its own words.
 fn failed(reason: &str, words: Option<String>) -> Error {
     let kind = if reason == "TIMEOUT" { ErrorKind::Timeout } else { ErrorKind::Upstream };
     match words.filter(|words| !words.trim().is_empty()) {
@@ -262,7 +262,8 @@ fn failed(reason: &str, words: Option<String>) -> Error {
     }
 }
 
-/// Citations of pages become OpenAI's annotations; those of the caller's own documents and tools have no such form.
+/// Web citations become OpenAI's annotations; citations of the caller's own documents and tools have no such
+/// form.
 fn annotate(citation: &Citation, events: &mut dyn EventSink) {
     for source in citation.sources.iter().flatten() {
         let cited = source.document.as_ref().or(source.tool_output.as_ref());
@@ -281,8 +282,8 @@ fn annotate(citation: &Citation, events: &mut dyn EventSink) {
     }
 }
 
-/// Log probabilities in OpenAI's form. A piece of text may be of several tokens, whose own texts are not told: it counts as
-/// one token, and the logarithms add up (API reference of v2 chat, `LogprobItem`).
+/// Log probabilities in OpenAI's form. A piece of text may consist of several tokens whose texts are not
+/// reported: it counts as one token, and the logarithms are added (API reference of v2 chat, `LogprobItem`).
 fn probabilities(
     items: impl Iterator<Item = serde_json::Result<Probability>>,
     events: &mut dyn EventSink,
@@ -319,7 +320,7 @@ fn broken(message: &'static str) -> Error {
     Error::upstream(ErrorKind::Upstream, Retry::Again, message)
 }
 
-// The shapes that we read. Everything is optional: what is absent or new must not fail an answer.
+// The structures that are read. Every field is optional: missing and new ones must not fail an answer.
 
 struct End {
     finish_reason: Option<String>,
@@ -412,7 +413,7 @@ struct MessageDelta {
     citations: Option<OneOrMany<Citation>>,
 }
 
-/// The first event has empty lists where the later ones have objects.
+/// The first event has empty lists where later ones have objects.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMany<T> {
@@ -429,7 +430,7 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// `tokens` counts everything; `billed_units` leaves out the provider's own preamble.
+/// `tokens` counts everything; `billed_units` excludes the provider's own preamble.
 #[derive(Deserialize)]
 struct NativeUsage {
     tokens: Option<Counts>,
@@ -444,8 +445,8 @@ struct Counts {
     input_tokens: Option<u64>,
     #[serde(default, deserialize_with = "count")]
     output_tokens: Option<u64>,
-    /// Pictures of the prompt, beside `input_tokens`; in the billed units, which are the ones to count then, they are part of
-    /// it (recorded: ruby_llm, can_understand_local_images).
+    /// Images of the prompt, besides `input_tokens`. The billed units, which are then used, include them
+    /// (recorded: ruby_llm, can_understand_local_images).
     #[serde(default, deserialize_with = "count")]
     image_tokens: Option<u64>,
     /// Part of `output_tokens`.

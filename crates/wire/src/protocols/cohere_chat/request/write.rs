@@ -45,7 +45,8 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
-/// The body but for the messages, each of which is written when it is made: a conversation may have many short ones.
+/// The body without the messages, each of which is written when it is made: a conversation may have many
+/// short ones.
 #[derive(Serialize)]
 struct Settings<'a> {
     model: &'a str,
@@ -78,7 +79,7 @@ struct Settings<'a> {
     seed: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<bool>,
-    /// Fields of this API that the caller wrote by their own names.
+    /// Fields of this API that the caller sent by their own names.
     #[serde(flatten)]
     native: BTreeMap<&'a str, &'a Json>,
 }
@@ -140,7 +141,7 @@ struct CallFunction<'a> {
     arguments: String,
 }
 
-/// Writes the messages, and tells what follows them.
+/// Writes the messages, and returns the rest of the body.
 fn settings<'a>(
     request: &'a Request,
     target: Target<'a>,
@@ -267,7 +268,7 @@ fn image<'a>(media: &'a Media, path: impl Fn() -> Field) -> Result<ContentPart<'
     Ok(ContentPart::ImageUrl { image_url: ImageUrl { url, detail: media.detail.as_deref() } })
 }
 
-/// A turn of the model: beside calls, its text goes as the plan that led to them.
+/// A turn of the model: beside calls, its text is sent as the plan that led to them.
 fn answered<'a>(index: usize, message: &'a Message, ids: &CallIds<'_>, losses: &mut Losses) -> Turn<'a> {
     let mut text = String::new();
     let mut thoughts = String::new();
@@ -310,7 +311,7 @@ fn answered<'a>(index: usize, message: &'a Message, ids: &CallIds<'_>, losses: &
     turn
 }
 
-/// What our decoder says of this provider's plans, whose format carries no proof.
+/// Whether our decoder made it from one of this provider's plans, whose format has no proof.
 fn is_own(reasoning: &Reasoning, part: &Part) -> bool {
     let is_unproven = reasoning.encrypted.is_none() && part.signature.is_none();
     is_unproven && matches!(reasoning.format.as_deref(), None | Some("unknown"))
@@ -363,7 +364,7 @@ fn strict_tools(request: &Request, losses: &mut Losses) -> Option<bool> {
     None
 }
 
-/// What its grammar knows ("Structured Outputs": no composition but `anyOf`, no ranges, no lengths).
+/// The keywords of its grammar ("Structured Outputs": no composition but `anyOf`, no ranges, no lengths).
 const SCHEMA_RULES: Rules = Rules {
     kept: &[
         "type",
@@ -385,7 +386,7 @@ const SCHEMA_RULES: Rules = Rules {
     closes: false,
 };
 
-/// The JSON mode excludes tools and documents: beside them the form goes into an instruction.
+/// The JSON mode excludes tools and documents: beside them the format becomes an instruction.
 fn response_format<'a>(
     request: &'a Request,
     losses: &mut Losses,
@@ -435,7 +436,7 @@ fn thinking(request: &Request, target: Target<'_>, losses: &mut Losses) -> Optio
     }
     let effort = wish.effort.unwrap_or(Effort::Medium);
     let asked = wish.budget_tokens.unwrap_or_else(|| budget_of(effort));
-    // Thinking counts towards the limit: a quarter is left to the answer.
+    // Thinking counts towards the limit: a quarter is left for the answer.
     let budget = request.max_tokens.map_or(asked, |limit| asked.min(limit - limit / 4)).max(1);
     if wish.budget_tokens.is_some_and(|asked| asked != budget) {
         losses.approximated(BUDGET, "lowered, because the answer needs a part of the output limit");

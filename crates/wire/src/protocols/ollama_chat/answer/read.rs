@@ -1,4 +1,4 @@
-//! Reads Ollama answers: one document, or one document a line.
+//! Reads Ollama answers: one document, or one document per line.
 
 use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Result, Retry, Usage};
 use serde::Deserialize;
@@ -88,7 +88,7 @@ impl Answer {
         Ok(())
     }
 
-    /// Calls come whole; only newer versions give them ids.
+    /// Calls come whole; only newer versions send ids.
     fn call(&mut self, call: Call, events: &mut dyn EventSink) {
         let function = call.function.unwrap_or_default();
         let name = self.decoding.tool_name(&function.name.unwrap_or_default()).to_owned();
@@ -141,7 +141,7 @@ fn broken(message: &'static str) -> Error {
     Error::upstream(ErrorKind::Upstream, Retry::Again, message)
 }
 
-// The shapes that we read. Everything is optional: what is absent or new must not fail an answer.
+// The structures that are read. Every field is optional: missing and new ones must not fail an answer.
 
 #[derive(Deserialize)]
 struct Document {

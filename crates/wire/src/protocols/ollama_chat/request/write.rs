@@ -33,7 +33,8 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
-/// The body but for the messages, each of which is written when it is made: a conversation may have many short ones.
+/// The body without the messages, each of which is written when it is made: a conversation may have many
+/// short ones.
 #[derive(Serialize)]
 struct Settings<'a> {
     model: &'a str,
@@ -79,7 +80,7 @@ struct CallFunction<'a> {
     arguments: Cow<'a, RawValue>,
 }
 
-/// Writes the messages, and tells what follows them.
+/// Writes the messages, and returns the rest of the body.
 fn settings<'a>(
     request: &'a Request,
     target: Target<'a>,
@@ -117,7 +118,7 @@ fn settings<'a>(
 
 fn write_turns(request: &Request, losses: &mut Losses, output: &mut Output) -> Result<()> {
     let ids = CallIds::of(request, plain_id);
-    // Results name their tool, which only the call tells.
+    // Results name their tool, which only the call contains.
     let calls = request.messages.iter().flat_map(Message::tool_calls);
     let calls = Calls { ids, names: calls.map(|call| call.name.as_str()).collect() };
     for (index, message) in request.messages.iter().enumerate() {
@@ -205,7 +206,7 @@ fn image(media: &Media, path: impl Fn() -> Field) -> Result<&str> {
     }
 }
 
-/// The API has no choice of tools: none means to offer none, and one that is forced can only be the only one offered.
+/// The API has no choice of tools. `none` offers none, and a forced tool is the only one offered.
 fn tools<'a>(
     request: &'a Request,
     decoding: &mut DecoderContext,
@@ -228,7 +229,7 @@ fn tools<'a>(
     function_tools(request, decoding, losses)
 }
 
-/// The caller's options as they were written, with what the request says otherwise in their place.
+/// The caller's options, overridden by the request's other fields.
 fn options(request: &Request) -> Option<Json> {
     let sampling = &request.sampling;
     let mut own: Vec<(&str, Json)> = Vec::new();
@@ -272,7 +273,7 @@ fn options(request: &Request) -> Option<Json> {
     Json::parse(String::from_utf8(out).ok()?).ok().filter(|options| options.as_str() != "{}")
 }
 
-/// `think` is a word for models with levels (gpt-oss) and true or false for the others.
+/// `think` is a level for models with levels (gpt-oss) and a boolean for the others.
 fn think(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<Value> {
     let wish = &request.reasoning;
     if wish.is_unset() {

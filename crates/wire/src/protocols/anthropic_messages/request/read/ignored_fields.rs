@@ -1,5 +1,5 @@
-//! What of a caller's request has no place in a canonical one. It is found by name, in a pass of its own over a request
-//! that was understood.
+//! The fields of a caller's request without a place in a canonical one. They are found by name, in a separate
+//! pass over a valid request.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use canon::Losses;
 
 use crate::json::{Items, Members, string};
 
-/// The fields that are read of each kind of block. Blocks of other kinds pass whole.
+/// The known fields of each kind of block. Blocks of other kinds pass whole.
 const BLOCKS: [(&str, &[&str]); 11] = [
     ("text", &["type", "cache_control", "text"]),
     ("image", &["type", "cache_control", "source"]),
@@ -21,8 +21,8 @@ const BLOCKS: [(&str, &[&str]); 11] = [
     ("thinking", &["type", "cache_control", "thinking", "signature"]),
     ("redacted_thinking", &["type", "cache_control", "data"]),
 ];
-/// Blocks that the model gets as the words in them.
-const TOLD_AS_TEXT: [&str; 3] = ["search_result", "tool_reference", "tool_addition"];
+/// Blocks whose text is passed to the model.
+const PASSED_AS_TEXT: [&str; 3] = ["search_result", "tool_reference", "tool_addition"];
 const NO_PLACE: &str = "Only the provider's own format has such a field.";
 
 /// The losses of reading this body.
@@ -81,8 +81,8 @@ fn blocks(content: &str, path: &str, losses: &mut Losses) {
         let Some((_, known)) = BLOCKS.iter().find(|(name, _)| *name == kind) else { continue };
         let path = format!("{path}[{index}]");
         others(&block, known, &path, losses);
-        if TOLD_AS_TEXT.contains(&&*kind) {
-            losses.approximated(path.clone(), "Told as text.");
+        if PASSED_AS_TEXT.contains(&&*kind) {
+            losses.approximated(path.clone(), "Passed on as text.");
         }
         if kind == "document" {
             document(&block, &path, losses);
@@ -95,7 +95,7 @@ fn blocks(content: &str, path: &str, losses: &mut Losses) {
 
 fn document(block: &Members<'_>, path: &str, losses: &mut Losses) {
     if block.last("context").is_some_and(|context| context != "null") {
-        losses.approximated(format!("{path}.context"), "Told as text in front of the document.");
+        losses.approximated(format!("{path}.context"), "Passed on as text before the document.");
     }
     let source = block.last("source").and_then(Members::of);
     if source.is_some_and(|source| word(&source, "type").as_deref() == Some("content")) {
@@ -109,7 +109,7 @@ fn others_of(object: &str, known: &[&str], path: &str, losses: &mut Losses) {
     }
 }
 
-/// Reports the fields that are not among the known ones and say something.
+/// Reports unknown fields with a meaning.
 fn others(object: &Members<'_>, known: &[&str], path: &str, losses: &mut Losses) {
     for (name, value) in object.iter() {
         if !known.contains(&&*name) && !says_nothing(&name, value) {
@@ -118,7 +118,7 @@ fn others(object: &Members<'_>, known: &[&str], path: &str, losses: &mut Losses)
     }
 }
 
-/// True for what answers carry without meaning, and callers send back.
+/// True for members of answers without meaning, which callers return.
 fn says_nothing(name: &str, value: &str) -> bool {
     let is =
         |member: &str, says: &str| Members::of(value).is_some_and(|value| value.last(member) == Some(says));

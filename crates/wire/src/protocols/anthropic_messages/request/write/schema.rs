@@ -1,7 +1,7 @@
-//! Fits JSON schemas into what the provider's grammar compiler takes.
+//! Fits JSON schemas to the provider's grammar compiler.
 //!
-//! It knows a part of JSON schema and refuses the rest, and it wants every object closed. What it does not know is
-//! moved into the description, where the model can still read it.
+//! The compiler supports a subset of JSON schema, refuses the rest, and requires every object to be closed.
+//! Unsupported parts are moved into the description, where the model can still read them.
 //!
 //! Schemas are rewritten from text to text: a tree of values would take many times their size.
 
@@ -13,16 +13,16 @@ use serde_json::{Map, Value, json};
 
 use crate::json::{Items, Members, push_compact, push_key, push_string, string};
 
-/// What a compiler of schemas takes.
+/// The capabilities of a schema compiler.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
-    /// Keywords that it takes. Anything else is left out.
+    /// Supported keywords. All others are removed.
     pub(crate) kept: &'static [&'static str],
-    /// Every object has to be closed.
+    /// Every object must be closed.
     pub(crate) closes: bool,
 }
 
-/// Anthropic's, here and at Bedrock.
+/// Anthropic's, at the API and at Bedrock.
 const RULES: Rules = Rules { kept: &KEPT, closes: true };
 
 const KEPT: [&str; 18] = [
@@ -45,25 +45,26 @@ const KEPT: [&str; 18] = [
     "pattern",
     "minItems",
 ];
-/// Keywords that say nothing about what fits: leaving them out weakens nothing.
+/// Keywords that do not restrict values: their removal weakens nothing.
 const SILENT: [&str; 9] =
     ["$schema", "$id", "$anchor", "$comment", "examples", "example", "deprecated", "readOnly", "writeOnly"];
 const FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
 
-/// A schema that the provider takes, and whether it lets through what the original would not.
+/// A schema for the provider, and whether it accepts values that the original refuses.
 pub(crate) struct Fitted {
     /// The schema.
     pub(crate) schema: Json,
-    /// Something was left out.
+    /// Something was removed.
     pub(crate) weakened: bool,
-    /// Nothing had to be changed.
+    /// Nothing was changed.
     pub(crate) unchanged: bool,
 }
 
-/// What Claude enforces in one request, whoever hosts it: the form of the answer and the inputs of strict tools share
-/// limits ("Structured outputs", section "Schema complexity limits": 20 strict tools, 24 optional parameters and 16
-/// parameters with union types; recursive schemas and `allOf` with `$ref` are refused).
+/// The schemas that Claude enforces in one request, on every host: the form of the answer and the inputs of
+/// strict tools share limits ("Structured outputs", section "Schema complexity limits": 20 strict tools, 24
+/// optional parameters and 16 parameters with union types; recursive schemas and `allOf` with `$ref` are
+/// refused).
 #[derive(Debug, Default)]
 pub(crate) struct Enforced {
     tools: usize,
@@ -84,7 +85,7 @@ pub(crate) enum Unfit {
     TooManyTools,
     TooManyOptional,
     TooManyUnions,
-    /// What the model would enforce is not what the schema says.
+    /// The enforced schema would differ from the original.
     Changed,
 }
 
@@ -98,7 +99,7 @@ impl Unfit {
             Self::TooManyTools => "The model takes 20 strict tools in a request.",
             Self::TooManyOptional => "The model enforces 24 optional parameters in a request.",
             Self::TooManyUnions => "The model enforces 16 parameters of several types in a request.",
-            Self::Changed => "The model cannot enforce this schema; it is still told it.",
+            Self::Changed => "The model cannot enforce this schema; it still gets it as text.",
         }
     }
 }
@@ -111,7 +112,7 @@ impl Enforced {
         Ok(fitted)
     }
 
-    /// The input of a strict tool: it is enforced as it is, or not at all.
+    /// The input of a strict tool: enforced unchanged, or not at all.
     pub(crate) fn tool(&mut self, schema: &Json) -> Result<(), Unfit> {
         if self.tools == STRICT_TOOLS {
             return Err(Unfit::TooManyTools);
@@ -151,14 +152,14 @@ fn mentions_references(text: &str) -> bool {
     text.contains("$ref") || text.contains('\\')
 }
 
-/// How many parameters count against the limits.
+/// The number of parameters that count against the limits.
 #[derive(Default)]
 struct Parameters {
     optional: usize,
     unions: usize,
 }
 
-/// Counts what a schema has, and all schemas in it.
+/// Counts a schema and all schemas within it.
 fn parameters(text: &str) -> Result<Parameters, Unfit> {
     let mut found = Parameters::default();
     found.add(text)?;
@@ -189,7 +190,7 @@ impl Parameters {
     }
 }
 
-/// The schemas below one keyword. The names below `properties` and `$defs` are never keywords.
+/// The schemas under one keyword. Names under `properties` and `$defs` are never keywords.
 enum Inside<'a> {
     Named(Members<'a>),
     Listed(Items<'a>),
@@ -229,15 +230,15 @@ fn schemas_in(root: &Value) -> Vec<&Map<String, Value>> {
     found
 }
 
-/// True when a schema refers to what holds it, over any number of steps. Without recursion of our own: references may form
-/// chains as long as the request.
+/// True when a schema refers to one that contains it, over any number of steps. Iterative: references may
+/// form chains as long as the request.
 fn is_recursive(root: &Value) -> bool {
     let mut known: BTreeMap<*const Value, bool> = BTreeMap::new();
     let targets = |schema: &Value| -> Vec<&Value> {
         let references = schemas_in(schema).into_iter().filter_map(|schema| schema.get("$ref")?.as_str());
         references.filter_map(|reference| root.pointer(reference.strip_prefix('#')?)).collect()
     };
-    // What is being followed: a schema, and the ones that it refers to and that were not followed yet.
+    // The current path: a schema, and its references that were not followed yet.
     known.insert(root, true);
     let mut path = vec![(root, targets(root))];
     while let Some((schema, waiting)) = path.last_mut() {
@@ -273,7 +274,7 @@ pub(crate) fn fit_for(schema: &Json, rules: Rules) -> Option<Fitted> {
     Some(Fitted { schema, weakened, unchanged: !changed })
 }
 
-/// True when the schema is one of JSON objects, which alone can be a tool's input.
+/// True when the schema is one of JSON objects, which a tool's input must be.
 pub(crate) fn is_object(schema: &Json) -> bool {
     let Some(schema) = Members::of(schema.as_str()) else { return false };
     match schema.get("type") {
@@ -282,8 +283,8 @@ pub(crate) fn is_object(schema: &Json) -> bool {
     }
 }
 
-/// A tool's schema: an object at its top, without alternatives there. The text is kept where it fits already.
-/// Also gives the part of the schema that had to go, if any, for the tool's description.
+/// A tool's schema: an object at its root, without alternatives there. The text is kept where it already
+/// fits. Also returns the removed part of the schema, if any, for the tool's description.
 pub(crate) fn tool_input(schema: Option<&Json>) -> (Json, Option<String>) {
     let empty = || (Json::of(&json!({"type": "object", "properties": {}})), None);
     let Some(schema) = schema.filter(|schema| !schema.is_null()) else { return empty() };
@@ -312,7 +313,7 @@ pub(crate) fn tool_input(schema: Option<&Json>) -> (Json, Option<String>) {
     (kept.unwrap_or_else(|| schema.clone()), String::from_utf8(gone).ok())
 }
 
-/// Puts the missing type in front of the other members, whose text stays as it was.
+/// Adds the missing type before the other members, whose text is unchanged.
 fn with_type(schema: &Json) -> Json {
     let inside = schema.as_str().trim_start().trim_start_matches('{');
     Json::parse(format!("{{\"type\":\"object\",{inside}")).unwrap_or_else(|_| schema.clone())
@@ -338,21 +339,21 @@ struct Fitter {
     out: Vec<u8>,
 }
 
-/// What becomes of one schema's members.
+/// The treatment of a schema's members.
 #[derive(Default)]
 struct Plan {
-    /// This keyword becomes `anyOf`.
+    /// The keyword that becomes `anyOf`.
     renamed: Option<&'static str>,
-    /// OpenAPI's `nullable`: one more type.
+    /// OpenAPI's `nullable`: an additional type.
     is_nullable: bool,
-    /// It is one of objects, and every object has to be closed.
+    /// It is a schema of objects, and every object must be closed.
     closes: bool,
-    /// What the grammar cannot enforce, as an object: the model is told it in words.
+    /// The restrictions that the grammar cannot enforce, as an object: the model gets them as text.
     removed: Vec<u8>,
 }
 
 impl Fitter {
-    /// A value where a schema stands. The depth is limited by the scanner.
+    /// A value in the place of a schema. The scanner limits the depth.
     fn schema(&mut self, text: &str) {
         match Members::of(text) {
             Some(members) => self.object(&members),
@@ -405,7 +406,7 @@ impl Fitter {
             is_nullable: members.get("nullable") == Some("true"),
             ..Plan::default()
         };
-        // What fits several branches of a `oneOf` now fits.
+        // A value that fits several branches of a `oneOf` is now accepted.
         self.weakened |= plan.renamed == Some("oneOf");
         self.changed |= plan.renamed.is_some();
         let mut further = None;
@@ -424,7 +425,7 @@ impl Fitter {
             }
         }
         plan.closes &= self.rules.closes;
-        // A schema for further members is lost.
+        // A schema for additional members is lost.
         if let Some(schema) = further.filter(|_| plan.closes) {
             plan.remove("additionalProperties", schema);
         }
@@ -438,7 +439,7 @@ impl Fitter {
         self.rules.kept.contains(&name) && is_known(name, value)
     }
 
-    /// The schemas below one keyword.
+    /// The schemas under one keyword.
     fn inside(&mut self, keyword: &str, value: &str) {
         match Inside::of(keyword, value) {
             Inside::Named(named) => {
@@ -487,7 +488,7 @@ impl Fitter {
         self.out.extend_from_slice(b"null]");
     }
 
-    /// Tells the model in words what the grammar cannot enforce.
+    /// Adds the restrictions that the grammar cannot enforce to the description.
     fn describe(&mut self, description: &str, removed: &[u8]) {
         self.changed = true;
         let constraints = String::from_utf8_lossy(removed);
@@ -510,9 +511,9 @@ impl Plan {
     }
 }
 
-/// The keyword that is written as `anyOf`. `oneOf` is unknown; `anyOf` lets through what fits several branches. `allOf` with
-/// `$ref` is refused, and generators write it to give a reference a description: with one branch alone, `anyOf` means the
-/// same.
+/// The keyword that is written as `anyOf`. `oneOf` is unsupported; `anyOf` accepts values that fit several
+/// branches. `allOf` with `$ref` is refused, and generators write it to give a reference a description: with
+/// a single branch, `anyOf` means the same.
 fn renamed(members: &Members<'_>) -> Option<&'static str> {
     if members.has("anyOf") {
         return None;
@@ -525,7 +526,7 @@ fn renamed(members: &Members<'_>) -> Option<&'static str> {
     (is_reference && branches.next().is_none()).then_some("allOf")
 }
 
-/// Keywords that are taken with some values only.
+/// Keywords that are supported only with some values.
 fn is_known(name: &str, value: &str) -> bool {
     match name {
         "format" => string(value).is_some_and(|format| FORMATS.contains(&&*format)),
@@ -599,14 +600,14 @@ mod tests {
             json!({"A": list("#/$defs/B"), "B": {"type": "string"}}),
             "#/$defs/A"
         )));
-        // Two ways to one schema are no cycle.
+        // Two paths to one schema are not a cycle.
         let both = json!({"A": {"anyOf": [list("#/$defs/C"), {"$ref": "#/$defs/B"}]}, "B": list("#/$defs/C"), "C": {}});
         assert!(!is_recursive(&schema(both, "#/$defs/A")));
         assert!(is_recursive(&schema(json!({"A": list("#/$defs/A")}), "#/$defs/A")));
         assert!(is_recursive(&schema(json!({"A": list("#/$defs/B"), "B": list("#/$defs/A")}), "#/$defs/A")));
         assert!(is_recursive(&json!({"properties": {"child": {"$ref": "#"}}})));
         assert!(is_recursive(&json!({"properties": {"a": {"items": {"$ref": "#/properties/a"}}}})));
-        // A property of this name is no reference.
+        // A property with this name is not a reference.
         assert!(!is_recursive(&json!({"properties": {"$ref": {"type": "string"}}})));
         // A chain as long as a request allows.
         let chain = (0..50_000).map(|step| (format!("D{step}"), list(&format!("#/$defs/D{}", step + 1))));

@@ -1,7 +1,8 @@
-//! How much to think: from the caller's wish to what a model generation takes.
+//! The amount of thinking: from the caller's request to the parameters of a model generation.
 //!
-//! Up to 4.5 a model takes a budget in tokens (`thinking: enabled`); from 4.6 on it takes a word (`thinking: adaptive`
-//! and `output_config.effort`). The catalog says which; for models that it does not know, the name does.
+//! Up to 4.5 a model takes a budget in tokens (`thinking: enabled`); from 4.6 on it takes an effort
+//! (`thinking: adaptive` and `output_config.effort`). The catalog decides; for models that are not in it, the
+//! name.
 
 use canon::{Effort, Field, Json, Losses, ReasoningControl, ReasoningRequest, Request, Target};
 use serde::Deserialize;
@@ -9,14 +10,14 @@ use serde::Deserialize;
 use crate::protocols::anthropic_messages::types::Thinking;
 use crate::protocols::unsupported::{BUDGET, EFFORT, lose_budget, lose_thinking, wish_field};
 
-/// The smallest budget that the API takes.
+/// The smallest budget that the API accepts.
 const LEAST_BUDGET: u64 = 1024;
-/// Where the model's own limit is unknown.
+/// The default where the model's own limit is unknown.
 const USUAL_MAX_TOKENS: u64 = 4096;
-/// The largest budget where nothing else limits it.
+/// The largest budget without another limit.
 const LARGEST_BUDGET: u64 = 32_000;
 
-/// What goes on the wire.
+/// The parameters on the wire.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub thinking: Option<Thinking>,
@@ -25,13 +26,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Thinking was asked for.
+    /// Thinking was requested.
     pub(super) fn is_on(&self) -> bool {
         matches!(self.thinking, Some(Thinking::Enabled { .. } | Thinking::Adaptive { .. }))
     }
 
-    /// A budget of thinking wants the thinking of earlier calls back; callers that do not keep it go without for the
-    /// rest of the tool calls.
+    /// A thinking budget requires the thinking of earlier calls. Without it, thinking is off for the rest of
+    /// the tool calls.
     pub(super) fn give_up(&mut self, request: &Request) -> Losses {
         let mut losses = Losses::new();
         lose_thinking(request, "The thinking in front of the last tool calls is missing.", &mut losses);
@@ -40,7 +41,7 @@ impl Plan {
         losses
     }
 
-    /// Thinking with a budget, which allows no forced tool.
+    /// Thinking with a budget, which excludes a forced tool.
     pub(super) fn has_budget(&self) -> bool {
         matches!(self.thinking, Some(Thinking::Enabled { .. }))
     }
@@ -57,7 +58,7 @@ pub(crate) enum Family {
     Haiku,
     /// Fable and Mythos: always thinking.
     Story,
-    /// Not named.
+    /// No known family name.
     Other,
 }
 
@@ -69,7 +70,7 @@ fn number(word: &[u8]) -> Option<u32> {
     Some(word.iter().fold(0, |number, digit| 10 * number + u32::from(digit - b'0')))
 }
 
-/// A generation of Claude models, as the name tells it.
+/// A generation of Claude models, from the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation {
     /// The family.
@@ -130,12 +131,12 @@ impl Generation {
         }
     }
 
-    /// A conversation must not end with the model's own words.
+    /// A conversation must not end with a message of the model.
     pub(crate) fn refuses_prefill(self) -> bool {
         self.version >= (4, 6)
     }
 
-    /// `output_config.format` is known.
+    /// `output_config.format` is supported.
     pub(crate) fn has_output_schema(self) -> bool {
         match self.family {
             Family::Opus => self.version >= (4, 1),
@@ -143,12 +144,12 @@ impl Generation {
         }
     }
 
-    /// It thinks unless it is told not to.
+    /// It thinks by default.
     pub(crate) fn thinks_by_default(self) -> bool {
         self.version >= (5, 0)
     }
 
-    /// The largest `max_tokens` that it takes.
+    /// The largest `max_tokens` that it accepts.
     fn most_tokens(self) -> u64 {
         match (self.family, self.version) {
             (_, version) if version >= (4, 6) => 128_000,
@@ -179,7 +180,7 @@ impl Generation {
     }
 }
 
-/// How a model is told.
+/// The form of control.
 #[derive(Clone, Debug)]
 enum Control {
     Budget { min: u64, max: u64, off: Off },
@@ -227,7 +228,7 @@ pub(super) fn plan(request: &Request, target: Target<'_>, losses: &mut Losses) -
     plan
 }
 
-/// The ways to say in a request whether to think.
+/// The values of `thinking.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ThinkingKind {
     Enabled,
@@ -237,7 +238,7 @@ pub(crate) enum ThinkingKind {
 }
 
 impl ThinkingKind {
-    /// By its name in the format.
+    /// By its name on the wire.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "enabled" => Self::Enabled,
@@ -249,12 +250,12 @@ impl ThinkingKind {
     }
 }
 
-/// Whether a model takes this kind of thinking, as far as that is known.
+/// Whether a model accepts this kind of thinking, as far as that is known.
 pub(crate) fn takes_kind(kind: ThinkingKind, target: Target<'_>) -> bool {
     if target.facts.reasoning.is_none() && Generation::of(target.model).is_none() {
         return true;
     }
-    // 4.6 takes both.
+    // 4.6 accepts both.
     let takes_both = Generation::of(target.model).is_some_and(|generation| generation.version == (4, 6));
     match (control(target), kind) {
         (None, kind) => kind == ThinkingKind::Disabled,
@@ -271,15 +272,15 @@ pub(crate) fn takes_kind(kind: ThinkingKind, target: Target<'_>) -> bool {
     }
 }
 
-/// Whether a model takes `output_config.effort`, as far as that is known.
+/// Whether a model accepts `output_config.effort`, as far as that is known.
 pub(crate) fn takes_effort(target: Target<'_>) -> bool {
     Generation::of(target.model).is_none_or(|generation| {
         generation.version >= (4, 6) || (generation.family == Family::Opus && generation.version == (4, 5))
     })
 }
 
-/// What the caller says about thinking: canonical fields, else this protocol's own object from another protocol's
-/// request.
+/// The caller's settings for thinking: canonical fields, else this protocol's own object in another
+/// protocol's request.
 fn wish(request: &Request) -> ReasoningRequest {
     #[derive(Deserialize)]
     struct Own {
@@ -306,7 +307,7 @@ fn always_thinks(target: Target<'_>) -> bool {
     matches!(target.facts.reasoning, Some(ReasoningControl::Always))
 }
 
-/// By the catalog, else by the name.
+/// From the catalog, else from the name.
 fn control(target: Target<'_>) -> Option<Control> {
     let generation = Generation::of(target.model);
     match &target.facts.reasoning {
@@ -336,7 +337,7 @@ fn control(target: Target<'_>) -> Option<Control> {
     }
 }
 
-/// An unknown Claude is a new one; what is not Claude and speaks this protocol takes budgets.
+/// An unknown Claude is a new one; other models with this protocol take budgets.
 fn by_name(model: &str, generation: Option<Generation>) -> Option<Control> {
     if let Some(generation) = generation {
         return generation.control();
@@ -374,7 +375,7 @@ fn switch_off(request: &Request, control: &Control, plan: &mut Plan, losses: &mu
 fn adapt(wish: &ReasoningRequest, levels: &[Effort], plan: &mut Plan, losses: &mut Losses) {
     let effort = wish.effort.filter(|effort| *effort != Effort::None);
     let wanted = effort.unwrap_or_else(|| effort_of(wish.budget_tokens.unwrap_or(0)));
-    // The text of the thinking is left out by default on newer models; the caller's encoder leaves it out if told to.
+    // Newer models omit the text of the thinking by default; the caller's encoder omits it on request.
     plan.thinking = Some(Thinking::Adaptive { display: "summarized" });
     let nearest = wanted.nearest(levels);
     if nearest != Some(wanted) && wish.effort.is_some() {
@@ -383,8 +384,8 @@ fn adapt(wish: &ReasoningRequest, levels: &[Effort], plan: &mut Plan, losses: &m
     plan.effort = nearest.map(Effort::as_str);
 }
 
-/// Thinking counts against `max_tokens`, which has to stay above the budget: it is raised as far as the model allows,
-/// then the budget is cut.
+/// Thinking counts against `max_tokens`, which must exceed the budget: the limit is raised as far as the
+/// model allows, then the budget is cut.
 fn spend(request: &Request, budget: u64, limit: Option<u64>, plan: &mut Plan, losses: &mut Losses) {
     let asked = budget;
     let mut budget = budget;

@@ -14,15 +14,15 @@ use crate::protocols::hosted::Task;
 use crate::protocols::offered::Offered;
 use crate::protocols::{call_ids, hosted};
 
-/// Longest name that every host of this protocol takes.
+/// Longest name that every host of this protocol accepts.
 const NAME_LIMIT: usize = 64;
-/// Longest id of a call that every host of this protocol takes.
+/// Longest call id that every host of this protocol accepts.
 const ID_LIMIT: usize = 64;
 
 /// The names on the wire of all tools in a request.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    /// The caller's → the provider's, for names that had to change.
+    /// The caller's → the provider's, for changed names.
     changed: BTreeMap<String, String>,
 }
 
@@ -48,7 +48,7 @@ impl Names {
         self.changed.get(name).map_or(Cow::Borrowed(name), |new| Cow::Owned(new.clone()))
     }
 
-    /// What the decoder has to undo.
+    /// The names that the decoder has to restore.
     pub(crate) fn originals(&self) -> BTreeMap<String, String> {
         self.changed.iter().map(|(old, new)| (new.clone(), old.clone())).collect()
     }
@@ -67,8 +67,8 @@ pub(crate) fn is_id_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
-/// A name that is not taken. `numbers` has the number that comes next for each plain name, so that many names which become
-/// the same one are not all tried again for each.
+/// A free name. `numbers` has the next number for each plain name, so that many names with the same plain
+/// form do not each try all numbers.
 fn free_name(name: &str, taken: &BTreeSet<String>, numbers: &mut BTreeMap<String, usize>) -> String {
     let plain: String = name
         .bytes()
@@ -90,12 +90,12 @@ fn free_name(name: &str, taken: &BTreeSet<String>, numbers: &mut BTreeMap<String
     }
 }
 
-/// A tool-call id in the alphabet that the API takes: `^[a-zA-Z0-9_-]+$`, within the 64 characters of its hosts.
+/// A tool-call id in the alphabet of the API: `^[a-zA-Z0-9_-]+$`, within the 64 characters of its hosts.
 pub(crate) fn wire_id(id: &str) -> Cow<'_, str> {
     call_ids::clean(id, ID_LIMIT, is_id_byte)
 }
 
-/// The tools of a request, as far as the choice allows them.
+/// The tools of a request that the choice allows.
 pub(super) fn tools<'a>(
     request: &'a Request,
     names: &Names,
@@ -114,7 +114,7 @@ pub(super) fn tools<'a>(
                 let enforced = enforced.as_deref_mut().filter(|_| *strict == Some(true));
                 let tool = function((index, tool), parameters.as_ref(), enforced, names, losses);
                 if strict.unwrap_or(false) && !tool.strict {
-                    // The reason was told where it is known.
+                    // The reason was reported where it was found.
                     losses.dropped(Field::tool(index, ToolField::Strict), Unfit::Changed.reason());
                 }
                 Tool::Client(tool)
@@ -151,7 +151,7 @@ fn search_options(request: &Request) -> Option<&Json> {
     request.extra("web_search_options").filter(|options| !options.is_null())
 }
 
-/// OpenAI's option becomes the provider's own tool, of the version that the most models know.
+/// OpenAI's option becomes the provider's own tool, in the version that most models support.
 fn web_search<'a>(options: &Json, losses: &mut Losses) -> Result<Tool<'a>> {
     let options = crate::protocols::fields::Fields::parse(options.as_str(), "web_search_options".to_owned())?;
     let mut members = vec![
@@ -248,7 +248,7 @@ fn native<'a>(raw: &Json, cache: Option<CacheControl>) -> Option<Tool<'a>> {
     Some(Tool::Server { members, cache_control })
 }
 
-/// Some hosts refuse a history with tool calls when no tools are given: the names that were called are declared.
+/// Some hosts refuse a history with tool calls without tools: the called names are declared.
 fn history_tools<'a>(request: &'a Request, names: &Names, losses: &mut Losses) -> Vec<Tool<'a>> {
     let called = called_names(request);
     if !called.is_empty() {
@@ -264,7 +264,7 @@ fn history_tools<'a>(request: &'a Request, names: &Names, losses: &mut Losses) -
     called.into_iter().map(|name| Tool::Client(declare(name))).collect()
 }
 
-/// Which tool to call. `forced` tells whether the model takes a forced choice here.
+/// Which tool to call. `forced`: the model accepts a forced choice here.
 pub(super) fn choice(
     request: &Request,
     names: &Names,
@@ -278,7 +278,7 @@ pub(super) fn choice(
         return Ok(None);
     }
     if request.tools.is_empty() && search_options(request).is_none() {
-        // Declared for the history only: the caller expects no call.
+        // Declared only for the history: the caller expects no call.
         return Ok(Some(ToolChoice::None));
     }
     let choice = match request.tool_choice.as_ref() {
@@ -302,7 +302,7 @@ pub(super) fn choice(
     Ok(Some(choice))
 }
 
-/// A choice has to be among the tools.
+/// A choice must name one of the tools.
 fn check_choice(request: &Request) -> Result<()> {
     let given = |name: &String| request.tools.iter().any(|tool| tool.name == *name);
     let message = match request.tool_choice.as_ref() {
@@ -318,8 +318,8 @@ fn check_choice(request: &Request) -> Result<()> {
     Err(Error::invalid(Field::ToolChoice, message))
 }
 
-/// A call's arguments as a raw JSON object. Numbers and order stay as written; what is no object is wrapped into one,
-/// and `wrapped` says so.
+/// A call's arguments as a raw JSON object. Numbers and order stay unchanged. Other values are wrapped into
+/// an object, and `wrapped` is then true.
 pub(crate) fn input<'a>(call: &'a canon::ToolCall, wrapped: &mut bool) -> Cow<'a, RawValue> {
     let owned = |json: Json| {
         let raw: &RawValue = json.as_raw();

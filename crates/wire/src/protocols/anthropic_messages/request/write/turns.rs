@@ -1,4 +1,5 @@
-//! The conversation: from canonical messages to turns that alternate and answer every tool call at once.
+//! The conversation: from canonical messages to alternating turns that answer every tool call in the next
+//! turn.
 
 use std::borrow::Cow;
 
@@ -18,7 +19,7 @@ use crate::protocols::anthropic_messages::types::{
 use crate::protocols::anthropic_messages::{BLOCK_FORMAT, REASONING_FORMAT};
 use crate::protocols::call_ids::CallIds;
 
-/// Stands where the API wants a turn of the user and the conversation has none.
+/// The text for a required turn of the user that the conversation lacks.
 const BEGINNING: &str = "(The conversation begins with the assistant.)";
 const CONTINUE: &str = "Continue.";
 
@@ -28,11 +29,11 @@ const WORDS_FIRST: &str = "Calls come last in a turn: words behind them were mov
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
     pub turns: Vec<Turn<'a>>,
-    /// The model waits for results of calls that came without its thinking.
+    /// The model waits for results of calls whose thinking is missing.
     pub thoughtless: bool,
 }
 
-/// Builds the conversation. `thinking` tells that the model will think, which rules out an unfinished answer at the end.
+/// Builds the conversation. `thinking`: the model will think, which excludes an unfinished answer at the end.
 pub(super) fn conversation<'a>(
     request: &'a Request,
     model: &str,
@@ -76,7 +77,7 @@ fn is_thoughtless(turns: &[Turn<'_>]) -> bool {
     results.tools.as_ref().is_some_and(|tools| !tools.results.is_empty()) && !thought
 }
 
-/// Leaves out empty turns, and joins those of one speaker that meet then.
+/// Drops empty turns, and joins adjacent ones of the same role.
 fn merge(turns: &mut Vec<Turn<'_>>) {
     turns.retain(|turn| turn.blocks().next().is_some());
     turns.dedup_by(|turn, last| {
@@ -93,7 +94,7 @@ fn merge(turns: &mut Vec<Turn<'_>>) {
     turns.iter_mut().filter_map(|turn| turn.tools.as_mut()).for_each(|tools| sort(&mut tools.results));
 }
 
-/// Results in the order of their calls. Two of one call become one: the API takes one.
+/// Results in the order of their calls. Two results of one call are joined: the API accepts one.
 fn sort(results: &mut Vec<(u32, Block<'_>)>) {
     results.sort_by_key(|(position, _)| *position);
     results.dedup_by(|(position, second), (taken, first)| {
@@ -106,7 +107,7 @@ fn sort(results: &mut Vec<(u32, Block<'_>)>) {
     });
 }
 
-/// A single text without a mark is a string.
+/// A single text without a cache mark is a string.
 pub(super) fn plain(blocks: Vec<Block<'_>>) -> Content<'_> {
     match <[Block<'_>; 1]>::try_from(blocks) {
         Ok([Block::Text { text, cache_control: None }]) => Content::Text(text),
@@ -115,7 +116,7 @@ pub(super) fn plain(blocks: Vec<Block<'_>>) -> Content<'_> {
     }
 }
 
-/// Mends what the API refuses at either end of a conversation.
+/// Repairs both ends of a conversation where the API would refuse it.
 fn ends(turns: &mut Vec<Turn<'_>>, model: &str, thinking: bool, losses: &mut Losses) {
     let note =
         |text: &'static str| Turn { user: true, rest: vec![text_block(text.into(), None)], tools: None };
@@ -127,7 +128,7 @@ fn ends(turns: &mut Vec<Turn<'_>>, model: &str, thinking: bool, losses: &mut Los
     let has_calls = |turn: &Turn<'_>| turn.tools.as_ref().is_some_and(|tools| !tools.calls.is_empty());
     let Some(last) = turns.last_mut().filter(|turn| !turn.user && !has_calls(turn)) else { return };
     while let Some(Block::Text { text, .. }) = last.rest.last_mut() {
-        // A final text must not end in white space; elsewhere it may.
+        // A final text must not end with white space; other texts may.
         let kept = text.trim_end().len();
         match text {
             Cow::Borrowed(text) => *text = &text[..kept],
@@ -152,7 +153,7 @@ struct Builder<'a, 'r> {
     losses: &'r mut Losses,
     ids: CallIds<'a>,
     turns: Vec<Turn<'a>>,
-    /// Where each call was made: the turn and the position in it.
+    /// The position of each call: its turn and its index there.
     calls: Vec<(u32, u32)>,
 }
 
@@ -241,7 +242,7 @@ impl<'a> Builder<'a, '_> {
         Ok(())
     }
 
-    /// A result goes to the turn after its call, wherever it stands in the request.
+    /// A result goes to the turn after its call, wherever it is in the request.
     fn tool(&mut self, message: &'a Message, index: usize) -> Result<()> {
         for (place, part) in message.parts.iter().enumerate() {
             let PartKind::ToolResult(result) = &part.kind else { continue };
@@ -278,7 +279,7 @@ impl<'a> Builder<'a, '_> {
         for (position, inner) in result.content.iter().enumerate() {
             self.said(inner, &Field::result_part(index, position), &mut content)?;
         }
-        // The mark belongs on the result, not on what is inside of it.
+        // The mark belongs on the result, not on the content within it.
         let mut cache_control = mark(part);
         for block in &mut content {
             if let Some(inner) = block.cache_mark().and_then(Option::take) {
@@ -302,14 +303,14 @@ impl<'a> Builder<'a, '_> {
         Ok(())
     }
 
-    /// Blank texts are refused, so they are left out.
+    /// Blank texts are refused, so they are dropped.
     fn text(&mut self, text: &'a str, part: &'a Part, blocks: &mut Vec<Block<'a>>) {
         if !text.trim().is_empty() {
             blocks.push(text_block(Cow::Borrowed(text), mark(part)));
             return;
         }
         let Some(mark) = mark(part) else { return };
-        // The wish was to cache up to here.
+        // The mark moves to the block before: the caller wants the cache up to here.
         match blocks.last_mut().and_then(Block::cache_mark) {
             Some(place) => *place = Some(mark),
             None => self.losses.dropped(Field::CacheMark, "There is no content to mark."),

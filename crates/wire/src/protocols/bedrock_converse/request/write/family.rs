@@ -1,4 +1,4 @@
-//! What differs by family of models behind one API. The family is read from the model's id.
+//! Differences between families of models behind one API. The family is derived from the model's id.
 
 use crate::protocols::anthropic_messages::thinking::Generation;
 
@@ -15,7 +15,7 @@ pub(super) enum Family {
     Gpt,
     /// Meta's Llama.
     Llama,
-    /// Mistral's models; the larger ones take a forced tool choice.
+    /// Mistral's models; the larger ones accept a forced tool choice.
     Mistral { large: bool },
     /// DeepSeek; the R1 generation always thinks.
     DeepSeek { r1: bool },

@@ -1,4 +1,4 @@
-//! Pictures, documents, sounds and films, inline: the API fetches nothing but objects in S3.
+//! Images, documents, sounds and videos, inline: the API fetches only objects in S3.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::protocols::bedrock_converse::request::types::*;
 #[derive(Debug, Default)]
 pub(super) struct Documents {
     names: BTreeSet<String>,
-    /// How often a name was written, so that the search for a free one begins behind the last.
+    /// How often a name was written, so that the search for a free one starts after the last.
     counts: BTreeMap<String, usize>,
 }
 
@@ -91,7 +91,7 @@ impl Documents {
     }
 }
 
-/// A file's name without the ending that the format tells anyway.
+/// A file's name without the extension, which the format already states.
 fn stem_of(filename: &str) -> &str {
     match filename.rsplit_once('.') {
         Some((stem, ending))
@@ -116,7 +116,7 @@ fn clean_document_name(filename: &str) -> String {
     if name.trim().is_empty() { "document".to_owned() } else { name.trim().to_owned() }
 }
 
-/// By MIME type, else by the ending of the file's name.
+/// By MIME type, else by the extension of the file's name.
 fn format_of(
     table: &[(&'static str, &'static str)],
     mime: Option<&str>,
@@ -129,7 +129,7 @@ fn format_of(
         let ending = if ending.eq_ignore_ascii_case("htm") { "html" } else { ending };
         table.iter().find(|(_, format)| format.eq_ignore_ascii_case(ending)).map(|(_, format)| *format)
     };
-    // Every other text can be read as one.
+    // Every other text type can be sent as plain text.
     let is_text = mime.starts_with("text/") || mime == "application/json";
     let as_text = || table.iter().find(|(_, format)| is_text && *format == "txt").map(|(_, format)| *format);
     by_mime.or_else(by_name).or_else(as_text)
@@ -157,7 +157,7 @@ const DOCUMENT_FORMATS: &[(&str, &str)] = &[
     ("text/md", "md"),
 ];
 
-/// Those of them that are text.
+/// The text formats among them.
 const TEXT_FORMATS: [&str; 4] = ["csv", "html", "txt", "md"];
 
 const VIDEO_FORMATS: &[(&str, &str)] = &[

@@ -1,4 +1,4 @@
-//! The conversation: strictly alternating turns that begin with the user's, results of tools before anything else.
+//! The conversation: strictly alternating turns that begin with the user's, with results of tools first.
 
 use std::borrow::Cow;
 
@@ -15,17 +15,17 @@ use crate::protocols::bedrock_converse::request::types::*;
 use crate::protocols::call_ids::{CallIds, clean, mark_of};
 use crate::protocols::function_tools::call_input;
 
-/// The family of models whose proofs of thinking this API gives and takes.
+/// The family of models whose thinking proofs this API returns and accepts.
 pub(crate) const CLAUDE_FORMAT: &str = "anthropic-claude-v1";
 
-/// Stands where the API wants words and the caller has none.
+/// The text for required content that the caller lacks.
 const NO_OUTPUT: &str = "(no output)";
 const OPENING: &str = "(The conversation continues.)";
 const CONTINUE: &str = "Continue.";
 const SEE_BESIDE: &str = "(See the attached media.)";
 const SEE_DOCUMENT: &str = "(See the attached document.)";
 
-/// The parts of the body that the messages make up.
+/// The parts of the body that come from the messages.
 #[derive(Debug, Default)]
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
@@ -33,7 +33,7 @@ pub(super) struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    /// Adds a turn of the user's after the model's own: not every model continues its words.
+    /// Adds a turn of the user after a final one of the model: not every model continues its own text.
     pub fn close(&mut self, losses: &mut Losses) {
         if self.turns.last().is_some_and(|turn| turn.role == "assistant") {
             losses.approximated(
@@ -74,17 +74,17 @@ pub(super) fn conversation<'a>(
     writer.finish()
 }
 
-/// A turn in the making. The API wants results first in the user's turn and calls last in the model's.
+/// A turn under construction. The API wants results first in the user's turn and calls last in the model's.
 struct Draft<'a> {
     user: bool,
     rest: Vec<Block<'a>>,
-    /// Rare: boxed, because a conversation may have many short turns.
+    /// Boxed because it is rare: a conversation may have many short turns.
     tools: Option<Box<ToolBlocks<'a>>>,
 }
 
 #[derive(Default)]
 struct ToolBlocks<'a> {
-    /// With the numbers of the calls that they answer.
+    /// With the indexes of the calls that they answer.
     results: Vec<(u32, Box<ToolResultBlock<'a>>)>,
     calls: Vec<Block<'a>>,
 }
@@ -110,7 +110,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Results in the order of their calls. Two of one call become one: the API takes one.
+/// Results in the order of their calls. Two results of one call are joined: the API accepts one.
 fn sorted<'a>(
     mut results: Vec<(u32, Box<ToolResultBlock<'a>>)>,
 ) -> impl Iterator<Item = Box<ToolResultBlock<'a>>> {
@@ -129,14 +129,14 @@ fn sorted<'a>(
 struct Writer<'a, 'w> {
     family: Family,
     takes_cache_points: bool,
-    /// Results of tools hold text only.
+    /// Results of tools contain only text.
     text_results: bool,
     names: &'w mut ToolNames,
     losses: &'w mut Losses,
     ids: CallIds<'a>,
     /// The turn of each call.
     calls: Vec<u32>,
-    /// Where the last call stands in the request.
+    /// The position of the last call in the request.
     last_call: Option<(usize, usize)>,
     system: Vec<Block<'a>>,
     drafts: Vec<Draft<'a>>,
@@ -164,7 +164,7 @@ impl<'a> Writer<'a, '_> {
                     self.instruction(index, part, path)?
                 }
                 Role::System | Role::Developer => {
-                    // Moved to the front, they would end what the provider has cached of the conversation.
+                    // Moved to the front, they would invalidate the provider's cache of the conversation.
                     self.losses.approximated(
                         Field::of_message(index, MessageField::Role),
                         "instructions stand only at the beginning: sent as words of the user, in their place",
@@ -262,7 +262,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// True when the message has called something before this part.
+    /// True when the message has a call before this part.
     fn has_call_before(&self, (index, position): (usize, usize)) -> bool {
         self.last_call.is_some_and(|(message, part)| message == index && part < position)
     }
@@ -279,7 +279,7 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
-    /// A result goes to the turn after its call, wherever it stands in the request.
+    /// A result goes to the turn after its call, wherever it is in the request.
     fn result(
         &mut self,
         (index, position): (usize, usize),
@@ -338,7 +338,7 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
-    /// Thinking goes back only with its proof and only to the family that wrote it: anything else is refused.
+    /// Thinking is sent only with its proof and only to the family that wrote it: anything else is refused.
     fn reasoning(
         &mut self,
         (index, position): (usize, usize),
@@ -382,7 +382,7 @@ impl<'a> Writer<'a, '_> {
     fn finish(mut self) -> Result<Conversation<'a>> {
         let mut turns: Vec<Turn<'a>> = Vec::new();
         for turn in std::mem::take(&mut self.drafts).into_iter().map(Draft::finish) {
-            // A turn without content may have stood between two of the other role.
+            // A turn without content may have separated two of the other role.
             match turns.last_mut() {
                 _ if turn.content.is_empty() => {}
                 Some(last) if last.role == turn.role => last.content.extend(turn.content),
@@ -431,7 +431,7 @@ fn accompany_documents(turn: &mut Turn<'_>) {
     }
 }
 
-/// The beginning of an answer that the model is to continue must not end in white space.
+/// The beginning of an answer that the model continues must not end with white space.
 fn trim_end(content: &mut Vec<Block<'_>>) {
     if let Some(Block::Text(text)) = content.last_mut()
         && text.trim_end().len() < text.len()
@@ -461,7 +461,7 @@ fn call_id(id: &str) -> Cow<'_, str> {
     clean(id, 64, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
 }
 
-/// Exactly nine letters or digits, as Mistral's models want. The service's own ids (recorded) it writes anew itself.
+/// Exactly nine letters or digits, as Mistral's models require. The service rewrites its own ids (recorded).
 fn short_call_id(id: &str) -> Cow<'_, str> {
     let fits = id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let is_own = id.starts_with("tooluse_") && call_id(id) == id;

@@ -1,4 +1,4 @@
-//! How a wish for thinking reaches each family: by fields of the family's own API.
+//! Requests for thinking by fields of each family's own API.
 
 use canon::{Effort, Field, Losses, ModelFacts, ReasoningControl, Request};
 use serde_json::{Map, Value, json};
@@ -9,25 +9,25 @@ use crate::protocols::unsupported::{BUDGET, lose_budget, lose_thinking, wish_fie
 
 /// Anthropic's smallest budget.
 const SMALLEST_BUDGET: u64 = 1024;
-/// Room for the answer beside the thinking, where neither the caller nor the catalog gives a limit.
+/// Space for the answer besides the thinking, where neither the caller nor the catalog sets a limit.
 const USUAL_ANSWER: u64 = 8192;
 
-/// What was decided about thinking, and what follows from it.
+/// The decision about thinking, and its consequences.
 #[derive(Debug, Default)]
 pub(super) struct Thinking {
     /// For `additionalModelRequestFields`.
     pub fields: Map<String, Value>,
-    /// The model thinks and therefore refuses sampling parameters.
+    /// The model thinks and then refuses sampling parameters.
     pub is_on: bool,
-    /// It thinks with a budget and may not be forced to call a tool.
+    /// It thinks with a budget and cannot be forced to call a tool.
     pub has_budget: bool,
-    /// The output limit that the budget asks for, in place of the caller's.
+    /// The output limit that the budget requires, instead of the caller's.
     pub max_tokens: Option<u64>,
-    /// No limit and no sampling parameter may be sent at all.
+    /// No limit and no sampling parameter may be sent.
     pub no_inference_config: bool,
 }
 
-/// Decides about thinking. `blocked` says why it cannot be had along with the rest of the request.
+/// Decides about thinking. `blocked` is the reason why the rest of the request excludes it.
 pub(super) fn decide(
     request: &Request,
     family: Family,
@@ -61,7 +61,7 @@ pub(super) fn decide(
     }
 }
 
-/// Controls that this API has a field for; others in the catalog belong to other APIs.
+/// Controls that this API supports; others in the catalog belong to other APIs.
 fn is_known(control: &ReasoningControl) -> bool {
     matches!(
         control,
@@ -72,13 +72,13 @@ fn is_known(control: &ReasoningControl) -> bool {
     )
 }
 
-/// True when the model is told by a budget, if at all.
+/// True when thinking is controlled by a budget, if at all.
 pub(super) fn takes_budget(family: Family, facts: &ModelFacts) -> bool {
     let control = facts.reasoning.clone().filter(is_known).unwrap_or_else(|| usual_control(family));
     matches!(control, ReasoningControl::Budget { .. })
 }
 
-/// The control of a family where the catalog gives none.
+/// The control of a family that the catalog does not describe.
 fn usual_control(family: Family) -> ReasoningControl {
     use Effort::*;
     let levels = |levels: &[Effort]| ReasoningControl::Effort { levels: levels.to_vec() };
@@ -150,7 +150,7 @@ fn budget(
     }
 }
 
-/// Families that take a word.
+/// Families with effort levels.
 fn effort(request: &Request, family: Family, levels: &[Effort], losses: &mut Losses) -> Thinking {
     let wish = &request.reasoning;
     let wanted = wish.effort.unwrap_or_else(|| Effort::of_budget(wish.budget_tokens.unwrap_or_default()));

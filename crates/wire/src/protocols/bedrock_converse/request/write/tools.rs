@@ -1,4 +1,4 @@
-//! Tools, the choice among them, and the tool that stands in for a JSON answer.
+//! Tools, the choice among them, and the tool that replaces a JSON answer.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ use crate::protocols::offered::Offered;
 const JSON_TOOL: &str = "json_response";
 const LONGEST_NAME: usize = 64;
 
-/// Names of tools on the wire: at most 64 letters, digits, hyphens and underscores.
+/// Tool names on the wire: at most 64 letters, digits, hyphens and underscores.
 #[derive(Debug, Default)]
 pub(super) struct ToolNames {
     wire: BTreeMap<String, String>,
@@ -30,7 +30,7 @@ pub(super) struct ToolNames {
 }
 
 impl ToolNames {
-    /// The name on the wire; the same for the same name.
+    /// The name on the wire; the same for equal names.
     pub fn on_wire(&mut self, name: &str) -> String {
         if let Some(known) = self.wire.get(name) {
             return known.clone();
@@ -53,18 +53,18 @@ impl ToolNames {
     }
 }
 
-/// How the answer's form is reached.
+/// How the answer's form is achieved.
 #[derive(Debug, Default)]
 pub(super) struct Form {
     /// `outputConfig`.
     pub output_config: Option<Value>,
-    /// The schema of the tool that stands in for the answer.
+    /// The schema of the tool that replaces the answer.
     pub json_tool: Option<Json>,
     /// A sentence for the instructions.
     pub instruction: Option<String>,
 }
 
-/// Decides how JSON answers are had.
+/// Decides how JSON answers are achieved.
 pub(super) fn form(
     request: &Request,
     family: Family,
@@ -120,7 +120,7 @@ fn takes_schemas(facts: &ModelFacts) -> bool {
     facts.features.is_some_and(|features| features.has(Feature::JsonSchema))
 }
 
-/// The schema is JSON text inside of a string (API reference of `JsonSchemaDefinition`).
+/// The schema is JSON text within a string (API reference of `JsonSchemaDefinition`).
 fn text_format(output: &OutputFormat, schema: &Json) -> Value {
     let mut definition = json!({"schema": schema.as_str()});
     if let OutputFormat::JsonSchema { name, description, .. } = output {
@@ -139,7 +139,7 @@ pub(super) struct ToolWriter<'a, 'w> {
     pub request: &'a Request,
     pub family: Family,
     pub facts: &'w ModelFacts,
-    /// The model thinks with a budget: it may not be forced to call.
+    /// The model thinks with a budget: a call cannot be forced.
     pub has_budget: bool,
     pub takes_cache_points: bool,
     pub enforced: &'w mut Enforced,
@@ -148,7 +148,7 @@ pub(super) struct ToolWriter<'a, 'w> {
 }
 
 impl<'a> ToolWriter<'a, '_> {
-    /// `toolConfig`, if there is to be one. `decoding` learns what the answer's decoder has to know.
+    /// `toolConfig`, if there is one. Information for the answer's decoder goes to `decoding`.
     pub fn write(
         &mut self,
         json_tool: Option<Json>,
@@ -188,7 +188,7 @@ impl<'a> ToolWriter<'a, '_> {
             }
             entries.push(self.entry(index, tool, decoding)?);
             if let Some(mark) = &tool.cache {
-                // Nova caches instructions and messages only ("Prompt caching" in the user guide).
+                // Nova caches only instructions and messages ("Prompt caching" in the user guide).
                 match self.takes_cache_points && self.family.is_claude() {
                     true => entries.push(ToolEntry::CachePoint(CachePoint::of(mark))),
                     false => self.losses.dropped(Field::CacheMark, "the model does not cache tools"),
@@ -255,7 +255,7 @@ impl<'a> ToolWriter<'a, '_> {
         }))
     }
 
-    /// Calls in the history without any tool are refused: the tools that were called stand in.
+    /// Calls in the history without any tool are refused: the called tools are declared.
     fn remembered(&mut self) -> Vec<ToolEntry<'a>> {
         self.losses.emulated(
             Field::Tools,
@@ -330,7 +330,7 @@ impl<'a> ToolWriter<'a, '_> {
     }
 }
 
-/// True when the caller forces a call, which excludes a budget for thinking.
+/// True when the caller forces a call, which excludes a thinking budget.
 pub(super) fn is_call_forced(request: &Request) -> bool {
     let forced = match &request.tool_choice {
         Some(ToolChoice::Required | ToolChoice::Named(_)) => true,
