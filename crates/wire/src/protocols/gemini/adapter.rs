@@ -1,4 +1,4 @@
-//! Towards providers.
+//! The provider side.
 
 use canon::{Error, Request, Result, Target};
 use http::{HeaderMap, StatusCode};

@@ -1,4 +1,4 @@
-//! Towards callers.
+//! The caller side.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ impl Dialect for Gemini {
         intake(url, body)
     }
 
-    /// The method is a part of the URL.
+    /// The method is part of the URL.
     fn refilled(&self, given: &Intake, body: &Bytes) -> Result<Intake> {
         let method = if given.form.stream { "streamGenerateContent" } else { "generateContent" };
         intake(Addressed { rest: &format!("{}:{method}", given.model), query: "" }, body)
@@ -72,12 +72,12 @@ impl Dialect for Gemini {
         listing::model(&entry)
     }
 
-    /// Google's ids have no beginning of their own.
+    /// Google's ids have no prefix.
     fn ids(&self) -> IdPrefixes {
         IdPrefixes { answer: "", tool_call: "call_" }
     }
 
-    /// White space, in a list.
+    /// White space within a list.
     fn ping(&self, form: &AnswerForm) -> &'static [u8] {
         if form.is_list { b"\n" } else { b": ping\n\n" }
     }

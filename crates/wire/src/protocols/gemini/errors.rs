@@ -1,4 +1,4 @@
-//! Google's errors (`google.rpc.Status`): what they mean, and ours in their shape.
+//! Google's errors (`google.rpc.Status`): their meaning, and the gateway's errors in this format.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::paths;
 use crate::json::Value;
 use crate::protocols::errors::{excerpt, upstream_error};
 
-/// Waits longer than this are not worth it: another provider is asked instead.
+/// Longer waits are not worthwhile: another provider is asked instead.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// `error` of an answer.
@@ -33,7 +33,7 @@ struct Wrapped<'a> {
 /// Reads an error answer. Vertex AI wraps those of streams into a list.
 pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     let text = String::from_utf8_lossy(body);
-    // Serde reads a list as a struct's fields in order: which of them it is has to be asked first.
+    // Serde reads a list as a struct's fields in order, so the type is checked first.
     let wrapped = match text.trim_start().starts_with('[') {
         true => serde_json::from_str::<Vec<Wrapped<'_>>>(&text).ok().and_then(|list| list.into_iter().next()),
         false => serde_json::from_str::<Wrapped<'_>>(&text).ok(),
@@ -44,7 +44,7 @@ pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Er
     classified(found, status, headers)
 }
 
-/// Reads an error inside of an answer.
+/// Reads an error within an answer.
 pub(super) fn in_stream(error: &RawValue) -> Error {
     let found = read(error).unwrap_or_default();
     let status = found.code.and_then(|code| u16::try_from(code).ok());
@@ -53,7 +53,7 @@ pub(super) fn in_stream(error: &RawValue) -> Error {
     classified(found, status, &HeaderMap::new())
 }
 
-/// An error is an object, or in some proxies only its text.
+/// An error is an object, or with some proxies only its text.
 fn read(error: &RawValue) -> Option<Status> {
     match Value::parse_whole(error.get())? {
         Value::String(text) => Some(Status { message: Some(text), ..Status::default() }),
@@ -105,7 +105,7 @@ fn meaning(
         (400, ..) if text.contains("token count") && text.contains("exceeds") => {
             Some((ErrorKind::ContextLength, Retry::Elsewhere))
         }
-        // The signature is of another model: elsewhere it may be of use, or be left out.
+        // The signature is of another model: elsewhere it may be valid, or be removed.
         (400, ..) if text.contains("thought signature") || text.contains("thought_signature") => {
             Some((ErrorKind::InvalidRequest, Retry::Elsewhere))
         }
@@ -114,7 +114,8 @@ fn meaning(
     }
 }
 
-/// 429: a limit per minute passes, a limit per day or of zero does not. Vertex AI's shared capacity gives no details.
+/// 429: a limit per minute resets soon; a limit per day or of zero does not. Vertex AI's shared capacity
+/// gives no details.
 fn exhausted(details: &[Value], wait: Option<Duration>) -> (ErrorKind, Retry) {
     let violations = details.iter().filter_map(|detail| detail["violations"].as_array()).flatten();
     let is_lasting = |violation: &Value| {
@@ -148,7 +149,7 @@ fn seconds(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.parse().ok()?).ok()
 }
 
-/// Our errors as Google writes them: the body of an answer, or what ends a stream.
+/// The gateway's errors in Google's format: the body of an answer, or the end of a stream.
 pub(super) fn to_json(error: &Error, status: StatusCode) -> serde_json::Value {
     let reason = error.code.clone().unwrap_or_else(|| error.kind.as_str().to_ascii_uppercase());
     let mut details = vec![json!({

@@ -1,5 +1,5 @@
-//! Reads a `generateContent` request as far as routing has to know it, in one pass over the raw body. Model and method stand
-//! in the URL.
+//! Reads the routing facts of a `generateContent` request, in one pass over the raw body. Model and method
+//! are in the URL.
 
 use std::borrow::Cow;
 
@@ -12,13 +12,14 @@ use crate::intake::whole;
 use crate::json::{Kind, Scanner, text_of, word};
 use crate::{Addressed, AnswerForm, Intake};
 
-/// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
+/// Reads a request. Errors name the field by its JSON path; values that only the provider can judge are
+/// passed on.
 pub(super) fn intake(url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
     let intake = read(url, body)?;
     if !intake.form.counts {
         return Ok(intake);
     }
-    // A request to count may hold the request whole.
+    // A counting request may contain the whole request as a member.
     let whole = WHOLE_REQUEST.iter().find_map(|name| intake.given(name));
     match whole {
         Some(whole) => read(url, &body.slice_ref(whole)),
@@ -41,7 +42,7 @@ fn read(url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
     Ok(intake)
 }
 
-/// Methods of Google's API that are no conversation.
+/// Methods of Google's API other than conversations.
 const NOT_SERVED: [&str; 9] = [
     "embedContent",
     "batchEmbedContents",
@@ -54,7 +55,7 @@ const NOT_SERVED: [&str; 9] = [
     "predictLongRunning",
 ];
 
-/// What the URL's method asks for.
+/// The meaning of the URL's method.
 fn address(url: Addressed<'_>, method: &str, form: &mut AnswerForm) -> Result<()> {
     match method {
         "generateContent" => {}
@@ -85,7 +86,7 @@ fn no_method(method: &str) -> String {
     }
 }
 
-/// What of `generationConfig` decides who can serve.
+/// The fields of `generationConfig` that decide which models can serve.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Config<'a> {
@@ -134,7 +135,7 @@ impl Reader<'_> {
             "systemInstruction" => self.take_content(scanner)?,
             "tools" => self.take_tools(scanner)?,
             "generationConfig" => self.take_config(scanner)?,
-            // In the URL it counts.
+            // In the URL the model takes precedence.
             "model" if self.intake.model.is_empty() && scanner.kind()? == Kind::String => {
                 let text = scanner.string()?;
                 let model = text_of(scanner.json(), &text).unwrap_or_default();
@@ -154,7 +155,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Turns; the service takes one in place of a list of one, and a bare text.
+    /// Turns; the service also accepts one in place of a list, and a bare text.
     fn take_contents(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         match scanner.kind()? {
             Kind::Array => scanner.array(|scanner, index| {
@@ -179,7 +180,7 @@ impl Reader<'_> {
         })
     }
 
-    /// A part. Results of functions may hold parts with media themselves.
+    /// A part. Results of functions may contain parts with media themselves.
     fn take_part(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         if scanner.kind()? != Kind::Object {
             return self.intake.take_text(scanner);
@@ -244,7 +245,7 @@ impl Reader<'_> {
 
     fn take_config(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         let raw = &scanner.json()[scanner.value()?];
-        // What is of a wrong type is told by whoever reads all of it.
+        // A wrong type is reported when the whole request is read.
         let Ok(config) = serde_json::from_slice::<Config<'_>>(raw) else { return Ok(()) };
         let count = |number: Option<serde_json::Number>| whole(number?.to_string().as_bytes());
         self.intake.max_output_tokens =

@@ -1,14 +1,15 @@
-//! What is no conversation: models as Google's `models.list` and `models.get` show them, and counts of tokens.
+//! Everything but conversations: models in the format of Google's `models.list` and `models.get`, and token
+//! counts.
 
 use canon::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// How many models a page has unless the caller says it, and at most ("models.list" in the reference).
+/// The default and the maximum page size ("models.list" in the reference).
 const USUAL_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 1000;
 
-/// One model, from its entry in OpenAI's shape. What the gateway knows beside Google's fields stands apart.
+/// One model, from its entry in OpenAI's format. Members beyond Google's are in a separate object.
 pub(super) fn model(entry: &Value) -> Value {
     let id = entry["id"].as_str().unwrap_or_default();
     let first = &entry["providers"][0];

@@ -1,9 +1,9 @@
-//! What a model's name tells about it. Used where the catalog says nothing.
+//! Facts from a model's name, used where the catalog has none.
 
 /// A model's generation, read from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Generation {
-    /// `2` of `gemini-2.5-flash`; 0 when the name tells nothing.
+    /// `2` of `gemini-2.5-flash`; 0 when the name has no version.
     pub major: u32,
     /// `5` of `gemini-2.5-flash`.
     pub minor: u32,
@@ -30,7 +30,7 @@ impl Generation {
         }
     }
 
-    /// The name tells that the model is at least of this generation.
+    /// The name states at least this generation.
     pub fn at_least(self, major: u32, minor: u32) -> bool {
         (self.major, self.minor) >= (major, minor)
     }

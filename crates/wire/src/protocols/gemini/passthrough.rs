@@ -1,6 +1,6 @@
-//! Between callers and providers that both speak `generateContent`. The request goes on as it came, but for what the gateway
-//! itself has read, what the model is known to refuse, and thought signatures: dropped ones are put back, foreign ones taken
-//! out.
+//! Between callers and providers that both speak `generateContent`. The request is forwarded unchanged except
+//! for fields that the gateway itself reads, fields that the model refuses, and thought signatures: dropped
+//! ones are restored, foreign ones removed.
 
 mod media;
 mod relay;
@@ -24,7 +24,7 @@ use crate::{
 use media::file_uris;
 use relay::Relay;
 
-/// Room for what is added.
+/// Space for additions.
 const SPARE: usize = 64;
 
 impl Passthrough for Gemini {
@@ -35,7 +35,7 @@ impl Passthrough for Gemini {
             body.remove(name);
         }
         intake.note_routing_losses(&mut losses);
-        // The URL names it, maybe by another name.
+        // The URL has it, perhaps by another name.
         body.remove("model");
         if let Some((name, config)) = field(intake, "generationConfig")
             && let Some(accepted) = accepted(config, &forwarding, &mut losses)?
@@ -60,12 +60,12 @@ impl Passthrough for Gemini {
     }
 }
 
-/// A top-level field, in whatever spelling it came.
+/// A top-level field, in either spelling.
 fn field<'a>(intake: &'a Intake, name: &str) -> Option<(&'a str, &'a [u8])> {
     intake.fields().find(|(given, _)| camel_case(given) == name)
 }
 
-/// `generationConfig` without what the model is known to refuse; none when all of it stays.
+/// `generationConfig` without fields that the model refuses; none when nothing changes.
 fn accepted(config: &[u8], forwarding: &Forwarding<'_>, losses: &mut Losses) -> Result<Option<Bytes>> {
     /// Google's names and the catalog's.
     const FIELDS: [(&str, &str); 7] = [
@@ -99,7 +99,7 @@ fn accepted(config: &[u8], forwarding: &Forwarding<'_>, losses: &mut Losses) -> 
     edit::edit(config, &removed, &[]).map(Some)
 }
 
-/// The turns with their signatures in order; none when nothing has to change.
+/// The turns with corrected signatures; none when nothing changes.
 fn signed(
     intake: &Intake,
     contents: &[u8],
@@ -139,14 +139,14 @@ fn signed(
     Ok(Some(out))
 }
 
-/// Room for the signatures that are put back.
+/// Space for restored signatures.
 const MORE: usize = 1024;
 
-/// One entry of `contents`, as far as signatures are concerned.
+/// One entry of `contents`, with the parts that matter for signatures.
 #[derive(Default)]
 struct Turn<'a> {
     is_models: bool,
-    /// A list, or one part.
+    /// A list, or a single part.
     parts: &'a str,
 }
 
@@ -156,7 +156,7 @@ struct Part<'a> {
     members: Members<'a>,
 }
 
-/// The turns. What has an unexpected type is left to the provider.
+/// The turns. Values of unexpected types are left to the provider.
 fn turns(contents: &str) -> impl Iterator<Item = Turn<'_>> {
     one_or_more(contents).map(|turn| {
         let Some(members) = Members::of(turn) else { return Turn::default() };
@@ -167,7 +167,7 @@ fn turns(contents: &str) -> impl Iterator<Item = Turn<'_>> {
     })
 }
 
-/// The items of a list, or what stands in place of a list of one.
+/// The items of a list, or a single value in place of a list.
 fn one_or_more(json: &str) -> impl Iterator<Item = &str> {
     let one = (!json.is_empty() && !json.starts_with('[')).then_some(json);
     one.into_iter().chain(Items::of(json))
@@ -178,7 +178,7 @@ impl<'a> Turn<'a> {
         one_or_more(self.parts).filter_map(|text| Some(Part { text, members: Members::of(text)? }))
     }
 
-    /// The user said something, and did not only hand over results.
+    /// The turn contains more than results.
     fn is_from_user(&self) -> bool {
         !self.is_models && !self.parts().all(|part| part.value("functionResponse").is_some())
     }
@@ -192,14 +192,14 @@ impl<'a> Part<'a> {
 
 struct Signing<'a> {
     memory: Option<Memory<'a>>,
-    /// The provider refused a signature: none is sent.
+    /// The provider refused a signature: all are removed.
     drops_all: bool,
-    /// The first call of each turn must carry one (Gemini 3 and later).
+    /// The first call of each turn must have a signature (Gemini 3 and later).
     wants_signatures: bool,
 }
 
 impl Signing<'_> {
-    /// Tells the parts of one turn that change, with what they become.
+    /// Returns the changed parts of one turn.
     fn turn<'t>(
         &self,
         index: usize,
@@ -249,15 +249,15 @@ impl Signing<'_> {
         }
     }
 
-    /// The signature of a call that this provider gave.
+    /// The signature of a call by this provider.
     fn remembered(&self, call: &CallName) -> Option<String> {
         let memory = self.memory?;
         let proofs = (memory.find)(call).filter(|proofs| memory.is_issuer(proofs))?;
         proofs.calls.iter().find(|(known, _)| known == call)?.1.clone()
     }
 
-    /// Whether a signature is known to be another provider's. That a provider made the same call is no sign of that: calls
-    /// without ids are alike.
+    /// Whether a signature is known to be another provider's. A known call of this provider does not prove
+    /// the opposite: calls without ids look alike.
     fn is_foreign(&self, proof: &str, call: Option<&CallName>) -> bool {
         let Some(memory) = self.memory else { return false };
         let issued = |name: &CallName| (memory.find)(name).filter(|proofs| !memory.is_issuer(proofs));

@@ -42,14 +42,14 @@ pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, 
         Field::Seed => "generationConfig.seed".into(),
         Field::Stop => "generationConfig.stopSequences".into(),
         Field::N => "generationConfig.candidateCount".into(),
-        // A number of alternatives alone asks for them too.
+        // A number of alternatives alone also requests them.
         Field::Logprobs if request.is_some_and(|request| request.logprobs != Some(true)) => {
             "generationConfig.logprobs".into()
         }
         Field::Logprobs => "generationConfig.responseLogprobs".into(),
         Field::TopLogprobs => "generationConfig.logprobs".into(),
         Field::Extra(name) if name == "modalities" => "generationConfig.responseModalities".into(),
-        // A search is a tool here.
+        // A search is a tool in this format.
         Field::Extra(name)
             if name == "web_search_options"
                 && request.is_none_or(|request| request.extra(name).is_none()) =>
@@ -60,7 +60,7 @@ pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, 
     }
 }
 
-/// Only a schema and the type of the answer are written here: nothing else says what form it is to have.
+/// Only a schema and the type of the answer exist here; no other field defines its form.
 fn output(request: Option<&Request>, of: OutputField) -> Cow<'static, str> {
     let has_schema = request.is_some_and(|request| matches!(request.output, OutputFormat::JsonSchema { .. }));
     match (of, has_schema) {
@@ -69,7 +69,8 @@ fn output(request: Option<&Request>, of: OutputField) -> Cow<'static, str> {
     }
 }
 
-/// `systemInstruction`, or a turn. One turn may have become several messages: results of tools are messages of their own.
+/// `systemInstruction`, or a turn. One turn may have become several messages: results of tools are separate
+/// messages.
 fn turn_path(place: Place) -> Option<String> {
     match place.entry_number() {
         Some(entry) => Some(format!("contents[{entry}]")),
@@ -130,7 +131,7 @@ fn result_part(request: Option<&Request>, message: usize, part: usize, of: PartF
     path().map_or_else(|| of_message(request, message, MessageField::Content), Cow::Owned)
 }
 
-/// What holds the media is not told: an address may have been replaced by what it led to.
+/// The member with the media is not named: a URL may have been replaced by its file.
 fn part_suffix(of: PartField) -> &'static str {
     match of {
         PartField::Proof => ".thoughtSignature",

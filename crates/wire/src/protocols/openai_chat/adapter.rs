@@ -1,4 +1,4 @@
-//! Towards OpenAI-like providers.
+//! The provider side: OpenAI and compatible providers.
 
 use canon::{Error, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
@@ -8,7 +8,7 @@ use super::{OpenaiChat, answer, errors, intake, paths, request};
 use crate::{Adapter, Decoder, DecoderContext, Encoded};
 
 impl Adapter for OpenaiChat {
-    /// Writes the request as OpenAI itself would take it, and then forwards that like a caller's own.
+    /// Writes the request for OpenAI itself, and then forwards it like a caller's own.
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
         let request::write::Written { body, losses, custom_tools } = request::write::body(request, target)?;
         let forwarded = intake(&body).and_then(|intake| forward(&intake, target));
@@ -28,8 +28,8 @@ impl Adapter for OpenaiChat {
     }
 }
 
-/// An error about the body that was written, as one about the request: neither its field nor its sentence names what the
-/// caller did not write.
+/// Converts an error about the written body into one about the request: neither its field nor its message may
+/// name fields that the caller did not write.
 fn of_request(mut error: Error, request: &Request) -> Error {
     let Some(path) = error.param_name().filter(|path| !path.is_empty()) else { return error };
     let named = |rest: &str| error.message.strip_prefix(&*path).and_then(|behind| behind.strip_prefix(rest));

@@ -1,4 +1,4 @@
-//! Errors: how providers report them with an error status, and ours in OpenAI's shape.
+//! Errors: reading providers' errors, and writing the gateway's in OpenAI's format.
 
 use canon::{Error, ErrorKind, Field, Origin};
 use http::{HeaderMap, StatusCode};
@@ -32,8 +32,8 @@ fn word(value: &Value) -> Option<String> {
     }
 }
 
-/// The provider's own words, wherever it puts them: `error.message`, `error` as text, `message`, `detail` (FastAPI: text
-/// or a list of faults), and the inner provider's words that a proxy wraps.
+/// The provider's own message, in any of its places: `error.message`, `error` as text, `message`, `detail`
+/// (FastAPI: text or a list of faults), and the inner provider's message in a proxy's error.
 fn message(error: &Value, json: &Value, body: &[u8]) -> String {
     let candidates = [
         error,
@@ -79,11 +79,11 @@ fn faults_text(faults: &[Value]) -> String {
     faults.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// The event that ends a stream which failed: no `[DONE]` follows.
+/// The event that ends a failed stream: no `[DONE]` follows.
 pub(crate) fn write_stream_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"data: {");
     if let Some(member) = member.and_then(|member| member.strip_prefix(b",")) {
-        // The error comes last: whoever looks at the end of a stream finds it.
+        // The error comes last, so that readers of a stream's end find it.
         out.extend_from_slice(member);
         out.push(b',');
     }
@@ -102,7 +102,7 @@ pub(crate) fn write_error(error: &Error, member: Option<&[u8]>, out: &mut Vec<u8
 /// The member `error`.
 fn write_object(error: &Error, out: &mut Vec<u8>) {
     let (type_name, code) = names(error);
-    // A provider's own words for its refusal would send the caller looking for a mistake in the caller's key.
+    // The provider's own code for its refusal would suggest a fault in the caller's key.
     let own = (!error.refuses_gateway()).then_some(error);
     out.extend_from_slice(b"\"error\":{\"message\":");
     push_string(out, &error.message);
@@ -114,7 +114,8 @@ fn write_object(error: &Error, out: &mut Vec<u8>) {
         None => out.extend_from_slice(b"null"),
     }
     push_key(out, "code");
-    // By this word clients cut the conversation instead of trying again, whatever a provider calls it.
+    // With this code clients shorten the conversation instead of repeating the request, whatever the
+    // provider's own code.
     let theirs = own.filter(|error| error.kind != ErrorKind::ContextLength);
     match theirs.and_then(|error| error.code.as_deref()).or(code) {
         Some(code) => push_string(out, code),

@@ -1,4 +1,4 @@
-//! Reads a chat request as far as routing has to know it, in one pass over the raw body.
+//! Reads the routing facts of a chat request, in one pass over the raw body.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,8 @@ use crate::Intake;
 use crate::intake::{expect, whole};
 use crate::json::{Kind, Scanner, Syntax, text_of, word};
 
-/// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
+/// Reads a request. Errors name the field by its JSON path; values that only the provider can judge are
+/// passed on.
 pub fn intake(body: &Bytes) -> Result<Intake> {
     let mut intake = Intake::empty(body);
     intake.scan(|intake, scanner, name| Reader { intake }.take_field(scanner, name))?;
@@ -52,7 +53,7 @@ impl Reader<'_> {
                 self.intake.seen.stream_usage = has_true(raw, "include_usage");
                 self.intake.form.include_usage |= self.intake.seen.stream_usage;
             }
-            // In the words of OpenRouter's clients.
+            // The name that OpenRouter's clients use.
             "usage" => self.intake.form.include_usage |= has_true(raw, "include"),
             "reasoning" => self.intake.form.exclude_reasoning = has_true(raw, "exclude"),
             "max_tokens" | "max_completion_tokens" => {
@@ -158,7 +159,8 @@ impl Reader<'_> {
         })
     }
 
-    /// Takes a tool or a call; true if it has a `function` or a `custom` object with a name, or is of another type.
+    /// Takes a tool or a call; true if it has a `function` or a `custom` object with a name, or is of another
+    /// type.
     fn names_tool(&self, scanner: &mut Scanner<'_>) -> Result<bool> {
         let (mut is_named, mut is_other) = (false, false);
         scanner.object(|scanner, key| {
@@ -203,7 +205,7 @@ impl Reader<'_> {
         let path = || format!("messages[{message}].content[{part}]");
         match scanner.kind()? {
             Kind::Object => {}
-            // Some servers take bare strings as parts.
+            // Some servers accept bare strings as parts.
             Kind::String => {
                 self.intake.size.text_bytes += scanner.string()?.range.len();
                 return Ok(());
@@ -319,7 +321,7 @@ impl Reader<'_> {
     }
 }
 
-/// Who speaks in a message, as far as it decides what else the message needs.
+/// The role of a message, as far as other required fields depend on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum MessageRole {
     Speaks,
@@ -347,7 +349,7 @@ impl Message {
     }
 }
 
-/// Which of the fields that hold a part's content are there.
+/// The content fields that a part has.
 #[derive(Default)]
 struct Given([bool; 6]);
 
@@ -365,16 +367,16 @@ impl Given {
     }
 }
 
-/// The kinds that a field may have, and the range of a number.
+/// The allowed kinds of a field, and the range of a number.
 type Allowed = (&'static [Kind], Option<(f64, f64)>);
 
-/// What a known field may be.
+/// The allowed values of a known field.
 fn allowed(name: &str) -> Option<Allowed> {
     Some(match name {
         "model" | "user" | "reasoning_effort" | "service_tier" | "verbosity" | "prompt_cache_key"
         | "safety_identifier" => (&[Kind::String], None),
         "stream" | "parallel_tool_calls" | "store" => (&[Kind::Bool], None),
-        // Some providers take a count here.
+        // Some providers accept a count here.
         "logprobs" => (&[Kind::Bool, Kind::Number], None),
         "stream_options" | "response_format" | "logit_bias" | "metadata" | "audio" | "prediction" => {
             (&[Kind::Object], None)
@@ -393,7 +395,7 @@ fn allowed(name: &str) -> Option<Allowed> {
     })
 }
 
-/// Fields whose numbers are whole, however they are written.
+/// Fields with whole numbers, in any notation.
 pub(super) const WHOLE: [&str; 5] = ["max_tokens", "max_completion_tokens", "n", "top_logprobs", "seed"];
 
 fn is_whole(name: &str) -> bool {

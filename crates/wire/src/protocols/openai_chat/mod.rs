@@ -1,9 +1,9 @@
-//! OpenAI chat completions, the gateway's own language and that of most providers.
+//! OpenAI chat completions: the gateway's default format, and that of most providers.
 //!
-//! Between a caller and a provider that both speak it, a request is forwarded by editing its raw text ([`Intake`](crate::Intake),
-//! `passthrough/forward`), and an answer by looking at each piece just long enough to know that it keeps the contract (`passthrough/relay`);
-//! only what does not is taken apart and mended (`answer/normalise`). Towards other formats it is decoded and encoded like any
-//! other.
+//! Between a caller and a provider that both use it, a request is forwarded by editing its raw text
+//! ([`Intake`](crate::Intake), `passthrough/forward`), and an answer is copied piece by piece after a check
+//! that each piece is valid (`passthrough/relay`); only invalid pieces are parsed and repaired
+//! (`answer/normalise`). Towards other formats it is decoded and encoded like any other.
 
 mod adapter;
 mod answer;

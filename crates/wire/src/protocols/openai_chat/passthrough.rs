@@ -1,4 +1,4 @@
-//! Between callers and providers that both speak chat completions.
+//! Between callers and providers that both use chat completions.
 
 pub(crate) mod forward;
 pub(crate) mod media;
@@ -18,7 +18,8 @@ use media::MediaUrls;
 use relay::{RelayParts, relay};
 
 impl Passthrough for OpenaiChat {
-    /// Tools that take free text, and a choice among several, are other things where the provider knows neither.
+    /// Free-text tools and a choice among several tools need a translation where the provider supports
+    /// neither.
     fn fits(&self, intake: &Intake, target: Target<'_>) -> bool {
         target.quirks.takes_custom_tools || !(has_custom_tools(intake) || chooses_among(intake))
     }
@@ -42,8 +43,7 @@ impl Passthrough for OpenaiChat {
         })
     }
 
-    /// By other quirks: which fields of thinking a provider wants or does not know is what providers of this format differ
-    /// in.
+    /// Changes quirks: providers of this format differ in the fields of thinking that they require or refuse.
     fn thinking_repair(&self, refusal: Refusal, usual: &Quirks) -> Option<ThinkingRepair> {
         Some(ThinkingRepair { quirks: refusal.quirks(usual)?, without_thinking: false })
     }
@@ -55,7 +55,7 @@ fn has_custom_tools(intake: &Intake) -> bool {
         #[serde(rename = "type", borrow, default)]
         kind: std::borrow::Cow<'a, str>,
     }
-    // The word may stand elsewhere in the tools: only then are they read.
+    // The name may occur elsewhere in the tools, so they are read only if it occurs.
     intake.field("tools").is_some_and(|tools| intake.mentions(tools, "custom"))
         && intake
             .read_as::<Vec<Typed<'_>>>("tools")

@@ -6,8 +6,8 @@ use canon::{
     CallField, Field, Message, MessageField, OutputField, PartField, PartKind, Request, Role, ToolField,
 };
 
-/// The path of a field in the caller's body. Messages, calls and tools stand there in the order of the canonical request;
-/// only content parts may have others, such as thinking, in front of them.
+/// The path of a field in the caller's body. Messages, calls and tools are in the order of the canonical
+/// request; only content parts may have others, such as thinking, before them.
 pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, str> {
     let written = match *field {
         Field::Part { message, part, of } => {
@@ -21,13 +21,13 @@ pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, 
     written.as_ref().unwrap_or(field).name()
 }
 
-/// The number of a part in `content`; none inside where the content is one text.
+/// The index of a part in `content`; none within where the content is a single text.
 fn part_number(request: Option<&Request>, message: usize, part: usize) -> Option<Option<usize>> {
     let place = request?.messages.get(message)?.parts.get(part)?.place;
     (!place.is_nowhere()).then(|| place.piece_number())
 }
 
-/// The field that a path in a request written by this format's adapter stands for.
+/// The field for a path in a request that this format's adapter wrote.
 pub(super) fn field_of(path: &str, request: &Request) -> Field {
     let (head, rest) = path.split_once('.').unwrap_or((path, ""));
     if let Some((name, index, behind)) = indexed(head) {
@@ -67,7 +67,7 @@ pub(super) fn field_of(path: &str, request: &Request) -> Field {
     }
 }
 
-/// `name[3]more` as its three pieces.
+/// `name[3]more` as three pieces.
 fn indexed(head: &str) -> Option<(&str, usize, &str)> {
     let (name, rest) = head.split_once('[')?;
     let (index, behind) = rest.split_once(']')?;
@@ -117,7 +117,7 @@ fn field_of_message(index: usize, behind: &str, rest: &str, request: &Request) -
     }
 }
 
-/// Which part was written as this piece of the content: calls and thinking have places of their own.
+/// The part that was written as this piece of the content: calls and thinking are written elsewhere.
 fn content_part(message: &Message, piece: usize) -> Option<usize> {
     let is_content =
         |kind: &PartKind| matches!(kind, PartKind::Text(_) | PartKind::Refusal(_) | PartKind::Media(_));

@@ -1,4 +1,4 @@
-//! The conversation of a request as callers write it: strict where a wrong type would change the meaning, tolerant of
+//! The conversation of a caller's request: strict where a wrong type would change the meaning, tolerant of
 //! nulls and unknown fields.
 
 use std::fmt;
@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::json::{Items, string};
 
-/// A message. Lists stay text: their items are read one by one, for together they would take many times their text.
+/// A message. Lists stay text: their items are read one by one, because together they would take many times
+/// their text.
 #[derive(Debug, Deserialize)]
 pub(super) struct Message<'a> {
     pub role: String,
@@ -76,7 +77,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
     }
 }
 
-/// What stands where something else should, in serde's words.
+/// The type of an unexpected value, in serde's terms.
 fn found(json: &str) -> Unexpected<'_> {
     match json.as_bytes().first() {
         Some(b'{') => Unexpected::Map,
@@ -107,7 +108,7 @@ pub(super) struct Part {
     pub cache_control: Option<CacheControl>,
 }
 
-/// `{"url": …}`, or the URL alone as some servers take it.
+/// `{"url": …}`, or a bare URL as some servers accept it.
 #[derive(Debug)]
 pub(super) struct Url {
     pub url: String,
@@ -190,7 +191,7 @@ pub(super) struct GoogleExtra {
     pub thought_signature: Option<String>,
 }
 
-/// A block of thinking that the caller sends back.
+/// A block of thinking that the caller returns.
 #[derive(Debug, Deserialize)]
 pub(super) struct ReasoningDetail {
     pub text: Option<String>,
@@ -226,7 +227,7 @@ pub(super) struct CustomTool {
     pub format: Option<Json>,
 }
 
-/// A tool choice that is no word.
+/// A tool choice that is an object.
 #[derive(Debug, Deserialize)]
 pub(super) struct NamedChoice {
     #[serde(rename = "type", default)]
@@ -276,7 +277,7 @@ pub(super) struct ReasoningObject {
     pub enabled: Option<bool>,
 }
 
-/// A whole number, however it is written.
+/// A whole number, in any notation.
 fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let Some(raw) = Option::<Json>::deserialize(deserializer)?.filter(|raw| !raw.is_null()) else {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! Towards providers, for callers of this format whose answer comes in another form than they asked for. Conversations are not
-//! written as texts: how a model wants them is known to its provider alone.
+//! The provider side, for callers of this format whose answer comes in another form than they asked for.
+//! Conversations are not converted to texts: only the provider knows a model's template.
 
 use canon::{Error, Event, FinishReason, Json, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
@@ -74,7 +74,7 @@ struct Logprobs {
 }
 
 impl Logprobs {
-    /// As chat has them. The first token of an echoed prompt has no probability.
+    /// In chat's form. The first token of an echoed prompt has no probability.
     fn as_chat(&self) -> Json {
         let top = self.top_logprobs.as_deref().unwrap_or_default();
         let tokens: Vec<_> = self
@@ -99,7 +99,7 @@ struct Reader {
     cached_outside_prompt: bool,
     started: bool,
     done: bool,
-    /// Whether each choice that was met has ended.
+    /// Whether each choice has ended.
     ended: std::collections::BTreeMap<u32, bool>,
 }
 

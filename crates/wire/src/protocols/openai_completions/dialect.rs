@@ -1,4 +1,4 @@
-//! Towards callers.
+//! The caller side.
 
 use std::borrow::Cow;
 
@@ -51,7 +51,7 @@ impl Dialect for OpenaiCompletions {
         IdPrefixes { answer: "cmpl-", tool_call: "call_" }
     }
 
-    /// The conversation is one message of one text, which is the prompt.
+    /// The conversation is one message with one text, which is the prompt.
     fn name_of(&self, field: &Field, _request: Option<&Request>) -> Cow<'static, str> {
         match field {
             Field::Messages

@@ -1,4 +1,4 @@
-//! Reads a completions request as far as routing has to know it.
+//! Reads the routing facts of a completions request.
 
 use std::borrow::Cow;
 
@@ -10,17 +10,18 @@ use crate::intake::{check_kind, whole};
 use crate::json::{Items, Kind, Scanner};
 use crate::protocols::openai_chat::{check_field, has_true};
 
-/// Most alternatives per token that anybody gives: OpenAI takes 5 here, others 20 as in chat.
+/// Most alternatives per token: OpenAI accepts 5 here, others 20 as in chat.
 const MOST_LOGPROBS: i64 = 20;
 /// Most candidates that OpenAI chooses from.
 const MOST_CANDIDATES: i64 = 20;
 
-/// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
+/// Reads a request. Errors name the field by its JSON path; values that only the provider can judge are
+/// passed on.
 pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     let mut intake = Intake::empty(body);
     intake.scan(take_field)?;
     check_whole(&intake)?;
-    // An answer repeats its prompt.
+    // The answer repeats its prompt.
     if intake.given("echo") == Some(b"true") {
         intake.form.request = Some(body.clone());
     }
@@ -124,7 +125,7 @@ fn empty() -> Error {
     Error::invalid("prompt", "prompt is empty; it needs a text that the model goes on from.")
 }
 
-/// What can be judged only when all fields are known.
+/// Checks that need all fields.
 fn check_whole(intake: &Intake) -> Result<()> {
     intake.check_model("provider/model")?;
     if intake.given("prompt").is_none() {

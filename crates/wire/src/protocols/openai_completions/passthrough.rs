@@ -1,5 +1,5 @@
-//! Between callers and providers that both complete texts: the request goes on as it came but for its model, and so does the
-//! answer but for what the gateway adds.
+//! Between callers and providers that both use text completions: the request is forwarded with only its model
+//! changed, and the answer with only the gateway's additions.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ impl Passthrough for OpenaiCompletions {
             intake.note_routing_losses(&mut losses);
         }
         intake.leave_out_nulls(&mut edit);
-        // Usage is always asked for: the gateway meters what the caller does not want to see.
+        // Usage is always requested: the gateway meters it even when the caller does not want it.
         if intake.form.stream && quirks.stream_usage == StreamUsage::OnRequest {
             let mut options: Map<String, serde_json::Value> =
                 intake.read_as("stream_options").unwrap_or_default();
@@ -66,13 +66,13 @@ impl Passthrough for OpenaiCompletions {
         }
     }
 
-    /// There is no thinking in texts.
+    /// Texts contain no thinking.
     fn thinking_repair(&self, _refusal: Refusal, _usual: &Quirks) -> Option<ThinkingRepair> {
         None
     }
 }
 
-/// What both forms know of the answer.
+/// The facts of an answer that both forms need.
 struct Answer {
     form: AnswerForm,
     annotator: Box<dyn Annotator>,
@@ -81,7 +81,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// Gives the object the name and the identity that it should have, and notes what it says.
+    /// Sets the name and the identity of the object, and records its facts.
     fn take(&mut self, object: &mut Object) -> Result<()> {
         object.insert("object", OBJECT);
         if object.get("id").and_then(Value::as_str).is_none_or(str::is_empty) {
@@ -89,7 +89,7 @@ impl Answer {
         }
         object.or_insert("created", || self.annotator.created().into());
         object.or_insert("model", || self.annotator.model().into());
-        // There is one in an answer, and it is the gateway's.
+        // An answer has one, and it is the gateway's.
         if let Some(name) = self.annotator.metadata_name() {
             object.remove(name);
         }
@@ -130,7 +130,7 @@ impl Answer {
         AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: self.progress.usage.as_ref() }
     }
 
-    /// The object with its usage and the gateway's own object, as far as they belong to it.
+    /// The object with its usage and the gateway's own object, where they belong to it.
     fn write(&self, object: &Object, reported: Option<&str>, is_last: bool, out: &mut Vec<u8>) {
         object.write(out);
         out.pop();
@@ -195,11 +195,11 @@ struct StreamRelay {
 
 struct Stream {
     answer: Answer,
-    /// Whether each choice that was met has ended.
+    /// Whether each choice has ended.
     ended: BTreeMap<u64, bool>,
-    /// The last chunk that ends a choice: the last of all has the gateway's object.
+    /// The last chunk that ends a choice: the very last chunk has the gateway's object.
     held: Option<Object>,
-    /// Identity of the answer, for a chunk of the gateway's own.
+    /// Identity of the answer, for a chunk of the gateway.
     first: Option<Object>,
     reported: Option<String>,
     done: bool,
@@ -232,7 +232,7 @@ impl Stream {
             });
             self.first = Some(first);
         }
-        // What has no choices carries usage, which comes at the end.
+        // A chunk without choices has the usage, which comes at the end.
         let Some(ends) = ends else { return Ok(()) };
         if let Some(held) = self.held.take() {
             self.send(&held, None, false, out);
@@ -244,7 +244,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether the chunk ends a choice; none where it has no choice.
+    /// Whether the chunk ends a choice; none without a choice.
     fn note(&mut self, chunk: &Object) -> Option<bool> {
         let mut ends = None;
         for choice in chunk.get("choices").map(Value::items).into_iter().flatten() {

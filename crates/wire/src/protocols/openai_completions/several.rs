@@ -1,8 +1,9 @@
-//! Several prompts in one request, for providers that go on from one text: a request for each, and their answers as one.
+//! Several prompts in one request, for providers that take only one: a request for each, and their answers
+//! joined.
 //!
-//! The choices of prompt `p` begin at `p · n`, as OpenAI has them. Answers come in any order and, streamed, in turns. All have
-//! the id and the time of the first that spoke; usage and cost are sums; attempts and losses stand one after the other. A
-//! stream whose usage was not asked for says at the end of each prompt's last choice who served it.
+//! The choices of prompt `p` begin at `p · n`, as OpenAI has them. Answers arrive in any order and, streamed,
+//! interleaved. All have the id and the time of the first one; usage and cost are sums; attempts and losses
+//! are concatenated. In a stream without requested usage, each prompt's last choice has the metadata.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,12 +16,12 @@ use serde_json::value::RawValue;
 use crate::json::Edit;
 use crate::{Intake, Joiner};
 
-/// Most prompts of a request: each becomes a request of its own.
+/// Most prompts of a request: each becomes a separate request.
 const MOST_PROMPTS: usize = 128;
-/// The gateway's object, by the names that it may have here.
+/// The possible names of the gateway's object here.
 const OWN: [&str; 2] = ["llmgateway", "metadata"];
 
-/// The requests that this one stands for; none where it has one prompt, or none of texts.
+/// The separate requests; none for a single prompt, or without texts.
 pub(super) fn split(intake: &Intake) -> Result<Option<Vec<Bytes>>> {
     let prompts: Option<Vec<&RawValue>> = intake.read_as("prompt");
     let Some(prompts) = prompts.filter(|prompts| prompts.len() > 1 && prompts[0].get().starts_with('"'))
@@ -56,19 +57,19 @@ pub(super) fn joiner(intake: &Intake) -> Box<dyn Joiner> {
 #[derive(Default)]
 struct Join {
     streams: bool,
-    /// How many choices each prompt has.
+    /// The number of choices of each prompt.
     choices: usize,
-    /// What is there of each prompt's next event, or of its whole answer.
+    /// The bytes so far of each prompt's next event, or of its whole answer.
     parts: BTreeMap<usize, Vec<u8>>,
-    /// What all answers have in common: id, time of creation.
+    /// The common members of all answers: id, time of creation.
     identity: Option<[Option<Box<RawValue>>; 2]>,
-    /// The answers without their choices, by prompt: of a stream, their usage.
+    /// The answers without their choices, by prompt: for a stream, their usage.
     ends: BTreeMap<usize, Vec<u8>>,
     /// Choices of whole answers, by their index.
     written: BTreeMap<usize, Vec<u8>>,
 }
 
-/// What is read of an answer or a chunk.
+/// The members of an answer or a chunk that are read.
 #[derive(Deserialize)]
 struct Answer<'a> {
     #[serde(borrow)]
@@ -169,7 +170,7 @@ impl Join {
         Ok(())
     }
 
-    /// The answer as a whole, or the last chunk with usage; none where nothing is to be said.
+    /// The whole answer, or the last chunk with usage; none where there is nothing to send.
     fn whole(&mut self, request_id: &str) -> Option<Vec<u8>> {
         let ends: Vec<BTreeMap<Cow<'_, str>, &RawValue>> =
             self.ends.values().filter_map(|end| serde_json::from_slice(end).ok()).collect();
@@ -189,7 +190,7 @@ impl Join {
     }
 }
 
-/// The gateway's objects as one: the first's, with the attempts and the losses of all.
+/// The gateway's objects merged: the first one, with the attempts and the losses of all.
 fn own(all: &[&RawValue], request_id: &str) -> Option<Vec<u8>> {
     let mut edit = Edit::of(all.first()?.get().as_bytes()).ok()?;
     let read = |raw: &&RawValue| serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(raw.get()).ok();
@@ -211,7 +212,7 @@ fn own(all: &[&RawValue], request_id: &str) -> Option<Vec<u8>> {
     Some(edit.write(0))
 }
 
-/// The sum of numbers, or of the members of objects. What one of them does not know, the sum does not know.
+/// The sum of numbers, or of the members of objects. A member that one of them lacks is missing in the sum.
 fn sum(all: &[&RawValue]) -> Option<String> {
     let first = all.first()?;
     if first.get().starts_with('{') {
@@ -253,7 +254,7 @@ fn broken() -> Error {
     Error::upstream(ErrorKind::Upstream, Retry::No, "The answer to one of the prompts cannot be read.")
 }
 
-/// What ended one part's stream, with the prompt that it belongs to.
+/// The error that ended a part's stream, with its prompt.
 fn of_part(name: &str, error: &RawValue) -> Error {
     #[derive(Deserialize)]
     struct Said {

@@ -1,4 +1,4 @@
-//! Towards providers.
+//! The provider side.
 
 use canon::{Error, Request, Result, Source, Target};
 use http::{HeaderMap, StatusCode};
@@ -18,7 +18,7 @@ impl Adapter for OpenaiResponses {
         }
     }
 
-    /// The API fetches web addresses itself.
+    /// The API fetches web URLs itself.
     fn wants_bytes(&self, media: &canon::Media, target: Target<'_>) -> bool {
         matches!(media.source, Source::Url(_)) && target.quirks.no_media_urls
     }

@@ -1,4 +1,4 @@
-//! Towards callers.
+//! The caller side.
 
 use std::borrow::Cow;
 

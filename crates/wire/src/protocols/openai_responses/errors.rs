@@ -1,4 +1,4 @@
-//! Errors: how providers report them, with an error status or within an answer, and how callers are told.
+//! Errors: reading providers' errors, by status or within an answer, and writing the gateway's.
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind};
@@ -11,16 +11,16 @@ use crate::json::{push_key, push_string};
 use crate::protocols::errors::upstream_error;
 use crate::protocols::openai_chat::{OpenaiChat, write_error};
 
-/// An error answer. Its shape is that of OpenAI's other APIs.
+/// An error answer in the form of OpenAI's other APIs.
 pub(super) fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     OpenaiChat.decode_error(status, headers, body)
 }
 
-/// An error within a stream or of a failed response: `{"code", "message", "param", "type"}`, of which any may be missing.
+/// An error within a stream or of a failed response: `{"code", "message", "param", "type"}`, each optional.
 pub(super) fn read_failure(failure: &Value) -> Error {
     let text = |name: &str| failure[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let (code, type_name) = (text("code"), text("type"));
-    // An event named `error` has that word as its type, which says nothing.
+    // An event named `error` has that as its type, which is no information.
     let type_name = type_name.filter(|name| name != "error");
     let message = text("message").unwrap_or_else(|| "The provider's answer failed.".to_owned());
     let status = status_of(code.as_deref().or(type_name.as_deref()).unwrap_or_default());
@@ -35,8 +35,8 @@ pub(super) fn read_failure(failure: &Value) -> Error {
     error
 }
 
-/// The status that an error within an answer stands for. The codes are those of `ResponseError` in OpenAI's SDK, and
-/// `insufficient_quota` and `context_length_exceeded`, which were recorded.
+/// The status that corresponds to an error within an answer. The codes are those of `ResponseError` in
+/// OpenAI's SDK, and `insufficient_quota` and `context_length_exceeded`, which were recorded.
 fn status_of(code: &str) -> StatusCode {
     match code {
         "rate_limit_exceeded" | "insufficient_quota" | "rate_limit_error" => StatusCode::TOO_MANY_REQUESTS,
@@ -53,14 +53,14 @@ fn status_of(code: &str) -> StatusCode {
     }
 }
 
-/// An error as the body of an answer: the shape of all of OpenAI's APIs.
+/// An error as the body of an answer, in the form of all of OpenAI's APIs.
 pub(super) fn write(error: &Error, member: Option<&[u8]>) -> (StatusCode, Bytes) {
     let mut out = Vec::with_capacity(256);
     write_error(&error.clone().named(|field| paths::name_of(field, None)), member, &mut out);
     (error.status(), out.into())
 }
 
-/// The event that ends a stream in which nothing came before.
+/// The event that ends a stream without earlier events.
 pub(super) fn write_event(error: &Error, member: Option<&[u8]>) -> Bytes {
     let mut out = b"event: error\ndata: {\"type\":\"error\",\"sequence_number\":0".to_vec();
     write_members(error, &mut out);
@@ -69,7 +69,7 @@ pub(super) fn write_event(error: &Error, member: Option<&[u8]>) -> Bytes {
     out.into()
 }
 
-/// The members of an `error` event, behind its type and number.
+/// The members of an `error` event, after its type and number.
 pub(super) fn write_members(error: &Error, out: &mut Vec<u8>) {
     push_key(out, "code");
     push_string(out, code(error));
@@ -92,7 +92,8 @@ pub(super) fn write_failure(error: &Error, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Codes of `ResponseError` in OpenAI's SDK, and `context_length_exceeded`, at which Codex ends a turn instead of trying again.
+/// Codes of `ResponseError` in OpenAI's SDK, and `context_length_exceeded`, at which Codex ends a turn
+/// instead of retrying.
 fn code(error: &Error) -> &'static str {
     match error.kind {
         ErrorKind::RateLimit => "rate_limit_exceeded",

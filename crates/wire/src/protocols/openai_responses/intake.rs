@@ -1,4 +1,4 @@
-//! Reads a Responses request as far as routing has to know it, in one pass over the raw body.
+//! Reads the routing facts of a Responses request, in one pass over the raw body.
 
 use bytes::Bytes;
 use canon::{Error, Feature, Result};
@@ -8,7 +8,8 @@ use crate::intake::{check_kind, expect, whole};
 use crate::json::{Kind, Scanner, Text, word};
 use crate::{Intake, Keeping};
 
-/// Reads a request. Errors name the field by its JSON path; what only the provider can judge is left to it.
+/// Reads a request. Errors name the field by its JSON path; values that only the provider can judge are
+/// passed on.
 pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     let mut intake = Intake::empty(body);
     intake.scan(|intake, scanner, name| Reader { intake }.take_field(scanner, name))?;
@@ -38,7 +39,7 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     let conversation = conversation(&intake)?;
     let references = intake.keeping.take().map(|keeping| keeping.references).unwrap_or_default();
     intake.keeping = Some(Box::new(Keeping {
-        // As at OpenAI, answers are kept unless the request says no.
+        // As at OpenAI, answers are stored unless the request says no.
         store: intake.given("store") != Some(b"false"),
         previous: intake.text("previous_response_id"),
         references,
@@ -47,7 +48,7 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     Ok(intake)
 }
 
-/// The id of the conversation that is named, as a string or an object.
+/// The id of the named conversation, given as a string or an object.
 fn conversation(intake: &Intake) -> Result<Option<String>> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -171,9 +172,9 @@ impl Reader<'_> {
                     Ok(())
                 }
                 (b"content" | b"output", Kind::Array) => self.take_parts(scanner),
-                // Of a search for tools, and of tools that are added in the middle.
+                // The tools of a tool search, and tools that are added within the input.
                 (b"tools", Kind::Array) => self.intake.take_tools(scanner, &format!("input[{index}].tools")),
-                // Encrypted thinking is not read as text, and counts little.
+                // Encrypted thinking is not text, and counts little.
                 (b"encrypted_content", _) => Ok(scanner.value().map(drop)?),
                 _ => self.intake.take_text(scanner),
             }

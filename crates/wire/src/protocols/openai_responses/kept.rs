@@ -1,8 +1,8 @@
-//! Answers that the gateway keeps. A request that goes on from one says only what is new: the conversation before it is put
-//! in front of its input, so that whoever serves it sees a request like any other.
+//! Stored answers. A request that continues one contains only new items: the earlier conversation is inserted
+//! before its input, so that the provider gets a complete request.
 //!
-//! Items are kept as they came, each with an id. The ids of an answer's items, and those that are given to items of its
-//! request, hold the unique part of the answer's id, so that an item leads to its answer.
+//! Items are stored unchanged, each with an id. The ids of an answer's items, and those given to items of its
+//! request, contain the unique part of the answer's id, so that an item leads to its answer.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use super::intake;
 use crate::Intake;
 use crate::json::{Edit, Index, Scanner, Syntax, push_string};
 
-/// How many characters of an id make it unique: a UUID in hexadecimal.
+/// Length of the unique part of an id: a UUID in hexadecimal.
 const UNIQUE: usize = 32;
 
 /// One turn of a conversation.
@@ -27,7 +27,7 @@ pub struct Turn<'a> {
     pub answer: &'a str,
 }
 
-/// What is read of an item.
+/// The members of an item that are read.
 #[derive(Deserialize)]
 struct Known<'a> {
     #[serde(default, rename = "type")]
@@ -56,12 +56,12 @@ pub fn items<'a>(turns: &[Turn<'a>]) -> Result<Vec<&'a RawValue>> {
     Ok(items)
 }
 
-/// A kept item.
+/// A stored item.
 pub fn item(item: &str) -> Option<&RawValue> {
     serde_json::from_str(item).ok()
 }
 
-/// The items of a kept input.
+/// The items of a stored input.
 pub fn list(input: &str) -> Result<Vec<&RawValue>> {
     serde_json::from_str(input).map_err(unreadable)
 }
@@ -84,7 +84,7 @@ pub fn id_of(item: &RawValue) -> Option<String> {
     serde_json::from_str(item.get()).ok().and_then(|Id { id }| id)
 }
 
-/// The answers that an item may belong to, by the item's id.
+/// The possible answers of an item, from the item's id.
 pub fn answers_of(item_id: &str) -> Vec<String> {
     let Some((_, rest)) = item_id.split_once('_') else { return Vec::new() };
     if let Some(unique) = made_of(rest) {
@@ -94,20 +94,20 @@ pub fn answers_of(item_id: &str) -> Vec<String> {
     unique.map(|unique| format!("resp_{unique}")).into_iter().collect()
 }
 
-/// The ids of an answer's items that do not lead to it by themselves: a provider gave them.
+/// The ids of an answer's items that do not lead to it: a provider assigned them.
 pub fn foreign_items(answer_id: &str, answer: &str) -> Vec<String> {
     let ids = output(answer).unwrap_or_default().into_iter().filter_map(id_of);
     ids.filter(|id| !id.is_empty() && !answers_of(id).iter().any(|answer| answer == answer_id)).collect()
 }
 
-/// What an id that was given to an item of a request says of its answer: all before `i` and a number.
+/// The answer's part of an id that was given to an item of a request: everything before `i` and a number.
 fn made_of(rest: &str) -> Option<&str> {
     let (unique, number) = rest.rsplit_once('i')?;
     (number.len() >= 2 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(unique)
 }
 
-/// The items that a request itself adds, as they are kept: each with its type and an id, and messages with a list of parts.
-/// `given` is the request's input.
+/// The items that a request itself adds, in their stored form: each with its type and an id, and messages
+/// with a list of parts. `given` is the request's input.
 pub fn input(given: &[u8], answer_id: &str) -> Result<String> {
     let unique = answer_id.strip_prefix("resp_").unwrap_or(answer_id);
     let mut out = b"[".to_vec();
@@ -129,7 +129,7 @@ pub fn own_input(intake: &Intake) -> Bytes {
     }
 }
 
-/// The request with the conversation in front of its input. `find` has the items that stand there by their ids.
+/// The request with the conversation before its input. `find` returns the items that the input names by id.
 pub fn expanded(
     intake: &Intake,
     earlier: &[&RawValue],
@@ -154,7 +154,7 @@ pub fn expanded(
     edit.put("input", items);
     edit.remove("previous_response_id");
     edit.remove("conversation");
-    // The conversation is kept here.
+    // The conversation is stored here.
     edit.set("store", b"false");
     Ok(edit.write(0).into())
 }
@@ -167,7 +167,7 @@ pub fn reread(intake: &Intake, body: &Bytes) -> Result<Intake> {
     Ok(expanded)
 }
 
-/// The error for a conversation that is not here.
+/// The error for an unknown conversation.
 pub fn no_conversation(id: &str) -> Error {
     let message = format!("Conversation with id '{}' not found.", shown(id));
     Error::invalid("conversation", message)
@@ -179,7 +179,8 @@ pub type Identified = (String, String);
 /// Most items that a caller may add to a conversation at once, as at OpenAI.
 pub const MOST_ITEMS: usize = 20;
 
-/// Items that a caller adds to a conversation, from the list in its body, as they are kept. `unique` makes their ids so.
+/// Items that a caller adds to a conversation, from the list in its body, in their stored form. `unique`
+/// makes their ids unique.
 pub fn given(items: &RawValue, unique: &str) -> Result<Vec<Identified>> {
     let wrong = || Error::invalid("items", "items must be a list of items of the Responses API.");
     let items: Vec<&RawValue> = serde_json::from_str(items.get()).map_err(|_| wrong())?;
@@ -214,7 +215,7 @@ fn given_item(item: &str, unique: &str, number: usize) -> Result<Identified> {
     Ok((id, item))
 }
 
-/// What a turn adds to its conversation. Items without an id have nothing to be known by, and get one.
+/// The items that a turn adds to its conversation. Items without an id get one.
 pub fn added(turn: &Turn<'_>, answer_id: &str) -> Result<Vec<Identified>> {
     let unique = answer_id.strip_prefix("resp_").unwrap_or(answer_id);
     let mut added = Vec::new();
@@ -232,12 +233,12 @@ fn no_item(number: usize, id: &str) -> Error {
     Error::invalid(format!("input[{number}].id"), message)
 }
 
-/// An id as an error shows it.
+/// An id for an error message.
 fn shown(id: &str) -> &str {
     &id[..id.floor_char_boundary(100)]
 }
 
-/// An item as its caller sent it: providers refuse ids of other kinds than their own for some items.
+/// An item as its caller sent it: for some items providers refuse ids with other prefixes than their own.
 fn without_made_id(item: &str) -> Cow<'_, str> {
     let is_made = |id: &str| id.split_once('_').is_some_and(|(_, rest)| made_of(rest).is_some());
     let known: Option<Known<'_>> = serde_json::from_str(item).ok();
@@ -299,7 +300,7 @@ fn completed(item: &str, unique: &str, number: usize) -> Result<Vec<u8>> {
     Ok(edit.write(0))
 }
 
-/// How the ids of such items begin.
+/// The id prefix of such items.
 fn prefix(kind: &str) -> &'static str {
     match kind {
         "message" => "msg",

@@ -1,8 +1,9 @@
-//! Between callers and providers that both speak this format: the raw body is forwarded with few edits, and answers are
-//! relayed event by event. Only the last event is changed: it gets the gateway's object.
+//! Between callers and providers that both use this format: the raw body is forwarded with few edits, and
+//! answers are relayed event by event. Only the last event is changed: it gets the gateway's object.
 //!
-//! Answers that the gateway keeps go the same way. The provider is asked to keep nothing, and to encrypt its thinking, so
-//! that the conversation can be sent again as a whole; the response objects say what the gateway does.
+//! Answers that the gateway stores are handled the same way. The provider is asked to store nothing, and to
+//! encrypt its thinking, so that the whole conversation can be sent again; the response objects report the
+//! gateway's storage.
 
 mod history;
 mod items;
@@ -66,7 +67,7 @@ fn thinks(intake: &Intake, target: Target<'_>) -> bool {
     }
 }
 
-/// `include` with encrypted thinking; none where it asks for that already.
+/// `include` with encrypted thinking; none where it already asks for it.
 fn with_encrypted(given: Option<&[u8]>) -> Option<Vec<u8>> {
     const ENCRYPTED: &str = "reasoning.encrypted_content";
     let mut list: Vec<&RawValue> = given.map(serde_json::from_slice).transpose().ok()?.unwrap_or_default();

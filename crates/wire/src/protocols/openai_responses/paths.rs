@@ -48,7 +48,7 @@ fn find<'a>(
     part(&request?.messages.get(message)?.parts).filter(|part| !part.place.is_nowhere())
 }
 
-/// An item of the input; `instructions`, or the input where it is one text.
+/// An item of the input; `instructions`, or the input where it is a single text.
 fn item_path(place: Place) -> String {
     match place.entry_number() {
         Some(entry) => format!("input[{entry}]"),
@@ -57,7 +57,7 @@ fn item_path(place: Place) -> String {
     }
 }
 
-/// A part of a message's content, the content where it is one text, or an item that is a part by itself.
+/// A part of a message's content, the content where it is a single text, or an item that is a part by itself.
 fn part_path(part: &Part) -> String {
     let item = item_path(part.place);
     match (&part.kind, part.place.piece_number()) {
@@ -72,7 +72,7 @@ fn of_message(request: Option<&Request>, message: usize, of: MessageField) -> Co
     let Some(found) = request.and_then(|request| request.messages.get(message)) else {
         return "input".into();
     };
-    // What the model said in one turn are several items.
+    // The model's output in one turn is several items.
     let thought = || {
         let is_thought = |part: &&Part| matches!(part.kind, PartKind::Reasoning(_));
         found.parts.iter().find(is_thought).map(|part| item_path(part.place))

@@ -48,10 +48,10 @@ pub(super) struct StreamEvent<'a> {
     pub content_index: Option<u64>,
     #[serde(default)]
     pub summary_index: Option<u64>,
-    /// Text in the events that are read; anything in others.
+    /// Text in the events that are read; any type in others.
     #[serde(default, borrow)]
     pub delta: Option<&'a RawValue>,
-    /// All of a text, of arguments or of an input, in the last event of that.
+    /// The complete text, arguments or input, in its last event.
     #[serde(default, borrow, alias = "arguments", alias = "input", alias = "refusal")]
     pub text: Option<&'a RawValue>,
     #[serde(default, borrow)]
@@ -75,7 +75,7 @@ pub(super) struct Item<'a> {
     pub id: Option<String>,
     #[serde(default)]
     pub name: Option<String>,
-    /// Text in the format; an object at some servers.
+    /// Text in the format; an object from some servers.
     #[serde(default, borrow)]
     pub arguments: Option<&'a RawValue>,
     #[serde(default)]
@@ -86,7 +86,7 @@ pub(super) struct Item<'a> {
     pub summary: List<'a, ContentPart<'a>>,
     #[serde(default)]
     pub encrypted_content: Option<String>,
-    /// The bytes of a picture.
+    /// The bytes of an image.
     #[serde(default)]
     pub result: Option<String>,
     #[serde(default)]
@@ -108,7 +108,7 @@ pub(super) struct ContentPart<'a> {
     pub logprobs: Option<&'a RawValue>,
 }
 
-/// Token counts. The prompt includes what came from the cache, the output includes thinking.
+/// Token counts. The prompt includes cached tokens, the output includes thinking.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ReportedUsage {
@@ -142,7 +142,7 @@ struct HostedCalls {
 }
 
 impl ReportedUsage {
-    /// The counts in buckets that do not overlap; `searches` were seen in the output. None where nothing is reported.
+    /// The counts in disjoint buckets; `searches` were counted in the output. None without reported counts.
     pub(super) fn canonical(&self, searches: u64) -> Option<Usage> {
         let prompt = self.input_tokens?;
         let inputs = self.input_tokens_details.as_ref();

@@ -1,5 +1,5 @@
-//! Answers: server-sent events, one JSON object, or a JSON array of pieces (a stream that was not asked for as events).
-//! Which of them it is, the first byte tells.
+//! Answers: server-sent events, one JSON object, or a JSON array of pieces (a stream without `alt=sse`). The
+//! first byte decides.
 
 mod candidate;
 mod citations;
@@ -17,9 +17,9 @@ use crate::protocols::repair::sound;
 use crate::{Decoder, DecoderContext, EventSink};
 use candidate::CandidateState;
 
-/// Choices beyond this are nonsense.
+/// An index beyond this is invalid.
 const CHOICE_LIMIT: usize = 64;
-/// Token counts beyond this are nonsense, and would overflow in sums.
+/// A count beyond this is invalid, and would overflow in sums.
 const COUNT_LIMIT: u64 = 1 << 40;
 
 /// Reads an answer, streamed or whole.
@@ -35,7 +35,7 @@ enum Form {
 }
 
 impl GeminiDecoder {
-    /// A decoder that undoes what the request's encoder did.
+    /// A decoder that undoes the changes of the request's encoder.
     pub fn new(decoding: DecoderContext) -> Self {
         Self { form: Form::Unknown, state: AnswerState::new(decoding) }
     }
@@ -75,13 +75,13 @@ impl Decoder for GeminiDecoder {
     }
 }
 
-/// What has been read of an answer.
+/// The state of an answer so far.
 pub(crate) struct AnswerState {
     decoding: DecoderContext,
     started: bool,
     generation: Generation,
     candidates: Vec<CandidateState>,
-    /// The prompt was refused, in the provider's word.
+    /// The reason why the prompt was refused, in the provider's term.
     blocked: Option<String>,
     usage: Option<UsageMetadata>,
     /// The service tier as last reported.
@@ -89,7 +89,7 @@ pub(crate) struct AnswerState {
 }
 
 impl AnswerState {
-    /// Nothing has come yet.
+    /// Nothing has arrived yet.
     pub fn new(decoding: DecoderContext) -> Self {
         Self {
             decoding,
@@ -105,7 +105,7 @@ impl AnswerState {
     /// One piece of the answer, or a list of pieces.
     pub fn document(&mut self, data: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let data = &*sound(data.trim_ascii());
-        // Not documented for this API, but it would mean the same as for others.
+        // Undocumented for this API, but it would have the same meaning as for others.
         if data.is_empty() || data == b"[DONE]" {
             return Ok(());
         }
@@ -139,7 +139,7 @@ impl AnswerState {
         }
         for (position, candidate) in answer.candidates.iter().enumerate() {
             let candidate = candidate.map_err(|_| malformed())?;
-            // Only the first may leave out its index.
+            // Only the first may omit its index.
             let index = candidate.index.unwrap_or(position as u32) as usize;
             if index >= CHOICE_LIMIT {
                 return Err(malformed());
@@ -183,7 +183,7 @@ impl AnswerState {
         for candidate in &mut self.candidates {
             candidate.finish(events)?;
         }
-        // Searches are known only now.
+        // The number of searches is known only now.
         if let Some(usage) = self.usage.take()
             && self.candidates.iter().any(|candidate| candidate.searches() > 0)
         {
@@ -192,8 +192,8 @@ impl AnswerState {
         Ok(())
     }
 
-    /// Buckets that do not overlap. The prompt's count includes what came from the cache; the answer's count does not
-    /// include thinking, except from some models whose total then gives it away.
+    /// Disjoint buckets. The prompt's count includes cached tokens. The answer's count excludes thinking,
+    /// except from some models, which the total reveals.
     fn count(&self, usage: &UsageMetadata) -> Usage {
         let known = |count: Option<u64>| count.unwrap_or(0).min(COUNT_LIMIT);
         let prompt = known(usage.prompt_token_count);
@@ -220,14 +220,14 @@ impl AnswerState {
             audio_output,
             image_output,
             reasoning: thoughts,
-            // Before Gemini 3 a grounded answer counts once, since then every query does.
+            // Before Gemini 3 a grounded answer is billed once; since then every query is billed.
             web_searches: if self.generation.at_least(3, 0) { queries } else { queries.min(1) },
             ..Usage::default()
         }
     }
 }
 
-/// What is not the provider's format.
+/// The error for data in another format.
 pub(crate) fn malformed() -> Error {
     let message = "The provider sent an answer that is not in its own format.";
     Error::upstream(ErrorKind::Upstream, Retry::Again, message)

@@ -1,4 +1,4 @@
-//! Answers as they come over the wire, read tolerantly: whatever may be missing or null may be missing or null.
+//! Answers on the wire, read tolerantly: every field is optional, because Google omits or nulls any of them.
 
 use std::fmt;
 
@@ -13,18 +13,18 @@ use crate::protocols::counts::count;
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Answer<'a> {
-    /// The choices, or what is new of them.
+    /// The choices, or their deltas.
     #[serde(borrow)]
     pub candidates: List<'a, Candidate<'a>>,
     /// Why the prompt was refused.
     pub prompt_feedback: Option<PromptFeedback>,
     /// Token counts, cumulative in a stream.
     pub usage_metadata: Option<UsageMetadata>,
-    /// What ran.
+    /// The model that ran.
     pub model_version: Option<String>,
     /// The answer's id.
     pub response_id: Option<String>,
-    /// An error in place of an answer, or in the middle of a stream.
+    /// An error instead of an answer, or in the middle of a stream.
     #[serde(borrow)]
     pub error: Option<&'a RawValue>,
 }
@@ -39,7 +39,7 @@ pub struct Candidate<'a> {
     /// Why it ended.
     #[serde(deserialize_with = "finish_word")]
     pub finish_reason: Option<String>,
-    /// The same for people.
+    /// The reason as text for people.
     pub finish_message: Option<String>,
     /// Which choice; missing means the first.
     pub index: Option<u32>,
@@ -72,7 +72,7 @@ pub struct Part<'a> {
     /// The text is thinking.
     #[serde(deserialize_with = "or_default")]
     pub thought: bool,
-    /// To be sent back with the part.
+    /// Must be returned with the part.
     pub thought_signature: Option<String>,
     /// A picture.
     pub inline_data: Option<Blob>,
@@ -81,7 +81,7 @@ pub struct Part<'a> {
     pub function_call: Option<FunctionCall<'a>>,
     /// Code that the provider ran.
     pub executable_code: Option<ExecutableCode>,
-    /// What that code printed.
+    /// Output of that code.
     pub code_execution_result: Option<CodeExecutionResult>,
 }
 
@@ -138,7 +138,7 @@ pub struct ExecutableCode {
     pub code: Option<String>,
 }
 
-/// What code printed.
+/// Output of executed code.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct CodeExecutionResult {
@@ -159,13 +159,13 @@ pub struct PromptFeedback {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UsageMetadata {
-    /// The prompt, with what came from the cache.
+    /// The prompt, including cached tokens.
     #[serde(deserialize_with = "count")]
     pub prompt_token_count: Option<u64>,
-    /// Of it, what came from the cache.
+    /// The cached part of it.
     #[serde(deserialize_with = "count")]
     pub cached_content_token_count: Option<u64>,
-    /// What tools of the provider added to the prompt.
+    /// Tokens that the provider's tools added to the prompt.
     #[serde(deserialize_with = "count")]
     pub tool_use_prompt_token_count: Option<u64>,
     /// The answer, normally without thinking.
@@ -195,7 +195,7 @@ pub struct UsageMetadata {
 }
 
 impl UsageMetadata {
-    /// The service tier in OpenAI's words; none for the usual one.
+    /// The service tier in OpenAI's terms; none for the default one.
     pub fn tier(&self) -> Option<String> {
         let word = self.traffic_type.as_deref().or(self.service_tier.as_deref())?.to_ascii_lowercase();
         let word = word.strip_prefix("on_demand").map_or(&*word, |more| more.trim_start_matches('_'));
@@ -205,7 +205,7 @@ impl UsageMetadata {
     }
 }
 
-/// Tokens by those kinds of media that have prices of their own, summed up from a list of kinds.
+/// Tokens of the kinds of media with their own prices, summed up from a list of kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Modalities {
     /// Of sound.
@@ -255,7 +255,7 @@ impl<'de> Deserialize<'de> for Modalities {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GroundingMetadata<'a> {
-    /// What was searched for.
+    /// The search queries.
     #[serde(borrow)]
     pub web_search_queries: List<'a, IgnoredAny>,
     /// The sources.
@@ -365,12 +365,12 @@ pub struct TokenLogprob {
     pub log_probability: f64,
 }
 
-/// Null means nothing.
+/// Null is the default.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(source: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(source)?.unwrap_or_default())
 }
 
-/// With `enum-encoding=int` the service writes enums as numbers: so do recorded answers.
+/// With `enum-encoding=int` the service writes enums as numbers, as in recorded answers.
 fn enum_word<'de, D: Deserializer<'de>>(source: D, names: &[&str]) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -1,5 +1,5 @@
-//! Answers to callers that speak `generateContent`: pieces as server-sent events without an end marker or as one list, or one
-//! object.
+//! Writes answers for callers of `generateContent`: pieces as server-sent events without an end marker or as
+//! one list, or a single object.
 
 mod grounding;
 
@@ -15,7 +15,7 @@ use crate::protocols::envelope::{self, Thought};
 use crate::{AnswerForm, Encoder};
 use grounding::Grounding;
 
-/// Nobody says which family wrote thinking that comes without a proof.
+/// The family of thinking without a proof is unknown.
 const UNKNOWN_FORMAT: &str = "unknown";
 
 /// Writes an answer, streamed or whole.
@@ -30,18 +30,18 @@ pub(crate) struct GeminiEncoder {
     choices: Vec<Choice>,
 }
 
-/// One choice. What is written of it is text already: a tree of values would take many times that.
+/// One choice. Its parts are already text: a tree of values would take many times as much.
 #[derive(Default)]
 struct Choice {
     /// The parts of a whole answer, separated by commas.
     parts: Vec<u8>,
-    /// The last part goes on with text of this kind.
+    /// The last part can be continued with text of this kind.
     open: Option<Said>,
-    /// A call whose arguments are not complete yet.
+    /// A call whose arguments are incomplete.
     call: Option<Box<Call>>,
     /// The block of thinking that has text.
     thinking: Option<u32>,
-    /// Thinking of other families of models, by block, which goes with the next call.
+    /// Thinking of other families, by block, which is sent with the next call.
     foreign: Vec<(u32, Thought)>,
     grounding: Grounding,
     chosen: Vec<u8>,
@@ -49,14 +49,14 @@ struct Choice {
     finish: Option<&'static str>,
 }
 
-/// What a part of text is.
+/// The kind of a text part.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Said {
     Text,
     Thought,
 }
 
-/// A call as it comes.
+/// An incomplete call.
 struct Call {
     index: u32,
     id: String,
@@ -88,7 +88,7 @@ impl GeminiEncoder {
         &mut self.choices[index]
     }
 
-    /// A part that is complete: written at once, or kept for the whole.
+    /// A complete part: written immediately, or kept for the whole answer.
     fn part(&mut self, choice: u32, write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
         if !self.form.stream {
             let state = self.choice(choice);
@@ -107,12 +107,12 @@ impl GeminiEncoder {
         self.frames.write(&piece, out);
     }
 
-    /// A part of text, or more of the last one.
+    /// A text part, or a continuation of the last one.
     fn said(&mut self, choice: u32, said: Said, text: &str, out: &mut Vec<u8>) {
         let is_whole = !self.form.stream;
         let state = self.choice(choice);
         if is_whole && state.open == Some(said) {
-            // The quote and the brace that end it.
+            // Removes the closing quote and brace.
             state.parts.truncate(state.parts.len() - 2);
             push_escaped(&mut state.parts, text);
             state.parts.extend_from_slice(b"\"}");
@@ -171,7 +171,7 @@ impl GeminiEncoder {
                 };
                 self.part(choice, write, out);
             }
-            // Proofs of other families go with the next call: here they would be sent back as Google's.
+            // Proofs of other families are sent with the next call: here they would be returned as Google's.
             ReasoningDetail::Signature(_) | ReasoningDetail::Encrypted(_) => {}
         }
     }
@@ -217,7 +217,7 @@ impl GeminiEncoder {
         }
     }
 
-    /// Appends whose answer it is.
+    /// Appends the identity of the answer.
     fn identity(&self, out: &mut Vec<u8>) {
         push_text(out, "modelVersion", self.model.as_deref().unwrap_or_else(|| self.annotator.model()));
         push_text(out, "responseId", self.id.as_deref().unwrap_or_else(|| self.annotator.answer_id()));
@@ -225,7 +225,8 @@ impl GeminiEncoder {
 }
 
 impl Call {
-    /// Calls are written whole. Arguments that are no JSON object, as those of free-text tools, are put into one.
+    /// Calls are written whole. Arguments that are not a JSON object, such as those of free-text tools, are
+    /// wrapped into one.
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"functionCall":{"#);
         push_text(out, "id", &self.id);
@@ -249,7 +250,7 @@ impl Call {
     }
 }
 
-/// Appends a part of text, which ends in its quote and the brace.
+/// Appends a text part, which ends with its quote and the brace.
 fn push_said(said: Said, text: &str, out: &mut Vec<u8>) {
     out.push(b'{');
     if said == Said::Thought {
@@ -268,7 +269,7 @@ fn push_token(token: &Members<'_>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// A comma where something stands already.
+/// A comma, if something has been written.
 fn separate(list: &mut Vec<u8>) {
     if !list.is_empty() {
         list.push(b',');
@@ -347,7 +348,7 @@ impl Encoder for GeminiEncoder {
 }
 
 impl Choice {
-    /// Keeps thinking of another family for the call that follows.
+    /// Keeps thinking of another family for the following call.
     fn note_foreign(&mut self, block: u32, detail: &ReasoningDetail, format: &str) {
         if self.foreign.last().is_none_or(|(last, _)| *last != block) {
             room::push(
@@ -356,7 +357,7 @@ impl Choice {
             );
         }
         let Some((_, thought)) = self.foreign.last_mut() else { return };
-        // Some providers name the family only with the proof, and the text that it proves came before.
+        // Some providers name the family only with the proof, after the text.
         if thought.format == UNKNOWN_FORMAT {
             format.clone_into(&mut thought.format);
         }
@@ -368,7 +369,7 @@ impl Choice {
         place.push_str(more);
     }
 
-    /// Appends the whole choice, or the last piece of it.
+    /// Appends the whole choice, or its last piece.
     fn write(self, index: usize, out: &mut Vec<u8>) {
         let Self { parts, grounding, chosen, top, finish, .. } = self;
         out.push(b'{');
@@ -393,8 +394,8 @@ impl Choice {
     }
 }
 
-/// How the pieces of a stream are told apart: as events, or as the entries of a list (`alt=json`, the default of Google's
-/// own API).
+/// The separation of a stream's pieces: as events, or as the entries of a list (`alt=json`, the default of
+/// Google's own API).
 pub(crate) struct Frames {
     is_list: bool,
     is_first: bool,
@@ -427,7 +428,7 @@ impl Frames {
     }
 }
 
-/// Google's word; its own more exact one is kept.
+/// Google's finish reason; a more specific original one is kept.
 fn finish_word(reason: FinishReason, native: Option<&str>) -> &'static str {
     const FILTERS: [&str; 8] = [
         "SAFETY",
@@ -449,7 +450,7 @@ fn finish_word(reason: FinishReason, native: Option<&str>) -> &'static str {
 }
 
 fn usage_metadata(usage: &Usage) -> Value {
-    // Some servers count more thinking than all that they count as produced.
+    // Some servers count more thinking than output tokens in total.
     let thoughts = usage.reasoning.min(usage.completion_tokens());
     let mut counts = json!({
         "promptTokenCount": usage.prompt_tokens(),

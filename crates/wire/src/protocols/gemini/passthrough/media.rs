@@ -1,7 +1,7 @@
-//! Files by web address in a raw request, for hosts that fetch none for this model.
+//! Files by web URL in a raw request, for hosts that do not fetch them for this model.
 //!
-//! AI Studio takes its own files and YouTube in `fileUri`; other web addresses only for Gemini 3 and later. Vertex fetches them
-//! for every model.
+//! AI Studio accepts its own files and YouTube in `fileUri`; other web URLs only for Gemini 3 and later.
+//! Vertex fetches them for every model.
 
 use canon::write::{push_key, push_text};
 use canon::{MediaKind, Target};
@@ -15,10 +15,10 @@ use crate::protocols::media_slots::{Format, RawSlots, Slot};
 use crate::protocols::media_types::is_web;
 use crate::{Intake, MediaFile};
 
-/// Parts with a file that is to be put in place of its address.
+/// Parts whose URL is replaced by the file.
 pub(super) struct FileParts;
 
-/// Every address that this host does not fetch itself; none when there is none.
+/// Every URL that this host does not fetch itself; none without one.
 pub(super) fn file_uris(intake: &Intake, target: Target<'_>) -> Option<RawSlots<FileParts>> {
     if !target.quirks.no_web_file_uris || Generation::of(target.model).at_least(3, 0) {
         return None;
@@ -41,7 +41,7 @@ pub(super) fn file_uris(intake: &Intake, target: Target<'_>) -> Option<RawSlots<
     RawSlots::new(intake, text, slots, FileParts)
 }
 
-/// A member by its name in camel case, in whatever spelling it came.
+/// A member by its camel-case name, in either spelling.
 fn member<'a>(members: &Members<'a>, wanted: &str) -> Option<&'a str> {
     members.iter().find(|(name, _)| camel_case(name) == wanted).map(|(_, value)| value)
 }
@@ -66,7 +66,7 @@ impl Format for FileParts {
         format!("contents[{message}].parts[{part}].fileData.fileUri")
     }
 
-    /// The part with the file in place of its address. What else it has stays.
+    /// The part with the file in place of its URL. Its other members stay.
     fn write(&self, given: &str, _kind: MediaKind, file: &MediaFile, out: &mut Vec<u8>) {
         let members = Members::of(given);
         let name = members.iter().flat_map(Members::iter).find(|(name, _)| camel_case(name) == "fileData");

@@ -1,5 +1,5 @@
-//! An answer between equal formats: each piece is read for metering, proofs and damage, and goes on as it came. Added are the
-//! gateway's object at the end, and an id where the provider gives none.
+//! An answer between equal formats: each piece is read for metering, proofs and errors, and passed on
+//! unchanged. The gateway adds its object at the end, and an id where the provider gives none.
 
 use std::sync::Arc;
 
@@ -31,14 +31,14 @@ enum Incoming {
     Json(Vec<u8>),
 }
 
-/// What becomes of the pieces.
+/// The state of the pieces.
 struct Pieces {
     form: AnswerForm,
     frames: Frames,
     annotator: Arc<dyn Annotator + Sync>,
     state: AnswerState,
     books: Books,
-    /// A piece that may be the last: the gateway's object goes into it.
+    /// A piece that may be the last: the gateway's object is then added to it.
     held: Option<Vec<u8>>,
     is_ending: bool,
 }
@@ -96,7 +96,7 @@ impl Transcoder for Relay {
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
         let pieces = &mut self.pieces;
         if pieces.form.stream {
-            // What came is the caller's, also when more was to come.
+            // The caller gets the pieces so far, even from an incomplete answer.
             pieces.release(out);
             pieces.frames.write(errors::to_json(error, error.status()).to_string().as_bytes(), out);
             pieces.frames.end(out);
@@ -144,21 +144,21 @@ impl Pieces {
         Ok(())
     }
 
-    /// The piece on one line, as events need it, and without a member that has the name of the gateway's own: behind this
-    /// gateway may be another.
+    /// The piece on one line, as events require, and without a member that has the name of the gateway's own:
+    /// another gateway may be the upstream.
     fn cleaned(&self, data: &[u8]) -> Result<Vec<u8>> {
         let mut piece = match self.annotator.metadata_name().filter(|name| mentions(data, name)) {
             Some(name) => edit::edit(data, &[name], &[]).map_err(|_| malformed())?.to_vec(),
             None => data.to_vec(),
         };
         if self.form.stream && !self.form.is_list {
-            // Outside of strings line ends are white space, and inside of them they are escaped.
+            // Outside of strings line ends are white space; within strings they are escaped.
             piece.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
         }
         Ok(piece)
     }
 
-    /// Writes the piece that was thought to be the last.
+    /// Writes the piece that was held as the possible last one.
     fn release(&mut self, out: &mut Vec<u8>) {
         if let Some(held) = self.held.take() {
             self.frames.write(&held, out);
@@ -172,7 +172,7 @@ impl Pieces {
         let mut last = self.held.take().unwrap_or_else(|| b"{}".to_vec());
         last.pop();
         if last.trim_ascii_end().ends_with(b"{") {
-            // The gateway's object follows a member.
+            // The gateway's object must follow a member.
             last.extend_from_slice(b"\"candidates\":[]");
         }
         let facts =

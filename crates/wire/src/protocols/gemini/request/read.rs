@@ -1,6 +1,6 @@
-//! Towards callers that speak `generateContent`: their request as a canonical one.
+//! Reads callers' `generateContent` requests as canonical ones.
 //!
-//! Model and method stand in the URL. A body may name a model as well (`models/…`), as batches do.
+//! Model and method are in the URL. A body may name a model as well (`models/…`), as batches do.
 
 mod waiting;
 
@@ -26,10 +26,10 @@ use crate::protocols::fields::{MOST_TEXTS, object as members_object};
 use crate::protocols::media_types::media_type;
 use waiting::Waiting;
 
-/// Most settings that nobody knows: each keeps its name beside the request.
+/// Most unknown settings: each is kept with its name.
 const MOST_SETTINGS: usize = 256;
 
-/// Reads a body. Model and form are told by the URL.
+/// Reads a body. Model and form come from the URL.
 pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let body = std::str::from_utf8(body)
         .map_err(|error| Error::invalid("body", format!("The body is not valid JSON: {error}.")))?;
@@ -68,11 +68,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     Ok(request)
 }
 
-/// The fields of an object, taken one by one. Names may be written in camel case or with underscores.
+/// The fields of an object, taken one by one. Names may be in camel case or with underscores.
 struct Fields<'a> {
     path: String,
     members: Members<'a>,
-    /// The places of those that were taken, which are few.
+    /// The indexes of the taken fields, which are few.
     taken: Vec<usize>,
 }
 
@@ -156,7 +156,7 @@ impl<'a> Fields<'a> {
         self.find(name).is_some_and(|(_, value)| value != "null")
     }
 
-    /// A list. The service takes one object in place of a list of one, and its documentation makes use of it.
+    /// A list. The service accepts a single object in its place, and its documentation uses that.
     fn take_list(&mut self, name: &str) -> Result<List<'a>> {
         let value = self.take(name);
         match value.and_then(|value| value.bytes().next()) {
@@ -170,7 +170,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reports what nobody took.
+    /// Reports the fields that were not taken.
     fn lose_rest(self, losses: &mut Losses) {
         for (name, _) in self.rest().filter(|(_, value)| *value != "null") {
             losses
@@ -187,7 +187,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Instructions are a content, a list of parts, or in SDKs' short form a text.
+/// Instructions are a content, a list of parts, or in the SDKs' short form a text.
 fn instructions(value: &str, messages: &mut Vec<Message>) -> Result<()> {
     let path = "systemInstruction";
     let parts = match string(value) {
@@ -210,11 +210,11 @@ fn instructions(value: &str, messages: &mut Vec<Message>) -> Result<()> {
     Ok(())
 }
 
-/// Reads turns. Calls and their results are often without ids: they are matched by name and order.
+/// Reads turns. Calls and their results often have no ids: they are matched by name and order.
 #[derive(Default)]
 struct History {
     losses: Losses,
-    /// Calls of the last model turn that have no result yet.
+    /// Calls of the last model turn without a result.
     waiting: Waiting,
 }
 
@@ -252,7 +252,7 @@ impl History {
             if let Some(kind) = self.model_part((turn, index), &path, is_thought, &mut fields)? {
                 parts.push(Part { signature: signature.map(Into::into), place, ..Part::new(kind) });
             } else if signature.is_some() {
-                // Google itself puts a proof that belongs to no words on an empty thought.
+                // Google itself puts a proof without text on an empty thought.
                 let format = Some(REASONING_FORMAT.to_owned());
                 let thought = PartKind::from(Reasoning { format, ..Reasoning::default() });
                 parts.push(Part { signature: signature.map(Into::into), place, ..Part::new(thought) });
@@ -264,7 +264,7 @@ impl History {
         Ok(())
     }
 
-    /// Thinking of another family of models, which its call brings back. What the client sent of it itself gives way.
+    /// Thinking of another family of models, which its call brings back. It replaces the client's own copy.
     fn unseal(&mut self, (path, place): (&str, Place), sealed: &str, parts: &mut Vec<Part>) {
         let Some(thoughts) = envelope::open_thoughts(sealed) else {
             let reason = "It is the gateway's own envelope of a signature, and damaged.";
@@ -317,10 +317,10 @@ impl History {
     }
 
     fn told_as_text(&mut self, path: &str, name: &str) {
-        self.losses.approximated(format!("{path}.{name}"), "Told as text, in a code block.");
+        self.losses.approximated(format!("{path}.{name}"), "Passed on as text, in a code block.");
     }
 
-    /// Results come first, whatever else the user says follows them.
+    /// Results come first, then the rest of the user's message.
     fn user(&mut self, turn: usize, given: List<'_>, messages: &mut Vec<Message>) -> Result<()> {
         let is_result = |part: &str| part.contains("functionResponse") || part.contains("function_response");
         let mut parts = Vec::with_capacity(given.clone().filter(|part| !is_result(part)).count());
@@ -374,7 +374,7 @@ fn required<T>(value: Option<T>, path: &str, name: &str) -> Result<T> {
     value.ok_or_else(|| Error::invalid(format!("{path}.{name}"), format!("`{name}` is missing.")))
 }
 
-/// `{"output": …}` and `{"error": …}` are what they wrap; anything else is the result itself.
+/// `{"output": …}` and `{"error": …}` are unwrapped; any other value is the result itself.
 fn result_text(response: Option<&str>) -> (String, bool) {
     let text = |value: &str| string(value).map_or_else(|| compact(value), Cow::into_owned);
     let Some(response) = response else { return (String::new(), false) };
@@ -386,7 +386,7 @@ fn result_text(response: Option<&str>) -> (String, bool) {
     }
 }
 
-/// The text of a value without white space between its parts.
+/// The text of a value without white space between its tokens.
 fn compact(json: &str) -> String {
     let mut out = Vec::with_capacity(json.len());
     push_compact(&mut out, json);
@@ -418,7 +418,7 @@ fn media(path: &str, fields: &mut Fields<'_>, losses: &mut Losses) -> Result<Opt
         let mime = file.take_text("mimeType")?;
         let usual = if uri.contains("youtu") { MediaKind::Video } else { MediaKind::Document };
         let kind = mime.as_deref().map_or(usual, kind_of);
-        // An address has no type of its own here: it is guessed again from the name.
+        // A URL has no type of its own here: the type is guessed again from the name.
         if mime.as_deref().is_some_and(|mime| mime != guessed_mime(kind, &uri)) {
             let reason = "The type of what is behind an address is guessed from its name.";
             losses.dropped(format!("{path}.fileData.mimeType"), reason);
@@ -442,7 +442,7 @@ fn standard_base64(data: String) -> String {
     standard
 }
 
-/// An entry may hold functions and, beside them, tools that the provider runs.
+/// An entry may contain functions and, besides them, tools that the provider runs.
 fn tool_entry(index: usize, entry: &str, request: &mut Request) -> Result<()> {
     let Request { tools, losses, spellings, .. } = request;
     let mut fields = object(entry, &format!("tools[{index}]"))?;
@@ -472,7 +472,7 @@ fn tool_entry(index: usize, entry: &str, request: &mut Request) -> Result<()> {
         let place = Place::entry(index).piece(position);
         room::push(tools, Tool { name, description, kind, cache: None, place });
     }
-    // Libraries write the kinds of tools that are not meant as null.
+    // Libraries write unused kinds of tools as null.
     for (name, value) in fields.rest().filter(|(_, value)| *value != "null") {
         let kind = ToolKind::Native(members_object(std::iter::once((name.clone(), value))));
         let (name, place) = (name.into_owned(), Place::entry(index));
@@ -538,7 +538,7 @@ fn push_type(kind: &str, nullable: bool, out: &mut Vec<u8>) {
 
 fn tool_choice(mut config: Fields<'_>, losses: &mut Losses) -> Result<Option<ToolChoice>> {
     let calling = config.take("functionCallingConfig");
-    // Whether it is sent depends on the tools, which tell it themselves.
+    // Whether it is sent depends on the tools.
     config.take("includeServerSideToolInvocations");
     config.lose_rest(losses);
     let Some(calling) = calling else { return Ok(None) };
@@ -601,7 +601,7 @@ fn generation_config(mut config: Fields<'_>, request: &mut Request) -> Result<()
     Ok(())
 }
 
-/// Google shows thoughts only when asked to.
+/// Google returns thoughts only on request.
 fn thinking(config: &mut Fields<'_>, request: &mut Request) -> Result<()> {
     const PATH: &str = "generationConfig.thinkingConfig";
     request.reasoning.exclude = true;

@@ -1,4 +1,4 @@
-//! The request body as it is written: borrowed from the canonical request wherever nothing changes.
+//! The request body on the wire: borrowed from the canonical request wherever nothing changes.
 
 use std::borrow::Cow;
 
@@ -42,7 +42,7 @@ pub(super) struct Instruction<'a> {
 pub(super) struct Content<'a> {
     pub role: &'static str,
     pub parts: Vec<Part<'a>>,
-    /// The caller's own words: tool loops begin after them.
+    /// A message of the caller: tool loops begin after it.
     #[serde(skip)]
     pub is_from_user: bool,
 }
@@ -56,12 +56,12 @@ pub(super) const USER: &str = "user";
 #[derive(Debug)]
 pub(super) struct Part<'a> {
     pub kind: Kind<'a>,
-    /// Text that the model only thought.
+    /// The text is thinking.
     pub thought: bool,
     pub thought_signature: Option<&'a str>,
 }
 
-/// What a piece is. What is larger than a text is boxed: a conversation may have many short texts.
+/// The kind of a piece. Variants larger than a text are boxed: a conversation may have many short texts.
 #[derive(Debug)]
 pub(super) enum Kind<'a> {
     Text(Cow<'a, str>),
@@ -117,7 +117,7 @@ impl Serialize for Part<'_> {
     }
 }
 
-/// Media inside of the request.
+/// Inline media.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Blob<'a> {
@@ -125,7 +125,7 @@ pub(super) struct Blob<'a> {
     pub data: Cow<'a, str>,
 }
 
-/// Media that the provider fetches or has.
+/// Media that the provider fetches or stores.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct File<'a> {
@@ -134,13 +134,13 @@ pub(super) struct File<'a> {
     pub file_uri: Cow<'a, str>,
 }
 
-/// A call that the model made. Ids are left out: some models on Vertex AI refuse them, and calls and results
+/// A call that the model made. Ids are omitted: some models on Vertex AI refuse them, and calls and results
 /// are matched by name and order.
 #[derive(Debug, Serialize)]
 pub(super) struct Call<'a> {
     pub name: Cow<'a, str>,
     pub args: Cow<'a, RawValue>,
-    /// Where it stands in the caller's request: message and position among its calls.
+    /// Its position in the caller's request: message and index among its calls.
     #[serde(skip)]
     pub origin: (u32, u32),
 }

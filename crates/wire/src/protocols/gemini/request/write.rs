@@ -1,4 +1,4 @@
-//! Writes a request for Google: a canonical one as a `generateContent` body.
+//! Writes a request for Google: a canonical request as a `generateContent` body.
 
 pub(crate) mod generation;
 mod history;
@@ -50,14 +50,14 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     Ok(Encoded { body: Output::of(&body, request)?, losses, decoding })
 }
 
-/// Every name that a tool goes by in the request.
+/// Every tool name in the request.
 fn all_names(request: &Request) -> impl Iterator<Item = &str> {
     let declared = request.tools.iter().filter(|tool| !matches!(tool.kind, ToolKind::Native(_)));
     let called = request.messages.iter().flat_map(|message| message.tool_calls());
     declared.map(|tool| tool.name.as_str()).chain(called.map(|call| call.name.as_str()))
 }
 
-/// Fields that are dealt with elsewhere in this folder, by either of their spellings.
+/// Fields that other modules of this folder handle, in either spelling.
 const CARRIED: [&str; 16] = [
     "top_k",
     "frequency_penalty",

@@ -1,7 +1,7 @@
-//! Mends what OpenAI-like servers write differently, without losing what else they say.
+//! Repairs the deviations of OpenAI-like servers without losing other members.
 //!
-//! Works on JSON values, so that fields which nobody here knows survive. Used for every piece of an answer that does
-//! not already keep the contract. Lists are mended item by item and kept as text.
+//! Works on JSON values, so that unknown fields survive. Used only for pieces of an answer that are not
+//! already valid. Lists are repaired item by item and kept as text.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -31,8 +31,9 @@ pub(crate) fn event(event: SseEvent<'_>) -> Result<Object> {
     }
 }
 
-/// The error inside of an answer that came with a good status, if there is one: `{"error": …}` beside or in place of
-/// choices, an error object in place of an answer (vLLM's `{"object": "error", "message": …}`), or MiniMax's `base_resp`.
+/// The error within an answer with a successful status, if there is one: `{"error": …}` beside or in place of
+/// choices, an error object in place of an answer (vLLM's `{"object": "error", "message": …}`), or MiniMax's
+/// `base_resp`.
 pub(crate) fn error_in(body: &Object) -> Option<Error> {
     let base = body.get("base_resp");
     let status = base.and_then(|base| base["status_code"].as_i64());
@@ -53,7 +54,7 @@ fn bare_error(body: &Object) -> Error {
     error_of(&body, &Object::new())
 }
 
-/// Some servers send an `error` that says that there is none.
+/// Some servers send an `error` that means no error.
 fn says_error(error: &Value) -> bool {
     match error {
         Value::Null => false,
@@ -62,7 +63,7 @@ fn says_error(error: &Value) -> bool {
         Value::Array(items) => items.iter().any(says_error),
         Value::Object(fields) => fields.values().any(says_error),
         Value::Raw(text) if text.starts_with(['{', '[']) => {
-            // What is too much to be looked at says something.
+            // An unparsed large value is an error.
             Value::parse_whole(text).is_none_or(|value| match value {
                 Value::Raw(numbers) => numbers.contains(|letter: char| ('1'..='9').contains(&letter)),
                 value => says_error(&value),
@@ -98,7 +99,7 @@ fn error_of(error: &Value, body: &Object) -> Error {
     from_code(code.or(status.map(|status| status.to_string())), type_name, &message)
 }
 
-/// An error that came without a status of its own: a numeric code is one, words say the rest.
+/// An error without a status: a numeric code is the status, otherwise the text decides.
 fn from_code(code: Option<String>, type_name: Option<String>, message: &str) -> Error {
     let numeric =
         code.as_deref().and_then(|code| code.parse::<u16>().ok()).filter(|code| (400..600).contains(code));
@@ -134,7 +135,7 @@ fn string_of(value: &Value) -> Option<String> {
     }
 }
 
-/// What a finish reason of any server means; none for words that mean that the provider failed.
+/// The finish reason for any server's name; none for names of a failure.
 pub(crate) fn finish_reason(native: &str) -> Option<FinishReason> {
     Some(match native {
         "length"
@@ -152,7 +153,7 @@ pub(crate) fn finish_reason(native: &str) -> Option<FinishReason> {
     })
 }
 
-/// The provider says that it failed, in the choice itself (OpenRouter) or by its finish reason alone.
+/// The provider reports a failure in the choice itself (OpenRouter) or only by its finish reason.
 fn failed_finish(native: &str, choice: &Object) -> Error {
     if let Some(error) = choice.get("error").filter(|error| says_error(error)) {
         return error_of(error, &Object::new());
@@ -164,7 +165,8 @@ fn failed_finish(native: &str, choice: &Object) -> Error {
     )
 }
 
-/// Mends a whole completion in place and takes its usage out. `taken` are the ids of the conversation's calls.
+/// Repairs a whole completion in place and takes its usage out. `taken` are the ids of the conversation's
+/// calls.
 pub(crate) fn completion(
     body: &mut Object,
     annotator: Option<&dyn Annotator>,
@@ -195,7 +197,7 @@ pub(crate) fn completion(
     Ok(())
 }
 
-/// An answer that is no answer: another provider may do better.
+/// An invalid answer: another provider may answer better.
 pub(crate) fn broken(what: &str) -> Error {
     Error::upstream(
         ErrorKind::Upstream,
@@ -250,7 +252,7 @@ fn whole_choice(
     Ok(())
 }
 
-/// Encoders keep a list of choices: an index out of all reason must not become its length.
+/// Encoders keep a list of choices: an absurd index must not become its length.
 fn check_index(index: u64) -> Result<()> {
     match index < MOST_CHOICES {
         true => Ok(()),
@@ -258,7 +260,7 @@ fn check_index(index: u64) -> Result<()> {
     }
 }
 
-/// A call that was made outweighs the word `stop`.
+/// A call takes precedence over the finish reason `stop`.
 pub(crate) fn with_calls(reason: FinishReason, has_calls: bool) -> FinishReason {
     match reason {
         FinishReason::Stop if has_calls => FinishReason::ToolCalls,
@@ -295,7 +297,7 @@ fn text_in(value: &Value) -> String {
     }
 }
 
-/// Thinking text goes by both names that clients read.
+/// Thinking text is written under both names that clients read.
 pub(crate) fn mirror_reasoning(message: &mut Object) {
     let text = |name: &str| message.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let found = text("reasoning_content").or_else(|| text("reasoning")).map(str::to_owned);
@@ -346,7 +348,7 @@ fn whole_calls(
     Ok(has_calls)
 }
 
-/// Some servers (Snowflake) send an empty object for each thing that is not there.
+/// Some servers (Snowflake) send an empty object for each missing member.
 fn without_empty_objects(message: &mut Object) {
     for (name, key) in [("function_call", "name"), ("audio", "id")] {
         if message.get(name).is_some_and(|value| value[key] == *"") {
@@ -366,13 +368,13 @@ fn is_custom_call(call: &Object) -> bool {
     is_object("custom") && (is_named || !is_object("function"))
 }
 
-/// What is called: the function, or the custom tool.
+/// The called function or custom tool.
 pub(crate) fn called(call: &Value) -> &Value {
     &call[if is_custom(call) { "custom" } else { "function" }]
 }
 
-/// True for a call that the server runs itself (`{"type": "web_search", …}`): it names no tool of the caller's, and waits for
-/// no result.
+/// True for a call that the server runs itself (`{"type": "web_search", …}`): it names no tool of the caller
+/// and needs no result.
 fn is_hosted(call: &Value) -> bool {
     let kind = call["type"].as_str().unwrap_or("function");
     !matches!(kind, "" | "function" | "custom")
@@ -384,7 +386,7 @@ fn nameless_call() -> Error {
     broken("a tool call does not name its tool")
 }
 
-/// `taken` are the ids of the calls before: some servers give the calls of one answer the same.
+/// `taken` are the ids of earlier calls: some servers give the calls of one answer the same id.
 fn whole_call(call: &mut Object, annotator: Option<&dyn Annotator>, taken: &mut BTreeSet<String>) {
     let id = call.get("id").and_then(Value::as_str).unwrap_or_default();
     if id.is_empty() || !taken.insert(id.to_owned()) {
@@ -408,7 +410,7 @@ fn whole_call(call: &mut Object, annotator: Option<&dyn Annotator>, taken: &mut 
     }
 }
 
-/// What a tool is given, under the name that this kind of tool has for it, or under the other kind's.
+/// The tool's input, under the member name of this kind of tool or of the other kind.
 fn given_text(inner: &Object, custom: bool) -> String {
     let names = if custom { ["input", "arguments"] } else { ["arguments", "input"] };
     names.iter().map(|name| arguments_text(inner.get(name))).find(|text| !text.is_empty()).unwrap_or_default()
@@ -423,7 +425,7 @@ pub(crate) fn arguments_text(arguments: Option<&Value>) -> String {
     }
 }
 
-/// Citations at the top level (`citations`, `search_results`) as annotations of the message; none without.
+/// Top-level citations (`citations`, `search_results`) as annotations of the message; none without any.
 fn citations_of(body: &Object) -> Option<Value> {
     let items = |name: &str| body.get(name).into_iter().flat_map(Value::items).take(MOST_CITATIONS);
     let mut found = vec![b'['];
@@ -457,8 +459,8 @@ fn push_annotation(out: &mut Vec<u8>, url: &str, title: &str) {
     out.extend_from_slice(b"}}");
 }
 
-/// Mends the chunks of a stream. Finish reasons are held back until the end, so that each choice has exactly one and
-/// nothing comes after it.
+/// Repairs the chunks of a stream. Finish reasons are held back until the end, so that each choice has
+/// exactly one and nothing follows it.
 #[derive(Debug, Default)]
 pub(crate) struct Chunks {
     first: Option<Identity>,
@@ -466,13 +468,13 @@ pub(crate) struct Chunks {
     /// The usage object as last reported.
     pub usage: Option<Value>,
     annotated: bool,
-    /// The ids of the conversation's calls, which agents would take new ones with the same id for.
+    /// The ids of the conversation's calls: agents would take a new call with such an id for the old one.
     taken: BTreeSet<String>,
     /// Fields of chunks without choices, for the last chunk.
     pub trailing: Object,
 }
 
-/// What has to be the same in every chunk.
+/// The members that must be the same in every chunk.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub id: String,
@@ -486,11 +488,11 @@ struct Choice {
     calls: Vec<Call>,
     /// The ids of the calls, as the caller gets them.
     ids: BTreeSet<String>,
-    /// The call whose name may still go on.
+    /// The call whose name may still continue.
     held: Option<usize>,
-    /// How many of the calls have been named: the next one's position.
+    /// The number of named calls, which is the next one's index.
     opened: usize,
-    /// It calls a function in the way that came before tool calls.
+    /// It uses the function calls that preceded tool calls.
     legacy: bool,
     /// Thinking came as plain text.
     thought: bool,
@@ -506,22 +508,22 @@ struct Call {
     native_id: String,
     /// The id that the caller gets.
     id: String,
-    /// The name as far as it came. Some servers (Continue's llama.cpp, Fireworks) send it in pieces: it is held until the
-    /// arguments begin.
+    /// The name so far. Some servers (Continue's llama.cpp, Fireworks) send it in pieces: it is held until
+    /// the arguments begin.
     name: String,
-    /// Its position among the named calls, once the caller has its name.
+    /// Its index among the named calls, once the caller has its name.
     position: Option<usize>,
     custom: bool,
     has_arguments: bool,
     /// Arguments that came before the name.
     early: String,
-    /// Signatures of the provider's that came with the name.
+    /// The provider's signatures that came with the name.
     extra: Option<Value>,
 }
 
 impl Call {
-    /// Takes a piece of the name. A piece with an id or with arguments that says the name once more repeats it; one that
-    /// also says more replaces it.
+    /// Takes a piece of the name. A piece with an id or with arguments that contains the name again repeats
+    /// it; one that is longer replaces it.
     fn take_name(&mut self, piece: &str, is_labelled: bool) {
         if self.position.is_some() || piece.is_empty() || is_labelled && self.name == piece {
             return;
@@ -550,7 +552,7 @@ impl Call {
         opened.into()
     }
 
-    /// The type, which is also the name of what is called, and the name of what it is given.
+    /// The type, which is also the member name of the called tool, and the member name of its input.
     fn kind(&self) -> (&'static str, &'static str) {
         if self.custom { ("custom", "input") } else { ("function", "arguments") }
     }
@@ -577,7 +579,7 @@ impl Chunks {
         self.first.as_ref()
     }
 
-    /// True when the choice has begun and not ended: a plain piece of text needs no mending.
+    /// True when the choice has begun and not ended: a plain piece of text needs no repair.
     pub fn is_open(&self, index: u64) -> bool {
         self.choices
             .iter()
@@ -594,7 +596,7 @@ impl Chunks {
         !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finish.is_some())
     }
 
-    /// Mends a chunk and appends what the caller gets of it: nothing, or chunks that keep the contract.
+    /// Repairs a chunk and appends the caller's output: nothing, or valid chunks.
     pub fn push(
         &mut self,
         mut chunk: Object,
@@ -624,7 +626,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// Holds what a chunk says beside its choices, where the chunk itself does not go to the caller.
+    /// Keeps the members of a chunk besides its choices, where the chunk itself is not sent.
     fn keep(&mut self, chunk: Object) {
         const OWN: [&str; 5] = ["id", "object", "created", "model", "error"];
         for (name, value) in chunk {
@@ -694,7 +696,7 @@ impl Chunks {
         chunk.insert("model", first.model.as_str());
     }
 
-    /// False when the caller gets nothing of it.
+    /// False when the caller gets nothing from it.
     fn take_choice(
         &mut self,
         base: &Object,
@@ -715,7 +717,7 @@ impl Chunks {
         let choice = &mut self.choices[position];
         let mut delta = match native.remove("delta") {
             Some(Value::Object(delta)) => delta,
-            // A whole message in place of a delta: some servers end with one that repeats everything.
+            // A whole message instead of a delta: some servers end with one that repeats everything.
             _ if is_new => match native.remove("message") {
                 Some(Value::Object(message)) => message,
                 _ => Object::new(),
@@ -773,7 +775,7 @@ impl Choice {
         let is_plain =
             |name: &str| delta.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
         let thinks = is_plain("reasoning") || is_plain("reasoning_content");
-        // Details that follow the text repeat it, with its proof.
+        // Details after the text repeat it, with its proof.
         if thinks || !self.thought {
             mirror_reasoning(delta);
         }
@@ -786,7 +788,7 @@ impl Choice {
         if let Some(calls) = delta.remove("tool_calls") {
             let mut mended = Vec::new();
             let own = calls.items().filter(|call| !is_hosted(call));
-            own.for_each(|call| self.mend_call(&call, annotator, &mut mended));
+            own.for_each(|call| self.repair_call(&call, annotator, &mut mended));
             if !mended.is_empty() {
                 delta.insert("tool_calls", Value::Array(mended));
             }
@@ -800,8 +802,9 @@ impl Choice {
         }
     }
 
-    /// Pieces of tool calls with an index that counts from 0, and with id and name in the first piece of each only.
-    fn mend_call(&mut self, call: &Value, annotator: Option<&dyn Annotator>, out: &mut Vec<Value>) {
+    /// Pieces of tool calls with an index that counts from 0, and with id and name only in the first piece of
+    /// each.
+    fn repair_call(&mut self, call: &Value, annotator: Option<&dyn Annotator>, out: &mut Vec<Value>) {
         let native_index = call["index"].as_u64();
         let id = call["id"].as_str().unwrap_or("");
         let custom = is_custom(call);
@@ -860,8 +863,8 @@ impl Choice {
         }
     }
 
-    /// The call that a piece belongs to. The index decides; a new id together with a name opens a new call even under
-    /// an index that is in use; without an index, the id or the last call.
+    /// The call of a piece. The index decides. A new id together with a name opens a new call even under a
+    /// used index. Without an index, the id or the last call decides.
     fn find_call(&self, native_index: Option<u64>, id: &str, name: &str) -> Option<usize> {
         let opens = |call: &Call| {
             !id.is_empty() && !name.is_empty() && !call.native_id.is_empty() && call.native_id != id
@@ -881,7 +884,7 @@ impl Choice {
         self.open_held(&mut pieces);
         for call in &mut self.calls {
             let Some(index) = call.position else {
-                // A piece that says nothing at all (Snowflake) is no call.
+                // An empty piece (Snowflake) is not a call.
                 match call.early.trim().is_empty() {
                     true => continue,
                     false => return Err(nameless_call()),

@@ -1,4 +1,4 @@
-//! An OpenAI-like answer as canonical events. Mended first, so that only one shape has to be read.
+//! An OpenAI-like answer as canonical events. It is repaired first, so that only one form has to be read.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::protocols::media_types::data_url;
 use crate::protocols::whole::{ReadWhole, WholeDecoder};
 use crate::{Decoder, DecoderContext, EventSink};
 
-/// Nobody says which family wrote thinking text that comes without a proof.
+/// The family of thinking text without a proof is unknown.
 const UNKNOWN_FORMAT: &str = "unknown";
 
 /// The decoder for one answer.
@@ -72,7 +72,7 @@ impl StreamState {
             self.pieces.start(&chunk, events);
             self.pieces.take_choices(&chunk, "delta", events);
         }
-        // Some say how they served only beside the usage, behind the finish; some before the answer begins.
+        // Some report the tier only with the usage, after the finish; some before the answer begins.
         match self.pieces.started {
             true => self.pieces.take_fields(told, events),
             false => self.pieces.early.extend(told),
@@ -116,16 +116,16 @@ impl ReadWhole for Pieces {
 
 // ---------------------------------------------------------------------------------------------- pieces
 
-/// Turns mended messages and deltas into events.
+/// Converts repaired messages and deltas into events.
 #[derive(Default)]
 struct Pieces {
     decoding: DecoderContext,
     started: bool,
-    /// Top-level fields that were told before the answer began.
+    /// Top-level fields from before the answer began.
     early: Vec<(&'static str, Json)>,
-    /// Top-level fields as last told.
+    /// Top-level fields as last reported.
     fields: Vec<(&'static str, Json)>,
-    /// Choices that call a function in the way that came before tool calls.
+    /// Choices that use the function calls that preceded tool calls.
     legacy: Vec<u32>,
     /// Calls of tools that take free text and were sent as functions, by choice and index: their arguments are unwrapped when
     /// they are complete.
@@ -133,7 +133,7 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// The beginning, and the fields beside the choices, whichever chunk has them.
+    /// The start event, and the fields besides the choices, whichever chunk has them.
     fn start(&mut self, body: &Object, events: &mut dyn EventSink) {
         if !self.started {
             self.started = true;
@@ -279,7 +279,7 @@ impl Pieces {
         }
     }
 
-    /// Gives out the arguments that were held, of one choice or of all.
+    /// Emits the held arguments of one choice or of all.
     fn release(&mut self, of: Option<u32>, events: &mut dyn EventSink) {
         for (choice, index, wrapped) in
             self.held.extract_if(.., |(choice, ..)| of.is_none_or(|of| of == *choice))
@@ -292,7 +292,7 @@ impl Pieces {
     }
 }
 
-/// The formats that a proof can have; it is only ever sent back to the family that wrote it.
+/// The possible formats of a proof; it is only returned to the family that wrote it.
 fn known_format(format: &str) -> &'static str {
     const KNOWN: [&str; 4] =
         ["anthropic-claude-v1", "google-gemini-v1", "openai-responses-v1", "xai-responses-v1"];

@@ -1,11 +1,11 @@
-//! Token counts as OpenAI-like servers report them, and as the gateway shows them.
+//! Token counts as OpenAI-like servers report them, and as the gateway writes them.
 
 use canon::{Cost, Usage};
 use serde_json::value::RawValue;
 
 use crate::json::{Kind, Scanner, Syntax, push_count, push_key, push_string};
 
-/// A server's usage object. Counts stand in different places at different servers; all of them are read.
+/// A server's usage object. Servers put counts in different members; all of them are read.
 #[derive(Debug, Default)]
 struct Reported {
     prompt: Option<u64>,
@@ -13,7 +13,7 @@ struct Reported {
     total: Option<u64>,
     inputs: Details,
     outputs: Details,
-    /// DeepSeek's, Moonshot's, Mistral's and Databricks' places for what was read from a cache.
+    /// DeepSeek's, Moonshot's, Mistral's and Databricks' members for cached tokens.
     cached: [Option<u64>; 4],
     /// Databricks.
     cache_written: Option<u64>,
@@ -21,9 +21,9 @@ struct Reported {
     reasoning: Option<u64>,
     /// Perplexity.
     searches: Option<u64>,
-    /// There is more than the three counts and their details.
+    /// There are members besides the three counts and their details.
     has_more: bool,
-    /// A count is below zero or beyond all bounds: nothing of it can be believed.
+    /// A count is negative or impossibly large: the whole object is ignored.
     is_impossible: bool,
 }
 
@@ -40,7 +40,7 @@ struct Details {
     is_impossible: bool,
 }
 
-/// Stands for a count that cannot be: sums of a few of them do not overflow.
+/// An impossible count: sums of a few of them do not overflow.
 const IMPOSSIBLE: u64 = 1 << 48;
 
 impl Reported {
@@ -95,8 +95,8 @@ impl Reported {
         Ok(())
     }
 
-    /// The counts in buckets that do not overlap; none where there are none, or where they cannot be. By
-    /// `cached_outside_prompt` the prompt does not include what came from the cache.
+    /// The counts in disjoint buckets; none without counts, or with impossible ones. `cached_outside_prompt`:
+    /// the prompt excludes cached tokens.
     fn usage(&self, cached_outside_prompt: bool) -> Option<Usage> {
         if self.is_impossible {
             return None;
@@ -107,7 +107,8 @@ impl Reported {
         let cached = first([inputs.cached].into_iter().chain(self.cached));
         let written = first([inputs.cache_written, inputs.cache_created, self.cache_written]);
         let audio = inputs.audio.unwrap_or(0);
-        // Mistral counts sound beside the prompt, and the total tells so (recorded: rig, blocking_raw_model_sends_audio).
+        // Mistral counts sound besides the prompt, as the total shows (recorded: rig,
+        // blocking_raw_model_sends_audio).
         let audio_apart = match self.total {
             Some(total) => total == prompt + completion + audio,
             None => audio > prompt,
@@ -116,7 +117,7 @@ impl Reported {
             prompt += audio;
         }
         let reasoning = first([outputs.reasoning, self.reasoning]);
-        // xAI counts thinking outside of the completion, and the total tells so.
+        // xAI counts thinking outside of the completion, as the total shows.
         let apart = match self.total {
             Some(total) => total == prompt + completion + reasoning,
             None => reasoning > completion,
@@ -124,8 +125,8 @@ impl Reported {
         if reasoning > 0 && apart {
             completion += reasoning;
         }
-        // The cached part may lie beside the prompt instead of within it. Where it is larger the counts themselves say so;
-        // else the total may, and otherwise only the facts of the model do.
+        // The cached part may be outside of the prompt. Where it is larger than the prompt, that is certain;
+        // otherwise the total may show it, or else the facts of the model decide.
         let total = |parts: u64| self.total == Some(parts + completion);
         let told_by_total = cached > 0 && total(prompt + cached) && !total(prompt);
         if cached_outside_prompt || cached > prompt || told_by_total {
@@ -151,7 +152,7 @@ impl Reported {
 }
 
 impl Details {
-    /// Takes the object; anything else says nothing.
+    /// Takes the object; other types are ignored.
     fn take_all(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Syntax> {
         if scanner.kind()? != Kind::Object {
             return scanner.value().map(drop);
@@ -174,8 +175,8 @@ impl Details {
     }
 }
 
-/// Takes a count; some servers write `12.0` or `"12"`, null is none, and what is no number counts as nothing. One below zero
-/// is impossible.
+/// Takes a count. Some servers write `12.0` or `"12"`; null is none, and other types are ignored. A negative
+/// one is impossible.
 fn count(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Syntax> {
     let kind = scanner.kind()?;
     let json = scanner.json();
@@ -197,7 +198,7 @@ fn count(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Syntax> {
     Ok(Some(value.min(IMPOSSIBLE)))
 }
 
-/// Reads a usage object; none if it reports no prompt tokens, or counts that cannot be.
+/// Reads a usage object; none without prompt tokens, or with impossible counts.
 pub(crate) fn read(json: &[u8], cached_outside_prompt: bool) -> Option<Usage> {
     let mut scanner = Scanner::new(json);
     let reported = Reported::take_all(&mut scanner).ok()?;
@@ -205,9 +206,9 @@ pub(crate) fn read(json: &[u8], cached_outside_prompt: bool) -> Option<Usage> {
     reported.usage(cached_outside_prompt)
 }
 
-/// Takes a usage object; some if it can be copied: standard fields only, and sums that are what they should be. Thinking
-/// outside of the completion, or cached tokens outside of the prompt, change the sums; vendors' own counts need a closer
-/// look.
+/// Takes a usage object; some if it can be copied: standard fields only, and correct sums. Thinking outside
+/// of the completion or cached tokens outside of the prompt change the sums; vendors' own counts need a full
+/// read.
 pub(crate) fn take_plain(
     scanner: &mut Scanner<'_>,
     cached_outside_prompt: bool,
@@ -221,7 +222,7 @@ pub(crate) fn take_plain(
     Ok(is_meant.then_some(usage))
 }
 
-/// The first count that says something.
+/// The first count that is present.
 fn first(counts: impl IntoIterator<Item = Option<u64>>) -> u64 {
     counts.into_iter().flatten().find(|count| *count > 0).unwrap_or(0)
 }
@@ -241,7 +242,7 @@ const OWN: [&str; 11] = [
     "cost_usd_other",
 ];
 
-/// Writes the usage object: OpenAI's counts, the cost, and whatever else the provider reported.
+/// Writes the usage object: OpenAI's counts, the cost, and the provider's other members.
 pub(crate) fn write(out: &mut Vec<u8>, usage: &Usage, cost: Option<Cost>, reported: Option<&RawValue>) {
     let raw: serde_json::Map<String, serde_json::Value> =
         reported.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
@@ -265,7 +266,7 @@ pub(crate) fn write(out: &mut Vec<u8>, usage: &Usage, cost: Option<Cost>, report
         ("audio_tokens", usage.audio_output),
         ("image_tokens", usage.image_output),
     ];
-    // Pictures are rare, and have a price of their own.
+    // Image tokens are rare and have their own price.
     let completion = &completion[..if usage.image_output > 0 { 3 } else { 2 }];
     write_details(out, "completion_tokens_details", completion, raw.get("completion_tokens_details"));
     write_cost(out, cost);
@@ -379,7 +380,7 @@ mod tests {
                 false,
                 110,
             ),
-            // Fewer: the total tells, or a fact of the model.
+            // Fewer: the total or a fact of the model decides.
             (
                 r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":19,"prompt_tokens_details":{"cached_tokens":4}}"#,
                 false,

@@ -18,7 +18,7 @@ pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<d
     }
 }
 
-/// What both forms know of the answer, and what every answer of OpenAI's older formats begins and ends with.
+/// The facts that both forms need, and the common begin and end of answers in OpenAI's older formats.
 pub(crate) struct Core {
     pub(crate) form: AnswerForm,
     annotator: Box<dyn Annotator>,
@@ -96,7 +96,8 @@ impl Core {
     }
 }
 
-/// A block of thinking, kept until it is whole: `reasoning_details` holds whole blocks, to be sent back unchanged.
+/// A block of thinking, kept until it is complete: `reasoning_details` contains whole blocks, which clients
+/// return unchanged.
 #[derive(Debug, Default)]
 struct Block {
     number: u32,
@@ -107,7 +108,7 @@ struct Block {
 }
 
 impl Block {
-    /// The entry of `reasoning_details`; none for readable text that needs no proof.
+    /// The entry of `reasoning_details`; none for readable text without a proof.
     fn write(&self, out: &mut Vec<u8>) {
         match &self.encrypted {
             Some(data) => {
@@ -226,7 +227,7 @@ impl StreamEncoder {
         &mut self.choices[index]
     }
 
-    /// Writes a chunk up to the inside of its delta; the role goes into the first delta of each choice.
+    /// Writes a chunk up to the content of its delta; the first delta of each choice has the role.
     fn open(&mut self, choice: u32, out: &mut Vec<u8>) {
         if self.prefix.is_empty() {
             if self.core.id.is_empty() {
@@ -245,7 +246,7 @@ impl StreamEncoder {
         }
     }
 
-    /// Writes the rest of a chunk behind its delta.
+    /// Writes the rest of a chunk after its delta.
     fn close(&self, finish: Option<FinishReason>, with_metadata: bool, out: &mut Vec<u8>) {
         match finish {
             Some(reason) => {
@@ -303,7 +304,7 @@ impl StreamEncoder {
         block.take(detail);
     }
 
-    /// A finished block of thinking that has a proof goes out whole.
+    /// A complete block of thinking with a proof is sent whole.
     fn close_block(&mut self, choice: u32, out: &mut Vec<u8>) {
         let Some(block) = self.choice(choice).block.take() else { return };
         if !block.is_proof() {
@@ -385,7 +386,7 @@ struct Call {
 }
 
 impl Call {
-    /// Writes the call behind its opening brace or its index, up to the inside of its arguments.
+    /// Writes the call after its opening brace or its index, up to the content of its arguments.
     fn begin(&self, out: &mut Vec<u8>) {
         let (kind, text) = if self.custom { ("custom", "input") } else { ("function", "arguments") };
         push_key(out, "id");
@@ -400,11 +401,11 @@ impl Call {
     }
 }
 
-/// Writes what follows the arguments of a call.
+/// Writes the members after the arguments of a call.
 fn end_call(signature: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"}");
     if let Some(signature) = signature {
-        // Where OpenAI-compatible clients of Gemini look for it, and send it back.
+        // The place where OpenAI-compatible clients of Gemini look for it, and return it.
         out.extend_from_slice(b",\"extra_content\":{\"google\":{\"thought_signature\":");
         push_string(out, signature);
         out.extend_from_slice(b"}}");
@@ -427,16 +428,17 @@ struct WholeEncoder {
     choices: Vec<WholeChoice>,
 }
 
-/// What stands around the content of an answer, about.
+/// Approximate length of the text around the content of an answer.
 const AROUND: usize = 1024;
 
-/// The calls of a choice, written as they come: as values, many small ones would take many times their text.
+/// The calls of a choice, written as they arrive: as values, many small ones would take many times their
+/// text.
 #[derive(Debug, Default)]
 struct WholeCalls {
     /// Each call from its beginning to the end of its arguments.
     written: Pieces,
     calls: Vec<WholeCall>,
-    /// By call: what came for it when another had begun.
+    /// By call: pieces that arrived after another call had begun.
     late: BTreeMap<u32, String>,
     /// By call.
     signatures: BTreeMap<u32, String>,
@@ -444,7 +446,7 @@ struct WholeCalls {
 
 #[derive(Clone, Copy, Debug)]
 struct WholeCall {
-    /// Where it ends in what is written.
+    /// The end of the written text.
     end: usize,
     custom: bool,
     has_arguments: bool,
@@ -478,7 +480,7 @@ impl WholeCalls {
         }
     }
 
-    /// How much is written, about.
+    /// Approximate length of the output.
     fn room(&self) -> usize {
         let texts = self.late.values().chain(self.signatures.values());
         self.written.len() + 4 * self.calls.len() + texts.map(|text| 64 + text.len()).sum::<usize>()
@@ -652,7 +654,7 @@ fn write_text(name: &str, text: Option<&str>, out: &mut Vec<u8>) {
 
 // ---------------------------------------------------------------------------------------------- errors
 
-/// Log probabilities as they came in pieces: each is read once.
+/// Log probabilities that arrived in pieces: each is read once.
 #[derive(Debug)]
 struct Logprobs {
     first: Json,

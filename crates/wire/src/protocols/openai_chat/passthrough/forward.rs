@@ -1,5 +1,5 @@
-//! A request between equal formats: the raw text with as few edits as the provider's quirks and the model's facts ask
-//! for. Every edit that takes something away is a loss.
+//! A request between equal formats: the raw text with only the edits that the provider's quirks and the
+//! model's facts require. Every edit that removes something is a loss.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ use crate::protocols::call_ids::{Pairing, UniqueIds};
 use crate::protocols::strict_schema::Unfit;
 use crate::{DecoderContext, Encoded, Intake, ROUTING_FIELDS};
 
-/// Room for what is added: a longer model name, stream options.
+/// Space for additions: a longer model name, stream options.
 const SPARE: usize = 160;
 
 /// The request as the provider takes it.
@@ -31,7 +31,7 @@ pub fn forward(intake: &Intake, target: Target<'_>) -> Result<Encoded> {
     forward_with(intake, target, None)
 }
 
-/// The same, with what is remembered of the answers that the conversation quotes.
+/// The same, with remembered answers that the conversation quotes.
 pub fn forward_with(intake: &Intake, target: Target<'_>, memory: Option<Memory<'_>>) -> Result<Encoded> {
     let mut forward =
         Forward { intake, target, edit: intake.edit(), messages: None, losses: Losses::new(), thinks: false };
@@ -83,10 +83,10 @@ struct Forward<'a> {
     intake: &'a Intake,
     target: Target<'a>,
     edit: Edit<'a>,
-    /// The messages, once they differ from the caller's.
+    /// The messages, when they differ from the caller's.
     messages: Option<Vec<u8>>,
     losses: Losses,
-    /// The model will think about this request, as far as the catalog knows.
+    /// The model will think about this request, according to the catalog.
     thinks: bool,
 }
 
@@ -116,7 +116,7 @@ impl Forward<'_> {
         }
     }
 
-    /// Nulls, empty tool lists and tool settings without tools: OpenAI and others refuse them.
+    /// Removes nulls, empty tool lists and tool settings without tools: OpenAI and others refuse them.
     fn leave_out_what_says_nothing(&mut self) {
         if !self.target.quirks.takes_routing_fields {
             // The gateway itself has read them.
@@ -137,7 +137,7 @@ impl Forward<'_> {
         }
     }
 
-    /// Usage is always asked for: the gateway meters what the caller does not want to see.
+    /// Usage is always requested: the gateway meters it even when the caller does not want it.
     fn stream_options(&mut self) {
         if !self.intake.form.stream {
             return;
@@ -180,7 +180,7 @@ impl Forward<'_> {
         }
     }
 
-    /// `100.0` and `1e2` are written as 100: what a provider makes of them depends on its parser.
+    /// `100.0` and `1e2` are written as 100: the result of another notation depends on the provider's parser.
     fn whole_numbers(&mut self) {
         for name in WHOLE {
             if let Some(plain) = self.plain_whole(name) {
@@ -189,21 +189,22 @@ impl Forward<'_> {
         }
     }
 
-    /// A whole number in digits, if it is there and written otherwise.
+    /// A whole number in digits, if it exists in another notation.
     fn plain_whole(&self, name: &str) -> Option<String> {
         let raw = self.intake.given(name)?;
         let is_plain = raw.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
         if is_plain { None } else { self.intake.whole(name).map(|number| number.to_string()) }
     }
 
-    /// Translates what the caller says about thinking (`reasoning_effort`, and the members of a `reasoning` object) to what the
-    /// model takes. The object is a router's: where nothing of its kind is taken, only its meaning is sent.
+    /// Translates the caller's settings for thinking (`reasoning_effort`, and the members of a `reasoning`
+    /// object) to those of the model. The object is a router's: a provider that does not take it gets only
+    /// its meaning.
     fn reasoning(&mut self) {
         let facts = self.target.facts;
         let object: Option<Map<String, Value>> = self.intake.read_as("reasoning");
         let Some(control) = &facts.reasoning else {
             self.thinks = facts.thinks_by_default;
-            // The gateway itself leaves thinking out of the answer.
+            // The gateway itself removes the thinking from the answer.
             let is_served = |object: Map<String, Value>| object.keys().all(|name| name == "exclude");
             if !self.target.quirks.takes_routing_fields && object.is_some_and(is_served) {
                 self.edit.remove("reasoning");
@@ -230,7 +231,7 @@ impl Forward<'_> {
             Some(fields) => self.set_reasoning(&wish, effort, fields),
             None => {
                 self.edit.remove(wish.member_of());
-                // Not to think is what such a model does, unless it does nothing else.
+                // Such a model does not think by default, unless it never does.
                 if effort != Effort::None || *control == ReasoningControl::Always {
                     self.losses.dropped(wish.field, "The model takes no control of its thinking.");
                 }
@@ -238,7 +239,7 @@ impl Forward<'_> {
         }
     }
 
-    /// Reports the members of a `reasoning` object that mean something to a router only.
+    /// Reports the members of a `reasoning` object that have a meaning only for routers.
     fn lose_members(&mut self, object: Option<&Map<String, Value>>) {
         const READ: [&str; 4] = ["effort", "max_tokens", "exclude", "enabled"];
         for (name, value) in object.into_iter().flatten() {
@@ -248,7 +249,7 @@ impl Forward<'_> {
         }
     }
 
-    /// Whether the model thinks about this request. `asked` is the effort that the caller names.
+    /// Whether the model thinks about this request. `asked` is the caller's effort.
     fn will_think(&self, control: &ReasoningControl, asked: Option<Option<Effort>>) -> bool {
         let facts = self.target.facts;
         let matters = !facts.rejects_thinking.is_empty() || facts.functions_exclude_thinking;
@@ -261,7 +262,7 @@ impl Forward<'_> {
         }
     }
 
-    /// The caller switches thinking on or off by a field that only some providers have.
+    /// The caller switches thinking on or off with a field that only some providers have.
     fn switched(&self) -> Option<bool> {
         let object = |name: &str| self.intake.read_as::<Map<String, Value>>(name);
         let by_type = || Some(object("thinking")?.get("type")?.as_str()? != "disabled");
@@ -276,8 +277,8 @@ impl Forward<'_> {
             .or_else(by_template)
     }
 
-    /// The request holds what the model refuses while it thinks, and what matters more to the caller: function tools for some
-    /// models, and a forced call where nobody asked for thinking.
+    /// The request contains fields that the model refuses while it thinks and that are more important to the
+    /// caller: function tools for some models, and a forced call where the request does not ask for thinking.
     fn excludes_thinking(&self, is_asked: bool) -> bool {
         let facts = self.target.facts;
         let by_functions = facts.functions_exclude_thinking && self.has_functions();
@@ -329,7 +330,7 @@ impl Forward<'_> {
 
     fn response_format(&mut self) -> Result<()> {
         let quirks = self.target.quirks;
-        // Only the type: a schema is as large as callers make it.
+        // Only the type: a schema can have any size.
         let Some(format) = self.intake.read_as::<FormatType<'_>>("response_format") else { return Ok(()) };
         let wanted = format.kind.as_deref().unwrap_or("text");
         if wanted == "text" {
@@ -360,7 +361,8 @@ impl Forward<'_> {
         Ok(())
     }
 
-    /// A schema that the model would refuse to enforce is sent all the same: then the model is told it and not held to it.
+    /// A schema that the model would refuse to enforce is sent without `strict`: the model then sees it
+    /// without enforcing it.
     fn strict_format(&mut self) {
         const FIELD: &str = "response_format";
         let Some(raw) = self.intake.given(FIELD).filter(|raw| self.intake.mentions(raw, "strict")) else {
@@ -368,7 +370,7 @@ impl Forward<'_> {
         };
         match strictness::format(raw) {
             None => {}
-            // That a schema is not enforced does not make it one of objects, which alone are taken.
+            // A schema that is not an object is refused even when it is not enforced.
             Some((_, Unfit::Root)) => {
                 self.edit.remove(FIELD);
                 self.losses.emulated(FIELD, Unfit::Root.reason());
@@ -381,7 +383,7 @@ impl Forward<'_> {
         }
     }
 
-    /// Adds a system message that asks for the JSON which the provider cannot be told to give.
+    /// Adds a system message that asks for the JSON that the provider has no field for.
     fn instruct(&mut self) {
         let format: Value = self.intake.read_as("response_format").unwrap_or_default();
         let content = json_instruction(&format["json_schema"]["schema"]);
@@ -439,7 +441,7 @@ impl Forward<'_> {
         }
     }
 
-    /// Thinking in the assistant's messages, by the field that the provider reads.
+    /// Thinking in the assistant's messages, in the field that the provider reads.
     fn thoughts(&mut self, memory: Option<Memory<'_>>) {
         let quirks = self.target.quirks;
         let Some(field) = &quirks.reasoning_field else { return };
@@ -455,7 +457,7 @@ impl Forward<'_> {
         self.losses = losses;
     }
 
-    /// False when it is known that the model does not think about this request.
+    /// False when the model certainly does not think about this request.
     fn thinks(&self) -> bool {
         let effort = self.intake.string("reasoning_effort");
         let in_object = || {
@@ -490,23 +492,23 @@ impl Forward<'_> {
             if index > 0 {
                 append(&mut out, b",");
             }
-            self.mend_message(index, message, &mut ids, &mut out)
+            self.repair_message(index, message, &mut ids, &mut out)
         })?;
         append(&mut out, b"]");
         self.messages = Some(out);
         Ok(())
     }
 
-    /// Whether messages may have a field: most have none beside those that all have, which the intake knows.
+    /// Whether messages may have a field: most have only the common ones, which the intake knows.
     fn mentions(&self, messages: &[u8], name: &str, were_edited: bool) -> bool {
         let is_common = matches!(name, "role" | "content" | "tool_calls");
         let may_be = is_common || were_edited || self.intake.seen.further_fields;
         may_be && self.intake.mentions(messages, name)
     }
 
-    /// Appends a message as the provider takes it. It is never taken apart: a list of many parts or calls would take many
-    /// times its text.
-    fn mend_message(
+    /// Appends a message as the provider takes it. It is never parsed into values: a list of many parts or
+    /// calls would take many times its text.
+    fn repair_message(
         &mut self,
         index: usize,
         message: &[u8],
@@ -596,7 +598,8 @@ impl Forward<'_> {
         }
     }
 
-    /// The tools without `strict` where the model would refuse to enforce their parameters. None if all stay as they are.
+    /// The tools without `strict` where the model would refuse to enforce their parameters. None if nothing
+    /// changes.
     fn relaxed_tools(&mut self, raw: &[u8]) -> Option<Vec<u8>> {
         if !self.target.facts.strict_subset || !self.intake.mentions(raw, "strict") {
             return None;
@@ -608,7 +611,7 @@ impl Forward<'_> {
         Some(relaxed.text)
     }
 
-    /// The tools without fields that the provider does not take. None if all stay as they are.
+    /// The tools without fields that the provider does not take. None if nothing changes.
     fn without_fields(&mut self, raw: &[u8]) -> Option<Vec<u8>> {
         let fields = &self.target.quirks.drop_tool_fields;
         let mentioned: Vec<_> = fields.iter().filter(|name| self.intake.mentions(raw, name)).collect();
@@ -643,14 +646,14 @@ struct FormatType<'a> {
     kind: Option<Cow<'a, str>>,
 }
 
-/// What becomes of a field.
+/// The treatment of a field.
 enum Fate {
     Keep,
     Leave,
     Replace(Vec<u8>),
 }
 
-/// Appends an object field by field, each as `decide` says; anything else as it is.
+/// Appends an object field by field, each as `decide` returns; other values unchanged.
 fn rewrite(
     json: &[u8],
     out: &mut Vec<u8>,
@@ -682,7 +685,7 @@ fn rewrite(
     Ok(())
 }
 
-/// What a string says.
+/// The value of a string.
 fn text(json: &[u8]) -> Option<Cow<'_, str>> {
     string(std::str::from_utf8(json).ok()?)
 }
@@ -717,7 +720,7 @@ fn joined_texts(content: &[u8]) -> Option<Vec<u8>> {
     Some(joined)
 }
 
-/// The items of an array after a change. One is taken apart at a time: as values they take many times their text.
+/// The changed items of an array. Only one is parsed at a time: as values they take many times their text.
 fn each_item(raw: &[u8], field: &'static str, mut change: impl FnMut(usize, &mut Value)) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(raw.len());
     out.push(b'[');
@@ -737,15 +740,15 @@ fn each_item(raw: &[u8], field: &'static str, mut change: impl FnMut(usize, &mut
     Ok(out)
 }
 
-/// Among the fields that a model refuses: a forced choice. A free one is taken.
+/// An entry of a model's refused fields: a forced choice. A free one is accepted.
 const TOOL_CHOICE: &str = "tool_choice";
 
 fn rejects_forced(rejected: &[String]) -> bool {
     rejected.iter().any(|name| name == TOOL_CHOICE)
 }
 
-/// Values of fields that a model refuses which ask for nothing: it is no loss that they are left out. Some models take them and
-/// some do not, whose only value is another one.
+/// Values of refused fields that are the default: their removal is not a loss. Models whose only accepted
+/// value is another one refuse them too.
 fn is_default(name: &str, value: &[u8]) -> bool {
     let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<f64>().ok());
     match name {
@@ -777,13 +780,13 @@ fn lacking(feature: Feature, model: &str) -> Error {
     )
 }
 
-/// How much the caller wants the model to think.
+/// The caller's amount of thinking.
 struct Wish {
-    /// The field that says so, as losses name it.
+    /// The field with it, as losses name it.
     field: &'static str,
-    /// None for a level that we do not know.
+    /// None for an unknown level.
     effort: Option<Effort>,
-    /// Tokens, where they are named instead of a level.
+    /// Tokens, where they are given instead of a level.
     budget: Option<u64>,
 }
 
@@ -819,7 +822,7 @@ impl Wish {
         Some(Self { field, effort: Some(effort), budget })
     }
 
-    /// The top-level field of the request that says it.
+    /// The top-level field of the request with it.
     fn member_of(&self) -> &'static str {
         self.field.split('.').next().unwrap_or(self.field)
     }
@@ -838,7 +841,7 @@ fn can_disable(control: &ReasoningControl) -> bool {
     }
 }
 
-/// The fields that ask a model for an effort, or for so many tokens of thinking; none if it takes no control.
+/// The fields that request an effort, or a number of thinking tokens; none if the model has no control.
 fn control_fields(
     control: &ReasoningControl,
     effort: Effort,
@@ -876,7 +879,7 @@ fn control_fields(
     })
 }
 
-/// Tokens of thinking for an effort where a model wants a number.
+/// Thinking tokens for an effort where a model takes a number.
 pub(crate) fn budget(effort: Effort) -> u64 {
     match effort {
         Effort::None => 0,
@@ -888,7 +891,7 @@ pub(crate) fn budget(effort: Effort) -> u64 {
     }
 }
 
-/// The instruction that stands in for a response format.
+/// The instruction that replaces a response format.
 pub(crate) fn json_instruction(schema: &Value) -> String {
     match schema {
         Value::Null => "Answer with a JSON object and nothing else.".to_owned(),
@@ -896,7 +899,7 @@ pub(crate) fn json_instruction(schema: &Value) -> String {
     }
 }
 
-/// Nine letters or digits for every id of a call, different ones for different calls.
+/// Nine letters or digits for every call id, distinct for distinct calls.
 struct ShortIds {
     pairing: Pairing<'static>,
     unique: UniqueIds<'static>,
@@ -926,13 +929,13 @@ impl ShortIds {
     }
 }
 
-/// Nine letters or digits that stand for an id, the same on both sides of a call. An id that already has this form is
+/// Nine letters or digits for an id, the same on both sides of a call. An id that already has this form is
 /// kept.
 pub(crate) fn short_id(id: &str) -> Cow<'_, str> {
     if id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return id.into();
     }
-    // FNV-1a, spelled in 36 letters: 36^9 is more than 2^46, ample for the calls of one conversation.
+    // FNV-1a in 36 letters: 36^9 is more than 2^46, enough for the calls of one conversation.
     let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -1011,7 +1014,7 @@ mod tests {
                 r#"{"stream":true}"#,
                 "stream_options dropped",
             ),
-            // A provider that refuses nothing gets what the caller sent, and no more.
+            // A provider that refuses nothing gets the caller's fields, and no more.
             (
                 r#""stream":true,"stream_options":{"include_usage":true}"#,
                 r#"{"stream_usage":"always"}"#,
@@ -1151,7 +1154,7 @@ mod tests {
             body.as_object_mut().unwrap().retain(|name, _| name != "model" && name != "messages");
             assert_eq!((body, losses.join(",").as_str()), (expected, loss), "{control:?} {object}");
         }
-        // A model that nothing is known of gets what the caller wrote, but for what the gateway does itself.
+        // An unknown model gets the caller's fields, except for those that the gateway handles itself.
         for (object, expected) in [
             (json!({"exclude": true}), json!({})),
             (json!({"max_tokens": 9}), json!({"reasoning": {"max_tokens": 9}})),

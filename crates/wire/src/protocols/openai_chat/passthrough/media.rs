@@ -1,4 +1,4 @@
-//! Media by URL in a request between equal formats, for providers that only take bytes.
+//! Media by URL in a request between equal formats, for providers that take only bytes.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::protocols::media_slots::{Format, RawSlots, Slot};
 use crate::protocols::media_types::is_web;
 use crate::{Intake, MediaFile};
 
-/// The parts of a request whose media are to be put in place of their URLs.
+/// The parts of a request whose media URLs are replaced.
 pub type MediaUrls = RawSlots<Parts>;
 
 /// The parts of chat's messages.
@@ -24,7 +24,7 @@ const FIELDS: [(&str, &str, MediaKind); 3] = [
 ];
 
 impl MediaUrls {
-    /// Every web address of media in the messages; none when there is none.
+    /// Every web URL of media in the messages; none without one.
     pub fn of(intake: &Intake) -> Option<Self> {
         let json = intake.given("messages")?;
         if !FIELDS.iter().any(|(name, ..)| intake.mentions(json, name)) {

@@ -1,5 +1,5 @@
-//! An answer between equal formats. Each piece is looked at just long enough to know that it keeps the contract, and
-//! then copied; only what does not is taken apart and mended.
+//! An answer between equal formats. Each piece is checked and then copied; only an invalid piece is parsed
+//! and repaired.
 
 use std::collections::BTreeSet;
 
@@ -20,17 +20,17 @@ use crate::proofs::Proofs;
 use crate::protocols::whole::check_size;
 use crate::{AnswerForm, Transcoder};
 
-/// What a relay is made of.
+/// The parts of a relay.
 pub struct RelayParts {
     /// Streamed or whole, with usage or without.
     pub form: AnswerForm,
-    /// What the gateway adds.
+    /// The gateway's additions.
     pub annotator: Box<dyn Annotator>,
-    /// Thinking is gathered, because the provider wants it back.
+    /// Thinking is collected, because the provider wants it back.
     pub gathers: bool,
-    /// The model's prompt tokens do not include those read from the cache.
+    /// The model's prompt tokens exclude those read from the cache.
     pub cached_outside_prompt: bool,
-    /// The ids of the conversation's calls, which those of the answer must not have.
+    /// The ids of the conversation's calls, which must not recur in the answer.
     pub taken_ids: BTreeSet<String>,
 }
 
@@ -112,7 +112,7 @@ impl Transcoder for WholeRelay {
 }
 
 impl WholeRelay {
-    /// The answer as it came, with its usage enriched and the metadata at its end.
+    /// The answer unchanged, except for its usage and the metadata at its end.
     fn copy(&mut self, plain: &PlainCompletion, out: &mut Vec<u8>) {
         let body = self.body.bytes();
         let annotator = self.parts.annotator.as_ref();
@@ -215,14 +215,14 @@ fn without_reasoning(body: &mut Object) -> bool {
     found
 }
 
-/// False for a chunk whose only choice says nothing.
+/// False for a chunk whose only choice is empty.
 fn is_worth_sending(chunk: &Object) -> bool {
     let choice = chunk.get("choices").map_or(&Value::Null, |choices| &choices[0]);
     let is_empty = choice["delta"].as_object().is_some_and(Object::is_empty);
     !is_empty || !choice["finish_reason"].is_null() || !choice["logprobs"].is_null()
 }
 
-/// Where things are in a completion that keeps the contract as it is.
+/// Positions in a completion that is already valid.
 #[derive(Debug)]
 struct PlainCompletion {
     counts: canon::Usage,
@@ -232,11 +232,11 @@ struct PlainCompletion {
     tier: std::ops::Range<usize>,
     /// Length of the content.
     content: usize,
-    /// Before the last brace.
+    /// The position before the last brace.
     end: usize,
 }
 
-/// Looks at a completion; none unless all of it is in order.
+/// Checks a completion; none unless it is valid as a whole.
 fn plain_completion(json: &[u8], cached_outside_prompt: bool) -> Option<PlainCompletion> {
     if !is_utf8(json) {
         return None;
@@ -343,7 +343,7 @@ fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Resu
     })
 }
 
-/// A message of text alone. Tool calls and thinking are mended.
+/// A message with only text. Tool calls and thinking are repaired.
 fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
     let json = scanner.json();
     let (mut met, mut length) = (Met::default(), 0);
@@ -443,7 +443,7 @@ impl StreamState {
         if trimmed.is_empty() {
             return Ok(());
         }
-        // Several lines are one event, which a copy of the joined bytes would not be.
+        // Several lines are one event; a copy of the joined bytes would be several.
         let may_pass = !event.is_joined && event.event != b"error";
         if let Some(length) = may_pass.then(|| self.plain_length(trimmed)).flatten() {
             self.progress.output_chars += length as u64;
@@ -454,8 +454,8 @@ impl StreamState {
         self.mend(event, out)
     }
 
-    /// The length of the content of a chunk that can be passed on as it is: same identity, one open choice, nothing but
-    /// text. Everything else is mended.
+    /// The length of the content of a chunk that can be passed on unchanged: same identity, one open choice,
+    /// only text. Every other chunk is repaired.
     fn plain_length(&self, data: &[u8]) -> Option<usize> {
         let identity = self.chunks.identity()?;
         if !is_utf8(data) {
@@ -528,7 +528,7 @@ impl StreamState {
 
     fn mend(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
         let mut chunk = normalise::event(event)?;
-        // There is one in an answer, and it is the gateway's.
+        // An answer has one, and it is the gateway's.
         chunk.remove("metadata");
         let annotator = self.parts.annotator.as_ref();
         let mut mended = std::mem::take(&mut self.mended);
@@ -570,7 +570,7 @@ impl StreamState {
         self.progress.content_started |= delta.as_object().is_some_and(normalise::says_something);
     }
 
-    /// The caller's end of the stream, if the provider's was a proper one.
+    /// The end of the caller's stream, if the provider's ended properly.
     fn end(&mut self, out: &mut Vec<u8>) -> Result<()> {
         if !self.done && !self.chunks.is_finished() {
             return Err(broken("the stream ended before the answer was complete"));
@@ -591,7 +591,7 @@ impl StreamState {
         self.progress.finish_reason = self.chunks.finish();
         let position = last.iter().position(is_finish_chunk);
         if let (false, Some(position)) = (include_usage, position) {
-            // What came without choices (content filter results of the prompt) has no other place.
+            // Members of chunks without choices (content filter results of the prompt) have no other place.
             for (name, value) in std::mem::take(&mut self.chunks.trailing) {
                 last[position].or_insert(&name, || value);
             }
@@ -669,7 +669,7 @@ fn write_event(data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// A delta of text alone.
+/// A delta with only text.
 fn plain_content(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
     let data = scanner.json();
     let (mut met, mut length) = (Met::default(), 0);

@@ -1,28 +1,28 @@
-//! Strict schemas of a chat request: where the model would refuse to enforce one, the request goes without `strict`.
-//! Everything else stays as the caller wrote it.
+//! Strict schemas of a chat request. Where the model would refuse to enforce one, the request is sent without
+//! `strict`. Everything else stays unchanged.
 
 use std::ops::Range;
 
 use crate::json::{Scanner, Syntax};
 use crate::protocols::strict_schema::{Demand, Unfit, check};
 
-/// The tools without `strict` where it would be refused.
+/// The tools without a `strict` that would be refused.
 #[derive(Debug)]
 pub(super) struct Relaxed {
     pub text: Vec<u8>,
-    /// Which tools, and why.
+    /// The changed tools, and the reasons.
     pub reasons: Vec<(usize, Unfit)>,
 }
 
-/// The response format without `strict`, and why. None if it is sound.
+/// The response format without `strict`, and the reason. None if it is valid.
 pub(super) fn format(raw: &[u8]) -> Option<(Vec<u8>, Unfit)> {
     let demand = Demand::within(&mut Scanner::new(raw), "json_schema", "schema").ok()??;
     let unfit = check(&raw[demand.schema]).err()?;
     Some((relaxed(raw, &[demand.strict]), unfit))
 }
 
-/// None if all tools are sound. Parameters whose root is no object are refused with `strict` and without: what the provider
-/// says of them is clearer than anything else.
+/// None if all tools are valid. Parameters whose root is not an object are refused with and without `strict`:
+/// the provider's error is then clearest.
 pub(super) fn tools(raw: &[u8]) -> Option<Relaxed> {
     let (mut words, mut reasons) = (Vec::new(), Vec::new());
     let read = Scanner::new(raw).array::<Syntax>(|scanner, index| {
@@ -38,7 +38,7 @@ pub(super) fn tools(raw: &[u8]) -> Option<Relaxed> {
     (read.is_ok() && !words.is_empty()).then(|| Relaxed { text: relaxed(raw, &words), reasons })
 }
 
-/// The text with `false` in the place of these words.
+/// The text with `false` in these ranges.
 fn relaxed(raw: &[u8], words: &[Range<usize>]) -> Vec<u8> {
     let mut text = Vec::with_capacity(raw.len() + words.len());
     let mut copied = 0;

@@ -1,5 +1,5 @@
-//! Thinking between equal formats: gathered while an answer passes, and put back into the assistant's messages of the next
-//! request by the field that the provider reads.
+//! Thinking between equal formats: collected while an answer passes, and restored in the assistant's messages
+//! of the next request, in the field that the provider reads.
 
 use std::collections::HashMap;
 
@@ -13,24 +13,24 @@ use super::super::types::{ReasoningDetail, ToolCall};
 use crate::json::{Index, Object, Scanner, Syntax, Value, append, mentions, quoted, text_of};
 use crate::proofs::{CallName, Collector, Memory, Proofs};
 
-/// The names that thinking goes by.
+/// The names of thinking.
 pub(super) const FIELDS: [&str; 3] = ["reasoning_content", "reasoning", DETAILS];
 const DETAILS: &str = "reasoning_details";
 
 // ---------------------------------------------------------------------------------------------- answers
 
-/// Gathers the thinking of an answer's first choice, and the calls that it led to.
+/// Collects the thinking of an answer's first choice, and the calls that it led to.
 #[derive(Debug, Default)]
 pub(super) struct Gatherer {
     collector: Collector,
     text: String,
     details: Vec<Object>,
-    /// Where the pieces of an entry go, by its index and type.
+    /// The position of an entry, by its index and type.
     places: HashMap<String, usize>,
 }
 
 impl Gatherer {
-    /// Looks at a mended chunk (`delta`) or completion (`message`).
+    /// Takes a repaired chunk (`delta`) or completion (`message`).
     pub(super) fn note(&mut self, body: &Object, part: &str) {
         for choice in body.get("choices").and_then(Value::as_array).into_iter().flatten() {
             if choice["index"].as_u64().unwrap_or(0) == 0 {
@@ -39,7 +39,7 @@ impl Gatherer {
         }
     }
 
-    /// What is worth keeping for the next turn: of calls also that no thinking led to them.
+    /// The data for the next turn. For calls without thinking it records that there was none.
     pub(super) fn take(&mut self) -> Option<Proofs> {
         let mut proofs = self.collector.take_all().unwrap_or_default();
         if !self.collector.has_room(0) {
@@ -126,24 +126,24 @@ fn thought(text: String) -> Part {
 
 // ---------------------------------------------------------------------------------------------- requests
 
-/// Room for thinking that is put back.
+/// Space for restored thinking.
 const MORE: usize = 1024;
 
 /// How a provider takes thinking back.
 pub(super) struct Recall<'a> {
     /// The field that it reads.
     pub field: &'a str,
-    /// What stands in for unknown thinking of tool calls.
+    /// The replacement for unknown thinking of tool calls.
     pub stand_in: Option<&'a str>,
     /// None when nothing is remembered.
     pub memory: Option<Memory<'a>>,
-    /// Names may be written with escapes: a search for them proves nothing.
+    /// Names may be written with escapes: a text search then proves nothing.
     pub looks_closely: bool,
 }
 
 impl Recall<'_> {
-    /// The messages with their thinking where the provider reads it; none when they can stay as they are. Only messages
-    /// that need it are touched: all other bytes stay, so that what was cached of a conversation stays valid.
+    /// The messages with their thinking where the provider reads it; none when nothing changes. Only messages
+    /// that need it are changed: all other bytes stay, so that the provider's cache stays valid.
     pub(super) fn messages(&self, json: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
         let concerned = self.looks_closely
             || mentions(json, "tool_calls")
@@ -195,7 +195,7 @@ impl Recall<'_> {
                 changed = true;
             }
         }
-        // A provider that reads `reasoning_details` knows the texts by their other names too.
+        // A provider that reads `reasoning_details` accepts the texts by their other names too.
         for name in FIELDS.into_iter().filter(|name| *name != self.field && self.field != DETAILS) {
             if name == DETAILS && raw(name).is_some_and(holds_proofs) {
                 losses.dropped(
@@ -222,7 +222,7 @@ impl Recall<'_> {
         })
     }
 
-    /// Thinking that led to a call, as it was when the answer passed.
+    /// The thinking before a call, as recorded from the answer.
     fn remembered(&self, call: &ToolCall, index: usize, losses: &mut Losses) -> Option<Vec<u8>> {
         let name = call_name(call);
         let found = self.memory.and_then(|memory| (memory.find)(&name).map(|proofs| (memory, proofs)));
@@ -249,7 +249,7 @@ impl Recall<'_> {
     }
 }
 
-/// The thinking as `reasoning_details`: as the provider wrote it itself, or what holds everywhere.
+/// The thinking as `reasoning_details`: the provider's own form, or the form that is valid everywhere.
 fn details_of(proofs: &Proofs, is_own: bool) -> Option<Vec<u8>> {
     if let Some(details) = proofs.details.as_ref().filter(|_| is_own) {
         return Some(details.as_str().as_bytes().to_vec());
@@ -271,7 +271,7 @@ fn call_name(call: &ToolCall) -> CallName {
     }
 }
 
-/// True for details that say more than their text.
+/// True for details with more than text.
 fn holds_proofs(details: &[u8]) -> bool {
     let details: Vec<&RawValue> = serde_json::from_slice(details).unwrap_or_default();
     let read = |raw: &&RawValue| serde_json::from_str::<ReasoningDetail>(raw.get()).ok();

@@ -1,4 +1,4 @@
-//! Towards callers that speak OpenAI chat completions.
+//! Reads callers' chat completions requests.
 
 mod ignored_fields;
 
@@ -18,7 +18,7 @@ use crate::protocols::media_types::{after_scheme, data_url, document_type, with_
 use crate::{Intake, ROUTING_FIELDS};
 use ignored_fields::Shape;
 
-/// Fields that have a place of their own in a canonical request; all others are kept as they are.
+/// Fields with a counterpart in a canonical request; all others are kept unchanged.
 const KNOWN: [&str; 24] = [
     "model",
     "messages",
@@ -84,7 +84,7 @@ pub(crate) fn decode(intake: &Intake) -> Result<Request> {
     })
 }
 
-/// Whether log probabilities are asked for, and how many: some servers take the count in place of the switch.
+/// Whether log probabilities are requested, and how many: some servers take the count instead of the switch.
 fn logprobs(intake: &Intake) -> Result<(Option<bool>, Option<u32>)> {
     let count = |name: &str| intake.whole(name).and_then(|count| u32::try_from(count).ok());
     let most = count("top_logprobs");
@@ -98,7 +98,7 @@ fn logprobs(intake: &Intake) -> Result<(Option<bool>, Option<u32>)> {
     }
 }
 
-/// vLLM and others write -1 or 0 for all tokens, which is to say nothing.
+/// vLLM and others write -1 or 0 for all tokens, which is the default.
 fn top_k(intake: &Intake) -> Result<Option<u64>> {
     match (intake.given("top_k"), intake.whole("top_k")) {
         (None, _) => Ok(None),
@@ -107,9 +107,9 @@ fn top_k(intake: &Intake) -> Result<Option<u64>> {
     }
 }
 
-/// Reads a value, naming its place when it is not what it should be.
+/// Reads a value; the error of a wrong type names its place.
 fn read<'a, T: Deserialize<'a>>(json: &'a str, path: &str) -> Result<T> {
-    // The place of a fault is looked for only where there is one: keeping it in mind costs as much as reading.
+    // The place of a fault is searched only on failure: tracking it costs as much as reading.
     if let Ok(value) = serde_json::from_str(json) {
         return Ok(value);
     }
@@ -143,7 +143,7 @@ fn items<'a>(intake: &'a Intake, name: &str) -> Result<Items<'a>> {
     }
 }
 
-/// Every field that is not among the known ones, as it is.
+/// Every field that is not among the known ones, unchanged.
 pub(crate) fn extra(intake: &Intake, known: &[&str]) -> Result<Vec<(String, Json)>> {
     let mut extra = Vec::new();
     for (name, value) in intake.fields() {
@@ -158,7 +158,7 @@ pub(crate) fn extra(intake: &Intake, known: &[&str]) -> Result<Vec<(String, Json
     Ok(extra)
 }
 
-/// What has no place in a canonical request.
+/// Fields without a place in a canonical request.
 fn losses(intake: &Intake, turns: Items<'_>, declared: Items<'_>) -> Losses {
     const KEPT: [&str; 4] = ["effort", "max_tokens", "exclude", "enabled"];
     let mut losses = Losses::new();
@@ -472,7 +472,7 @@ fn calls(
     Ok(())
 }
 
-/// Arguments are JSON text in a string; an object in its place is taken as it stands.
+/// Arguments are JSON text in a string; an object in its place is accepted.
 fn arguments(found: Option<Json>) -> String {
     match found {
         None => String::new(),
@@ -574,7 +574,7 @@ fn source(url: &str, path: &str) -> Result<Source> {
     }
 }
 
-/// Says nothing about the content.
+/// The type of unknown content.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 fn file(found: types::File, path: &str) -> Result<PartKind> {
@@ -583,7 +583,7 @@ fn file(found: types::File, path: &str) -> Result<PartKind> {
         (Some(data), _) if data.contains("://") || after_scheme(&data, "data").is_some() => {
             source(&data, &format!("{path}.file.file_data"))?
         }
-        // Bare base64 is what its name says, else a PDF, which is what clients mean by it.
+        // The type of bare base64 is guessed from the name, else it is a PDF, which clients usually mean.
         (Some(data), _) => Source::Base64 { mime: by_name.unwrap_or("application/pdf").to_owned(), data },
         (None, Some(id)) => Source::FileId(id),
         (None, None) => {
@@ -605,7 +605,8 @@ fn file(found: types::File, path: &str) -> Result<PartKind> {
     Ok(media(MediaKind::Document, source, found.filename))
 }
 
-/// Plain text travels as text where it is text. Other formats keep their type: some providers tell them apart.
+/// Plain text travels as text if it is valid text. Other formats keep their type: some providers distinguish
+/// them.
 fn text_file(mime: String, data: String) -> Source {
     use base64::Engine;
     let decoded = base64::engine::general_purpose::STANDARD.decode(&data).ok();

@@ -1,4 +1,4 @@
-//! A canonical request as OpenAI takes it.
+//! A canonical request in OpenAI's format.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -20,9 +20,9 @@ use crate::protocols::hosted::{self, Task, is_left_out};
 use crate::protocols::offered::Offered;
 use crate::protocols::unsupported::{is_neutral, refuse_fields};
 
-/// Fields of this format that have no place in a canonical request, and that its providers know.
+/// Fields of this format without a place in a canonical request that its providers support.
 const COMMON: [&str; 4] = ["audio", "logit_bias", "modalities", "web_search_options"];
-/// Further ones, which a provider may not know.
+/// Further ones, which a provider may not support.
 const HINTS: [&str; 10] = [
     "metadata",
     "moderation",
@@ -36,10 +36,10 @@ const HINTS: [&str; 10] = [
     "verbosity",
 ];
 
-/// A request as it is written.
+/// A written request.
 pub(crate) struct Written {
     pub body: Bytes,
-    /// What OpenAI's format cannot say.
+    /// Fields that OpenAI's format cannot express.
     pub losses: Losses,
     /// Tools that take free text and are sent as functions.
     pub custom_tools: Vec<String>,
@@ -85,7 +85,7 @@ fn checked(json: &Json, field: Field) -> Result<&str> {
 }
 
 struct Writer<'a> {
-    /// The body, which stands open.
+    /// The body, which is still open.
     out: Output,
     /// Its settings.
     body: Map<String, Value>,
@@ -93,16 +93,16 @@ struct Writer<'a> {
     ids: CallIds<'a>,
     quirks: &'a Quirks,
     custom_tools: Vec<String>,
-    /// A budget of thinking, whose object is a router's, passes or is turned into what the model takes.
+    /// A thinking budget, whose object is a router's, passes or is converted to the model's control.
     takes_budgets: bool,
-    /// Thinking of earlier turns goes back. OpenAI and strict servers refuse its fields; callers of this format know their
-    /// provider.
+    /// Thinking of earlier turns is sent. OpenAI and strict servers refuse its fields; callers of this format
+    /// know their provider.
     takes_thinking: bool,
-    /// So do the proofs of it, and those of calls.
+    /// So are the proofs of thinking and of calls.
     takes_proofs: bool,
-    /// OpenAI takes texts only as results of tools.
+    /// OpenAI accepts only texts as results of tools.
     takes_media_in_results: bool,
-    /// Media of results, to be shown behind them.
+    /// Media of results, to be sent after them.
     shown: Vec<(&'a Part, Option<&'static str>)>,
 }
 
@@ -111,7 +111,7 @@ fn call_id(id: &str) -> Cow<'_, str> {
     clean(id, 40, |byte| byte.is_ascii_graphic())
 }
 
-/// A router passes ids of providers on that make longer ones.
+/// A router passes on ids of providers that make longer ones.
 fn long_call_id(id: &str) -> Cow<'_, str> {
     clean(id, 64, |byte| byte.is_ascii_graphic())
 }
@@ -132,7 +132,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The media of the results so far, as the user's words.
+    /// The media of the results so far, as a user message.
     fn show(&mut self) {
         let shown = std::mem::take(&mut self.shown);
         if shown.is_empty() {
@@ -197,7 +197,7 @@ impl<'a> Writer<'a> {
             self.losses.approximated(Field::ReasoningBudget, "The format has efforts in place of budgets.");
             budget = None;
         }
-        // A router leaves thinking out by itself; elsewhere it is left out of the answer here.
+        // A router removes thinking by itself; elsewhere it is removed from the answer here.
         let excludes = reasoning.exclude && self.quirks.takes_routing_fields;
         if budget.is_some() || excludes {
             let mut object = Map::new();
@@ -211,8 +211,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Fields without a place in a canonical request. A caller of this format may send any: the provider judges them. Of other
-    /// formats' fields only those pass that this one has by the same name.
+    /// Fields without a place in a canonical request. A caller of this format may send any, and the provider
+    /// judges them. Of other formats' fields only those pass that this format has by the same name.
     fn extra(&mut self, request: &Request) -> Result<()> {
         let is_foreign = is_foreign(request);
         if is_foreign {
@@ -240,7 +240,7 @@ impl<'a> Writer<'a> {
     }
 
     fn tools(&mut self, request: &'a Request) -> Result<()> {
-        // Where the provider knows no choice among several, only those that may be called are sent.
+        // Where the provider does not support a choice among several tools, only the allowed ones are sent.
         let offered = match self.quirks.takes_custom_tools {
             true => Offered::only(None, request),
             false => Offered::of(request),
@@ -270,13 +270,13 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Appends a tool as this format has it; false where it is none. Of those that providers run, callers of this format name
-    /// their provider's own; of other formats' this one has a web search, which is a field of its own.
+    /// Appends a tool in this format; false where it has none. Callers of this format name their provider's
+    /// own tools; of other formats' hosted tools this one has a web search, which is a separate field.
     fn tool(&mut self, index: usize, request: &Request, offered: &Offered<'_>) -> Result<bool> {
         let tool = &request.tools[index];
         let mark = match &tool.kind {
             ToolKind::Native(raw) if is_foreign(request) => return self.hosted(raw, index, request, offered),
-            // A tool of the provider's own passes whole.
+            // A tool of the provider passes whole.
             ToolKind::Native(raw) => {
                 self.out.push(checked(raw, Field::tool(index, ToolField::Whole))?.as_bytes());
                 return Ok(true);
@@ -358,7 +358,7 @@ impl<'a> Writer<'a> {
             ToolChoice::Named(name) => self.put("tool_choice", named(name)),
             ToolChoice::Allowed { names, required } => {
                 let mode = if *required { "required" } else { "auto" };
-                // All of them: the plain word, which more providers know.
+                // All of them: the plain value, which more providers support.
                 let allowed: BTreeSet<&str> = names.iter().map(String::as_str).collect();
                 let is_all = is_foreign(request)
                     && request.tools.iter().all(|tool| allowed.contains(tool.name.as_str()));
@@ -410,7 +410,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The result of a tool. Media are shown behind it where it takes texts only.
+    /// The result of a tool. Media follow it where it can contain only texts.
     fn result(&mut self, index: usize, message: &'a Message, result: &'a ToolResult) -> Result<()> {
         match self.ids.answered((index, 0)) {
             Some(number) => self.out.text("tool_call_id", self.ids.id(number)),
@@ -467,8 +467,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// A call of the history, but for its closing brace. A tool that takes free text is a function with one field where the
-    /// provider knows no others.
+    /// A call of the history, without its closing brace. A free-text tool is a function with one field where
+    /// the provider supports no others.
     fn call(&mut self, call: &ToolCall, place: (usize, usize)) {
         let (kind, input) = match call.custom && self.quirks.takes_custom_tools {
             true => ("custom", "input"),
@@ -487,7 +487,7 @@ impl<'a> Writer<'a> {
         out.push(b"}");
     }
 
-    /// Appends the content: a string for a single plain text, else a list of parts. False when there is nothing to say.
+    /// Appends the content: a string for a single plain text, else a list of parts. False when there is none.
     fn content(
         &mut self,
         field: impl Fn(usize) -> Field,
@@ -541,7 +541,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Reports what of a content part the format cannot say.
+    /// Reports the members of a content part that the format cannot express.
     fn note_part(&mut self, field: Field, part: &Part) -> Result<()> {
         if part.signature.is_some() && matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_)) {
             let proof = field.clone().with(PartField::Proof);
@@ -561,7 +561,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The mark as far as the provider takes it. OpenAI itself refuses a field that it does not know.
+    /// The cache mark, if the provider takes it. OpenAI itself refuses unknown fields.
     fn taken_mark(&mut self, mark: Option<&CacheMark>) -> Option<&'static str> {
         let mark = mark?;
         if !self.quirks.takes_cache_marks {
@@ -571,7 +571,7 @@ impl<'a> Writer<'a> {
         Some(cache_control(mark))
     }
 
-    /// Appends thinking as text, and as blocks where text alone does not say it: with proofs, or more than one.
+    /// Appends thinking as text, and as blocks where text is not enough: with proofs, or several blocks.
     fn thinking(&mut self, index: usize, message: &Message) -> Result<()> {
         for (position, part) in message.parts.iter().enumerate() {
             if matches!(&part.kind, PartKind::Reasoning(thought) if thought.extra.is_some()) {
@@ -605,7 +605,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A block of thinking that the format knows.
+/// A block of thinking that the format supports.
 fn block(part: &Part) -> Option<(&Reasoning, &Part)> {
     match &part.kind {
         PartKind::Reasoning(thought) if thought.extra.is_none() => Some((thought, part)),
@@ -613,17 +613,17 @@ fn block(part: &Part) -> Option<(&Reasoning, &Part)> {
     }
 }
 
-/// What has no place of its own in a message.
+/// A part that belongs to the content of a message.
 fn is_content(part: &Part) -> bool {
     matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_) | PartKind::Media(_))
 }
 
-/// Media that are not told as text.
+/// Media that are not sent as text.
 fn is_media(part: &Part) -> bool {
     matches!(&part.kind, PartKind::Media(media) if !matches!(media.source, Source::Text(_)))
 }
 
-/// The text of a part that is nothing but text.
+/// The text of a part with only text.
 fn plain_text(part: &Part) -> Option<&str> {
     match &part.kind {
         PartKind::Text(text) => Some(text),
@@ -692,7 +692,7 @@ fn word(flag: bool) -> &'static str {
     if flag { "true" } else { "false" }
 }
 
-/// Appends the members of a part of media that are no text.
+/// Appends the members of a media part that is not text.
 fn write_media(media: &Media, out: &mut Output) {
     let (kind, url, named) = match (media.kind, &media.source) {
         (_, Source::FileId(_)) => ("file", "file_id", ("filename", &media.filename)),

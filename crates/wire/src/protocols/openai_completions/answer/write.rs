@@ -1,4 +1,4 @@
-//! Canonical events as a text completion: chunks, or one document. Both have the same shape.
+//! Canonical events as a text completion: chunks, or one document. Both have the same form.
 
 use canon::{Annotator, Error, Event, FinishReason, Json};
 use serde::Deserialize;
@@ -30,7 +30,7 @@ fn echo(form: &AnswerForm) -> String {
     asked.map(|asked| asked.prompt.into_text()).unwrap_or_default()
 }
 
-/// What both forms know of the answer.
+/// The facts of an answer that both forms need.
 struct Answer {
     core: Core,
     echo: String,
@@ -39,10 +39,10 @@ struct Answer {
 
 #[derive(Default)]
 struct Choice {
-    /// What is not yet written: everything of a whole answer.
+    /// Text that is not written yet: everything of a whole answer.
     text: String,
     logprobs: Tokens,
-    /// Characters of all tokens so far, with the echoed prompt: where the next token begins.
+    /// Characters of all tokens so far, with the echoed prompt: the offset of the next token.
     offset: u64,
     finish: Option<FinishReason>,
 }
@@ -57,7 +57,8 @@ impl Answer {
         &mut self.choices[index]
     }
 
-    /// Takes an event; the choice that it added something to. Thinking, calls and pictures have no place in a text.
+    /// Takes an event; returns the choice that it extended. Thinking, calls and images cannot be part of a
+    /// text.
     fn take(&mut self, event: Event) -> Option<u32> {
         match event {
             Event::Start { id, model, created } => {
@@ -84,7 +85,7 @@ impl Answer {
         None
     }
 
-    /// Before the first byte: an answer has a name, and at least one choice.
+    /// Before the first byte: an answer has an id, and at least one choice.
     fn settle(&mut self) {
         if self.core.id.is_empty() {
             self.core.start(None, None, None);
@@ -96,7 +97,7 @@ impl Answer {
     }
 }
 
-/// The id by which completions go: a chat's has another prefix.
+/// The id for completions: a chat's has another prefix.
 fn own_id(id: String) -> String {
     match id.strip_prefix("chatcmpl-") {
         Some(rest) => format!("cmpl-{rest}"),
@@ -114,7 +115,7 @@ impl Choice {
         }
     }
 
-    /// Writes what has come since the last time, and forgets it.
+    /// Writes the new text since the last call.
     fn write(&mut self, index: usize, finish: Option<FinishReason>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"text\":");
         push_string(out, &std::mem::take(&mut self.text));
@@ -124,7 +125,7 @@ impl Choice {
         std::mem::take(&mut self.logprobs).write(out);
         push_key(out, "finish_reason");
         match finish {
-            // Nothing is called in a text.
+            // A text contains no calls.
             Some(FinishReason::ToolCalls) => push_string(out, FinishReason::Stop.as_str()),
             Some(reason) => push_string(out, reason.as_str()),
             None => out.extend_from_slice(b"null"),
@@ -133,7 +134,7 @@ impl Choice {
     }
 }
 
-/// Log probabilities as chat has them.
+/// Log probabilities in chat's format.
 #[derive(Deserialize)]
 struct ChatLogprobs {
     content: Option<Vec<Token>>,
@@ -142,13 +143,13 @@ struct ChatLogprobs {
 #[derive(Deserialize)]
 struct Token {
     token: String,
-    /// As it came: every digit counts.
+    /// Unchanged: every digit matters.
     logprob: Box<RawValue>,
     #[serde(default)]
     top_logprobs: Option<Vec<Token>>,
 }
 
-/// Log probabilities as completions have them.
+/// Log probabilities in the completions format.
 #[derive(Default)]
 struct Tokens {
     list: Vec<Token>,
@@ -178,7 +179,8 @@ impl Tokens {
     }
 }
 
-/// The alternatives by name. Two tokens that are no text by themselves may have the same one: the likelier comes first.
+/// The alternatives by name. Two tokens that are not valid text by themselves may have the same name: the
+/// likelier one comes first.
 fn write_alternatives(alternatives: &[Token], out: &mut Vec<u8>) {
     out.push(b'{');
     let is_first =

@@ -8,7 +8,8 @@ use crate::json::Items;
 use crate::protocols::Protocol;
 use crate::protocols::openai_chat::{extra, optional, stop};
 
-/// Fields that have a place of their own in a canonical request, or that the gateway serves; all others are kept as they are.
+/// Fields with a counterpart in a canonical request, or that the gateway serves; all others are kept
+/// unchanged.
 const KNOWN: [&str; 17] = [
     "model",
     "prompt",
@@ -45,8 +46,8 @@ impl Prompt {
     }
 }
 
-/// Reads all of a request; ranges were checked when its intake was read. What no conversation can say is refused by name:
-/// another provider may complete texts itself.
+/// Reads the whole request; ranges were checked by the intake. Fields that a conversation cannot express are
+/// refused by name: another provider may support text completions.
 pub(crate) fn read(intake: &Intake) -> Result<Request> {
     check_for_conversation(intake)?;
     let prompt = optional::<Prompt>(intake, "prompt")?.map(Prompt::into_text).unwrap_or_default();

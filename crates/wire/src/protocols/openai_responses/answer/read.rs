@@ -1,8 +1,9 @@
 //! Reads a provider's answer, whole or streamed.
 //!
-//! The state of a stream is kept by `output_index`: some servers change an item's id between its first and its last event
-//! (recorded: GitHub Copilot). What an item said in pieces is not said again by its last event. Where the pieces or the last
-//! event are missing, the last event of a part, of the item, or the response object at the end says it.
+//! The state of a stream is kept by `output_index`: some servers change an item's id between its first and
+//! its last event (recorded: GitHub Copilot). Content that arrived in pieces is not emitted again for the
+//! last event of its item. Where the pieces or the last event are missing, the content is taken from the last
+//! event of a part or of the item, or from the final response object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +22,10 @@ use crate::protocols::whole::{ReadWhole, WholeDecoder};
 use crate::{Decoder, DecoderContext, EventSink};
 
 const ANSWER_LIMIT: usize = 64 << 20;
-/// Largest arguments of a call that is looked at as a whole.
+/// Largest arguments of a call that are checked as a whole.
 const WRAPPER_LIMIT: usize = 1 << 20;
-/// A function that models call although nobody declared it: its arguments are calls of several functions (recorded: gpt-5.4).
+/// A function that models call without a declaration: its arguments are calls of several functions (recorded:
+/// gpt-5.4).
 const WRAPPERS: [&str; 2] = ["parallel", "multi_tool_use.parallel"];
 
 /// Reads a stream.
@@ -59,7 +61,7 @@ pub(in super::super) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
     Box::new(WholeDecoder::new(Answer::new(decoding)))
 }
 
-/// The same of a body that is gathered elsewhere.
+/// The same for a body that is collected elsewhere.
 pub(in super::super) fn whole_body(decoding: &DecoderContext) -> Box<dyn ReadWhole> {
     Box::new(Answer::new(decoding))
 }
@@ -75,21 +77,21 @@ impl ReadWhole for Answer {
     }
 }
 
-/// What is known of an answer.
+/// The state of an answer.
 #[derive(Default)]
 struct Answer {
     decoding: DecoderContext,
     started: bool,
     ended: bool,
     items: BTreeMap<u64, Seen>,
-    /// The place of the item that the last event was about, and the first place behind all items.
+    /// The index of the last event's item, and the first unused index.
     place: u64,
     next_place: u64,
-    /// Some text was said.
+    /// Some text was emitted.
     spoke: bool,
     /// The ids of the calls so far, with their places.
     called: BTreeMap<String, u64>,
-    /// The kinds of finished items that are no message, thinking or call.
+    /// The kinds of finished items other than messages, thinking and calls.
     kinds: BTreeSet<String>,
     /// The calls so far.
     calls: u32,
@@ -101,10 +103,10 @@ struct Answer {
     tier: Option<String>,
 }
 
-/// What an item has said.
+/// The emitted content of an item.
 #[derive(Default)]
 struct Seen {
-    /// It has been said completely.
+    /// It is complete.
     done: bool,
     call: Option<Call>,
     /// Parts of a message by `content_index`.
@@ -123,11 +125,11 @@ struct SeenPart {
 
 struct Thought {
     block: u32,
-    /// The last summary or content that spoke.
+    /// The last summary or content with text.
     part: Option<(Telling, u64)>,
 }
 
-/// Where thinking is told. Servers that give both tell the same twice.
+/// The place of thinking text. Servers that send both repeat the text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Telling {
     Summary,
@@ -136,15 +138,15 @@ enum Telling {
 
 /// A call in progress.
 enum Call {
-    /// Passed on as it comes.
+    /// Passed on as it arrives.
     Open { index: u32, spoke: bool },
-    /// Kept until it is whole.
+    /// Held until it is complete.
     Held { id: String, name: String, kind: Held, arguments: String },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Held {
-    /// Perhaps several calls in one.
+    /// Possibly several calls in one.
     Wrapper,
     /// A free-text tool that was sent as a function.
     FreeText,
@@ -162,7 +164,7 @@ impl Answer {
         let data = repair::sound(event.data);
         let parsed = match serde_json::from_slice::<StreamEvent<'_>>(&data) {
             Ok(parsed) => parsed,
-            // A field of an event that means nothing here may have any type.
+            // An unused field of an event may have any type.
             Err(_) if kind_of(&data).is_some_and(|kind| !is_known(&kind)) => return Ok(()),
             Err(_) => return Err(broken("The provider sent an event that is not what its format says.")),
         };
@@ -237,12 +239,12 @@ impl Answer {
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
                 let Some(raw) = event.response else { return Err(no_response()) };
                 let mut response: Response<'_> = parse(raw.get().as_bytes())?;
-                // The event's name says how it ended; some servers leave the status as it was.
+                // The event's name is the status; some servers leave the old status in the object.
                 response.status = kind.strip_prefix("response.").map(str::to_owned);
                 return self.whole(response, events);
             }
             "error" => return Err(in_stream_error(data)),
-            // A bare error, as proxies put it into any stream.
+            // A bare error, as proxies insert it into any stream.
             "" if serde_json::from_slice::<Value>(data).is_ok_and(|value| value["error"].is_object()) => {
                 return Err(in_stream_error(data));
             }
@@ -254,8 +256,8 @@ impl Answer {
         Ok(())
     }
 
-    /// The place of the item that an event is about. Where the event does not say, a beginning is that of the next item, and
-    /// all else is about the item of the event before.
+    /// The index of an event's item. Where the event has none, an item's first event takes the next index,
+    /// and all others belong to the item of the previous event.
     fn place_of(&mut self, kind: &str, event: &StreamEvent<'_>) -> u64 {
         let begins = kind == "response.output_item.added";
         let index = event.output_index.unwrap_or(if begins { self.next_place } else { self.place });
@@ -283,7 +285,7 @@ impl Answer {
         }
     }
 
-    /// A whole response, or the one at the end of a stream: says what has not been said yet, and how it ended.
+    /// A whole response, or the final one of a stream: emits the missing content, and the end.
     fn whole(&mut self, response: Response<'_>, events: &mut dyn EventSink) -> Result<()> {
         self.start(&response, events);
         let status = response.status.as_deref().unwrap_or("completed");
@@ -319,7 +321,7 @@ impl Answer {
         Ok(())
     }
 
-    /// Says the items of the response object that no event has said.
+    /// Emits the items of the response object that had no events.
     fn unsaid(&mut self, output: List<'_, Item<'_>>, events: &mut dyn EventSink) -> Result<()> {
         let came_as_events = self.items.values().any(|seen| seen.done);
         for (position, item) in output.iter().enumerate() {
@@ -329,16 +331,16 @@ impl Answer {
                 self.item_ends(index, item, events)?;
             }
             if !came_as_events {
-                // No event follows that could be about it.
+                // No later event can refer to it.
                 self.items.remove(&(position as u64));
             }
         }
         Ok(())
     }
 
-    /// Where an item is said that stands in the response object; none where events have said it. Its position there may be
-    /// another than that of its events, and its id too: servers leave out kinds of events, and change ids. So calls are
-    /// recognised by the id of the call, other items by their kind.
+    /// The index for an item of the response object; none where events have already emitted it. Its position
+    /// and its id may differ from those of its events, because servers omit kinds of events and change ids.
+    /// Calls are therefore recognised by the id of the call, other items by their kind.
     fn place_of_unsaid(&mut self, item: &Item<'_>) -> Option<u64> {
         let is_said = match item.kind.as_deref().unwrap_or_default() {
             "message" => self.spoke,
@@ -377,7 +379,7 @@ impl Answer {
             Some("custom_tool_call") => true,
             _ => return,
         };
-        // Another call may begin at the place of one that is complete.
+        // A new call may have the index of a complete one.
         if self.items.get(&index).is_some_and(|seen| seen.done) {
             self.items.remove(&index);
         }
@@ -386,7 +388,7 @@ impl Answer {
         }
     }
 
-    /// The last event of an item. Also the only one at some servers, and in a whole answer.
+    /// The last event of an item. It is the only one from some servers, and in a whole answer.
     fn item_ends(&mut self, index: u64, item: Item<'_>, events: &mut dyn EventSink) -> Result<()> {
         self.ensure_started(events);
         if std::mem::replace(&mut self.items.entry(index).or_default().done, true) {
@@ -401,7 +403,7 @@ impl Answer {
                 self.kinds.insert(kind.to_owned());
                 picture(item, events);
             }
-            // What else the provider does by itself: no calls for the caller.
+            // Other actions of the provider: no calls for the caller.
             kind => {
                 self.searches += u64::from(kind == "web_search_call");
                 self.kinds.insert(kind.to_owned());
@@ -511,7 +513,7 @@ impl Answer {
         })
     }
 
-    /// Parts are told one below the other.
+    /// Parts are separated by blank lines.
     fn thinking(&mut self, index: u64, part: (Telling, u64), text: String, events: &mut dyn EventSink) {
         self.ensure_started(events);
         if text.is_empty() {
@@ -532,7 +534,7 @@ impl Answer {
 
     fn call_begins(&mut self, index: u64, item: &Item<'_>, custom: bool, events: &mut dyn EventSink) {
         let name = item.name.clone().unwrap_or_default();
-        // Some servers give only an item id.
+        // Some servers send only an item id.
         let id = item.call_id.clone().or_else(|| item.id.clone()).unwrap_or_default();
         self.called.insert(id.clone(), index);
         let name = self.decoding.tool_name(&name).to_owned();
@@ -576,7 +578,7 @@ impl Answer {
         }
     }
 
-    /// Whether arguments have come, or cannot be taken.
+    /// Whether arguments have arrived, or cannot be accepted.
     fn has_arguments(&self, index: u64) -> bool {
         match self.items.get(&index).and_then(|seen| seen.call.as_ref()) {
             Some(Call::Open { spoke, .. }) => *spoke,
@@ -607,7 +609,7 @@ impl Answer {
         }
     }
 
-    /// Says the calls that have no last event.
+    /// Emits the calls without a last event.
     fn close_calls(&mut self, events: &mut dyn EventSink) {
         let open = self.items.values_mut().filter_map(|seen| seen.call.take());
         for call in open.collect::<Vec<_>>() {
@@ -659,7 +661,7 @@ impl Answer {
     }
 }
 
-/// `{"tool_uses":[{"recipient_name":"functions.NAME","parameters":{…}}]}`; none for anything else.
+/// `{"tool_uses":[{"recipient_name":"functions.NAME","parameters":{…}}]}`; none for other JSON.
 fn wrapped_calls(arguments: &str) -> Option<Vec<(String, String)>> {
     #[derive(Deserialize)]
     struct Wrapper<'a> {
@@ -693,7 +695,7 @@ fn thought(block: u32, detail: ReasoningDetail, events: &mut dyn EventSink) {
     events.push(Event::Reasoning { choice: 0, block, detail, format: REASONING_FORMAT });
 }
 
-/// A citation of something on the web, nested as in chat completions. `start` characters stand before its part.
+/// A web citation, nested as in chat completions. `start` is the number of characters before its part.
 fn annotation(raw: &RawValue, start: u64) -> Option<Json> {
     #[derive(Deserialize)]
     struct Flat {
@@ -722,7 +724,7 @@ fn annotation(raw: &RawValue, start: u64) -> Option<Json> {
     })))
 }
 
-/// Live traffic nests what the specification has flat.
+/// Live traffic nests members that are flat in the specification.
 fn in_stream_error(data: &[u8]) -> Error {
     let event: Value = serde_json::from_slice(data).unwrap_or_default();
     match event.get("error") {

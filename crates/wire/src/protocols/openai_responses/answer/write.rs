@@ -1,7 +1,7 @@
 //! Writes an answer for a caller: the events of a stream, or one response object.
 //!
-//! Both forms come from one state machine that opens, fills and closes the items of the output. A whole answer is what the
-//! last event of its stream would hold.
+//! Both forms come from one state machine that opens, fills and closes the items of the output. A whole
+//! answer is the content of the last event of its stream.
 
 mod echo;
 mod item;
@@ -21,7 +21,7 @@ use crate::json::{append, push_key, push_string, push_u64, room};
 use crate::protocols::envelope::{self, Proof};
 use crate::{AnswerForm, Encoder, Kept};
 
-/// The encoder for one answer. `echo` is what the answer repeats of its request.
+/// The encoder for one answer. `echo` contains the members that the answer repeats from its request.
 pub(in super::super) fn encoder(
     form: &AnswerForm,
     echo: Echo,
@@ -43,7 +43,7 @@ fn new(stream: bool, echo: Echo, annotator: Box<dyn Annotator>) -> ResponseEncod
     }
 }
 
-/// Ends a stream of which so many events were passed on from a provider.
+/// Ends a stream of which this many events were passed on from a provider.
 pub(in super::super) fn fail_relayed(
     error: &Error,
     events: u64,
@@ -67,16 +67,16 @@ pub(in super::super) fn begun(model: Option<String>, annotator: Box<dyn Annotato
     response
 }
 
-/// Counts as a response object has them.
+/// Counts in the form of a response object.
 pub(in super::super) fn usage(counts: &Usage) -> Vec<u8> {
     let mut out = Vec::new();
     write_usage(counts, &mut out);
     out
 }
 
-/// How much there is around the output, about.
+/// Approximate length of the text around the output.
 const AROUND: usize = 1024;
-/// How an answer says that it is kept, and where in that the value begins.
+/// The flag that reports the storage, and the position of its value.
 const STORED: &[u8] = b",\"store\":true,\"background\":false";
 const STORE_KEY: usize = b",\"store\":".len();
 
@@ -91,15 +91,15 @@ struct ResponseEncoder {
     open: Vec<Open>,
     /// Finished items as JSON, by their indexes.
     done: Vec<(u64, Box<[u8]>)>,
-    /// The finished answer, where the gateway is to keep it.
+    /// The finished answer, where the gateway stores it.
     kept: Option<Kept>,
 }
 
-/// What is known of the answer.
+/// The facts of the answer.
 #[derive(Default)]
 struct Facts {
     begun: bool,
-    /// Unique part of every id.
+    /// The unique part of every id.
     base: String,
     id: String,
     model: String,
@@ -112,7 +112,7 @@ struct Facts {
     next: u64,
 }
 
-/// How the answer stands.
+/// The state of the answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Status {
     InProgress,
@@ -152,7 +152,7 @@ impl Encoder for ResponseEncoder {
             Event::Image { choice: 0, mime, data } => self.picture(&mime, data, out),
             Event::Annotation { choice: 0, annotation } => self.annotation(&annotation, out),
             Event::Logprobs { choice: 0, logprobs } => self.logprobs(&logprobs, out),
-            // The format has one answer, and no other fields beside it.
+            // The format has a single answer, and no other fields.
             _ => {}
         }
     }
@@ -199,7 +199,8 @@ impl ResponseEncoder {
         let own = self.annotator.answer_id();
         facts.base = own.rsplit(['-', '_']).next().unwrap_or(own).to_owned();
         facts.id = match id {
-            // Answers that are kept have ids of our own: nobody else can give them, and they lead from items to answers.
+            // Stored answers have the gateway's own ids: only these are unique, and they lead from items to
+            // answers.
             Some(id) if id.starts_with("resp_") && !self.echo.stored => id,
             _ => format!("resp_{}", facts.base),
         };
@@ -233,7 +234,7 @@ impl ResponseEncoder {
         }
     }
 
-    /// Writes an event about the response as a whole, and tells where the response stands in it.
+    /// Writes an event about the response as a whole, and returns the range of the response in it.
     fn response_event(
         &mut self,
         name: &str,
@@ -251,7 +252,7 @@ impl ResponseEncoder {
         start..end
     }
 
-    /// Remembers the finished answer, which ends so many bytes before what was written does.
+    /// Keeps the finished answer, which ends this many bytes before the end of the output.
     fn keep(&mut self, response: &[u8], behind: usize) {
         if !self.echo.stored {
             return;
@@ -291,7 +292,7 @@ impl ResponseEncoder {
         push_key(out, "usage");
         match (facts.usage.filter(|_| is_over), status) {
             (Some(usage), _) => write_usage(&usage, out),
-            // The AI SDK takes no finished answer without counts: opencode asks again and again.
+            // The AI SDK accepts no finished answer without counts: opencode would repeat the request.
             (None, Status::Completed | Status::Incomplete(_)) => write_usage(&Usage::default(), out),
             (None, _) => out.extend_from_slice(b"null"),
         }
@@ -317,13 +318,13 @@ impl ResponseEncoder {
         out.push(b']');
     }
 
-    /// Where the next events go.
+    /// The target of the next events.
     fn events<'a>(&'a mut self, out: &'a mut Vec<u8>) -> Events<'a> {
         Events { next: self.next_event.as_mut(), out }
     }
 }
 
-/// Counts in this format's convention: the prompt includes what was cached, the output includes thinking.
+/// Counts in this format's convention: the prompt includes cached tokens, the output includes thinking.
 fn write_usage(usage: &Usage, out: &mut Vec<u8>) {
     let count = |out: &mut Vec<u8>, name: &str, count: u64| {
         push_key(out, name);
@@ -395,7 +396,7 @@ impl ResponseEncoder {
         self.close_where(|_| true, out);
     }
 
-    /// What the model says and thinks ends where something else begins. Calls may go on beside it.
+    /// Text and thinking end where something else begins. Calls may continue beside it.
     fn close_words(&mut self, out: &mut Vec<u8>) {
         self.close_where(|open| !matches!(open, Open::Call(_)), out);
     }
@@ -413,7 +414,7 @@ impl ResponseEncoder {
         message.say(text, is_refusal, &mut Events { next: self.next_event.as_mut(), out });
     }
 
-    /// The place of the message in progress.
+    /// The place of the current message.
     fn open_message(&mut self, out: &mut Vec<u8>) -> usize {
         if let Some(position) = self.open.iter().position(|open| matches!(open, Open::Message(_))) {
             return position;
@@ -485,7 +486,7 @@ impl ResponseEncoder {
 
     // ------------------------------------------------------------------------------------------ calls
 
-    /// A call has no place for its proof: it goes before it.
+    /// A call has no field for its proof: it precedes the call.
     fn sign_call(&mut self, id: &str, signature: Option<String>, out: &mut Vec<u8>) {
         let Some(signature) = signature else { return };
         self.begin(out);

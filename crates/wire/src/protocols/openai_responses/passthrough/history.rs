@@ -10,7 +10,7 @@ use crate::json::{Edit, Items};
 use crate::proofs::{CallName, Memory};
 use crate::protocols::envelope;
 
-/// Takes thinking out of the input that is known to be of no use to the provider.
+/// Removes thinking from the input that is invalid for the provider.
 pub(super) struct Sifting<'a> {
     pub memory: Option<Memory<'a>>,
     pub without_thinking: bool,
@@ -27,14 +27,15 @@ struct ReasoningItem<'a> {
 }
 
 impl ReasoningItem<'_> {
-    /// Without its encrypted form the provider looks it up by its id, which it must have given itself.
+    /// Without its encrypted form the provider looks it up by its id, which the provider must have assigned
+    /// itself.
     fn may_be_known(&self) -> bool {
         self.id.as_deref().is_some_and(|id| !id.is_empty() && kept::answers_of(id).is_empty())
     }
 }
 
 impl Sifting<'_> {
-    /// The input without it; none when it can stay as it is.
+    /// The input without it; none when nothing changes.
     pub(super) fn input(&self, input: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
         let mentions = |name: &str| crate::json::mentions(input, name);
         let has_calls = self.without_thinking && mentions("call_id");
@@ -62,7 +63,8 @@ impl Sifting<'_> {
         Some(out)
     }
 
-    /// An item as it is sent. By the id of a call the provider knows the thinking that led to it, and wants both or neither.
+    /// An item for the provider. By the id of a call the provider knows the thinking that led to it, and
+    /// requires both or neither.
     fn sent<'t>(&self, item: &'t str) -> Cow<'t, [u8]> {
         let raw = item.as_bytes();
         if !self.without_thinking || !crate::json::mentions(raw, "call_id") {

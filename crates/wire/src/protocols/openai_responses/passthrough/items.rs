@@ -1,7 +1,8 @@
-//! The items of a relayed stream: what was said of each, and the events that the provider left out.
+//! The items of a relayed stream: the content of each, and the events that the provider omitted.
 //!
-//! Codex takes an item from its `output_item.done` alone, and the AI SDK refuses events of an item that was not added. So each
-//! item is added before anything is said of it, each of its parts too, and each item is completed before the answer is.
+//! Codex takes an item from its `output_item.done` alone, and the AI SDK refuses events of an item that was
+//! not added. So each item and each of its parts is added before its other events, and each item is completed
+//! before the answer is.
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
@@ -16,7 +17,7 @@ use crate::json::{Edit, push_key, push_string, push_u64, quoted};
 const ADDED: &str = "response.output_item.added";
 const DONE: &str = "response.output_item.done";
 
-/// An event as far as it is read here.
+/// The members of an event that are read here.
 #[derive(Deserialize)]
 pub(super) struct EventMembers<'a> {
     #[serde(rename = "type", default, borrow)]
@@ -41,13 +42,13 @@ pub(super) struct EventMembers<'a> {
     delta: Option<&'a RawValue>,
 }
 
-/// Events that the provider left out: their names, and their members behind type and number.
+/// Events that the provider omitted: their names, and their members after type and number.
 pub(super) type MissingEvents = Vec<(&'static str, Vec<u8>)>;
 
-/// Members of an event that get other values.
+/// Members of an event with new values.
 pub(super) type Changes = Vec<(&'static str, Vec<u8>)>;
 
-/// What of an item an event is about.
+/// The subject of an event within an item.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum About {
     /// The beginning of a part.
@@ -115,7 +116,7 @@ impl PartKind {
     }
 }
 
-/// What is read of an item.
+/// The members of an item that are read.
 #[derive(Deserialize)]
 struct ItemMembers<'a> {
     #[serde(rename = "type", borrow)]
@@ -138,7 +139,7 @@ struct ItemMembers<'a> {
     status: Option<&'a RawValue>,
 }
 
-/// Whether a part says something.
+/// Whether a part has content.
 #[derive(Deserialize)]
 struct ItemPart {
     #[serde(default)]
@@ -159,7 +160,7 @@ struct OpenItem {
     id: String,
     /// As it was added.
     raw: Vec<u8>,
-    /// Its parts with what was said of each.
+    /// Its parts with their content so far.
     parts: BTreeMap<u64, (PartKind, String)>,
     arguments: String,
 }
@@ -169,7 +170,7 @@ struct OpenItem {
 pub(super) struct Items {
     open: BTreeMap<u64, OpenItem>,
     done: BTreeMap<u64, Vec<u8>>,
-    /// The place of the item that the last event was about, and the first place behind all items.
+    /// The index of the last event's item, and the first unused index.
     place: u64,
     next_place: u64,
     /// The ids of the calls that are complete.
@@ -179,7 +180,8 @@ pub(super) struct Items {
 }
 
 impl Items {
-    /// Takes an event. What must go before it is appended to `missing`; none when it is not to be passed on.
+    /// Takes an event. Omitted events that must precede it are appended to `missing`; none when it must not
+    /// be passed on.
     pub(super) fn take(
         &mut self,
         kind: &str,
@@ -200,7 +202,7 @@ impl Items {
                 let raw = event.item?.get().as_bytes();
                 let item: ItemMembers<'_> = serde_json::from_slice(raw).ok()?;
                 match kind {
-                    // Another item at the place of one that is complete goes as it came.
+                    // Another item with the index of a complete one passes unchanged.
                     _ if self.done.contains_key(&place) => self.note(&item),
                     ADDED => {
                         self.open.insert(place, OpenItem::new(place, &item, raw.to_vec()));
@@ -216,7 +218,7 @@ impl Items {
         Some(changes)
     }
 
-    /// Completes what is open, and says the items that only the last response object has.
+    /// Completes open items, and emits the items that are only in the last response object.
     pub(super) fn finish(&mut self, output: &[&RawValue], missing: &mut MissingEvents) {
         let items: Vec<Option<ItemMembers<'_>>> =
             output.iter().map(|raw| serde_json::from_str(raw.get()).ok()).collect();
@@ -249,7 +251,8 @@ impl Items {
         (!items.is_empty()).then(|| [&b"["[..], &items.join(&b","[..]), b"]"].concat())
     }
 
-    /// Where the event does not say, a beginning is that of the next item, and all else is about the item of the event before.
+    /// Where the event has no index, an item's first event takes the next one, and all others belong to the
+    /// item of the previous event.
     fn place_of(&mut self, kind: &str, event: &EventMembers<'_>) -> u64 {
         let usual = if kind == ADDED { self.next_place } else { self.place };
         self.place = event.output_index.unwrap_or(usual);
@@ -257,14 +260,14 @@ impl Items {
         self.place
     }
 
-    /// An item is complete. Its last event is among those that the provider left out.
+    /// An item is complete. Its last event is among those that the provider omitted.
     fn end(&mut self, place: u64, item: &ItemMembers<'_>, raw: &[u8], missing: &mut MissingEvents) {
         self.next_place = self.next_place.max(place.saturating_add(1));
         let whole = self.complete(place, item, raw, missing);
         missing.push((DONE, members(place, whole.as_deref().unwrap_or(raw))));
     }
 
-    /// An item is complete: the item as it must be where it lacks what was said of it. It is added where it was not.
+    /// An item is complete: returns the item with the content that it lacks. It is added where it was not.
     fn complete(
         &mut self,
         place: u64,
@@ -287,7 +290,7 @@ impl Items {
         whole
     }
 
-    /// Such an item was said.
+    /// Records such an item.
     fn note(&mut self, item: &ItemMembers<'_>) {
         if !self.kinds.contains(&*item.kind) {
             self.kinds.insert(item.kind.to_string());
@@ -304,7 +307,7 @@ impl Items {
         }
     }
 
-    /// Something is said of an item. None when nobody could understand it.
+    /// An event about an item. None when no client could understand it.
     fn say(
         &mut self,
         place: u64,
@@ -318,7 +321,7 @@ impl Items {
         let item = match self.open.entry(place) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(vacant) => {
-                // The name of a call is not known before its item.
+                // The name of a call is unknown before its item.
                 let added = OpenItem::unnamed(place, about, event)?;
                 missing.push((ADDED, members(place, &added.raw)));
                 vacant.insert(added)
@@ -329,7 +332,7 @@ impl Items {
             None => None,
         };
         match about {
-            // Thinking that is not summarised has parts of its own.
+            // Thinking that is not summarised has its own parts.
             About::PartBegins(kind) | About::Part(kind) if !kind.is_of(&item.kind) => {}
             About::PartBegins(kind) => {
                 item.parts.entry(event.part_index()).or_insert((kind, String::new()));
@@ -384,7 +387,7 @@ impl OpenItem {
         Some(Self { kind: kind.to_owned(), id, raw, parts: BTreeMap::new(), arguments: String::new() })
     }
 
-    /// Begins a part whose beginning the provider left out.
+    /// Begins a part whose first event the provider omitted.
     fn begin_part(&mut self, place: u64, index: u64, kind: PartKind) -> (&'static str, Vec<u8>) {
         self.parts.insert(index, (kind, String::new()));
         let (name, index_name) = kind.added();
@@ -400,7 +403,7 @@ impl OpenItem {
         (name, members)
     }
 
-    /// The complete item with what was said of it before, where `raw` lacks that; none where it lacks nothing.
+    /// The complete item with its earlier content, where `raw` lacks it; none where nothing is missing.
     fn filled(&self, item: &ItemMembers<'_>, raw: &[u8]) -> Option<Vec<u8>> {
         let mut changes = Changes::new();
         if item.status.is_some_and(|status| status.get() == "\"in_progress\"") {
@@ -432,7 +435,8 @@ impl OpenItem {
         Some(edit.write(64))
     }
 
-    /// The name and the id of a call, as they were when it was added. Without an id it goes by that of the item.
+    /// The name and the id of a call, as they were when it was added. Without an id it takes that of the
+    /// item.
     fn fill_name(&self, item: &ItemMembers<'_>, changes: &mut Changes) {
         let Ok(added) = serde_json::from_slice::<ItemMembers<'_>>(&self.raw) else { return };
         if let (None, Some(name)) = (&item.name, &added.name) {
@@ -466,7 +470,7 @@ fn members(place: u64, item: &[u8]) -> Vec<u8> {
     members
 }
 
-/// A complete item as it was when it began.
+/// A complete item in the form of its beginning.
 fn begun(item: &ItemMembers<'_>, raw: &[u8]) -> Vec<u8> {
     let Ok(mut edit) = Edit::of(raw) else { return raw.to_vec() };
     let empty: [(&str, bool, &[u8]); 5] = [

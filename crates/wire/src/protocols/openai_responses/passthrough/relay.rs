@@ -1,5 +1,5 @@
-//! Answers between equal formats: events go as they came. What is changed is the last, which gets the gateway's object, and
-//! what the format requires and the provider left out.
+//! Answers between equal formats: events pass unchanged. The exceptions are the last event, which gets the
+//! gateway's object, and events that the format requires and the provider omitted.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -50,7 +50,7 @@ pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     })
 }
 
-/// Writes nothing: who listens to an answer only wants to know what it says.
+/// Writes nothing: only the facts of the answer are read.
 struct Silence;
 
 impl Encoder for Silence {
@@ -61,18 +61,18 @@ impl Encoder for Silence {
 
 type SharedAnnotator = Arc<dyn Annotator + Sync>;
 
-/// What is written of the response object that ends an answer.
+/// The changes to the final response object.
 struct Ending {
     annotator: SharedAnnotator,
-    /// What response objects say of an answer that the gateway keeps; none where it keeps none.
+    /// The members of response objects for an answer that the gateway stores; none where it does not.
     keeping: Option<KeptAnswer>,
-    /// The finished answer, where the gateway is to keep it.
+    /// The finished answer, where the gateway stores it.
     kept: Option<Kept>,
 }
 
-/// What the gateway's keeping changes in response objects.
+/// The changes to response objects of stored answers.
 struct KeptAnswer {
-    /// The caller's `previous_response_id`, as raw JSON: the provider got the whole conversation in its place.
+    /// The caller's `previous_response_id`, as raw JSON: the provider got the whole conversation instead.
     previous: Option<String>,
     /// The caller's conversation, as raw JSON: likewise.
     conversation: Option<String>,
@@ -96,7 +96,7 @@ impl KeptAnswer {
         }
     }
 
-    /// A response object that says so. None where it is no object.
+    /// A response object with these changes. None where it is not an object.
     fn said(&self, response: &[u8]) -> Option<Vec<u8>> {
         let mut edit = Edit::of(response).ok()?;
         edit.set("store", b"true");
@@ -110,7 +110,7 @@ impl KeptAnswer {
     }
 }
 
-/// What is read of a finished response object.
+/// The members of a finished response object that are read.
 #[derive(Deserialize)]
 struct Finished<'a> {
     #[serde(borrow, default)]
@@ -123,14 +123,14 @@ struct Finished<'a> {
     usage: Option<Counted>,
 }
 
-/// The counts that clients cannot do without: opencode asks again and again where they are missing.
+/// The counts that clients require: opencode repeats the request where they are missing.
 #[derive(Deserialize)]
 struct Counted {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
 }
 
-/// A finished response object with the counts and items that it lacks; none where it lacks nothing.
+/// A finished response object with the counts and items that it lacks; none where nothing is missing.
 fn completed(
     response: &[u8],
     finished: &Finished<'_>,
@@ -155,7 +155,7 @@ fn completed(
 }
 
 impl Ending {
-    /// Writes the response object of an answer that is still going on.
+    /// Writes the response object of an unfinished answer.
     fn begin(&self, response: &[u8], out: &mut Vec<u8>) {
         match self.keeping.as_ref().and_then(|keeping| keeping.said(response)) {
             Some(said) => out.extend_from_slice(&said),
@@ -163,7 +163,8 @@ impl Ending {
         }
     }
 
-    /// Writes the last response object with the gateway's own object. `after` is how much follows it.
+    /// Writes the last response object with the gateway's own object. `after` is the length of the following
+    /// text.
     fn finish(&mut self, response: &[u8], progress: &Progress, after: usize, out: &mut Vec<u8>) {
         let start = out.len();
         let kept = self.keeping.as_ref().and_then(|keeping| keeping.complete(response));
@@ -181,7 +182,7 @@ impl Ending {
 }
 
 impl KeptAnswer {
-    /// The id of a complete answer, and its object as the gateway keeps it.
+    /// The id of a complete answer, and its object in the stored form.
     fn complete(&self, response: &[u8]) -> Option<(String, Vec<u8>)> {
         let Finished { id, status, .. } = serde_json::from_slice(response).ok()?;
         let id = id.filter(|id| !id.is_empty())?;
@@ -211,7 +212,7 @@ struct StreamRelay {
     begun: bool,
     /// The number of the next event.
     next_number: u64,
-    /// How many events were put before those of the provider.
+    /// How many events were inserted before those of the provider.
     shift: u64,
     ended: bool,
 }
@@ -222,7 +223,7 @@ impl StreamRelay {
         if self.ended || matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return;
         }
-        // What cannot be read the listener has reported.
+        // The listener has reported unreadable data.
         let Ok(members) = serde_json::from_slice::<EventMembers<'_>>(&data) else { return };
         let mut changes = Changes::new();
         let kind = match &members.kind {
@@ -234,9 +235,9 @@ impl StreamRelay {
             }
         };
         match kind.as_str() {
-            // It is part of a line of its own.
+            // The kind becomes a line of its own in the stream.
             kind if kind.is_empty() || kind.contains(['\n', '\r']) => {}
-            // A failure is reported in the gateway's words, after the listener has read it.
+            // A failure is reported in the gateway's own form, after the listener has read it.
             "error" | "response.failed" | "response.cancelled" => self.ended = true,
             kind if is_last(kind) => self.last(kind, &data, &members, changes, out),
             kind if is_about_all(kind) => {
@@ -261,7 +262,7 @@ impl StreamRelay {
         }
     }
 
-    /// Creates the response where the provider forgot to.
+    /// Creates the response where the provider omitted the event.
     fn begin(&mut self, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.begun, true) {
             return;
@@ -273,7 +274,7 @@ impl StreamRelay {
         self.insert("response.created", &members, out);
     }
 
-    /// Writes events that the provider left out.
+    /// Writes events that the provider omitted.
     fn insert_all(&mut self, missing: Vec<(&'static str, Vec<u8>)>, out: &mut Vec<u8>) {
         missing.iter().for_each(|(kind, members)| self.insert(kind, members, out));
     }
@@ -286,7 +287,7 @@ impl StreamRelay {
         self.shift += 1;
     }
 
-    /// An event with these changes, and with a number behind that of the event before.
+    /// An event with these changes, and with the next number.
     fn changed<'d>(
         &mut self,
         data: &'d [u8],
@@ -308,7 +309,7 @@ impl StreamRelay {
         }
     }
 
-    /// An event with the response object of an answer that goes on.
+    /// An event with the response object of an unfinished answer.
     fn about_all(
         &mut self,
         kind: &str,
@@ -370,7 +371,7 @@ fn write_event(kind: &str, data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(EVENT_END);
 }
 
-/// What ends an event.
+/// The end of an event.
 const EVENT_END: &[u8] = b"\n\n";
 
 fn is_last(kind: &str) -> bool {
@@ -390,7 +391,7 @@ fn one_line(data: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     }
 }
 
-/// Where the value of a member of an object stands.
+/// The range of a member's value in an object.
 fn member(data: &[u8], name: &[u8]) -> Option<Range<usize>> {
     let mut scanner = Scanner::new(data);
     let mut found = None;
@@ -407,7 +408,7 @@ fn member(data: &[u8], name: &[u8]) -> Option<Range<usize>> {
 
 impl Transcoder for StreamRelay {
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
-        // The listener first: the last event tells what the answer cost.
+        // The listener first: the last event contains the cost.
         let listened = self.listener.push(bytes, &mut Vec::new());
         let mut found = Vec::new();
         self.sse.push(bytes, |event| {

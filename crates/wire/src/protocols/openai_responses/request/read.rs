@@ -13,7 +13,7 @@ pub(in super::super) use tools::{CallForm, CallerTools};
 use crate::protocols::Protocol;
 use crate::protocols::fields::Fields;
 
-/// Fields that have a place of their own in a canonical request.
+/// Fields with a counterpart in a canonical request.
 const KNOWN: [&str; 17] = [
     "model",
     "input",
@@ -33,7 +33,7 @@ const KNOWN: [&str; 17] = [
     "stream_options",
     "background",
 ];
-/// Fields that chat completions have as well: they travel by their names.
+/// Fields that chat completions have as well: they keep their names.
 const SAME: [&str; 6] = [
     "metadata",
     "service_tier",
@@ -42,12 +42,12 @@ const SAME: [&str; 6] = [
     "prompt_cache_retention",
     "moderation",
 ];
-/// Fields that the gateway itself serves, or that say nothing.
+/// Fields that the gateway itself serves, or that have no effect.
 const OURS: [&str; 3] = ["store", "previous_response_id", "conversation"];
-/// What an answer holds anyway, or what its reader does not miss.
+/// Content that every answer has, or that its reader does not need.
 const SERVED: [&str; 2] = ["reasoning.encrypted_content", "message.output_text.logprobs"];
 
-/// Reads a whole request. What refers to kept answers has been resolved before.
+/// Reads a whole request. References to stored answers were resolved before.
 pub(in super::super) fn request(body: &[u8]) -> Result<Request> {
     let malformed = |_| Error::caller(ErrorKind::InvalidRequest, "The body is not valid JSON.");
     let body = std::str::from_utf8(body).map_err(malformed)?;
@@ -81,7 +81,7 @@ pub(in super::super) fn request(body: &[u8]) -> Result<Request> {
     Ok(request)
 }
 
-/// What no provider of another format, and not the gateway either, can do.
+/// Refuses requests that neither a provider of another format nor the gateway can serve.
 fn refuse(fields: &Fields<'_>) -> Result<()> {
     for name in ["prompt", "background_options"] {
         if fields.raw(name).is_some() {
@@ -89,7 +89,7 @@ fn refuse(fields: &Fields<'_>) -> Result<()> {
             return Err(Error::unsupported(name, message));
         }
     }
-    // What is kept was put in its place before.
+    // A stored conversation was inserted before.
     if fields.raw("conversation").is_some() {
         let message = "Nothing is stored here; send the whole conversation as input.";
         return Err(Error::invalid("conversation", message));
@@ -151,7 +151,7 @@ fn reasoning(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
     Ok(())
 }
 
-/// `text` holds the format and the verbosity.
+/// `text` contains the format and the verbosity.
 fn text(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
     let Some(object) = fields.opt_fields("text")? else { return Ok(()) };
     if let Some(verbosity) = object.opt_json("verbosity") {
@@ -178,7 +178,7 @@ fn text(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
     Ok(())
 }
 
-/// Everything else: by its name where other formats have it too, else a loss.
+/// All other fields: by name where other formats have them too, else a loss.
 fn rest(fields: Fields<'_>, request: &mut Request) {
     for (name, value) in fields.into_members(&[&KNOWN[..], &OURS].concat()) {
         if value.is_null() {
@@ -192,7 +192,7 @@ fn rest(fields: Fields<'_>, request: &mut Request) {
     }
 }
 
-/// Fields that say what is so anyway, or that the gateway takes for itself.
+/// Fields that state the default, or that the gateway handles itself.
 fn is_idle(name: &str, value: &Json) -> bool {
     (name == "truncation" && value.as_str() == "\"disabled\"") || crate::ROUTING_FIELDS.contains(&name)
 }

@@ -12,10 +12,10 @@ use crate::json::Output;
 use crate::protocols::unsupported::{self, Offers};
 use crate::{DecoderContext, Encoded};
 
-/// The API takes no smaller limit (400 `integer_below_min_value`).
+/// The API accepts no smaller limit (400 `integer_below_min_value`).
 const LEAST_OUTPUT: u64 = 16;
 
-/// Top-level fields of other names that mean the same here.
+/// Top-level fields with other names and the same meaning.
 const SAME: [&str; 9] = [
     "metadata",
     "service_tier",
@@ -27,11 +27,11 @@ const SAME: [&str; 9] = [
     "truncation",
     "max_tool_calls",
 ];
-/// Fields that are carried elsewhere, or whose loss is reported where they are dealt with.
+/// Fields that are carried elsewhere, or whose loss is reported where they are handled.
 const CARRIED: [&str; 6] =
     ["user", "parallel_tool_calls", "verbosity", "store", "modalities", "web_search_options"];
 
-/// The body but for its input. What is not set is left out: the provider has its own defaults.
+/// The body without its input. Unset fields are omitted: the provider has its own defaults.
 #[derive(Serialize)]
 struct Settings<'a> {
     model: &'a str,
@@ -66,7 +66,7 @@ struct Format<'a> {
     strict: Option<bool>,
 }
 
-/// Fields that pass as they were written.
+/// Fields that pass unchanged.
 struct RawFields<'a>(Vec<(&'a str, &'a Json)>);
 
 impl Serialize for RawFields<'_> {
@@ -106,7 +106,7 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
-/// Features that this format does not have. Log probabilities and a web search it has.
+/// Refuses features that this format lacks. Log probabilities and a web search exist.
 fn refuse(request: &Request) -> Result<()> {
     unsupported::refuse_features(request, Offers { logprobs: true, web_search: true, fields: &[] })
 }
@@ -147,7 +147,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// `text` holds the format and the verbosity. The schema stays the text that it was.
+    /// `text` contains the format and the verbosity. The schema stays text.
     fn text(&mut self) -> Option<Text<'a>> {
         let request = self.request;
         let format = match &request.output {
@@ -179,7 +179,7 @@ impl<'a> Writer<'a> {
         if request.stream {
             self.put("stream", true);
         }
-        // Without a word the API keeps each answer for 30 days.
+        // By default the API stores each answer for 30 days.
         let stores = request.extra("store").is_some_and(|store| store.as_str() == "true");
         self.put("store", stores);
         self.put("user", &request.user);
@@ -251,7 +251,7 @@ impl<'a> Writer<'a> {
         self.put("max_output_tokens", limit.max(LEAST_OUTPUT));
     }
 
-    /// Fields that pass as they are; all others are reported.
+    /// Fields that pass unchanged; all others are reported.
     fn fields(&mut self) -> Vec<(&'a str, &'a Json)> {
         let known = [&SAME[..], &CARRIED].concat();
         unsupported::lose_hints(self.request, &known, &mut self.losses);
@@ -261,7 +261,7 @@ impl<'a> Writer<'a> {
         same.map(|(name, value)| (name.as_str(), value)).collect()
     }
 
-    /// What this provider or model refuses. The lists have the names of chat completions.
+    /// Fields that this provider or model refuses. The lists have the names of chat completions.
     fn refused_fields(&mut self) {
         let (facts, quirks) = (self.target.facts, self.target.quirks);
         let effort = self.settings.get("reasoning").and_then(|reasoning| reasoning["effort"].as_str());
@@ -282,7 +282,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The field that a quirk or a fact of the model names as chat completions do.
+/// The field for a quirk's or a model fact's name in chat completions.
 fn field_of(name: &str) -> Field {
     match name {
         "temperature" => Field::Temperature,

@@ -13,18 +13,18 @@ use crate::protocols::gemini::answer::types::{
 use crate::protocols::repair;
 use crate::{DecoderContext, EventSink};
 
-/// What is known of a choice so far.
+/// The state of a choice so far.
 pub(super) struct CandidateState {
     choice: u32,
     calls: u32,
-    /// Thinking blocks begun so far.
+    /// The number of thinking blocks so far.
     blocks: u32,
-    /// The last part was thinking: more of it belongs to the same block.
+    /// The last part was thinking: further thinking belongs to the same block.
     is_thinking: bool,
     has_content: bool,
     /// A call whose arguments arrive in pieces.
     open_call: Option<OpenCall>,
-    /// A call stands for a JSON answer.
+    /// A call replaces a JSON answer.
     finish: Option<(String, Option<String>)>,
     citations: Citations,
 }
@@ -37,7 +37,7 @@ struct OpenCall {
 }
 
 impl CandidateState {
-    /// A choice of which nothing is known.
+    /// A new choice.
     pub fn new(choice: u32) -> Self {
         Self {
             choice,
@@ -56,7 +56,7 @@ impl CandidateState {
         self.citations.searches()
     }
 
-    /// Takes the next piece. The finish reason is only noted: recorded streams go on after it.
+    /// Takes the next piece. The finish reason is only stored: recorded streams continue after it.
     pub fn push(
         &mut self,
         candidate: Candidate<'_>,
@@ -111,7 +111,7 @@ impl CandidateState {
                 false => self.text(text, part.thought_signature, events),
             }
         } else if let Some(blob) = part.inline_data {
-            // Pictures in thoughts are drafts of the one that follows.
+            // Images in thoughts are drafts of the following one.
             if !part.thought {
                 self.blob(blob, events)?;
             }
@@ -125,7 +125,7 @@ impl CandidateState {
         } else if let (true, Some(signature)) = (part.thought, part.thought_signature) {
             self.thought(String::new(), Some(signature), events);
         }
-        // Whatever else there is are tools that the provider runs itself, with their results.
+        // All other parts are tools that the provider runs itself, and their results.
         Ok(())
     }
 
@@ -136,7 +136,7 @@ impl CandidateState {
             self.citations.text(&text);
             events.push(Event::Text { choice: self.choice, text });
         }
-        // The proof of a text is a block of its own: it belongs to no thinking.
+        // The proof of a text is a separate block: it belongs to no thinking.
         if let Some(signature) = signature {
             self.is_thinking = false;
             self.begin_block();
@@ -270,7 +270,7 @@ fn fenced(language: &str, code: &str) -> String {
     format!("\n```{language}\n{code}{end}```\n")
 }
 
-/// Whole answers are pretty-printed by the provider: arguments lose the white space between their tokens.
+/// The provider pretty-prints whole answers: white space between the tokens of arguments is removed.
 fn minified(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut in_string, mut escaped) = (false, false);
@@ -309,7 +309,7 @@ fn finish_reason(native: &str, has_calls: bool) -> FinishReason {
     }
 }
 
-/// The model went wrong; another try may help.
+/// The model failed; a retry may help.
 fn is_failure(native: &str) -> bool {
     matches!(
         native,
@@ -321,7 +321,7 @@ fn is_failure(native: &str) -> bool {
     )
 }
 
-/// Log probabilities in OpenAI's form, of which no more than one token is taken apart at once.
+/// Log probabilities in OpenAI's format; only one token is parsed at a time.
 fn openai_logprobs(result: &LogprobsResult<'_>) -> serde_json::Result<Json> {
     let length = result.chosen_candidates.as_str().len() + result.top_candidates.as_str().len();
     let mut out = Output::with_room(length);
@@ -344,7 +344,7 @@ fn openai_logprobs(result: &LogprobsResult<'_>) -> serde_json::Result<Json> {
     Json::parse(String::from_utf8_lossy(&out.into_bytes()))
 }
 
-/// A token as an object that stands open.
+/// A token as an object that is left open.
 fn write_token(token: &TokenLogprob, out: &mut Output) {
     let TokenLogprob { token, log_probability } = token;
     out.push(b"{");

@@ -9,19 +9,20 @@ use crate::protocols::gemini::answer::types::{
     Citation, CitationMetadata, GroundingChunk, GroundingMetadata, GroundingSupport, Link, Segment,
 };
 
-/// What the answer rests on. Sources come with the last pieces of a stream, so everything waits for the end.
+/// The sources of the answer. They arrive with the last pieces of a stream, so the annotations wait for the
+/// end.
 #[derive(Default)]
 pub(super) struct Citations {
     text: String,
     queries: u64,
-    /// Sources, some of them without an address.
+    /// Sources, some of them without a URL.
     chunks: Vec<Option<Source>>,
-    /// Which text rests on which source, and quoted sources, both as they were written: lists in JSON.
+    /// The supports of each source, and quoted sources, both as raw JSON lists.
     supports: Box<str>,
     quoted: Box<str>,
 }
 
-/// Where a source is.
+/// The location of a source.
 struct Source {
     url: Box<str>,
     title: Option<Box<str>>,
@@ -38,7 +39,7 @@ impl Citations {
         self.queries
     }
 
-    /// Sources. What comes later replaces what came before.
+    /// Takes sources. Later ones replace earlier ones.
     pub fn note(
         &mut self,
         grounding: Option<GroundingMetadata<'_>>,
@@ -61,7 +62,7 @@ impl Citations {
         Ok(())
     }
 
-    /// One annotation per text and source; sources without a text stand for the whole answer.
+    /// One annotation per text and source; sources without a text apply to the whole answer.
     pub fn events(&mut self, choice: u32, events: &mut dyn EventSink) {
         let emptied = Self { queries: self.queries, ..Self::default() };
         let Self { text, chunks, supports, quoted, .. } = std::mem::replace(self, emptied);
@@ -117,13 +118,12 @@ fn sources(chunks: List<'_, GroundingChunk>) -> serde_json::Result<Vec<Option<So
     Ok(sources)
 }
 
-/// How much of addresses and titles is repeated at least.
+/// How much of URLs and titles may be repeated in any case.
 const LEAST_ROOM: usize = 64 << 10;
-/// How often they are repeated beyond that, on average.
+/// How often they may be repeated beyond that, on average.
 const REPEATED: usize = 4;
 
-/// How much of addresses and titles the annotations may repeat: one address can be of any length, and be referred to in two
-/// bytes.
+/// The limit for repeated URLs and titles: a URL can have any length, and a reference to it takes two bytes.
 fn room(chunks: &[Option<Source>], supports: &str) -> usize {
     let links = chunks.iter().flatten().map(Source::length).sum::<usize>();
     let supports = List::<GroundingSupport<'_>>::of(supports);
@@ -135,19 +135,19 @@ fn room(chunks: &[Option<Source>], supports: &str) -> usize {
     LEAST_ROOM + REPEATED * (links + references)
 }
 
-/// So many bytes have one count of characters.
+/// This many bytes share one count of characters.
 const BLOCK: usize = 256;
-/// How often the text is looked through, together by all searches.
+/// How often the text is searched, by all searches together.
 const PASSES: usize = 8;
 
-/// Where pieces of the text are, in characters.
+/// Positions of pieces of the text, in characters.
 struct Places<'a> {
     text: &'a str,
-    /// How many characters begin before each block.
+    /// The number of characters before each block.
     counts: Vec<u32>,
-    /// Where the last piece ended that was looked for: the next one is usually behind it.
+    /// The end of the last piece that was found: the next one usually follows.
     last: usize,
-    /// How many bytes may still be looked through.
+    /// How many bytes may still be searched.
     left: usize,
 }
 
@@ -162,7 +162,7 @@ impl<'a> Places<'a> {
         Self { text, counts, last: 0, left: PASSES * text.len() }
     }
 
-    /// How many characters begin before a byte.
+    /// The number of characters before a byte.
     fn before(&self, byte: usize) -> usize {
         let block = (byte / BLOCK).min(self.counts.len().saturating_sub(1));
         let known = self.counts.get(block).copied().unwrap_or_default();
@@ -173,7 +173,7 @@ impl<'a> Places<'a> {
         (0, self.before(self.text.len()))
     }
 
-    /// The range in characters. Where the bytes do not hold the text that they should, the text is looked for.
+    /// The range in characters. Where the bytes do not contain the expected text, it is searched for.
     fn range(&mut self, segment: &Segment) -> (usize, usize) {
         let (start, end) = (segment.start_index, segment.end_index);
         let at_bytes = self.text.get(start..end);
@@ -189,7 +189,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Looks behind the last piece, then everywhere.
+    /// Searches after the last piece, then everywhere.
     fn find(&mut self, piece: &str) -> Option<(usize, usize)> {
         let found = self.find_from(self.last, piece).or_else(|| self.find_from(0, piece))?;
         self.last = found + piece.len();

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::protocols::gemini::answer::types::PartialArg;
 
-/// Longest list that a path may open.
+/// Longest list that a path may create.
 const LIST_LIMIT: usize = 10_000;
 
 /// The arguments so far.
@@ -19,7 +19,7 @@ impl Default for PartialArgs {
 }
 
 impl PartialArgs {
-    /// Adds a piece. Pieces of one text follow each other. None if the path is nonsense.
+    /// Adds a piece. Pieces of one text follow each other. None if the path is invalid.
     pub fn set(&mut self, piece: PartialArg) -> Option<()> {
         let slot = slot(&mut self.root, piece.json_path.strip_prefix('$')?)?;
         let text = piece.string_value;
@@ -40,7 +40,7 @@ impl PartialArgs {
     }
 }
 
-/// The place that a path names, opened where it does not exist yet.
+/// The value at a path, created where it is missing.
 fn slot<'a>(mut node: &'a mut Value, mut path: &str) -> Option<&'a mut Value> {
     while !path.is_empty() {
         if let Some(rest) = path.strip_prefix('.') {

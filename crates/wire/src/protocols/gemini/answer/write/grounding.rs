@@ -1,4 +1,4 @@
-//! Annotations as Google's grounding. OpenAI counts in characters, Google in bytes.
+//! OpenAI's annotations as Google's grounding. OpenAI counts in characters, Google in bytes.
 
 use std::collections::HashMap;
 
@@ -6,22 +6,23 @@ use canon::Json;
 
 use crate::json::{Members, push_count, push_key, push_string, push_text, push_u64, string};
 
-/// So many characters have one place that is known.
+/// Positions are stored for every this many characters.
 const BLOCK: usize = 256;
-/// How much of the answer's text is quoted at least; beyond that, as much as there is of text and of annotations.
+/// How much of the answer's text may be quoted in any case; beyond that, as much as the length of the text
+/// and the annotations.
 const LEAST_QUOTED: usize = 64 << 10;
 
-/// What the answer rests on.
+/// The sources of the answer.
 #[derive(Default)]
 pub(super) struct Grounding {
     text: String,
-    /// How many characters the text has.
+    /// The number of characters in the text.
     count: usize,
-    /// Where every so many characters begin.
+    /// The byte positions of every [`BLOCK`]th character.
     places: Vec<usize>,
     /// The number of each source.
     numbers: HashMap<String, usize>,
-    /// Sources and what they support, as JSON separated by commas.
+    /// Sources and their supports, as JSON separated by commas.
     chunks: Vec<u8>,
     supports: Vec<u8>,
     quoted: usize,
@@ -40,7 +41,7 @@ impl Grounding {
         self.text.push_str(text);
     }
 
-    /// Notes an annotation in OpenAI's words.
+    /// Takes an annotation in OpenAI's format.
     pub(super) fn annotation(&mut self, annotation: &Json) {
         let citation = Members::of(annotation.as_str()).and_then(|members| members.get("url_citation"));
         let Some(citation) = citation.and_then(Members::of) else { return };
@@ -67,7 +68,7 @@ impl Grounding {
         out.extend_from_slice(b"]}");
     }
 
-    /// The number of a source, which is written where it is new.
+    /// The index of a source, which is written when it is new.
     fn number(&mut self, citation: &Members<'_>) -> usize {
         let mut web = vec![b'{'];
         for (from, to) in [("url", "uri"), ("title", "title")] {
@@ -93,14 +94,14 @@ impl Grounding {
         next
     }
 
-    /// Where the character of this number begins.
+    /// The byte position of a character.
     fn byte(&self, count: usize) -> usize {
         let Some(start) = self.places.get(count / BLOCK) else { return self.text.len() };
         let found = self.text[*start..].char_indices().nth(count % BLOCK);
         found.map_or(self.text.len(), |(at, _)| start + at)
     }
 
-    /// Appends the member, where there is something to say.
+    /// Appends the member, if there are sources.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         if self.chunks.is_empty() {
             return;

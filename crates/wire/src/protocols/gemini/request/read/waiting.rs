@@ -1,28 +1,28 @@
-//! The calls of a turn that wait for their results, which are often without ids: then name and order decide.
+//! The calls of a turn without results. Results often have no ids: then name and order decide.
 
 use canon::{Message, Part, PartKind, ToolCall};
 
-/// The calls of one message. A turn may consist of calls: each takes some 20 bytes here.
+/// The calls of one message. A turn may consist of calls: each takes about 20 bytes here.
 #[derive(Default)]
 pub(super) struct Waiting {
-    /// Where the message is.
+    /// The index of the message.
     message: usize,
     by_name: Queues,
     by_id: Queues,
-    /// Of all parts of the message.
+    /// For all parts of the message.
     answered: Vec<bool>,
 }
 
-/// Parts in the order of a key, and in their own order for each key.
+/// Parts ordered by a key, in their own order for each key.
 #[derive(Default)]
 struct Queues {
     parts: Vec<u32>,
-    /// How many at the front of a queue are known to be answered; kept where the queue begins.
+    /// How many at the front of a queue are answered; stored at the beginning of the queue.
     passed: Vec<u32>,
 }
 
 impl Waiting {
-    /// Those of a message that will be at this place.
+    /// The calls of the message with this index.
     pub(super) fn of(message: usize, parts: &[Part]) -> Self {
         let calls: Vec<u32> =
             (0..parts.len()).filter(|part| call(&parts[*part]).is_some()).map(|part| part as u32).collect();
@@ -34,7 +34,7 @@ impl Waiting {
         Self { message, by_name, by_id, answered: vec![false; parts.len()] }
     }
 
-    /// The call that a result answers: by its id, else the first one of its name.
+    /// The call that a result answers: by its id, else the first one with its name.
     pub(super) fn take<'a>(
         &mut self,
         id: Option<&str>,
@@ -57,7 +57,7 @@ impl Queues {
         Self { passed: vec![0; parts.len()], parts }
     }
 
-    /// The first part of this key without an answer.
+    /// The first unanswered part with this key.
     fn first<'a>(&mut self, wanted: &str, key: impl Fn(u32) -> &'a str, answered: &[bool]) -> Option<usize> {
         let start = self.parts.partition_point(|part| key(*part) < wanted);
         let passed = self.passed.get_mut(start)?;

@@ -63,8 +63,8 @@ impl GenerationConfig<'_> {
     }
 }
 
-/// Translates everything that is about how to answer. The second value is an instruction that stands in for a response
-/// format, where the model cannot have both tools and a format.
+/// Translates the settings of the answer. The second value is an instruction that replaces a response format,
+/// where the model cannot have both tools and a format.
 pub(crate) fn generation_config<'a>(
     request: &'a Request,
     target: Target<'_>,

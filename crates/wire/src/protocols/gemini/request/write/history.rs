@@ -1,8 +1,9 @@
 //! The conversation as Gemini's turns.
 //!
-//! There are two roles, `user` and `model`. Turns of one role that follow each other are one turn. The calls of a model
-//! turn are answered in the very next turn: as many results as calls, in the same order, matched by name. Instructions
-//! stand apart when they lead; later ones are told as the user's text, but never between calls and their results.
+//! There are two roles, `user` and `model`. Consecutive turns of one role are one turn. The calls of a model
+//! turn are answered in the very next turn: as many results as calls, in the same order, matched by name.
+//! Leading instructions are separate; later ones become text of the user, but never between calls and their
+//! results.
 
 use std::borrow::Cow;
 
@@ -24,7 +25,7 @@ use crate::protocols::gemini::request::types::{
 };
 use crate::protocols::gemini::{REASONING_FORMAT, SKIP_SIGNATURE};
 
-/// What becomes of the messages.
+/// The translated messages.
 #[derive(Debug)]
 pub(super) struct History<'a> {
     pub instruction: Option<Instruction<'a>>,
@@ -67,19 +68,19 @@ struct Writer<'a, 'b> {
     contents: Vec<Content<'a>>,
     /// The calls of the last model turn, until they are answered.
     open: Option<Open<'a>>,
-    /// Results may hold media themselves (Gemini 3 and later).
+    /// Results may contain media themselves (Gemini 3 and later).
     answers_with_media: bool,
     names: &'b mut Names,
     losses: &'b mut Losses,
 }
 
-/// Calls that wait for their results.
+/// Calls without results.
 #[derive(Default)]
 struct Open<'a> {
-    /// The number of the first call; the others are numbered without gaps.
+    /// The index of the first call; the others follow without gaps.
     first: usize,
     calls: Vec<Waiting<'a>>,
-    /// What the user said before all results were there.
+    /// Content of the user before all results arrived.
     later: Vec<Part<'a>>,
     later_is_from_user: bool,
 }
@@ -90,7 +91,7 @@ struct Waiting<'a> {
     answer: Option<Answer<'a>>,
 }
 
-/// What a tool gave: the parts of its result, or of its results.
+/// The result of a tool: the parts of one or several results.
 #[derive(Default)]
 struct Answer<'a> {
     parts: Vec<Part<'a>>,
@@ -176,7 +177,7 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
-    /// What the user says; held back while calls wait for results.
+    /// Content of the user; held back while calls wait for results.
     fn user(&mut self, parts: Vec<Part<'a>>, is_from_user: bool) {
         if parts.is_empty() {
             return;
@@ -263,7 +264,8 @@ impl<'a> Writer<'a, '_> {
                 turn.flush_signature();
                 turn.signature = Some(signature);
             }
-            // Thoughts go back as they came ("return the entire response with all parts"), most of them unsigned.
+            // Thoughts are returned unchanged ("return the entire response with all parts"), most of them
+            // unsigned.
             (Some(REASONING_FORMAT), signature) if signature.is_some() || !reasoning.text.is_empty() => {
                 let text = Part::text(reasoning.text.as_str());
                 turn.parts.push(Part { thought: true, thought_signature: signature, ..text });
@@ -309,7 +311,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// The part that holds what a tool gave, and the media that go beside it.
+    /// The part with a tool's result, and the media beside it.
     fn response(&self, name: Cow<'a, str>, answer: Answer<'a>) -> (Part<'a>, Vec<Part<'a>>) {
         let (texts, mut media): (Vec<_>, Vec<_>) =
             answer.parts.into_iter().partition(|part| part.as_text().is_some());
@@ -341,7 +343,7 @@ impl<'a> Writer<'a, '_> {
         self.turn(USER, open.later, open.later_is_from_user);
     }
 
-    /// Every call needs a result: one that the caller did not give.
+    /// Every call needs a result: this is the placeholder for a missing one.
     fn missing(&mut self, name: Cow<'a, str>, (message, call): (u32, u32)) -> Part<'a> {
         let field = Field::call(message as usize, call as usize, CallField::Whole);
         self.losses.approximated(field, "The call has no result: it is told as failed.");
@@ -364,7 +366,7 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
-    /// The rules about the whole: a user's turn first, instructions never alone, signed calls.
+    /// The rules for the whole: a user's turn first, instructions never alone, signed calls.
     fn complete(mut self, wants_signatures: bool) -> Result<History<'a>> {
         if self.contents.is_empty() {
             let parts = std::mem::take(&mut self.instruction.parts);
@@ -392,8 +394,9 @@ impl<'a> Writer<'a, '_> {
         Ok(History { instruction, contents: self.contents })
     }
 
-    /// From Gemini 3 on the first call of each turn since the user's last words must carry its signature. Earlier ones get
-    /// the stand-in too: what was sent once stays as it was, for the provider's cache.
+    /// From Gemini 3 on the first call of each turn since the user's last message must have its signature.
+    /// Earlier calls get the placeholder too, so that the sent prefix stays the same for the provider's
+    /// cache.
     fn sign_calls(&mut self) {
         let start = self.contents.iter().rposition(|content| content.is_from_user).unwrap_or(0);
         for (position, content) in self.contents.iter_mut().enumerate() {
@@ -417,7 +420,7 @@ fn append<T>(list: &mut Vec<T>, mut more: Vec<T>) {
     room::append(list, &mut more);
 }
 
-/// A turn of the model while it is put together.
+/// A turn of the model under construction.
 struct ModelTurn<'a> {
     parts: Vec<Part<'a>>,
     calls: Vec<Waiting<'a>>,
@@ -437,7 +440,7 @@ impl<'a> ModelTurn<'a> {
         self.parts.push(Part { thought_signature: signature, ..Part::text(text) });
     }
 
-    /// A signature without a text after it stands on an empty one, as the provider sends it itself.
+    /// A signature without a following text is sent on an empty one, as the provider itself does.
     fn flush_signature(&mut self) {
         if let Some(signature) = self.signature.take() {
             let part = Part { thought_signature: Some(signature), ..Part::text("") };
@@ -447,7 +450,7 @@ impl<'a> ModelTurn<'a> {
     }
 }
 
-/// The arguments as a JSON object, and whether they had to be wrapped into one.
+/// The arguments as a JSON object, and whether they were wrapped into one.
 fn arguments(call: &ToolCall) -> (Cow<'_, RawValue>, bool) {
     let text = call.arguments.trim();
     if call.custom {
@@ -472,7 +475,7 @@ fn as_object(text: &str) -> Option<&RawValue> {
     serde_json::from_str::<&RawValue>(text).ok()
 }
 
-/// `response` must be an object. What the tool wrote as one stays as it is.
+/// `response` must be an object. A result that is one stays unchanged.
 fn response_object(text: Cow<'_, str>, is_error: bool) -> Cow<'_, RawValue> {
     if is_error {
         return raw(&json!({"error": text}));
@@ -515,7 +518,7 @@ fn joined(parts: Vec<Part<'_>>) -> Cow<'_, str> {
     texts.fold(first, |all, text| all + text)
 }
 
-/// The media that a result may hold itself: pictures, PDF and plain text.
+/// The media that a result may contain itself: images, PDF and plain text.
 fn take_within<'a>(media: &mut Vec<Part<'a>>) -> Vec<Part<'a>> {
     let fits = |part: &Part<'_>| match &part.kind {
         Kind::Inline(blob) => {

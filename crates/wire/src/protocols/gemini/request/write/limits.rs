@@ -1,7 +1,7 @@
-//! Rules of Gemini about a whole schema, where every part of it is taken for itself.
+//! Gemini's rules for a schema as a whole, whose parts are all valid by themselves.
 //!
-//! How deep a schema may be ("exceeds the maximum allowed nesting depth") and how complex ("too many states for serving") is
-//! published nowhere and differs between models: that is left to the API.
+//! How deep a schema may be ("exceeds the maximum allowed nesting depth") and how complex ("too many states
+//! for serving") is not published and differs between models: the API decides.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -10,12 +10,13 @@ use serde_json::{Map, Value};
 
 use crate::json::{Items, Members, string};
 
-/// Highest sum of all `maxItems` of a schema. More is a bare "Request contains an invalid argument": measured by
-/// googleapis/python-genai#2170 (March 2026, tools) and met by vercel/ai#21192 (September 2026, the form of an answer).
+/// Highest accepted sum of all `maxItems` of a schema. A higher one gets a bare "Request contains an invalid
+/// argument": measured by googleapis/python-genai#2170 (March 2026, tools) and met by vercel/ai#21192
+/// (September 2026, the form of an answer).
 const ARRAY_LIMITS: u64 = 960;
 
-/// Weakens a schema until it is taken, and says which keywords no longer say what they did. Only a schema that has to be
-/// changed becomes values, which take many times its size.
+/// Weakens a schema until it is accepted, and reports the weakened keywords. Only a schema that must change
+/// is parsed into values, which take many times its size.
 pub(super) fn fit(text: String, weakened: &mut BTreeSet<String>) -> String {
     let is_recursive = || !closing_edges(&text_targets(&text)).is_empty();
     let has_limits = || text.contains("maxItems") && array_limits(&text) > ARRAY_LIMITS;
@@ -48,7 +49,7 @@ fn array_limits(schema: &str) -> u64 {
     members.iter().map(|(keyword, value)| inside(&keyword, value)).fold(0, u64::saturating_add)
 }
 
-/// The same as [`targets`], of text.
+/// The same as [`targets`], for text.
 fn text_targets(schema: &str) -> Vec<Vec<Option<usize>>> {
     let definitions = Members::of(schema).and_then(|schema| Members::of(schema.get("$defs")?));
     let Some(definitions) = definitions else { return Vec::new() };
@@ -62,10 +63,10 @@ fn text_targets(schema: &str) -> Vec<Vec<Option<usize>>> {
     found.collect()
 }
 
-/// The places of the definitions, by their names.
+/// The indexes of the definitions, by name.
 type Numbers<'a> = HashMap<Cow<'a, str>, usize>;
 
-/// The same as [`required_references`], of text.
+/// The same as [`required_references`], for text.
 fn text_references(schema: &str, numbers: &Numbers<'_>, found: &mut Vec<Option<usize>>) {
     let Some(members) = Members::of(schema) else { return };
     if let Some(reference) = members.get("$ref").and_then(string)
@@ -102,7 +103,7 @@ fn fit_values(schema: &mut Map<String, Value>, weakened: &mut BTreeSet<String>) 
     }
 }
 
-/// Takes away the highest `maxItems` until the sum of the others is taken. True when there was one too many.
+/// Removes the highest `maxItems` until the sum of the others is accepted. True when one was removed.
 fn lift_array_limits(schema: &mut Map<String, Value>) -> bool {
     let mut limits = Vec::new();
     each_schema(schema, &mut |schema| limits.extend(schema.get("maxItems").and_then(Value::as_u64)));
@@ -121,7 +122,7 @@ fn lift_array_limits(schema: &mut Map<String, Value>) -> bool {
     true
 }
 
-/// Every schema in a schema, itself included. The depth is limited before.
+/// Every schema within a schema, itself included. The depth was limited before.
 fn each_schema(schema: &mut Map<String, Value>, visit: &mut impl FnMut(&mut Map<String, Value>)) {
     visit(schema);
     for (keyword, value) in schema.iter_mut() {
@@ -143,12 +144,12 @@ fn each_schema(schema: &mut Map<String, Value>, visit: &mut impl FnMut(&mut Map<
     }
 }
 
-/// A reference that no optional property is around: which definition it stands in, and how many such stand before it there.
+/// A reference outside of any optional property: its definition, and its index there.
 type Edge = (usize, usize);
 
-/// Recursion is unrolled to some depth, and so "may only be used within non-required properties. (Nullable properties are not
-/// sufficient.)" (API reference, `responseJsonSchema`). Where a recursion never passes such a property, the one that closes
-/// it becomes optional. True when something was changed.
+/// Recursion is unrolled to some depth, and so "may only be used within non-required properties. (Nullable
+/// properties are not sufficient.)" (API reference, `responseJsonSchema`). Where a recursion never passes an
+/// optional property, the property that closes it becomes optional. True when something was changed.
 fn open_cycles(schema: &mut Map<String, Value>) -> bool {
     let Some(Value::Object(definitions)) = schema.get_mut("$defs") else { return false };
     let closing = closing_edges(&targets(definitions));
@@ -161,7 +162,7 @@ fn open_cycles(schema: &mut Map<String, Value>) -> bool {
     true
 }
 
-/// The definitions that each definition always needs, as their places.
+/// The definitions that each definition always needs, as indexes.
 fn targets(definitions: &Map<String, Value>) -> Vec<Vec<Option<usize>>> {
     let numbers: HashMap<&str, usize> =
         definitions.keys().enumerate().map(|(number, name)| (name.as_str(), number)).collect();
@@ -175,14 +176,14 @@ fn targets(definitions: &Map<String, Value>) -> Vec<Vec<Option<usize>>> {
         .collect()
 }
 
-/// The references that close a recursion, found by following all of them without recursion of our own: there may be as many
-/// definitions as a request has room for.
+/// The references that close a recursion, found iteratively: there may be as many definitions as fit into a
+/// request.
 fn closing_edges(targets: &[Vec<Option<usize>>]) -> HashSet<Edge> {
     let mut closing = HashSet::new();
     let mut is_done = vec![false; targets.len()];
     let mut is_open = vec![false; targets.len()];
     for start in 0..targets.len() {
-        // What is being followed, and which of its references comes next.
+        // The current path, with the next reference of each step.
         let mut path = vec![(start, 0)];
         while let Some((at, next)) = path.last_mut() {
             let at = *at;
@@ -204,7 +205,7 @@ fn closing_edges(targets: &[Vec<Option<usize>>]) -> HashSet<Edge> {
     closing
 }
 
-/// The definitions that a value of this schema always has one of.
+/// The definitions that every value of this schema contains.
 fn required_references<'a>(schema: &'a Value, names: &mut Vec<&'a str>) {
     let Value::Object(schema) = schema else { return };
     if let Some(name) = referred(schema) {
@@ -229,7 +230,7 @@ fn required_references<'a>(schema: &'a Value, names: &mut Vec<&'a str>) {
     }
 }
 
-/// Goes through a definition in the order of [`required_references`].
+/// Visits a definition in the order of [`required_references`].
 struct Opener<'a> {
     closing: &'a HashSet<Edge>,
     definition: usize,
@@ -238,8 +239,8 @@ struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    /// True when the schema has a reference that closes a recursion: the property around it has to become optional. Without
-    /// a property around it, anything is allowed in its place.
+    /// True when the schema has a reference that closes a recursion: the property around it must become
+    /// optional. Without such a property, the reference is replaced by a schema that accepts anything.
     fn open(&mut self, schema: &mut Value, is_in_property: bool) -> bool {
         let Value::Object(members) = schema else { return false };
         let mut closes = false;

@@ -1,4 +1,4 @@
-//! Pictures, sound, documents and videos of a request.
+//! Images, sound, documents and videos of a request.
 
 use std::borrow::Cow;
 
@@ -9,10 +9,10 @@ use canon::{Error, Field, Media, MediaKind, PartField, Result, Source};
 use crate::protocols::gemini::request::types::{Blob, File, Kind, Part};
 use crate::protocols::media_types::document_type;
 
-/// The Files API of the Gemini API: uploaded files are named by their URI there.
+/// The Files API of the Gemini API: it names uploaded files by URI.
 const FILES_API: &str = "https://generativelanguage.googleapis.com/";
 
-/// The part that holds the media. `part` names the caller's content part.
+/// The part with the media. `part` names the caller's content part.
 pub(super) fn media_part<'a>(media: &'a Media, part: Field) -> Result<Part<'a>> {
     let field = || part.with(PartField::Source(media.kind));
     match &media.source {
@@ -41,12 +41,12 @@ pub(crate) fn wants_bytes(media: &Media) -> bool {
     matches!(&media.source, Source::Url(url) if from_url(media.kind, url).is_none())
 }
 
-/// True for an address that the provider reads itself, whatever the model.
+/// True for a URL that the provider reads itself for any model.
 pub(crate) fn is_read_by_provider(url: &str) -> bool {
     from_url(MediaKind::Document, url).is_some()
 }
 
-/// What kind of media a MIME type names.
+/// The kind of media of a MIME type.
 pub(crate) fn kind_of(mime: &str) -> MediaKind {
     match mime.split('/').next() {
         Some("image") => MediaKind::Image,
@@ -60,13 +60,13 @@ fn inline<'a>(mime: &'a str, data: impl Into<Cow<'a, str>>) -> Part<'a> {
     Kind::Inline(Box::new(Blob { mime_type: mime_name(mime), data: data.into() })).into()
 }
 
-/// Text formats that the API knows by name ("Document understanding"); every other text is read as plain text.
+/// Text formats that the API lists ("Document understanding"); every other text is sent as plain text.
 const TEXTS: [&str; 8] =
     ["text/plain", "text/html", "text/css", "text/md", "text/markdown", "text/csv", "text/xml", "text/rtf"];
-/// Texts whose types are not named so.
+/// Text types without a `text/` prefix.
 const OTHER_TEXTS: [&str; 3] = ["application/json", "application/xml", "application/yaml"];
 
-/// Names that clients use and the API does not know.
+/// Names that clients use and the API does not accept.
 fn mime_name(mime: &str) -> Cow<'_, str> {
     match mime {
         "text/javascript" | "text/x-python" => Cow::Borrowed(mime),
@@ -82,7 +82,7 @@ fn mime_name(mime: &str) -> Cow<'_, str> {
     }
 }
 
-/// What the provider can read itself: YouTube, Cloud Storage, its own Files API.
+/// URLs that the provider can read itself: YouTube, Cloud Storage, its own Files API.
 fn from_url(kind: MediaKind, url: &str) -> Option<Part<'_>> {
     let file = |mime_type| file(mime_type, Cow::Borrowed(url));
     if url.starts_with(FILES_API) {
@@ -114,7 +114,7 @@ fn from_file_id(kind: MediaKind, id: &str) -> Option<Part<'_>> {
     from_url(kind, id)
 }
 
-/// The type of what is behind an address, by its name.
+/// The type of a URL's file, guessed from its name.
 pub(crate) fn guessed_mime(kind: MediaKind, url: &str) -> &'static str {
     mime_of_path(url).unwrap_or_else(|| usual_mime(kind))
 }

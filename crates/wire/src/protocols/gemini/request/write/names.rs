@@ -1,4 +1,4 @@
-//! Tool names: what the API does not accept is replaced, and put back in the answer.
+//! Tool names: names that the API does not accept are replaced, and restored in the answer.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,12 +11,12 @@ const LONGEST: usize = 64;
 pub(super) struct Names {
     to_wire: BTreeMap<String, String>,
     to_caller: BTreeMap<String, String>,
-    /// The number that comes next for each name that several became: not all are tried again for each.
+    /// The next number for each name that several names became, so that not all numbers are tried again.
     numbers: BTreeMap<String, usize>,
 }
 
 impl Names {
-    /// Knows every name that is to be kept as it is, so that no replaced name takes its place.
+    /// Reserves the names that are kept, so that no replacement collides with them.
     pub fn new<'a>(kept: impl Iterator<Item = &'a str>) -> Self {
         let mut names = Self::default();
         for name in kept.filter(|name| is_valid(name)) {
@@ -48,7 +48,7 @@ impl Names {
         Cow::Owned(candidate)
     }
 
-    /// What the decoder has to undo: wire → caller, only where they differ.
+    /// The names that the decoder has to restore: wire → caller, only where they differ.
     pub fn into_originals(self) -> BTreeMap<String, String> {
         self.to_caller.into_iter().filter(|(wire, caller)| wire != caller).collect()
     }

@@ -1,7 +1,7 @@
-//! JSON schemas as Gemini takes them in `parametersJsonSchema` and `responseJsonSchema`.
+//! JSON schemas for Gemini's `parametersJsonSchema` and `responseJsonSchema`.
 //!
-//! What the API does not know is an error there, so everything outside its list is removed or rewritten. Names of
-//! properties are data, not keywords: they are never touched. What a removal weakens is reported by name.
+//! The API refuses unknown keywords, so everything outside its list is removed or rewritten. Names of
+//! properties are data, not keywords: they are never changed. Removed restrictions are reported by name.
 //!
 //! Schemas are rewritten from text to text: a tree of values would take many times their size.
 
@@ -13,19 +13,19 @@ use canon::Json;
 use super::limits;
 use crate::json::{Items, Meaning, Members, push_string, string};
 
-/// Deepest nesting that is translated; below, anything is allowed.
+/// Deepest translated nesting; below it anything is accepted.
 const DEPTH_LIMIT: usize = 64;
-/// Most nested schemas of the result: references put in place can multiply.
+/// Most nested schemas of the result: inlined references can multiply.
 const SIZE_LIMIT: usize = 20_000;
-/// Most bytes of values that are written, as a multiple of the schema: references put in place repeat them.
+/// Most bytes of written values, as a multiple of the schema: inlined references repeat them.
 const GROWTH_LIMIT: usize = 4;
-/// The same of a small schema.
+/// The same for a small schema.
 const SPENT_LIMIT: usize = 256 << 10;
-/// Most steps of a reference.
+/// Longest chain of references.
 const STEP_LIMIT: usize = 127;
 
-/// Keywords that pass. The API reference's list, with those of the published SDK's schema type, all of which recorded
-/// requests show as accepted.
+/// The accepted keywords: the API reference's list, and those of the published SDK's schema type; recorded
+/// requests show that all are accepted.
 const KEPT: [&str; 24] = [
     "$anchor",
     "type",
@@ -53,7 +53,7 @@ const KEPT: [&str; 24] = [
     "propertyOrdering",
 ];
 
-/// Keywords whose removal changes nothing about which values fit.
+/// Keywords whose removal does not change the accepted values.
 const ANNOTATIONS: [&str; 11] = [
     "$schema",
     "$id",
@@ -65,21 +65,21 @@ const ANNOTATIONS: [&str; 11] = [
     "readOnly",
     "writeOnly",
     "discriminator",
-    // Not of JSON schema: clients write it here in place of beside the schema.
+    // Not in JSON schema: clients write it here instead of beside the schema.
     "strict",
 ];
 
-/// A schema and what it no longer says.
+/// A schema and its removed restrictions.
 #[derive(Debug, PartialEq)]
 pub(super) struct Sanitised {
     /// The schema as the API takes it.
     pub schema: Json,
-    /// Keywords that were removed although they restrict values.
+    /// Removed keywords that restrict values.
     pub weakened: BTreeSet<String>,
 }
 
 impl Sanitised {
-    /// What was weakened, for people.
+    /// The removed restrictions as text.
     pub fn reason(&self) -> Option<String> {
         if self.weakened.is_empty() {
             return None;
@@ -109,7 +109,8 @@ pub(super) fn sanitise(schema: &Json) -> Option<Sanitised> {
     Some(Sanitised { schema: Json::parse(schema).ok()?, weakened })
 }
 
-/// True for the schema of a tool without parameters: the field is then left out, as older models refuse it.
+/// True for the schema of a tool without parameters: the field is then omitted, because older models refuse
+/// it.
 pub(super) fn is_empty_object(schema: &Json) -> bool {
     let Some(schema) = Members::of(schema.as_str()) else { return false };
     let no_properties = schema
@@ -123,7 +124,7 @@ pub(super) fn is_empty_object(schema: &Json) -> bool {
     no_properties && closed && plain && kind
 }
 
-/// The schema with the type `object` where it says neither a type nor alternatives.
+/// The schema with the type `object` where it has neither a type nor alternatives.
 pub(super) fn typed(schema: Json) -> Json {
     let Some(members) = Members::of(schema.as_str()) else { return schema };
     if members.has("type") || members.has("anyOf") {
@@ -136,28 +137,29 @@ pub(super) fn typed(schema: Json) -> Json {
 
 struct Sanitiser<'a> {
     root: &'a str,
-    /// What references were looked up in, by its own path.
+    /// Cached lookups of references, by path.
     lookups: HashMap<String, Lookup<'a>>,
     weakened: BTreeSet<String>,
-    /// References that are being put in place, to notice cycles.
+    /// References that are being inlined, to detect cycles.
     open: Vec<String>,
     size: usize,
-    /// How many bytes of values more are written.
+    /// How many more bytes of values may be written.
     room: usize,
     out: Vec<u8>,
 }
 
-/// What the schema being written says so far.
+/// The state of the schema that is being written.
 #[derive(Default)]
 struct Said {
     is_typed: bool,
     has_properties: bool,
-    /// The type that all values of its enumeration share.
+    /// The common type of all values of its enumeration.
     kind: Option<&'static str>,
 }
 
 impl<'a> Sanitiser<'a> {
-    /// Definitions keep their names; those of older drafts move to `$defs`. They are added to the object written last.
+    /// Definitions keep their names; those of older drafts move to `$defs`. They are added to the last
+    /// written object.
     fn definitions(&mut self, root: &Members<'_>) {
         let named = |key: &str| root.get(key).and_then(Members::of);
         let (old, new) = (named("definitions"), named("$defs"));
@@ -212,7 +214,7 @@ impl<'a> Sanitiser<'a> {
         self.object(&members, depth);
     }
 
-    /// What [`any`](Self::any) writes, apart from the rest.
+    /// The output of [`any`](Self::any), separately.
     fn apart(&mut self, schema: &str, depth: usize) -> String {
         let start = self.out.len();
         self.any(schema, depth);
@@ -270,7 +272,7 @@ impl<'a> Sanitiser<'a> {
                 self.any(value, depth + 1);
             }
             "prefixItems" | "anyOf" => self.list(key, value, depth),
-            // The API reads `oneOf` as `anyOf`: said plainly.
+            // The API reads `oneOf` as `anyOf`, so it is written so.
             "oneOf" if !schema.has("anyOf") => self.list("anyOf", value, depth),
             "allOf" | "const" | "$defs" | "definitions" | "nullable" => {}
             _ if KEPT.contains(&key) => {
@@ -298,7 +300,7 @@ impl<'a> Sanitiser<'a> {
         self.out.push(b']');
     }
 
-    /// `allOf` is merged into the schema around it: what both say is kept once.
+    /// `allOf` is merged into the surrounding schema; duplicates are kept once.
     fn all_of(&mut self, schema: &Members<'_>, depth: usize, whole: &mut Whole) {
         for part in schema.get("allOf").into_iter().flat_map(Items::of) {
             let part = self.inlined(part, depth);
@@ -310,7 +312,7 @@ impl<'a> Sanitiser<'a> {
         }
     }
 
-    /// The schema behind a reference, in place of it. A cycle leaves the reference.
+    /// The schema of a reference, inlined. A cycle keeps the reference.
     fn inlined(&mut self, schema: &str, depth: usize) -> String {
         let reference = Members::of(schema).and_then(|schema| string(schema.get("$ref")?));
         let Some(reference) = reference else { return self.apart(schema, depth + 1) };
@@ -325,7 +327,8 @@ impl<'a> Sanitiser<'a> {
         found
     }
 
-    /// A reference may have no siblings: with only texts beside it they are dropped, with more it is put in place.
+    /// A reference may have no siblings: descriptive siblings are dropped; with others the reference is
+    /// inlined.
     fn reference(&mut self, reference: &str, schema: &Members<'_>, depth: usize) {
         let is_text = |key: &str| {
             matches!(key, "$ref" | "title" | "description" | "default" | "$defs" | "definitions")
@@ -360,7 +363,7 @@ impl<'a> Sanitiser<'a> {
         self.open.pop();
     }
 
-    /// What a reference within the schema refers to.
+    /// The target of a reference within the schema.
     fn find(&mut self, reference: &str) -> Option<&'a str> {
         let path = reference.strip_prefix('#')?;
         let is_short = path.bytes().filter(|byte| *byte == b'/').take(STEP_LIMIT + 1).count() <= STEP_LIMIT;
@@ -381,11 +384,11 @@ impl<'a> Sanitiser<'a> {
 }
 
 fn text(bytes: Vec<u8>) -> String {
-    // All that is written is text.
+    // Everything written is UTF-8.
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// The schema behind a reference, with what stands beside the reference in place of its own.
+/// The schema of a reference, with the reference's siblings overriding its members.
 fn beside(target: &str, schema: &Members<'_>) -> String {
     let mut own: HashMap<Cow<'_, str>, &str> = schema.iter().filter(|(name, _)| name != "$ref").collect();
     let mut out = vec![b'{'];
@@ -407,10 +410,10 @@ fn beside(target: &str, schema: &Members<'_>) -> String {
     text(out)
 }
 
-/// The members or items of what references point into, to be found quickly.
+/// An index of the members or items that references point into.
 struct Lookup<'a> {
     members: Option<Members<'a>>,
-    /// The members by their names.
+    /// The members ordered by name.
     order: Vec<u32>,
     items: Vec<&'a str>,
 }
@@ -436,7 +439,7 @@ impl<'a> Lookup<'a> {
 }
 
 impl Said {
-    /// What the API wants to be said: the type beside properties and enums.
+    /// The type that the API requires besides properties and enums.
     fn missing_type(&self) -> Option<&'static str> {
         match self {
             Self { is_typed: true, .. } => None,
@@ -446,13 +449,13 @@ impl Said {
     }
 }
 
-/// A written schema whose members are still changed: there are no more of them than keywords.
+/// A written schema whose members can still change: at most as many as there are keywords.
 struct Whole(Vec<(String, Part)>);
 
 /// A member of it.
 enum Part {
     Text(String),
-    /// Properties or required names, to which more are added: without the last bracket.
+    /// Properties or required names that can grow: without the closing bracket.
     Growing {
         known: HashSet<String>,
         text: String,
@@ -480,7 +483,7 @@ impl Whole {
         }
     }
 
-    /// False when the two disagree and something is lost.
+    /// False when the two conflict and a restriction is lost.
     fn merge(&mut self, key: &str, value: &str) -> bool {
         let Some((_, mine)) = self.0.iter_mut().find(|(own, _)| own == key) else {
             self.set(key, value.to_owned());
@@ -514,7 +517,7 @@ impl Whole {
         }
     }
 
-    /// `const` is an `enum` of one; OpenAPI's `nullable` is one more type.
+    /// `const` is an `enum` with one value; OpenAPI's `nullable` is an additional type.
     fn exact(&mut self, constant: Option<&str>, is_nullable: bool) {
         if let Some(value) = constant {
             self.set("enum", format!("[{value}]"));
@@ -559,7 +562,7 @@ impl Whole {
 }
 
 impl Part {
-    /// Adds what goes by a new name.
+    /// Adds a member under a new name.
     fn add(&mut self, name: &str, write: impl FnOnce(&mut String)) {
         if let Self::Text(text) = self {
             let known = match Members::of(text) {
@@ -582,7 +585,7 @@ impl Part {
     }
 }
 
-/// The type that all values share.
+/// The common type of all values.
 fn kind_of_all(values: &str) -> Option<&'static str> {
     let mut kinds = Items::of(values).map(|value| match value.as_bytes().first() {
         Some(b'"') => "string",

@@ -1,7 +1,8 @@
-//! How much to think: words for Gemini 3 and later, token budgets for 2.5, nothing before.
+//! The amount of thinking: levels for Gemini 3 and later, token budgets for 2.5, nothing before.
 //!
-//! The catalog's facts come first. Without them the model's name tells (Google's table of thinking levels and
-//! budgets). Sending a control that the model does not know is an error there, so in doubt nothing is sent.
+//! The catalog's facts take precedence. Without them the model's name decides (Google's table of thinking
+//! levels and budgets). A control that the model does not support is an error there, so in doubt nothing is
+//! sent.
 
 use canon::{Effort, Losses, ReasoningControl, Request, Target};
 use serde::Serialize;
@@ -21,7 +22,7 @@ pub(super) struct ThinkingConfig {
     pub thinking_level: Option<&'static str>,
 }
 
-/// What to send for the caller's wish; nothing when there is no wish.
+/// The control for the caller's request; none when there is no request for thinking.
 pub(super) fn thinking_config(
     request: &Request,
     target: Target<'_>,
@@ -127,7 +128,7 @@ fn by_level(request: &Request, levels: &[Effort], losses: &mut Losses) -> Thinki
     ThinkingConfig { thinking_level: Some(level.as_str()), ..ThinkingConfig::default() }
 }
 
-/// The level that a number of tokens stands for.
+/// The level that corresponds to a number of tokens.
 fn effort_of(budget: u64) -> Effort {
     match budget {
         0 => Effort::None,
@@ -137,7 +138,7 @@ fn effort_of(budget: u64) -> Effort {
     }
 }
 
-/// Google's table, by name. None when the name tells nothing.
+/// Google's table, by name. None when the name has no version.
 fn control_of_name(model: &str) -> Option<ReasoningControl> {
     use Effort::{High, Low, Medium, Minimal};
     let name = model.to_ascii_lowercase();

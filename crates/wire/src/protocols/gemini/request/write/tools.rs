@@ -1,4 +1,4 @@
-//! Tools and which of them to call.
+//! Tools and the choice among them.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ pub(crate) enum ToolEntry<'a> {
         /// All of them.
         function_declarations: Vec<Declaration<'a>>,
     },
-    /// A tool that the provider runs, as it is written.
+    /// A tool that the provider runs, unchanged.
     Builtin(Value),
 }
 
@@ -60,13 +60,13 @@ struct CallingConfig {
 }
 
 impl CallingConfig {
-    /// The arguments fit the schema.
+    /// Whether the mode checks arguments against the schema.
     fn checks_arguments(&self) -> bool {
         matches!(self.mode, "VALIDATED" | "ANY")
     }
 }
 
-/// What becomes of the tools.
+/// The translated tools.
 #[derive(Debug, Default)]
 pub(crate) struct Tools<'a> {
     pub entries: Vec<ToolEntry<'a>>,
@@ -76,7 +76,7 @@ pub(crate) struct Tools<'a> {
     pub custom: Vec<String>,
 }
 
-/// Fields of a `tools` entry that name tools which the provider runs.
+/// Fields of a `tools` entry that name the provider's own tools.
 const BUILTINS: [&str; 11] = [
     "googleSearch",
     "googleSearchRetrieval",
@@ -91,7 +91,7 @@ const BUILTINS: [&str; 11] = [
     "exaAiSearch",
 ];
 
-/// Which surface takes this field differs: named in a provider's `drop` list it is left out.
+/// Platforms differ in accepting this field: a provider's `drop` list can remove it.
 const SERVER_SIDE: &str = "includeServerSideToolInvocations";
 
 /// Translates the tools and the choice among them.
@@ -110,7 +110,7 @@ pub(super) fn tools<'a>(
             losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
         }
         match &tool.kind {
-            // Older models use functions or their provider's own tools, not both.
+            // Older models use functions or the provider's own tools, not both.
             ToolKind::Native(_)
                 if !Generation::of(target.model).at_least(3, 0)
                     && is_left_out(request, index, &offered, losses) => {}
@@ -154,19 +154,19 @@ pub(super) fn tools<'a>(
     Ok(found)
 }
 
-/// Functions that must not be called may be left out: that leaves room for the response format, which older models
-/// cannot have together with functions.
+/// Functions that must not be called may be omitted: older models can then have the response format, which
+/// they refuse together with functions.
 fn silenced(request: &Request, target: Target<'_>) -> bool {
     request.tool_choice == Some(ToolChoice::None)
         && request.output != OutputFormat::Text
         && !Generation::of(target.model).at_least(3, 0)
 }
 
-/// Without a mode that checks arguments, `strict` is not to be had.
+/// Without a mode that checks arguments, `strict` is lost.
 fn lose_strictness(request: &Request, losses: &mut Losses) {
     let offered = Offered::only(only_these(request), request);
     for (index, tool) in request.tools.iter().enumerate().filter(|(_, tool)| is_strict(tool)) {
-        // What must not be called need not be strict.
+        // Tools that must not be called need no `strict`.
         if request.tool_choice != Some(ToolChoice::None) && offered.has(&tool.name) {
             let field = Field::tool(index, ToolField::Strict);
             losses.dropped(field, "The model's arguments are not checked against the schema.");
@@ -178,8 +178,8 @@ fn is_strict(tool: &Tool) -> bool {
     matches!(tool.kind, ToolKind::Function { strict: Some(true), .. })
 }
 
-/// With a free choice among some of the tools only those are declared: the API restricts by name only where a call is
-/// required.
+/// With a free choice among some of the tools only those are declared: the API restricts by name only where a
+/// call is required.
 fn only_these(request: &Request) -> Option<&[String]> {
     match &request.tool_choice {
         Some(ToolChoice::Allowed { names, required: false }) => Some(names),
@@ -233,7 +233,7 @@ fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Jso
     (!is_empty_object(&sanitised.schema)).then(|| typed(sanitised.schema))
 }
 
-/// A tool of the provider: by Google's name, or by the names that other APIs have for the same.
+/// A tool of the provider: by Google's name, or by other APIs' names for the same.
 fn builtin(index: usize, raw: &Json, losses: &mut Losses) -> Result<Value> {
     let Ok(Value::Object(entry)) = raw.to_value() else { return Err(hosted::unsupported(raw, index)) };
     for (key, value) in &entry {
@@ -257,7 +257,7 @@ fn builtin(index: usize, raw: &Json, losses: &mut Losses) -> Result<Value> {
     Ok(json!({name: {}}))
 }
 
-/// Names may be written in camel case or with underscores.
+/// Names may be in camel case or with underscores.
 fn same_name(camel: &str, given: &str) -> bool {
     camel == given || camel == camel_case(given)
 }
@@ -304,7 +304,7 @@ fn web_search<'a>(
 }
 
 fn calling_config(request: &Request, generation: Generation, names: &mut Names) -> Option<CallingConfig> {
-    // Checked arguments are what `strict` asks for; 2.5 and later have it.
+    // Checked arguments are the meaning of `strict`; 2.5 and later support them.
     let free = match request.tools.iter().any(is_strict) && generation.at_least(2, 5) {
         true => "VALIDATED",
         false => "AUTO",

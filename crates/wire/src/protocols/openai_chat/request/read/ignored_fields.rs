@@ -1,11 +1,11 @@
-//! What of a caller's messages and tools has no place in a canonical request: found by name, in one pass over the text of
-//! each.
+//! The members of a caller's messages and tools without a place in a canonical request: found by name, in one
+//! pass over the text of each.
 
 use canon::Losses;
 
 use crate::json::{Kind, Scanner, Syntax, Text, text_of};
 
-/// Which object is looked at.
+/// The kind of object.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
     /// A message.
@@ -42,7 +42,7 @@ impl Shape {
         known.contains(&name)
     }
 
-    /// True unless the object passes whole, as tools do that are neither functions nor of free text.
+    /// True unless the object passes whole, as tools do that are neither functions nor free-text tools.
     pub(super) fn is_read(self, raw: &str) -> bool {
         #[derive(serde::Deserialize)]
         struct Kind<'a> {
@@ -66,14 +66,14 @@ impl Shape {
     }
 }
 
-/// Reports the fields of an object that nobody reads.
+/// Reports the fields of an object that are not read.
 pub(super) fn note(raw: &str, shape: Shape, path: &dyn Fn() -> String, losses: &mut Losses) {
     let mut scanner = Scanner::new(raw.as_bytes());
-    // The object was understood before: nothing is left to complain about.
+    // The object was read before, so there are no more errors.
     let _ = walk(&mut scanner, shape, path, losses);
 }
 
-/// Walks over an object, a list of objects, or text. Paths are written only where there is something to report.
+/// Walks over an object, a list of objects, or text. Paths are written only for reports.
 fn walk(
     scanner: &mut Scanner<'_>,
     shape: Shape,

@@ -1,11 +1,11 @@
-//! What an answer repeats of its request.
+//! The members that an answer repeats from its request.
 
 use super::super::super::request::read::{CallForm, CallerTools};
 use super::item::Caller;
 use crate::json::{push_key, push_string};
 use crate::protocols::fields::Fields;
 
-/// Fields of the response object that are the request's own, with what stands for an absent one.
+/// Fields of the response object that come from the request, with the values of absent ones.
 const REPEATED: [(&str, &str); 16] = [
     ("instructions", "null"),
     ("max_output_tokens", "null"),
@@ -25,22 +25,22 @@ const REPEATED: [(&str, &str); 16] = [
     ("user", "null"),
 ];
 
-/// The tiers that the format knows: clients refuse others, such as `on_demand`.
+/// The tiers that the format has: clients refuse others, such as `on_demand`.
 const TIERS: [&str; 7] = ["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"];
 
-/// The request's fields and tools. Empty where the request is not known: the answer is valid without.
+/// The request's fields and tools. Empty without a request: the answer is valid without them.
 #[derive(Default)]
 pub(in super::super::super) struct Echo {
     fields: Vec<(&'static str, String)>,
     tools: CallerTools,
     /// The conversation that it belongs to, as an object.
     conversation: Option<String>,
-    /// The answer is kept by the gateway.
+    /// The gateway stores the answer.
     pub(in super::super::super) stored: bool,
 }
 
 impl Echo {
-    /// Reads a request that was understood before.
+    /// Reads a request that was read before.
     pub(in super::super::super) fn of(body: &[u8]) -> Self {
         let Ok(body) = std::str::from_utf8(body) else { return Self::default() };
         let Ok(fields) = Fields::parse(body, String::new()) else { return Self::default() };
@@ -57,7 +57,7 @@ impl Echo {
         }
     }
 
-    /// How the caller calls a tool.
+    /// The caller's name of a tool.
     pub(super) fn caller_name(&self, flat: &str) -> Caller {
         match self.tools.caller_name(flat) {
             Some(known) => {
@@ -67,7 +67,7 @@ impl Echo {
         }
     }
 
-    /// Appends the members. Instructions and tools may be large: they are in the last event only.
+    /// Appends the members. Instructions and tools may be large: they are only in the last event.
     pub(super) fn write(&self, is_over: bool, tier: Option<&str>, out: &mut Vec<u8>) {
         for (name, absent) in REPEATED {
             let is_large = matches!(name, "instructions" | "tools");
@@ -89,7 +89,7 @@ impl Echo {
     }
 }
 
-/// The conversation of a request as an answer names it: `{"id": …}`.
+/// The conversation of a request in the form of an answer: `{"id": …}`.
 pub(in super::super::super) fn conversation(raw: &str) -> String {
     if raw.starts_with('"') { format!("{{\"id\":{raw}}}") } else { raw.to_owned() }
 }

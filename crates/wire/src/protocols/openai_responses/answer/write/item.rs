@@ -12,10 +12,10 @@ use super::super::super::request::read::CallForm;
 use crate::json::{Extent, List, append, push_key, push_string, push_u64};
 use crate::protocols::envelope::{self, Proof};
 
-/// What ends an event.
+/// The end of an event.
 pub(super) const EVENT_END: &[u8] = b"}\n\n";
 
-/// Where the events of a stream are written; nowhere for a whole answer.
+/// The target of a stream's events; none for a whole answer.
 pub(super) struct Events<'a> {
     /// The number of the next event; none for a whole answer.
     pub next: Option<&'a mut u64>,
@@ -23,7 +23,7 @@ pub(super) struct Events<'a> {
 }
 
 impl Events<'_> {
-    /// Writes an event; `members` appends what it holds behind type and number.
+    /// Writes an event; `members` appends its members after type and number.
     pub fn send(&mut self, name: &str, members: impl FnOnce(&mut Vec<u8>)) {
         if let Some(next) = &mut self.next {
             start_event(name, next, self.out);
@@ -44,7 +44,7 @@ pub(super) fn start_event(name: &str, next: &mut u64, out: &mut Vec<u8>) {
     *next += 1;
 }
 
-/// How the caller calls a tool.
+/// The caller's name of a tool.
 pub(super) struct Caller {
     pub namespace: Option<String>,
     pub name: String,
@@ -99,14 +99,14 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// `item_id` and `output_index`, as every event of an item has them.
+    /// `item_id` and `output_index`, which every event of an item has.
     fn members(&self, out: &mut Vec<u8>) {
         push_key_text(out, "item_id", &self.id);
         push_key(out, "output_index");
         push_u64(out, self.index);
     }
 
-    /// Members with the number of a part.
+    /// Members with the index of a part.
     fn part(&self, name: &str, number: usize, out: &mut Vec<u8>) {
         self.members(out);
         push_key(out, name);
@@ -127,14 +127,14 @@ fn push_key_text(out: &mut Vec<u8>, key: &str, text: &str) {
 
 // ---------------------------------------------------------------------------------------------- messages
 
-/// What the model says.
+/// A message of the model.
 pub(super) struct MessageItem {
     place: Place,
     /// Finished parts as JSON.
     parts: Vec<Vec<u8>>,
     /// The part in progress: a text or a refusal.
     current: Option<(String, bool)>,
-    /// Of the part in progress, as JSON.
+    /// For the current part, as JSON.
     annotations: Values,
     pub logprobs: Values,
 }
@@ -199,7 +199,7 @@ impl MessageItem {
         }
     }
 
-    /// The members that tell the part in progress.
+    /// The members of the current part.
     fn part(&self, out: &mut Vec<u8>) {
         self.place.part("content_index", self.parts.len(), out);
     }
@@ -288,7 +288,7 @@ impl MessageItem {
     }
 }
 
-/// Appends a citation, flat as this format has it.
+/// Appends a citation in this format's flat form.
 pub(super) fn flat_annotation(annotation: &Json) -> Option<Vec<u8>> {
     #[derive(Deserialize)]
     struct Annotation<'a> {
@@ -334,7 +334,7 @@ struct Token<'a> {
 }
 
 impl Token<'_> {
-    /// The token as an object that stands open.
+    /// The token as an object that is left open.
     fn write(&self, out: &mut Vec<u8>) {
         fn or<'a>(value: Option<&'a RawValue>, usual: &'a str) -> &'a str {
             value.map_or(usual, RawValue::get)
@@ -361,7 +361,7 @@ pub(super) struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    /// None where no tokens are told.
+    /// None without tokens.
     pub fn of(logprobs: &'a Json) -> Option<Self> {
         logprobs.read().ok().filter(|tokens: &Self| !tokens.content.as_str().is_empty())
     }
@@ -389,14 +389,14 @@ pub(super) fn add_tokens(tokens: &Tokens<'_>, list: &mut Values) {
 
 // ---------------------------------------------------------------------------------------------- thinking
 
-/// What the model thinks, and what proves it.
+/// The model's thinking and its proof.
 pub(super) struct ReasoningItem {
     place: Place,
     pub block: Option<u32>,
     text: Option<String>,
     signature: Option<(String, &'static str)>,
     encrypted: Option<(String, &'static str)>,
-    /// An envelope that is ready.
+    /// A complete envelope.
     pub sealed: Option<String>,
 }
 
@@ -428,7 +428,7 @@ impl ReasoningItem {
         });
     }
 
-    /// The members that tell the one part that there is.
+    /// The members of the single part.
     fn part(&self, out: &mut Vec<u8>) {
         self.place.part("summary_index", 0, out);
     }
@@ -454,7 +454,7 @@ impl ReasoningItem {
         });
     }
 
-    /// The family's own proof as it is, others in an envelope.
+    /// The family's own proof unchanged, others in an envelope.
     fn encrypted_content(&self) -> Option<String> {
         if self.sealed.is_some() {
             return self.sealed.clone();
@@ -508,7 +508,7 @@ pub(super) struct CallItem {
 }
 
 impl CallItem {
-    /// What ids of such items begin with.
+    /// The id prefix of such items.
     pub fn prefix(form: CallForm) -> &'static str {
         match form {
             CallForm::Function => "fc",
@@ -525,12 +525,12 @@ impl CallItem {
         Self { number, place, call_id, caller, arguments: String::new(), extent: Extent::default() }
     }
 
-    /// Others come as a whole: their arguments are no text in this format.
+    /// Others are sent whole: their arguments are not text in this format.
     pub fn is_streamed(&self) -> bool {
         matches!(self.caller.form, CallForm::Function | CallForm::Custom)
     }
 
-    /// The arguments are a complete JSON value. Free text ends with the answer only.
+    /// The arguments are a complete JSON value. Free text ends only with the answer.
     pub fn is_complete(&self) -> bool {
         self.caller.form != CallForm::Custom && self.extent.is_complete()
     }
@@ -575,7 +575,7 @@ impl CallItem {
         }
     }
 
-    /// Arguments of functions are JSON, also where the model wrote none.
+    /// Arguments of functions are JSON, even when the model wrote none.
     fn whole(&self) -> &str {
         if self.arguments.trim().is_empty() { "{}" } else { &self.arguments }
     }
@@ -627,7 +627,7 @@ impl CallItem {
 
 fn local_shell_action(given: Map<String, Value>) -> Value {
     let command = match given.get("command") {
-        // Models like to write one line.
+        // Models tend to write a single line.
         Some(Value::String(line)) => json!(["bash", "-lc", line]),
         Some(command @ Value::Array(_)) => command.clone(),
         _ => json!([]),
@@ -663,7 +663,7 @@ fn operation(given: Map<String, Value>) -> Value {
 
 // ---------------------------------------------------------------------------------------------- pictures
 
-/// A picture that the model made.
+/// An image that the model made.
 pub(super) struct PictureItem {
     place: Place,
     format: String,

@@ -1,6 +1,6 @@
 //! The items of the input as messages.
 //!
-//! What the model said, thought and called stands in items of its own; neighbours of one turn become one message.
+//! The model's text, thinking and calls are separate items; adjacent ones of one turn become one message.
 
 use std::collections::BTreeMap;
 
@@ -48,11 +48,11 @@ pub(super) fn input(body: &Fields<'_>, tools: &CallerTools, request: &mut Reques
 struct Reader<'a, 'b> {
     tools: &'a CallerTools,
     request: &'b mut Request,
-    /// The last message is the model's, and what it says goes on there.
+    /// The last message is the model's, and further output is added to it.
     is_open: bool,
-    /// Of the item that is read.
+    /// The place of the current item.
     place: Place,
-    /// Proofs of calls that follow, by the call's id.
+    /// Proofs of following calls, by the call's id.
     signatures: BTreeMap<String, String>,
 }
 
@@ -92,7 +92,7 @@ impl Reader<'_, '_> {
                 item.path("type"),
                 "compaction_trigger is served by OpenAI only; let the client compact the conversation by itself.",
             )),
-            // The calls of hosted tools, compacted conversations, and whatever comes to be: only this format knows them.
+            // Calls of hosted tools, compacted conversations, and new kinds: only this format has them.
             _ => {
                 self.said(Part::new(PartKind::from(Reasoning {
                     format: Some(ITEM_FORMAT.to_owned()),
@@ -104,7 +104,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Adds to what the model says.
+    /// Adds to the model's message.
     fn said(&mut self, mut part: Part) {
         if part.place.is_nowhere() {
             part.place = self.place;
@@ -141,7 +141,8 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// Reports what nobody reads. Clients mark fields for their own vendor's servers: those are none of the caller's wishes.
+    /// Reports unread fields. Clients mark fields for their own vendor's servers: those are not requests of
+    /// the caller.
     fn note_unread(&mut self, item: &Fields<'_>, known: &[&str]) {
         for (name, value) in item.others(known).filter(|(name, _)| !name.starts_with("internal_")) {
             if !matches!(value, "null" | "[]" | "{}" | "\"\"") {
@@ -182,7 +183,7 @@ impl Reader<'_, '_> {
                     thought.encrypted = Some(data);
                     thought.id = None;
                 }
-                // The client changed what was signed.
+                // The client changed the signed content.
                 Some(Proof::Signature { .. } | Proof::Broken) => {}
             },
         }
@@ -202,7 +203,7 @@ impl Reader<'_, '_> {
         let name = self.tools.flat(namespace.as_deref(), called);
         let arguments = match item.raw(arguments) {
             None => String::new(),
-            // Text in the format; an object in its place is taken as it stands.
+            // Text in the format; an object in its place is accepted.
             Some(raw) => serde_json::from_str::<String>(raw).unwrap_or_else(|_| raw.to_owned()),
         };
         self.note_unread(
@@ -229,7 +230,7 @@ impl Reader<'_, '_> {
         self.said(Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(call)) });
     }
 
-    /// A call of a tool that the caller's machine runs: what to do is its arguments.
+    /// A call of a tool that the caller's machine runs: the action becomes its arguments.
     fn machine_call(&mut self, item: &Fields<'_>, name: &str, action: &str) -> Result<()> {
         let arguments = item.raw(action).unwrap_or("{}").to_owned();
         let id = item.opt_text("call_id")?.or(item.opt_text("id")?).unwrap_or_default();
@@ -240,7 +241,7 @@ impl Reader<'_, '_> {
     fn output(&mut self, item: &Fields<'_>) -> Result<()> {
         let call_id = match item.opt_text("call_id")? {
             Some(id) => id,
-            // `local_shell_call_output` has the call's id by this name.
+            // `local_shell_call_output` has the call's id in this member.
             None => item
                 .opt_text("id")?
                 .ok_or_else(|| item.wrong("call_id", "is required and must be a string."))?,
@@ -274,7 +275,7 @@ impl Reader<'_, '_> {
         self.request.messages.push(Message::new(Role::Tool, vec![part]).at(self.place));
     }
 
-    /// The tools that a search found are tools of the request by now: the model is told their names.
+    /// The tools that a search found are now tools of the request: the model gets their names.
     fn tools_found(&mut self, item: &Fields<'_>) -> Result<()> {
         let mut names = Vec::new();
         for (index, raw) in item.list("tools")?.enumerate() {
@@ -291,7 +292,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// The texts of a list of parts, one below the other.
+/// The texts of a list of parts, joined by line breaks.
 fn texts(item: &Fields<'_>, name: &str) -> Result<String> {
     let mut texts = String::new();
     for (index, raw) in item.list(name)?.enumerate() {
@@ -304,7 +305,8 @@ fn texts(item: &Fields<'_>, name: &str) -> Result<String> {
     Ok(texts)
 }
 
-/// A string, a list of content parts, or, for tools of the caller's machine, anything else, which is told as JSON.
+/// A string, a list of content parts, or, for tools of the caller's machine, any other value, which is passed
+/// on as JSON.
 fn output_parts(raw: &str, item: &Fields<'_>, place: Place) -> Result<Vec<Part>> {
     let json = || vec![Part::text(raw)];
     match raw.as_bytes().first() {
@@ -375,7 +377,7 @@ fn file(fields: &Fields<'_>) -> Result<Media> {
     let data = fields.opt_text("file_data")?;
     let source = match (data, fields.opt_text("file_url")?, fields.opt_text("file_id")?) {
         (Some(data), ..) if data.starts_with("data:") => source(&data, fields, "file_data")?,
-        // Bare base64 is what its name says, else a PDF, which is what clients mean by it.
+        // The type of bare base64 is guessed from the name, else it is a PDF, which clients usually mean.
         (Some(data), ..) => Source::Base64 { mime: by_name.unwrap_or("application/pdf").to_owned(), data },
         (None, Some(url), _) => source(&url, fields, "file_url")?,
         (None, None, Some(id)) => Source::FileId(id),
@@ -399,7 +401,7 @@ fn sound(fields: &Fields<'_>) -> Result<Media> {
     Ok(Media { kind: MediaKind::Audio, source, filename: None, detail: None })
 }
 
-/// Says nothing about the content.
+/// The type of unknown content.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 /// A `data:` URL becomes inline bytes; everything else must be a web address.

@@ -1,9 +1,9 @@
 //! The caller's tools.
 //!
-//! They stand in three places: in `tools`, in the input as `additional_tools`, and in the results of a search for tools;
-//! and they may stand in namespaces. A model of another format sees one flat list of functions and free-text tools. Tools
-//! that the caller's machine runs (`shell`, `apply_patch` …) are functions there, whose calls become items of their own
-//! kind again on the way back.
+//! They occur in three places: in `tools`, in the input as `additional_tools`, and in the results of a tool
+//! search; and they may be in namespaces. A model of another format gets one flat list of functions and
+//! free-text tools. Tools that the caller's machine runs (`shell`, `apply_patch` …) are functions there;
+//! their calls become items of the original kind in the answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::json::{Items, room};
 use crate::protocols::fields::Fields;
 use crate::protocols::hosted;
 
-/// As what a call goes back to the caller.
+/// The kind of item for a call in the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super::super) enum CallForm {
     #[default]
@@ -27,7 +27,7 @@ pub(in super::super::super) enum CallForm {
 }
 
 impl CallForm {
-    /// The type of the tool; that of its calls and results begins with it.
+    /// The type of the tool; the types of its calls and results begin with it.
     pub(in super::super::super) fn of_tool(kind: &str) -> Option<Self> {
         Some(match kind {
             "local_shell" => Self::LocalShell,
@@ -71,7 +71,7 @@ impl CallForm {
     }
 }
 
-/// How a tool is called by the caller.
+/// The caller's name of a tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super::super) struct CallerName {
     pub namespace: Option<String>,
@@ -83,10 +83,10 @@ pub(in super::super::super) struct CallerName {
 #[derive(Debug, Default)]
 pub(in super::super::super) struct CallerTools {
     tools: Vec<Tool>,
-    /// By the flat name, those that are not functions of just that name.
+    /// By flat name: all except functions with exactly that name.
     names: BTreeMap<String, CallerName>,
     losses: Losses,
-    /// The flat names, while they are read.
+    /// The flat names during reading.
     known: BTreeSet<Box<str>>,
 }
 
@@ -180,7 +180,7 @@ impl CallerTools {
         }
     }
 
-    /// How the caller calls the tool of this flat name; none where it is a function of that name.
+    /// The caller's name for a flat name; none where it is a function with that name.
     pub(in super::super::super) fn caller_name(&self, flat: &str) -> Option<&CallerName> {
         self.names.get(flat)
     }
@@ -188,7 +188,7 @@ impl CallerTools {
     pub(super) fn into_request(self, request: &mut Request) {
         request.tools = self.tools;
         request.losses.extend(self.losses);
-        // A search that is asked for by itself is a wish of its own in other formats.
+        // A search that is the only tool is a separate field in other formats.
         if request
             .tools
             .iter()
@@ -203,7 +203,7 @@ impl CallerTools {
     }
 }
 
-/// Fields of a function that other formats have no use for.
+/// Fields of a function that other formats do not use.
 fn unread(fields: &Fields<'_>, losses: &mut Losses) {
     for name in ["allowed_callers", "output_schema", "async"] {
         if fields.raw(name).is_some_and(|raw| !matches!(raw, "[]" | "false" | "[\"direct\"]")) {
@@ -224,7 +224,7 @@ fn each_tool<'a>(body: &Fields<'a>, on_tool: &mut dyn FnMut(Found<'a>) -> Result
         open(raw, format!("tools[{index}]"), Place::entry(index), on_tool)?;
     }
     for (index, raw) in in_input(body).enumerate() {
-        // A cheap look first: most items hold no tools.
+        // A cheap check first: most items contain no tools.
         if !raw.contains("\"additional_tools\"") && !raw.contains("\"tool_search_output\"") {
             continue;
         }
@@ -239,7 +239,7 @@ fn each_tool<'a>(body: &Fields<'a>, on_tool: &mut dyn FnMut(Found<'a>) -> Result
     Ok(())
 }
 
-/// The items of the input; none of a text.
+/// The items of the input; none for a text.
 fn in_input<'a>(body: &Fields<'a>) -> Items<'a> {
     Items::of(body.raw("input").unwrap_or_default())
 }
@@ -263,17 +263,17 @@ fn open<'a>(
     Ok(())
 }
 
-/// The names that tools of different namespaces have.
+/// Names that tools of different namespaces share.
 fn ambiguous_names(body: &Fields<'_>) -> Result<BTreeSet<String>> {
     let (mut seen, mut count) = (BTreeSet::new(), BTreeMap::<String, usize>::new());
     let has_namespaces = [body.raw("tools"), body.raw("input")].into_iter().flatten();
-    // A word with escapes could be that one.
+    // A name with escapes could be that one.
     if !has_namespaces.into_iter().any(|raw| raw.contains("\"namespace\"") || raw.contains("\\u")) {
         return Ok(BTreeSet::new());
     }
     each_tool(body, &mut |tool| {
         let name = own_name(&tool.fields)?;
-        // A search for tools finds the same tool again in later turns.
+        // A tool search finds the same tool again in later turns.
         if seen.insert((tool.namespace, name.clone())) {
             *count.entry(name).or_default() += 1;
         }
@@ -282,7 +282,7 @@ fn ambiguous_names(body: &Fields<'_>) -> Result<BTreeSet<String>> {
     Ok(count.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect())
 }
 
-/// The name of a tool; types that have none are called after the type.
+/// The name of a tool; a tool without one is named after its type.
 fn own_name(fields: &Fields<'_>) -> Result<String> {
     let kind = fields.opt_text("type")?.unwrap_or_else(|| "function".to_owned());
     match kind.as_str() {
@@ -297,7 +297,7 @@ fn is_local(fields: &Fields<'_>) -> Result<bool> {
     Ok(environment.opt_text("type")?.as_deref() == Some("local"))
 }
 
-/// A grammar as chat completions have it: one level deeper.
+/// A grammar in the form of chat completions: one level deeper.
 fn nested_format(format: &Json) -> Json {
     match format.to_value() {
         Ok(Value::Object(mut members)) if members.get("type").is_some_and(|kind| kind == "grammar") => {
@@ -332,7 +332,7 @@ pub(super) fn choice(body: &Fields<'_>, request: &Request) -> Result<Option<Tool
             }
             ToolChoice::Allowed { names, required: choice.opt_text("mode")?.as_deref() == Some("required") }
         }
-        // The wish for a search is the choice of it.
+        // The request for a search is its choice.
         _ if kind.starts_with("web_search") && request.tools.is_empty() => return Ok(None),
         _ => {
             let is_known = |name: &str| request.tools.iter().any(|tool| tool.name == name);
@@ -341,7 +341,7 @@ pub(super) fn choice(body: &Fields<'_>, request: &Request) -> Result<Option<Tool
     }))
 }
 
-/// The tool that a choice means, by name or by type.
+/// The tool of a choice, by name or by type.
 fn chosen(choice: &Fields<'_>, is_known: impl Fn(&str) -> bool) -> Result<String> {
     let kind = choice.text("type")?;
     let name = match kind.as_str() {

@@ -13,7 +13,7 @@ use super::tools::Names;
 use crate::json::Output;
 use crate::protocols::call_ids::{CallIds, mark_of, plain_id};
 
-/// What somebody says.
+/// A message.
 #[derive(Serialize)]
 struct MessageItem<'a> {
     #[serde(rename = "type")]
@@ -120,7 +120,7 @@ pub(super) fn input<'a>(
         custom: request.messages.iter().flat_map(Message::tool_calls).map(|call| call.custom).collect(),
         names,
         no_developer: target.quirks.no_developer_role,
-        // Hosts of open models read the text of thinking itself.
+        // Hosts of open models accept the text of thinking.
         takes_text: target.quirks.reasoning_field.is_some(),
         text_only_results: target.facts.no_media_in_results,
         losses,
@@ -138,7 +138,7 @@ pub(super) fn input<'a>(
 struct Writer<'a, 'b> {
     output: &'b mut Output,
     ids: CallIds<'a>,
-    /// For each call in order: it is one of a free-text tool.
+    /// For each call in order: whether it is one of a free-text tool.
     custom: Vec<bool>,
     names: &'a Names,
     no_developer: bool,
@@ -210,7 +210,7 @@ impl<'a> Writer<'a, '_> {
                 PartKind::Refusal(refusal) => texts.push(ContentPart::Refusal { refusal }),
                 PartKind::Reasoning(thought) => {
                     let text = thinking.take();
-                    // Formats that prove thinking apart from its text say the text first.
+                    // Formats with a separate proof of thinking send the text first.
                     let next = message.parts.get(position + 1).map(|part| &part.kind);
                     let proof_follows = matches!(next, Some(PartKind::Reasoning(next)) if next.text.is_empty() && is_own_proof(next));
                     match is_plain(thought, part) && proof_follows {
@@ -234,7 +234,7 @@ impl<'a> Writer<'a, '_> {
         self.spoken(&mut texts, (index, message.parts.len()))
     }
 
-    /// What the model said so far, as one message. More than one text needs the complete form, which has an id; ids of
+    /// The model's text so far, as one message. Several texts need the complete form, which has an id; ids of
     /// messages are not looked up (recorded: Codex makes its own).
     fn spoken(&mut self, texts: &mut Vec<ContentPart<'a>>, (index, position): (usize, usize)) -> Result<()> {
         let texts = std::mem::take(texts);
@@ -312,7 +312,7 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
-    /// The texts of a result, and what has to be shown beside it.
+    /// The texts of a result, and the media that are sent beside it.
     fn result_apart(
         &mut self,
         result: &'a ToolResult,
@@ -391,7 +391,7 @@ fn document(media: &Media) -> ContentPart<'_> {
         Source::Url(url) => file(filename, None, Some(url), None),
         Source::FileId(id) => file(filename, None, None, Some(id)),
         Source::Base64 { mime, data } => {
-            // The API wants a name beside the bytes, and tells the kind of file by it.
+            // The API requires a name beside the bytes, and derives the kind of file from it.
             let filename = filename.or(Some(usual_name(mime)));
             file(filename, Some(format!("data:{mime};base64,{data}")), None, None)
         }

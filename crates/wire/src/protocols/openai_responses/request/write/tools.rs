@@ -22,7 +22,7 @@ enum Tool<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         description: Option<&'a str>,
         parameters: Cow<'a, Json>,
-        /// The API takes an absent value for true where it can.
+        /// The API treats an absent value as true where it can.
         strict: bool,
     },
     Custom {
@@ -83,7 +83,7 @@ fn schema(parameters: Option<&Json>) -> Cow<'_, Json> {
     }
 }
 
-/// A grammar as this API takes it, out of that of chat completions, which has it one level deeper.
+/// A grammar in this API's form, from that of chat completions, which has it one level deeper.
 fn flat_format(format: &Json) -> Option<Value> {
     let mut format = format.to_value().ok().filter(|format| !format.is_null())?;
     if let Some(Value::Object(grammar)) =
@@ -94,7 +94,7 @@ fn flat_format(format: &Json) -> Option<Value> {
     Some(format)
 }
 
-/// A tool of another type. This API's own pass as they are; those of other formats that mean the same are translated.
+/// A tool of another type. This API's own pass unchanged; equivalent ones of other formats are translated.
 fn native<'a>(raw: &'a Json, index: usize, request: &Request, losses: &mut Losses) -> Result<Tool<'a>> {
     let is_own = takes_types_of(request.format) && hosted::is_typed(raw);
     match hosted::task(raw) {
@@ -108,7 +108,7 @@ fn native<'a>(raw: &'a Json, index: usize, request: &Request, losses: &mut Losse
     }
 }
 
-/// Whether tools of that format's callers have the types of this API. Those of chat completions name OpenAI's.
+/// Whether that format's callers use this API's tool types. Chat completions use OpenAI's.
 fn takes_types_of(format: &str) -> bool {
     format.is_empty()
         || [Protocol::OpenaiResponses, Protocol::OpenaiChat]
