@@ -1,4 +1,4 @@
-//! Puts the gateway together and runs it.
+//! Assembles the gateway and runs it.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ use crate::tls::Tls;
 use crate::upstream::media::MediaFetcher;
 use crate::webhooks::Sender;
 
-/// A gateway that is listening and not yet serving.
+/// A gateway that listens and does not serve yet.
 pub struct App {
     /// The callers' listener first.
     listeners: Vec<Listener>,
@@ -43,11 +43,11 @@ pub struct App {
     writer: Writer,
     store: Store,
     webhooks: Sender,
-    /// None when this node is alone.
+    /// None for a single node.
     outages: Option<OutageNotices>,
 }
 
-/// Why the gateway cannot start: one sentence that says what to do.
+/// Why the gateway cannot start: one sentence with a remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(pub String);
@@ -69,7 +69,7 @@ impl App {
         let started_with = StartedWith::of(&settings);
         let metrics = Metrics::of(spool.clone());
         let mut writer = writer(&store, reader);
-        // What an earlier process left in the spool was spent too.
+        // The records that an earlier process left in the spool count as spent too.
         let is_delivered = writer.catch_up().await;
         let this = Arc::new(ThisNode::default());
         let mut predecessors = predecessors(&settings, this.id())?;
@@ -142,7 +142,7 @@ impl App {
         self.listeners.first().and_then(|listener| listener.socket.local_addr().ok()).unwrap_or(none)
     }
 
-    /// Where operators' routes are served, if not beside the callers'.
+    /// The address of operators' routes, if separate from the callers'.
     pub fn internal_address(&self) -> Option<SocketAddr> {
         self.listeners.get(1)?.socket.local_addr().ok()
     }
@@ -157,8 +157,8 @@ impl App {
         &self.store
     }
 
-    /// Serves until `stop` is ready, lets answers under way finish unless `at_once` is ready then, and moves every usage
-    /// record into the database. Returns how many answers were cut.
+    /// Serves until `stop` is ready, lets answers under way finish unless `at_once` is ready, and moves every
+    /// usage record into the database. Returns how many answers were cut.
     pub async fn run(self, stop: impl Future<Output = ()>, at_once: impl Future<Output = ()>) -> usize {
         let (stop_writer, writer_stopped) = oneshot::channel::<()>();
         let writer = self.writer.start(async move {
@@ -237,7 +237,7 @@ fn open_spool(settings: &Settings) -> Result<(Spool, SpoolReader), StartError> {
     Ok((spool, reader))
 }
 
-/// The processes that had the spool before, where several nodes share counters.
+/// Earlier processes with the same spool, where several nodes share counters.
 fn predecessors(settings: &Settings, node: &'static str) -> Result<Option<Predecessors>, StartError> {
     let of_spool = |_: &RedisUrl| {
         Predecessors::of(&settings.spool, node).map_err(|error| {
@@ -263,10 +263,10 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| {
         StartError(match error.kind() {
             std::io::ErrorKind::AddrInUse => format!(
-                "The address {address} is in use; stop what listens there, or choose another with --listen 127.0.0.1:PORT."
+                "The address {address} is in use; stop the process that uses it, or choose another with --listen 127.0.0.1:PORT."
             ),
             std::io::ErrorKind::PermissionDenied => {
-                format!("The port of {address} needs more rights; choose one above 1023 with --listen.")
+                format!("The port of {address} needs more privileges; choose one above 1023 with --listen.")
             }
             _ => format!("The address {address} cannot be listened on ({error}); choose another with --listen."),
         })
@@ -279,15 +279,16 @@ fn leases(settings: &Settings, books: &Books, node: &'static str, metrics: &Metr
     Some(Leases::new(link, books.clone(), node, settings.exact_limits, metrics.clone()))
 }
 
-/// What nodes share beside counters.
+/// The data that nodes share besides counters.
 fn shared_memory(settings: &Settings, metrics: &Metrics) -> Option<Arc<SharedMemory>> {
     let up = metrics.shared_memory_up().clone();
     let link = Link::new(settings.redis.clone()?, &settings.outbound.authorities, up);
     Some(SharedMemory::new(link))
 }
 
-/// Opens the connection to the common counters, and frees what earlier processes with the same spool held, if the ledger has all
-/// that they spent. Whatever fails is tried again: by the report, and at the next start.
+/// Opens the connection to the common counters, and releases the parts of earlier processes with the same
+/// spool, if the ledger contains all their spending. A failure is retried by the report and at the next
+/// start.
 async fn join(leases: &Leases, predecessors: &mut Predecessors, is_delivered: bool) {
     if leases.try_again().await.is_err() || !is_delivered || predecessors.ids().is_empty() {
         return;
@@ -299,7 +300,7 @@ async fn join(leases: &Leases, predecessors: &mut Predecessors, is_delivered: bo
     }
 }
 
-/// What requests share with those of other nodes, where there are some.
+/// The data that requests share with other nodes, if there are any.
 struct Shared {
     node: Option<&'static str>,
     leases: Option<Arc<Leases>>,
@@ -348,7 +349,7 @@ fn writer(store: &Store, reader: SpoolReader) -> Writer {
         ),
         WriterEvent::Vanished { records } => tracing::error!(
             records,
-            "usage records are lost: a file of the usage spool was deleted or changed by somebody else"
+            "usage records are lost: a file of the usage spool was deleted or changed by another process"
         ),
     })
 }

@@ -1,6 +1,7 @@
-//! One bound on the bytes of requests and whole answers that are held at a time (`server.buffer_limit`). A body takes its
-//! share as it arrives. A request's share is given back when it has been answered, and an answer's when it has been sent.
-//! While there is no room, reading waits a moment, which holds the sender back; then the request is refused.
+//! One limit for the bytes of requests and whole answers in memory (`server.buffer_limit`). A body takes its
+//! share as it arrives. A request's share is returned when it has been answered, and an answer's when it has
+//! been sent. Above the limit, reading pauses for a moment, which slows the sender; then the request is
+//! refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,16 +14,16 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::memory::Freed;
 
-/// How long a request waits for room.
+/// How long a request waits for memory.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// After how long it is worth trying again.
+/// When a retry is worthwhile.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What a request takes at least, with all that is made for it.
+/// The least share of a request, with everything that is made for it.
 const LEAST: usize = 16 << 10;
 
-/// The bytes that are held.
+/// The bytes in memory.
 #[derive(Clone, Debug)]
 pub struct Buffers(Arc<Inner>);
 
@@ -35,7 +36,7 @@ struct Inner {
     memory: Arc<Freed>,
 }
 
-/// A share of the bytes. It is given back when it is dropped.
+/// A share of the bytes, returned when it is dropped.
 #[derive(Debug)]
 pub struct Held {
     bytes: usize,
@@ -55,19 +56,19 @@ impl Buffers {
         Self(Arc::new(inner))
     }
 
-    /// A share of nothing, that may grow.
+    /// An empty share, which can grow.
     pub fn nothing(&self) -> Held {
         Held { bytes: 0, inner: self.0.clone() }
     }
 
-    /// Bytes that are held now.
+    /// The current number of bytes.
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
     }
 }
 
 impl Inner {
-    /// Takes room if there is some. A try that fails changes nothing, so that it wakes nobody who waits.
+    /// Takes bytes if there are enough. A failed attempt changes nothing, so that it wakes no waiter.
     fn take(&self, bytes: usize) -> bool {
         let more = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);
         self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
@@ -82,12 +83,12 @@ impl Inner {
 }
 
 impl Held {
-    /// A further share of the same bytes, of nothing yet.
+    /// Another, empty share of the same limit.
     pub fn further(&self) -> Held {
         Held { bytes: 0, inner: self.inner.clone() }
     }
 
-    /// Takes room for a piece of an answer, twice: it is held as it came, and as it is written.
+    /// Takes a piece of an answer, twice: as it arrived, and as it is written.
     pub async fn grow_answer(&mut self, piece: usize) -> Result<(), Error> {
         self.grow(2 * piece).await.map_err(|_| answer_is_full())
     }
@@ -97,18 +98,18 @@ impl Held {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// The bytes of an answer, which hold as much until they are sent.
+    /// The bytes of an answer, whose share is returned when they are sent.
     pub fn keep(mut self, bytes: Vec<u8>) -> Bytes {
         match self.bytes.checked_sub(bytes.len()) {
             Some(rest) => self.inner.give_back(rest),
-            // They are there: to count them comes too late to refuse them.
+            // They already exist: it is too late to refuse them.
             None => drop(self.inner.used.fetch_add(bytes.len() - self.bytes, Ordering::AcqRel)),
         }
         self.bytes = bytes.len();
         Bytes::from_owner(Kept { bytes, _held: self })
     }
 
-    /// Takes more, and waits a moment for it.
+    /// Takes more, and waits for a moment if necessary.
     pub async fn grow(&mut self, bytes: usize) -> Result<(), Error> {
         if self.inner.take(bytes) {
             self.bytes += bytes;
@@ -142,7 +143,8 @@ fn full() -> Error {
     error
 }
 
-/// The provider has answered, and is paid: another one would be paid too, and its answer would find no more room.
+/// The provider has answered and charged: another provider would charge too, and its answer would not fit
+/// either.
 fn answer_is_full() -> Error {
     let reply = UpstreamReply { retry_after: Some(RETRY_AFTER), ..UpstreamReply::default() };
     Error { retry: Retry::No, upstream: Some(reply), ..full() }
@@ -152,7 +154,7 @@ async fn wait(inner: Arc<Inner>, bytes: usize) -> Result<(), Error> {
     let _waiting = Waiting::new(&inner.waiting);
     let end = clock::now() + PATIENCE;
     loop {
-        // First listen, then look: what is freed in between is heard.
+        // Register first, then check: a release in between is noticed.
         let freed = inner.freed.notified();
         if inner.take(bytes) {
             return Ok(());

@@ -5,13 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use time::{Date, Month, OffsetDateTime};
 use tokio::time::Instant;
 
-/// Now, for durations and deadlines. Tests hold and move this clock.
+/// For durations and deadlines. Tests control this clock.
 #[expect(clippy::disallowed_methods, reason = "the one place")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// The time of day: for signatures, and for dates in headers.
+/// The time of day, for signatures and for dates in headers.
 #[expect(clippy::disallowed_methods, reason = "the one place")]
 pub fn wall() -> SystemTime {
     SystemTime::now()
@@ -22,12 +22,13 @@ pub fn now_ms() -> i64 {
     wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-/// The date of now in UTC, as `2025-09-29`.
+/// The current date in UTC, as `2025-09-29`.
 pub fn today() -> String {
     OffsetDateTime::from(wall()).date().to_string()
 }
 
-/// Unix seconds of the beginning of a date; a missing day is the first; none for what is no date.
+/// Unix seconds of the beginning of a date; a missing day is the first of the month; none for an invalid
+/// date.
 pub fn seconds_of(date: &str) -> Option<i64> {
     let mut numbers = date.split('-');
     let year = numbers.next()?.parse().ok()?;

@@ -8,24 +8,25 @@ use http::header::CONTENT_ENCODING;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-/// More codings on top of each other serve nobody but attackers.
+/// No legitimate message stacks more codings.
 const MOST_CODINGS: usize = 2;
-/// Input is decoded in slices of this size, so that one piece decodes to 8 MiB at most before the limits are looked at.
+/// Input is decoded in slices of this size, so that a slice decodes to at most 8 MiB before the limits are
+/// checked.
 const SLICE: usize = 8 << 10;
 
-/// How much may come out.
+/// Limits of the decoded size.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Most decoded bytes.
     pub total: usize,
-    /// Most decoded bytes for each coded one, once `free` bytes have come out. JSON compresses to a tenth, a bomb to a
-    /// thousandth.
+    /// Most decoded bytes per coded byte, beyond the first `free` bytes. JSON compresses to a tenth, a
+    /// compression bomb to a thousandth.
     pub ratio: usize,
-    /// Decoded bytes that the ratio does not judge.
+    /// Decoded bytes that are exempt from the ratio.
     pub free: usize,
 }
 
-/// Why something cannot be decoded.
+/// Why a body cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodingError {
     /// A coding that is not known.
@@ -34,14 +35,14 @@ pub enum CodingError {
     /// More than the limits allow.
     #[error("the decoded content is too large")]
     TooLarge,
-    /// Not what the coding says it is, or cut off.
+    /// Not in the declared coding, or cut off.
     #[error("the content is not valid {0}, or is cut off")]
     Invalid(&'static str),
 }
 
 /// Undoes the codings of one body.
 pub struct Decoder {
-    /// In the order in which they are undone.
+    /// In the order of decoding.
     steps: Vec<Step>,
     limits: Limits,
     coded: usize,
@@ -49,7 +50,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// The decoder that a message's headers ask for; none for content that is not coded.
+    /// The decoder for a message's headers; none for content without a coding.
     pub fn of(headers: &HeaderMap, limits: Limits) -> Result<Option<Self>, CodingError> {
         let mut steps = Vec::new();
         for value in headers.get_all(CONTENT_ENCODING) {
@@ -75,7 +76,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Decodes what is left. Content that is cut off is an error.
+    /// Decodes the rest. Cut-off content is an error.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), CodingError> {
         self.step(&[], true, out)
     }
@@ -103,7 +104,7 @@ enum Step {
     Zstd(Box<Zstd>),
 }
 
-/// "deflate" is zlib by the standard, and plain deflate from some servers: the first byte decides.
+/// "deflate" is zlib by the standard, and raw deflate from some servers: the first byte decides.
 enum Deflate {
     Undecided,
     Zlib(Box<ZlibDecoder<Sink>>),
@@ -182,7 +183,7 @@ impl Step {
     }
 }
 
-/// Flushes after each piece: what a server has flushed for a stream comes out at once.
+/// Flushes after each piece: everything that a server has flushed is passed on immediately.
 fn write<D: Write>(
     decoder: &mut D,
     data: &[u8],
@@ -196,7 +197,7 @@ fn write<D: Write>(
     }
 }
 
-/// Takes what comes out, up to a limit.
+/// Takes the output up to a limit.
 #[derive(Default)]
 struct Sink {
     out: Vec<u8>,
@@ -219,14 +220,15 @@ impl Write for Sink {
     }
 }
 
-/// Zstandard (RFC 8878), block by block: a block decodes to 128 KiB at most. What is within the window comes out at the
-/// end of a frame only, so that streams in zstd arrive late. Nobody is asked for them.
+/// Zstandard (RFC 8878), block by block: a block decodes to 128 KiB at most. The decoder holds the window
+/// back until the end of a frame, so streams in zstd arrive late. The gateway does not offer zstd to
+/// providers.
 #[derive(Default)]
 struct Zstd {
     decoder: FrameDecoder,
     /// Input that is not yet a whole block.
     pending: Vec<u8>,
-    /// The bytes of a skippable frame that are still to come.
+    /// The remaining bytes of a skippable frame.
     skip: usize,
     frame: Option<Frame>,
     has_begun: bool,
@@ -242,9 +244,9 @@ const LONGEST_HEAD: usize = 18;
 /// The size and kind of a block.
 const BLOCK_HEAD: usize = 3;
 const CHECKSUM: usize = 4;
-/// Of the content coding zstd (RFC 9659, 3). The decoder holds as much back.
+/// The limit of the content coding zstd (RFC 9659, 3). The decoder holds back as much.
 const LARGEST_WINDOW: u64 = 8 << 20;
-/// The bit of a frame's descriptor that says that there is no window but the content.
+/// The bit of a frame's descriptor for frames without a window other than the content.
 const SINGLE_SEGMENT: u8 = 0x20;
 const INVALID_ZSTD: CodingError = CodingError::Invalid("zstd");
 
@@ -341,7 +343,7 @@ fn holds_head(bytes: &[u8]) -> bool {
     bytes.len() >= 5 + usize::from(!is_single) + dictionary + content
 }
 
-/// The length of the block that begins here, with the checksum behind the last one.
+/// The length of the block that begins here, including the checksum after the last one.
 fn block_length(bytes: &[u8], frame: &Frame) -> Option<usize> {
     let &[low, middle, high] = bytes.get(..BLOCK_HEAD)? else { return None };
     let head = u32::from_le_bytes([low, middle, high, 0]);

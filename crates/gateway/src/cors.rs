@@ -1,5 +1,5 @@
-//! Which pages may call from a browser (`server.cors_origins`): preflight requests are answered, and answers name the
-//! origin that may read them.
+//! Pages that may call from a browser (`server.cors_origins`): preflight requests are answered, and answers
+//! name the allowed origin.
 
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
-/// What a page may read of an answer's headers beside the few that it always may.
+/// The headers of an answer that a page may read, besides the default ones.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-request-id, x-llmgateway-provider, x-llmgateway-model, x-llmgateway-attempts, x-llmgateway-cost-usd, retry-after",
 );
@@ -115,8 +115,8 @@ impl Cors {
         headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
-    /// Answers a preflight request: these methods, and whatever headers the page asks for. Keys are headers, and a page
-    /// has to know one; what else it sends is checked as everybody's.
+    /// Answers a preflight request: these methods, and all headers that the page asks for. Keys are headers,
+    /// and a page must have one; its requests are checked like any other.
     pub fn allow_preflight(request: &HeaderMap, methods: HeaderValue, answer: &mut HeaderMap) {
         answer.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
         if let Some(asked) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {

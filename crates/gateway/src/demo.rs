@@ -1,16 +1,16 @@
-//! The provider that answers when there is no other.
+//! The provider that serves when no other is enabled.
 
 use std::net::SocketAddr;
 
 use crate::config::settings::DEMO;
 use crate::config::{ProviderSettings, Settings};
 
-/// The demo provider, which answers in this process on a port of its own once it is needed.
+/// The demo provider, which answers in this process on its own port once it is needed.
 #[derive(Default)]
 pub struct Demo(Option<mock::Mock>);
 
 impl Demo {
-    /// Starts it where these settings need it, and says there where it is. The error is one sentence.
+    /// Starts it where these settings need it, and sets its address there. The error is one sentence.
     pub async fn serve(&mut self, settings: &mut Settings) -> Result<(), String> {
         let needed = |provider: &&mut ProviderSettings| {
             provider.row.id == DEMO && provider.disabled.is_none() && provider.base_url.is_empty()

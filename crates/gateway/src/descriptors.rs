@@ -1,6 +1,6 @@
-//! How many files and sockets the process may have open.
+//! The limit of open files and sockets of the process.
 
-/// Raises the soft limit to the hard one, and returns what then holds; none where there is no such limit.
+/// Raises the soft limit to the hard one, and returns the result; none where there is no such limit.
 ///
 /// Many systems start processes with a soft limit of 1024, for programs that use `select`. A gateway has two sockets for
 /// each request.
@@ -19,7 +19,7 @@ pub fn raise() -> Option<u64> {
     None
 }
 
-/// What to tell the operator when the limit is too low for so many connections.
+/// The warning for the operator when the limit is too low for this many connections.
 pub fn shortage(limit: Option<u64>, max_connections: usize) -> Option<String> {
     // One for the client, one for the provider; the database, the spool and the listeners need a few.
     let needed = 2 * max_connections as u64 + 64;

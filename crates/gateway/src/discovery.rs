@@ -1,6 +1,6 @@
-//! The models of providers that the catalog does not list: an operator's own, and servers whose models their operator
-//! chooses. They are asked for their lists, which are kept for a while. Requests to models never wait for this and
-//! never need it: it is for `GET /v1/models` and the command line.
+//! The models of providers that the catalog does not list: an operator's own, and servers whose models their
+//! operator chooses. They are asked for their lists, which are cached. Requests to models never wait for this
+//! and never need it: it is for `GET /v1/models` and the command line.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,13 +14,14 @@ use wire::providers::{Call, ListedModel, list_request, read_list};
 use crate::clock;
 use crate::snapshot::{ProviderHandle, Snapshot};
 
-/// How long a list is good; then it is asked for anew, and the old one is shown until the new one is there.
+/// How long a list is fresh. After that it is requested again, and the old one is used until the new one
+/// arrives.
 const FRESH: Duration = Duration::from_secs(60);
-/// How long a list without models is good: the server may just be starting.
+/// How long a list without models is fresh: the server may just be starting.
 const SOON: Duration = Duration::from_secs(5);
-/// How long a provider has to answer.
+/// A provider's deadline for its list.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long someone who asks for models waits for providers that have not been asked before.
+/// How long a request for models waits for providers that were not asked before.
 const WAIT: Duration = Duration::from_secs(2);
 /// Largest list.
 const LIMIT: usize = 4 << 20;
@@ -69,7 +70,7 @@ impl Discovery {
         lists
     }
 
-    /// The provider's list as it is kept. One that is old is asked for anew, once at a time.
+    /// The cached list of the provider. An old one is requested again, once at a time.
     fn ask(&self, provider: &Arc<ProviderHandle>) -> watch::Receiver<Option<Arc<Vec<ListedModel>>>> {
         let base_url = &provider.settings.base_url;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

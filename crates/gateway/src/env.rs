@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The environment as values, so that tests can bring their own.
+/// The environment as values, so that tests can pass their own.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
-    /// The files that values came from. Clones share them.
+    /// The files that values were read from. Clones share them.
     files: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 impl Environment {
-    /// The process's own environment. Variables that are not Unicode are left out.
+    /// The environment of the process. Variables that are not Unicode are ignored.
     #[expect(clippy::disallowed_methods, reason = "the one place")]
     pub fn of_process() -> Self {
         let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
@@ -39,13 +39,13 @@ impl Environment {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
     }
 
-    /// The files that values came from by now.
+    /// The files that values have been read from.
     pub fn files_read(&self) -> BTreeSet<PathBuf> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A variable that is set and not blank, without the white space around it: values that come from files and secret
-    /// managers end with a newline.
+    /// A variable that is set and not blank, trimmed: values from files and secret managers end with a
+    /// newline.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
@@ -60,8 +60,8 @@ impl Environment {
         self.get("HOME").or_else(|| self.get("USERPROFILE")).map(PathBuf::from)
     }
 
-    /// The meaning of a string of the configuration: `env:NAME` and `file:PATH` stand for what they name, without the
-    /// white space around it.
+    /// Resolves a string of the configuration: `env:NAME` and `file:PATH` are replaced by what they name,
+    /// trimmed.
     pub fn resolve(&self, text: &str) -> Result<String, String> {
         if let Some(name) = text.strip_prefix("env:") {
             return self

@@ -1,16 +1,16 @@
-//! Loops of gateways: a base URL that leads back to this gateway, directly or through others, would send a request round
-//! and round until some timeout ends it. Each gateway therefore adds its name to a header, and refuses a request that
-//! already has it.
+//! Loops of gateways: a base URL that leads back to this gateway, directly or through others, would repeat a
+//! request until a timeout ends it. Each gateway therefore adds its name to a header, and refuses a request
+//! that already has it.
 
 use canon::{Error, ErrorKind};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The gateways that a request has passed, separated by commas.
 pub const HOPS: HeaderName = HeaderName::from_static("x-llmgateway-hops");
-/// Longest list that is passed on. A chain of gateways as long as this is a loop in all but name.
+/// Longest list that is passed on. A longer chain of gateways is treated as a loop.
 const LONGEST: usize = 1024;
 
-/// This gateway's name in the header: made up at each start, and without a meaning to others.
+/// This gateway's name in the header: random at each start.
 pub struct Hops {
     own: String,
 }
@@ -22,7 +22,8 @@ impl Default for Hops {
 }
 
 impl Hops {
-    /// The gateways that the request has passed; none for nearly every request. Refused when this one is among them.
+    /// The gateways that the request has passed; none for nearly every request. Refuses a request that has
+    /// passed this one.
     pub fn passed(&self, headers: &HeaderMap) -> Result<Option<String>, Error> {
         if !headers.contains_key(&HOPS) {
             return Ok(None);
@@ -38,7 +39,7 @@ impl Hops {
         Ok(Some(passed))
     }
 
-    /// The header for the next one.
+    /// The header for the next gateway.
     pub fn onward(&self, passed: Option<&str>) -> Option<HeaderValue> {
         let text = match passed {
             Some(passed) => &format!("{passed},{}", self.own),

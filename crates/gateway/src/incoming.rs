@@ -1,4 +1,4 @@
-//! Bodies that come from callers: what breaks them, and what becomes of those that nobody wants.
+//! Bodies from callers: their failures, and the disposal of unread ones.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,14 +10,15 @@ use hyper::body::{Body, Incoming};
 
 use crate::clock;
 
-/// How much of a body that nobody wants is read, so that the client can read the answer instead of a reset.
+/// How much of an unread body is read, so that the client can read the answer instead of a reset.
 const UNREAD_BYTES: usize = 256 << 20;
-/// How long that may take, and how long between two pieces.
+/// How long that may take in total, and between two pieces.
 const UNREAD_TIME: Duration = Duration::from_secs(30);
 const UNREAD_PAUSE: Duration = Duration::from_secs(5);
 
-/// Reads what is left of a body that nobody wants, beside the answer: a connection that is closed with unread bytes is
-/// reset, and the client may never see the answer (RFC 9112, 9.6). Bounded in bytes and time; then the connection closes.
+/// Reads the rest of an unread body, parallel to the answer: a connection that is closed with unread bytes is
+/// reset, and the client may never see the answer (RFC 9112, 9.6). Limited in bytes and time; then the
+/// connection closes.
 pub fn leave_unread(mut body: Incoming) {
     if body.is_end_stream() {
         return;
@@ -35,7 +36,7 @@ pub fn leave_unread(mut body: Incoming) {
     });
 }
 
-/// What a broken body means.
+/// The error for a broken body.
 pub fn broken(error: &hyper::Error) -> Error {
     if is_malformed(error) {
         return Error::invalid("", "The body's chunks are malformed.");
@@ -43,7 +44,7 @@ pub fn broken(error: &hyper::Error) -> Error {
     Error::caller(ErrorKind::Cancelled, "The body broke off.")
 }
 
-/// Whether the client sent something wrong, and did not just go away.
+/// Whether the client sent something invalid, and did not just hang up.
 fn is_malformed(error: &hyper::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
@@ -61,7 +62,7 @@ pub fn late(whole: bool) -> Error {
     Error::caller(ErrorKind::RequestTimeout, format!("The body did not arrive in time ({setting})."))
 }
 
-/// A body that passes as it comes is too large.
+/// A streamed body is too large.
 pub fn too_large_upload(limit: usize) -> Error {
     let message = format!("The body is larger than the limit of {limit} bytes (server.upload_limit).");
     Error::caller(ErrorKind::TooLarge, message)

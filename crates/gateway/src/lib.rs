@@ -1,4 +1,4 @@
-//! The gateway: everything that waits. What decides or translates is in the pure crates beside it.
+//! The gateway: all code that waits. Decisions and translations are in the pure crates beside it.
 //!
 //! A request goes through these files in order: `http/chat.rs`, `pipeline/mod.rs`, `pipeline/resolve.rs`,
 //! `pipeline/attempts.rs`, `pipeline/chat.rs`, `upstream/client.rs`, `pipeline/pump.rs`.

@@ -1,5 +1,5 @@
-//! The end of the gateway in phases: first what watches it learns of it, then new requests are refused while the answers
-//! under way go on, and at last those are cut.
+//! The stop of the gateway in phases: first load balancers are notified, then new requests are refused while
+//! answers under way continue, finally those are cut.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -16,17 +16,17 @@ use tokio::sync::futures::OwnedNotified;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
-    /// Until a stop is asked for.
+    /// Until a stop is requested.
     Serving,
-    /// Everything is served, but `/ready` says 503, so that load balancers send their requests elsewhere.
+    /// All requests are served, but `/ready` answers 503, so that load balancers redirect their traffic.
     Leaving,
-    /// New requests are refused; answers under way go on.
+    /// New requests are refused; answers under way continue.
     Finishing,
-    /// Answers that are still under way end with an error.
+    /// Remaining answers end with an error.
     Cutting,
 }
 
-/// The phase that the gateway is in.
+/// The current phase.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     phase: AtomicU8,
@@ -45,7 +45,7 @@ impl Lifecycle {
         }
     }
 
-    /// Goes on to a phase.
+    /// Enters a phase.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
         if phase == Phase::Cutting {
@@ -66,7 +66,7 @@ impl Lifecycle {
     }
 }
 
-/// What new requests are told.
+/// The error for new requests.
 pub fn stopping() -> Error {
     let mut error =
         Error::gateway(ErrorKind::Unavailable, "The gateway is stopping; send the request again.");
@@ -74,31 +74,31 @@ pub fn stopping() -> Error {
     error
 }
 
-/// What callers are told whose answers are cut.
+/// The error for callers whose answers are cut.
 pub fn cut_off() -> Error {
     Error::gateway(ErrorKind::Unavailable, "The gateway was stopped.")
 }
 
-/// Tells the task of one answer when the answer is to be cut. Waking the connection is not enough for this: over HTTP/2
-/// each answer has a task of its own.
+/// Notifies the task of an answer when the answer is to be cut. Waking the connection is not enough: over
+/// HTTP/2 each answer has its own task.
 pub struct CutNotice {
     lifecycle: Arc<Lifecycle>,
     waiting: Option<Box<Waiting>>,
 }
 
-/// The place among those that are woken, and who is woken there.
+/// The registration, and the task that it wakes.
 struct Waiting {
     notified: Pin<Box<OwnedNotified>>,
     waker: Waker,
 }
 
 impl CutNotice {
-    /// For one answer.
     pub fn new(lifecycle: Arc<Lifecycle>) -> Self {
         Self { lifecycle, waiting: None }
     }
 
-    /// Whether to cut now. If not, the task is woken when the time comes. Only the first call costs more than a look.
+    /// Whether to cut now. If not, the task is woken at that time. Only the first call costs more than a
+    /// check.
     pub fn is_due(&mut self, context: &mut Context<'_>) -> bool {
         match &mut self.waiting {
             Some(waiting) if waiting.waker.will_wake(context.waker()) => {}
@@ -109,11 +109,11 @@ impl CutNotice {
                 waiting.insert(Box::new(new)).register(context);
             }
         }
-        // The last step: a cut that began before the registration woke nobody.
+        // The check comes last: a cut before the registration woke nobody.
         self.lifecycle.phase() == Phase::Cutting
     }
 
-    /// What comes of the work; none when it is to be cut before.
+    /// The result of the work; none when it is cut before.
     pub async fn unless_cut<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Pending if self.is_due(context) => Poll::Ready(None),

@@ -11,16 +11,16 @@ fn main() -> ExitCode {
     gateway::cli::main()
 }
 
-/// Memory comes in pages of 4 KiB: in huge ones, half of what is resident was never written to. The allocator does not
-/// ask for huge pages; this is for systems that give them unasked.
+/// Disables huge pages: with them half of the resident memory was never written to. The allocator does not
+/// request them; this is for systems that use them by default.
 fn without_huge_pages() {
     #[cfg(target_os = "linux")]
     if rustix::thread::disable_transparent_huge_pages(true).is_err() {
-        // It runs as well with more memory.
+        // A failure only costs memory.
     }
 }
 
-/// Gives what the calling thread has freed back to the system.
+/// Returns the calling thread's freed memory to the system.
 #[expect(unsafe_code, reason = "the allocator has no safe function for it")]
 fn give_memory_back() {
     // SAFETY: it takes no pointers, and any thread may call it at any time.

@@ -1,8 +1,9 @@
-//! Gives the memory of a burst back to the system.
+//! Returns the memory of a burst to the system.
 //!
-//! The allocator returns freed memory when it is next asked for some, and each thread looks after its own. After a burst
-//! nobody asks, and the process would stay as large as it ever was. So once much has been freed and it has become calm,
-//! every worker is made to collect. Nothing ticks while there is nothing to collect.
+//! The allocator returns freed memory at a thread's next allocation, separately for each thread. After a
+//! burst there are no allocations, and the process would keep its maximum size. So once enough has been freed
+//! and the load has dropped, every worker is made to collect. No timer runs while there is nothing to
+//! collect.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,10 +13,10 @@ use crate::clock;
 
 static COLLECT: OnceLock<fn()> = OnceLock::new();
 
-/// So much has to be freed before it is worth the work.
+/// The freed bytes that make a collection worthwhile.
 const MUCH: usize = 8 << 20;
 
-/// Calm is when less than [`MUCH`] was freed in this time.
+/// The load has dropped when less than [`MUCH`] was freed in this time.
 const CALM: Duration = Duration::from_secs(2);
 
 /// Connections and tasks of a burst end a little later than its requests.
@@ -24,13 +25,13 @@ const LATER: Duration = Duration::from_secs(5);
 /// Longest time that a worker waits for the others to collect.
 const TOGETHER: Duration = Duration::from_millis(20);
 
-/// Says how the calling thread gives its freed memory back. Without it nothing is collected.
+/// Sets the function that returns the calling thread's freed memory. Without it nothing is collected.
 pub fn collect_by(collect: fn()) {
-    // Said once, by the binary that chose the allocator.
+    // Set once, by the binary, which chose the allocator.
     let _ = COLLECT.set(collect);
 }
 
-/// Counts what is freed.
+/// Counts freed bytes.
 #[derive(Debug, Default)]
 pub struct Freed {
     bytes: AtomicUsize,
@@ -38,7 +39,7 @@ pub struct Freed {
 }
 
 impl Freed {
-    /// Notes that so many bytes were freed.
+    /// Notes freed bytes.
     pub fn note(self: &Arc<Self>, bytes: usize) {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes >= MUCH
@@ -65,7 +66,7 @@ async fn collect_when_calm(freed: Arc<Freed>) {
     freed.is_watched.store(false, Ordering::Release);
 }
 
-/// One task for each worker. Each of them holds its worker for a moment, so that the next goes to another one.
+/// One task per worker. Each occupies its worker for a moment, so that the next task goes to another one.
 fn collect_everywhere() {
     let Some(collect) = COLLECT.get() else { return };
     let workers = tokio::runtime::Handle::current().metrics().num_workers();

@@ -1,4 +1,4 @@
-//! This process among those on the same database.
+//! This process among the processes on the same database.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use crate::metering::Metering;
 use crate::reload::Reloader;
 use crate::snapshot::Current;
 
-/// How often a row is written.
+/// The interval of writing the row.
 const BEAT: Duration = Duration::from_secs(5);
-/// Whoever was not seen for so long is gone without a word.
+/// A node without an update for this long has ended without notice.
 const GONE_MS: i64 = 20_000;
 /// How long a stop waits for the row.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// How long rows stay.
+/// How long rows are kept.
 const KEPT_MS: i64 = 24 * 3_600_000;
 
-/// Who this process is.
+/// The identity of this process.
 pub struct ThisNode {
     /// New at each start.
     id: &'static str,
@@ -34,20 +34,20 @@ pub struct ThisNode {
 impl Default for ThisNode {
     fn default() -> Self {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        // Usage records have it too; it is made once in the life of a process.
+        // Usage records contain it too; it is created once per process.
         let id = Box::leak(format!("node_{}", uuid::Uuid::now_v7().simple()).into_boxed_str());
         Self { id, name, started_at_ms: clock::now_ms() }
     }
 }
 
 impl ThisNode {
-    /// Its id.
     pub fn id(&self) -> &'static str {
         self.id
     }
 }
 
-/// What became of the last reload: `at`, `reloaded`, and what needs a restart or why nothing has changed. Null before the first.
+/// The result of the last reload: `at`, `reloaded`, and the settings that need a restart or the reason of a
+/// failure. Null before the first.
 fn last_reload(reloader: &Reloader) -> Value {
     match reloader.last() {
         None => Value::Null,
@@ -58,33 +58,33 @@ fn last_reload(reloader: &Reloader) -> Value {
     }
 }
 
-/// The state of a node as of now.
+/// The current state of a node.
 pub fn state_of(node: &Node, now_ms: i64) -> &str {
     if node.state != STOPPED && now_ms - node.seen_at_ms > GONE_MS { "gone" } else { &node.state }
 }
 
 const STOPPED: &str = "stopped";
 
-/// Tells the others that this process is there.
+/// Reports to the others that this process is alive.
 pub struct Heart {
-    /// Who it is.
+    /// Its identity.
     pub node: Arc<ThisNode>,
-    /// Where it is told.
+    /// The database with the row.
     pub store: Store,
     /// The configuration in force.
     pub current: Current,
-    /// What became of reloads.
+    /// Has the result of reloads.
     pub reloader: Arc<Reloader>,
     /// Has the spool.
     pub metering: Metering,
-    /// Whether it serves.
+    /// Knows whether it serves.
     pub lifecycle: Arc<Lifecycle>,
-    /// Looks after what other processes have changed.
+    /// Picks up changes by other processes.
     pub auth: Arc<Auth>,
 }
 
 impl Heart {
-    /// Writes the row again and again, for as long as this is polled.
+    /// Writes the row periodically, as long as this is polled.
     pub async fn beat(&self) -> Infallible {
         let mut is_said = false;
         loop {
@@ -97,15 +97,16 @@ impl Heart {
                 }
                 Err(_) => {}
             }
-            // SQLite tells nobody of changes, and requests with keys of the configuration do not look for them.
+            // SQLite notifies nobody of changes, and requests with keys of the configuration do not check for
+            // them.
             self.auth.look();
             tokio::time::sleep(BEAT).await;
         }
     }
 
-    /// Says that it has ended.
+    /// Reports that it has ended.
     pub async fn stop(&self) {
-        // Whoever looks sees by the time that it is gone, if the database does not answer.
+        // If the database does not answer, the age of the row shows the end.
         let _ = tokio::time::timeout(LAST_WORD, self.tell(STOPPED)).await;
     }
 

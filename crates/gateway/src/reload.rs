@@ -1,8 +1,8 @@
 //! Reads the configuration again while the gateway runs: by SIGHUP, by `POST /admin/v1/reload`, and when one of its
 //! files was written.
 //!
-//! A configuration with mistakes changes nothing. What a request sees changes all at once; what only a start can change
-//! (listeners, the database) is named, and stays.
+//! A configuration with mistakes changes nothing. All settings of requests change at once; settings that need
+//! a restart (listeners, the database) are reported and stay.
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
@@ -16,23 +16,23 @@ use crate::config::source::ConfigSource;
 use crate::demo::Demo;
 use crate::snapshot::{Current, Snapshot, Tools};
 
-/// How often the files are looked at. One that is being written is read once it has not changed for as long.
+/// The interval of checking the files. A changed file is read once it has not changed for one interval.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Puts new configurations in force.
+/// Puts new configurations into force.
 pub struct Reloader {
     current: Current,
     tools: Tools,
     source: Option<ConfigSource>,
-    /// What only a start can change, as it was at the start: by setting.
+    /// The settings that only a restart can change, with their values at the start.
     fixed: Vec<(&'static str, String)>,
-    /// When it was last tried, and what became of it.
+    /// The time and the result of the last attempt.
     last: std::sync::Mutex<Option<(i64, Result<Reloaded, String>)>>,
     /// One reload at a time.
     demo: Mutex<Demo>,
 }
 
-/// What a reload did.
+/// The result of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reloaded {
     /// Settings that are changed in the file and need a restart.
@@ -40,7 +40,7 @@ pub struct Reloaded {
 }
 
 impl Reloader {
-    /// Reloads what these settings were read from.
+    /// Reloads the source of these settings.
     pub fn new(current: Current, tools: Tools, settings: &StartedWith, demo: Demo) -> Arc<Self> {
         Arc::new(Self {
             current,
@@ -52,7 +52,7 @@ impl Reloader {
         })
     }
 
-    /// Reads the configuration and puts it in force. The error says what is wrong with it; then nothing has changed.
+    /// Reads the configuration and puts it into force. On an error nothing has changed.
     pub async fn reload(&self) -> Result<Reloaded, String> {
         let mut demo = self.demo.lock().await;
         let result = self.read_and_set(&mut demo).await;
@@ -64,13 +64,13 @@ impl Reloader {
                 done.needs_restart.join(", ")
             ),
             Err(reason) => {
-                tracing::error!("the configuration was not reloaded, nothing has changed: {reason}")
+                tracing::error!("the configuration was not reloaded and has not changed: {reason}")
             }
         }
         result
     }
 
-    /// The last reload of this process: when, and what became of it.
+    /// The time and the result of the last reload of this process.
     pub fn last(&self) -> Option<(i64, Result<Reloaded, String>)> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -81,14 +81,14 @@ impl Reloader {
                 "This gateway was started without a configuration that could be read again.".to_owned()
             );
         };
-        // Files are read where waiting for a disk holds up nobody.
+        // File access runs on a blocking thread.
         let read = tokio::task::spawn_blocking(move || source.read()).await;
         let mut checked = read.map_err(|_| "The configuration could not be read.".to_owned())??;
         let Some(mut settings) = checked.settings.take() else { return Err(checked.report()) };
         demo.serve(&mut settings).await?;
         let needs_restart = self.changed(&settings);
         let next = Snapshot::next(&self.current.get(), settings, &self.tools);
-        // A budget that is new here counts what was spent before, or is not in force.
+        // A budget that is new here must know its earlier spending before it is in force.
         self.tools.books.load().await.map_err(|error| error.to_string())?;
         self.current.set(next);
         Ok(Reloaded { needs_restart })
@@ -100,7 +100,7 @@ impl Reloader {
         changed.map(|(before, _)| before.0).collect()
     }
 
-    /// Reloads when a file of the configuration was written, for as long as this is polled.
+    /// Reloads when a file of the configuration was written, as long as this is polled.
     pub async fn watch(&self) -> Infallible {
         let Some(source) = &self.source else { return std::future::pending().await };
         let mut loaded = state(source).await;
@@ -109,7 +109,7 @@ impl Reloader {
             tokio::time::sleep(LOOK_EVERY).await;
             let now = state(source).await;
             if now != loaded && now == last {
-                // The reason is in the log; the file is read again once it has changed again.
+                // The reason is in the log; the file is read again after its next change.
                 let _ = self.reload().await;
                 loaded = state(source).await;
             }
@@ -123,14 +123,13 @@ async fn state(source: &ConfigSource) -> Vec<Option<(std::time::SystemTime, u64)
     tokio::task::spawn_blocking(move || source.state()).await.unwrap_or_default()
 }
 
-/// What has to be known of the settings that the gateway was started with.
+/// The settings at the start that reloads need.
 pub struct StartedWith {
     source: Option<ConfigSource>,
     fixed: Vec<(&'static str, String)>,
 }
 
 impl StartedWith {
-    /// Notes it.
     pub fn of(settings: &Settings) -> Self {
         Self { source: settings.source.clone(), fixed: settings.fixed() }
     }

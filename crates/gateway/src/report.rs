@@ -1,4 +1,4 @@
-//! What is shown of requests and usage, the same by the admin API and on the command line.
+//! Requests and usage in the form that the admin API and the command line share.
 
 use canon::{Cost, Feature, Pico, Usage};
 use catalog::{ModelRow, Serving};
@@ -9,21 +9,21 @@ use store::{
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::{Date, OffsetDateTime};
 
-/// How many days are shown where nothing else is said.
+/// The default number of days.
 pub const DAYS: i64 = 30;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// A question about usage, as it is asked in words.
+/// A query about usage in text form.
 #[derive(Clone, Debug, Default)]
 pub struct UsageWords {
-    /// A time from which on it counts.
+    /// Only records from this time on.
     pub since: Option<String>,
-    /// A time before which it counts.
+    /// Only records before this time.
     pub until: Option<String>,
-    /// Instead of `since`: so many days, today included.
+    /// Instead of `since`: this many days, today included.
     pub days: Option<i64>,
-    /// What it is grouped by, with commas between.
+    /// The dimensions to group by, separated by commas.
     pub group: Option<String>,
     /// `hour` or `day`.
     pub bucket: Option<String>,
@@ -31,12 +31,12 @@ pub struct UsageWords {
     pub of: Vec<(Dim, String)>,
 }
 
-/// What cannot be read: the name of the parameter, and a sentence.
+/// An invalid parameter: its name, and the error sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong(pub &'static str, pub String);
 
 impl UsageWords {
-    /// As a question to the store. Without an end it goes on to the end of this hour.
+    /// The query for the store. Without an end it ends with the current hour.
     pub fn read(self, now_ms: i64) -> Result<UsageQuery, Wrong> {
         let today = now_ms.div_euclid(DAY_MS);
         let since_ms = match (&self.since, self.days) {
@@ -164,7 +164,7 @@ fn tokens(usage: &Usage) -> Value {
     })
 }
 
-/// How a request ended, in a word: as the sums group them.
+/// The outcome of a request, as the sums group it.
 pub fn outcome(record: &UsageRecord) -> &str {
     match &record.error_kind {
         _ if record.canceled => "cancelled",
@@ -174,7 +174,7 @@ pub fn outcome(record: &UsageRecord) -> &str {
     }
 }
 
-/// A request as JSON, with everything that is known of it.
+/// A request as JSON, with all its fields.
 pub fn request_object(row: &RequestRow) -> Value {
     let record = &row.record;
     json!({
@@ -287,7 +287,7 @@ pub fn per_million(price: Pico) -> String {
     (price * 1_000_000).to_string()
 }
 
-/// What an administrator has rest.
+/// A suspension by an administrator.
 pub fn rest_object(rest: &store::Rest) -> Value {
     json!({
         "object": "rest",

@@ -1,8 +1,9 @@
-//! Resting a provider or a key by hand: what the admin API and the command have in common.
+//! Suspending a provider or a key by hand: code shared by the admin API and the command.
 
 use crate::snapshot::Snapshot;
 
-/// Whether there is such a provider, and key of it. The error names the field, and is a sentence without its end.
+/// Checks that the provider, and its key, exist. The error names the field, and is a sentence without its
+/// end.
 pub fn check(snapshot: &Snapshot, provider: &str, key: Option<&str>) -> Result<(), (&'static str, String)> {
     let Some(handle) = snapshot.providers.get(provider) else {
         return Err(("provider", format!("There is no provider {provider:?}")));
@@ -19,7 +20,7 @@ pub fn check(snapshot: &Snapshot, provider: &str, key: Option<&str>) -> Result<(
     }
 }
 
-/// What rests, in the audit log.
+/// The suspended provider or key in the audit log.
 pub fn target(provider: &str, key: Option<&str>) -> String {
     match key {
         Some(key) => format!("provider:{provider}/{key}"),

@@ -1,16 +1,16 @@
-//! Ids that lead back: an id of a provider's, with the provider and the key that it belongs to, sealed for a project. Nothing has to be
-//! remembered for them. Whoever changes one, or has one of another project, has none.
+//! Sealed ids: a provider's id together with the provider and the key that it belongs to, authenticated for a
+//! project. The gateway stores nothing for them. A changed id, or one of another project, is invalid.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use store::KeyHasher;
 
-/// What an id is of.
+/// The kind of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A file.
     File,
-    /// What a batch gave.
+    /// The output of a batch.
     Output,
     /// A batch.
     Batch,
@@ -18,10 +18,10 @@ pub enum Kind {
     MessageBatch,
 }
 
-/// All of them.
+/// Every kind.
 const KINDS: [Kind; 4] = [Kind::File, Kind::Output, Kind::Batch, Kind::MessageBatch];
 
-/// Where something is.
+/// The location of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// What it is.
@@ -30,29 +30,29 @@ pub struct Place {
     pub provider: String,
     /// The provider's own id.
     pub id: String,
-    /// Of a batch and what it gave: when it was made, in seconds since 1970.
+    /// For a batch and its output: its creation, in seconds since 1970.
     pub made_at: u32,
-    /// Tells the key apart from the others of the provider.
+    /// Distinguishes the key from the provider's other keys.
     key: [u8; KEY],
 }
 
 /// Seals and reads the ids of a project.
 pub struct Sealer<'a> {
-    /// Knows the secret of the installation, which all nodes share.
+    /// Has the secret of the installation, which all nodes share.
     pub hasher: &'a KeyHasher,
-    /// Whose ids they are.
+    /// The project of the ids.
     pub project: &'a str,
 }
 
-/// How much of a hash stands in an id: forging one takes 2^127 tries.
+/// Length of the authentication tag: forging one takes 2^127 attempts.
 const SEAL: usize = 16;
-/// The same of the name of a key.
+/// Length of the key's hash.
 const KEY: usize = 6;
-/// Longer ids are none of ours.
+/// Longer ids are never ours.
 const LONGEST: usize = 1024;
 
 impl Kind {
-    /// As clients expect ids to begin.
+    /// The prefix that clients expect.
     fn prefix(self) -> &'static str {
         match self {
             Self::File | Self::Output => "file-",
@@ -72,14 +72,14 @@ impl Kind {
 }
 
 impl Place {
-    /// Which of these keys it belongs to.
+    /// The key among these that it belongs to.
     pub fn key_among(&self, hasher: &KeyHasher, labels: &[String]) -> Option<usize> {
         labels.iter().position(|label| key(hasher, label) == self.key)
     }
 }
 
 impl Sealer<'_> {
-    /// The id for callers of something that a provider keeps for this key.
+    /// The callers' id for an object that a provider stores for this key.
     pub fn seal(&self, kind: Kind, (provider, label): (&str, &str), id: &str, made_at: u32) -> String {
         let mut plain = vec![kind.byte()];
         plain.extend_from_slice(&key(self.hasher, label));
@@ -92,7 +92,7 @@ impl Sealer<'_> {
         format!("{}{}", kind.prefix(), URL_SAFE_NO_PAD.encode(sealed))
     }
 
-    /// Where something is that was sealed for this project. None for everything else.
+    /// The location of an object that was sealed for this project. None for all other ids.
     pub fn open(&self, id: &str) -> Option<Place> {
         if id.len() > LONGEST {
             return None;
@@ -117,20 +117,20 @@ impl Sealer<'_> {
         (prefix == kind.prefix()).then_some(place)
     }
 
-    /// What marks something at a provider as this project's.
+    /// The mark of this project on objects at a provider.
     pub fn mark(&self) -> String {
         let hash = self.hasher.hash(&format!("mark\0{}", self.project));
         hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// How the ids of the records begin that say what something cost. Whoever asks for it, it is the same.
+    /// The id prefix of the records with the object's cost. It is the same for every reader.
     pub fn record_id(&self, place: &Place) -> String {
         let hash = self.hasher.hash(&format!("record\0{}\0{}", place.provider, place.id));
         let hash: String = hash[..12].iter().map(|byte| format!("{byte:02x}")).collect();
         format!("batch_{hash}")
     }
 
-    /// A header cannot hold a zero: no API key has the same hash.
+    /// A header cannot contain a zero byte: no API key has the same hash.
     fn tag(&self, plain: &[u8]) -> [u8; SEAL] {
         let text = URL_SAFE_NO_PAD.encode(plain);
         let hash = self.hasher.hash(&format!("id\0{}\0{text}", self.project));
@@ -147,7 +147,7 @@ fn key(hasher: &KeyHasher, label: &str) -> [u8; KEY] {
     key
 }
 
-/// Takes the same time wherever they differ.
+/// In constant time.
 fn is_same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left.iter().zip(right).fold(0, |all, (left, right)| all | left ^ right) == 0
 }

@@ -1,7 +1,9 @@
-//! Budgets and limits: what a request may take is reserved before each attempt, and settled when its record ends.
+//! Budgets and limits: the possible cost of a request is reserved before each attempt, and settled when its
+//! record ends.
 //!
-//! One node keeps its counters in memory: a [`Book`] for each project. What was spent before is read from the database's
-//! ledger, which is the sum of the usage records. Where several nodes share them, each has a part (`crate::cluster`).
+//! One node keeps its counters in memory: a [`Book`] for each project. Earlier spending is read from the
+//! database's ledger, which is the sum of the usage records. Where several nodes share counters, each holds a
+//! part of them (`crate::cluster`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +18,7 @@ use crate::clock;
 /// More unread accounts than this are read with one pass over the ledger.
 const MANY: usize = 64;
 
-/// The counters of a project, shared by everybody who works for it.
+/// The counters of a project, shared by all its requests.
 #[derive(Clone, Default)]
 pub struct Book(Arc<Counters>);
 
@@ -24,7 +26,7 @@ pub struct Book(Arc<Counters>);
 struct Counters {
     project: Arc<str>,
     book: Mutex<limits::Book>,
-    /// Who has it speaks to the other nodes about these counters.
+    /// The holder communicates with the other nodes about these counters.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -34,17 +36,16 @@ impl Book {
         Self(Arc::new(Counters { project: project.into(), book: Mutex::new(book), turn: Default::default() }))
     }
 
-    /// Nobody waits while it is held: it is a few hundred instructions.
+    /// Held only for a few hundred instructions, so nobody waits long.
     pub fn lock(&self) -> MutexGuard<'_, limits::Book> {
         self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whose it is.
     pub fn project(&self) -> &str {
         &self.0.project
     }
 
-    /// Whose turn it is to speak to the other nodes.
+    /// The turn to communicate with the other nodes.
     pub fn turn(&self) -> &tokio::sync::Mutex<()> {
         &self.0.turn
     }
@@ -59,28 +60,29 @@ pub struct Books {
 }
 
 impl Books {
-    /// Books whose past is in this database, and which other nodes share or do not.
+    /// Books over the ledger of this database, shared with other nodes or not.
     pub fn new(store: Store, is_shared: bool) -> Self {
         Self { books: Arc::default(), store: Some(store), is_shared }
     }
 
-    /// The book of a project. It stays the same for as long as the process runs, whatever becomes of the project's policy.
+    /// The book of a project. It stays the same for the life of the process, whatever happens to the
+    /// project's policy.
     pub fn of(&self, project: &str) -> Book {
         let begin = || Book::new(project, self.is_shared);
         self.all().entry(project.into()).or_insert_with(begin).clone()
     }
 
-    /// Where their past is.
+    /// The database with the ledger.
     pub fn store(&self) -> Option<&Store> {
         self.store.as_ref()
     }
 
-    /// Those that there are by now.
+    /// All existing books.
     pub fn all_of_them(&self) -> Vec<Book> {
         self.all().values().cloned().collect()
     }
 
-    /// What was noticed of budgets since this was last called, by project.
+    /// Budget notices since the last call, by project.
     pub fn take_notices(&self) -> Vec<(Arc<str>, Notice)> {
         let books = self.all();
         let of_project = |(project, book): (&Arc<str>, &Book)| {
@@ -94,7 +96,8 @@ impl Books {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what was spent before of every budget that is new here. Until then a budget must not be in force.
+    /// Reads the earlier spending of every budget that is new here. Before that a budget must not be in
+    /// force.
     pub async fn load(&self) -> Result<(), StoreError> {
         let Some(store) = &self.store else { return Ok(()) };
         let unread: Vec<_> = {
@@ -142,7 +145,7 @@ impl Books {
     }
 }
 
-/// What a request has reserved. Whoever has it settles it; dropped, it gives everything back.
+/// The reservations of a request. Settling replaces them by the actual use; dropping returns everything.
 pub struct Grant {
     pub(crate) book: Book,
     pub(crate) ticket: Option<Ticket>,
@@ -151,7 +154,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Puts what the request took in the place of what was reserved.
+    /// Replaces the reservations by the actual use.
     pub fn settle(&mut self, cost: Pico, usage: Option<&Usage>) {
         if let Some(ticket) = self.ticket.take() {
             let tokens = usage.map_or(0, |usage| usage.prompt_tokens() + usage.completion_tokens());
@@ -173,7 +176,7 @@ pub fn duration(ms: u64) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// The same. Written by hand, for each answer has two of them.
+/// The same. Hand-written because each answer has two of them.
 pub fn push_duration(out: &mut Vec<u8>, ms: u64) {
     let (seconds, rest) = (ms / 1000, ms % 1000);
     if seconds == 0 && rest > 0 {
@@ -199,7 +202,7 @@ pub fn push_duration(out: &mut Vec<u8>, ms: u64) {
     out.push(b's');
 }
 
-/// What answers say of limits; none where there is none.
+/// The remaining limits for an answer's headers; none where there is no limit.
 pub fn said(remaining: Remaining) -> Option<Box<Remaining>> {
     (remaining != Remaining::default()).then(|| Box::new(remaining))
 }

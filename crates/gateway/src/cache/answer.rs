@@ -1,38 +1,38 @@
-//! What is kept of an answer.
+//! A cached answer.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-/// The first byte of an answer that is written down. Another one is of another release, and is not read.
+/// The first byte of a stored answer. Another value belongs to another release and is not read.
 const FORM: u8 = 1;
-/// Form, whether it is a stream, when it came, the length of its id.
+/// Form, whether it is a stream, its time, the length of its id.
 const HEAD_BYTES: usize = 1 + 1 + 8 + 2;
 
-/// A complete, good answer, as it came from the provider.
+/// A complete, successful answer, as the provider sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedAnswer {
     /// The bytes.
     pub body: Bytes,
-    /// They are a stream.
+    /// The body is a stream.
     pub streams: bool,
-    /// The id that the provider gave it, where it can be replaced.
+    /// The provider's id of the answer, if it can be replaced.
     pub id: Option<String>,
-    /// When it came, in milliseconds since 1970.
+    /// The time of its arrival, in milliseconds since 1970.
     pub at_ms: i64,
-    /// For how long it is kept.
+    /// Its time to live.
     pub keep: Duration,
 }
 
 impl CachedAnswer {
-    /// Whether it is at most so old, and kept still.
+    /// Whether it has not expired and is at most `oldest` old.
     pub fn is_good(&self, now_ms: i64, oldest: Duration) -> bool {
-        // A node whose clock is ahead gives an answer from the future, which is a new one.
+        // A node whose clock is ahead stores answers from the future, which count as new.
         let age = u64::try_from(now_ms.saturating_sub(self.at_ms)).unwrap_or_default();
         u128::from(age) < oldest.min(self.keep).as_millis()
     }
 
-    /// As bytes that another node can read.
+    /// The byte form that other nodes read.
     pub fn write(&self) -> Vec<u8> {
         let id = self.id.as_deref().filter(|id| id.len() <= usize::from(u16::MAX)).unwrap_or_default();
         let mut out = Vec::with_capacity(HEAD_BYTES + id.len() + self.body.len());
@@ -44,7 +44,7 @@ impl CachedAnswer {
         out
     }
 
-    /// Reads these bytes; none where they are something else. Whoever keeps them deletes them in time.
+    /// Reads these bytes; none for other content. The store expires them.
     pub fn read(bytes: Vec<u8>) -> Option<Self> {
         let (head, rest) = bytes.split_at_checked(HEAD_BYTES)?;
         if head[0] != FORM {

@@ -1,4 +1,4 @@
-//! Equal requests at the same time: one asks, the others wait for its answer.
+//! Equal requests at the same time: one is sent, the others wait for its answer.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,19 +8,19 @@ use tokio::sync::watch;
 
 use super::key::Key;
 
-/// Requests under way that others wait for.
+/// Requests under way that others may wait for.
 #[derive(Default)]
 pub struct Flights(Mutex<HashMap<Key, watch::Receiver<()>>>);
 
-/// What a request does.
+/// The role of a request.
 pub enum Turn {
-    /// It asks, and the others wait until it drops this.
+    /// It is sent, and the others wait until it drops this.
     Leads(Flight),
     /// It waits for another one.
     Follows(Landing),
 }
 
-/// A request that others wait for. Dropped, however the request ends, it lets them go on.
+/// A request that others may wait for. Dropping it releases them, however the request ends.
 pub struct Flight {
     flights: Arc<Flights>,
     key: Key,
@@ -33,13 +33,13 @@ pub struct Landing(watch::Receiver<()>);
 impl Landing {
     /// Waits for it.
     pub async fn wait(mut self) {
-        // Nothing is ever sent: it ends when the sender goes.
+        // Nothing is ever sent: the wait ends when the sender is dropped.
         let _ = self.0.changed().await;
     }
 }
 
 impl Flights {
-    /// The turn of a request among equal ones.
+    /// The role of a request among equal ones.
     pub fn turn(self: &Arc<Self>, key: Key) -> Turn {
         match self.lock().entry(key) {
             Entry::Occupied(other) => Turn::Follows(Landing(other.get().clone())),
@@ -58,7 +58,7 @@ impl Flights {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        // Before the sender goes: whoever it lets go on may lead.
+        // Before the sender is dropped: a released request may become the next leader.
         self.flights.lock().remove(&self.key);
     }
 }

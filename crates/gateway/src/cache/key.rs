@@ -3,29 +3,30 @@
 use wire::replay::canonical_request;
 use wire::{Headers, Protocol, Written};
 
-/// Raised when what is kept, or what a key is made of, changes its meaning.
+/// Raised when the meaning of stored answers or of keys changes.
 const FORM: &[u8] = b"llmgateway response 1";
 
 /// A request to a provider, for one project: equal ones have the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(blake3::Hash);
 
-/// What a key is made of.
+/// The parts of a key.
 pub struct KeyParts<'a> {
     /// The caller's project.
     pub project: &'a str,
     /// The provider.
     pub provider: &'a str,
-    /// The model, as it is asked of the provider.
+    /// The model, as sent to the provider.
     pub model: &'a str,
-    /// The format in which it is asked.
+    /// The format of the request.
     pub protocol: Protocol,
     /// The request.
     pub written: &'a Written,
 }
 
 impl Key {
-    /// The key of a request. Each part goes in with its length, so that no two requests can be written the same.
+    /// The key of a request. Each part is hashed with its length, so that different requests cannot have the
+    /// same input.
     pub fn of(parts: &KeyParts<'_>) -> Self {
         let KeyParts { project, provider, model, protocol, written } = parts;
         let mut hasher = blake3::Hasher::new();

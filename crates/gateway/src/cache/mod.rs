@@ -1,14 +1,14 @@
-//! Answers that are given again to equal requests.
+//! The response cache: answers for equal requests.
 //!
-//! What is kept is what a provider sent, under a hash of the project and of the request as the provider got it. So an answer
-//! cannot pass from one project to another, and a change of what a request means (an alias, a model, a setting of the
-//! translation) is another hash. The answer goes the way that a new one would go: from the same bytes, in any caller's format,
-//! streamed or whole.
+//! The cache stores the provider's bytes under a hash of the project and of the provider's request. An answer
+//! therefore never passes to another project, and a change in the meaning of a request (an alias, a model, a
+//! setting of the translation) is another hash. A cached answer is processed like a new one: from the same
+//! bytes, in any caller's format, streamed or whole.
 //!
 //! | file | |
 //! |---|---|
 //! | `key` | which requests are equal |
-//! | `answer` | what is kept |
+//! | `answer` | stored answers |
 //! | `flights` | equal requests at the same time |
 //! | `shared` | answers that nodes share, in Redis |
 
@@ -34,12 +34,11 @@ use crate::telemetry::Metrics;
 use flights::Flights;
 use shared::SharedAnswers;
 
-/// What is expected of an answer's size, which only decides how the memory's tables begin.
+/// The expected size of an answer; it affects only the initial size of the tables.
 const USUAL_BYTES: u64 = 8 << 10;
-/// What an entry takes beside its answer, about.
+/// Approximate size of an entry besides its answer.
 const ENTRY_BYTES: u64 = 256;
 
-/// Answers that are kept for equal requests.
 pub struct ResponseCache {
     memory: Option<Cache<Key, Arc<CachedAnswer>, Bytes>>,
     shared: Option<SharedAnswers>,
@@ -48,7 +47,7 @@ pub struct ResponseCache {
     metrics: Metrics,
 }
 
-/// Answers weigh what they take of memory.
+/// The weight of an answer is its memory.
 #[derive(Clone)]
 struct Bytes;
 
@@ -59,7 +58,7 @@ impl Weighter<Key, Arc<CachedAnswer>> for Bytes {
 }
 
 impl ResponseCache {
-    /// An empty cache. `shared` is where nodes share answers, if they do.
+    /// An empty cache. `shared` holds the answers that nodes share, if they do.
     pub fn new(settings: CacheSettings, shared: Option<Arc<SharedMemory>>, metrics: Metrics) -> Arc<Self> {
         let CacheSettings { memory, answer_limit, .. } = settings;
         let expected = usize::try_from(memory / USUAL_BYTES).unwrap_or(usize::MAX).max(16);
@@ -77,12 +76,12 @@ impl ResponseCache {
         self.answer_limit
     }
 
-    /// Where is counted.
+    /// The counters of hits.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// The answer to the first of these that has one which is at most so old, and its place among them.
+    /// The first answer for these keys that is not older than `oldest`, with its index.
     pub async fn find(&self, keys: &[Key], oldest: Duration) -> Option<(usize, Arc<CachedAnswer>)> {
         if let Some(found) = self.in_memory(keys, oldest) {
             return Some(found);
@@ -97,7 +96,7 @@ impl ResponseCache {
         Some((place, answer))
     }
 
-    /// The same without what has to be waited for.
+    /// The same without waiting for other nodes.
     pub fn in_memory(&self, keys: &[Key], oldest: Duration) -> Option<(usize, Arc<CachedAnswer>)> {
         let (memory, now) = (self.memory.as_ref()?, clock::now_ms());
         keys.iter().enumerate().find_map(|(place, key)| {
@@ -124,7 +123,7 @@ impl ResponseCache {
         }
     }
 
-    /// This request's turn among equal ones.
+    /// The role of this request among equal ones.
     pub fn turn(&self, key: Key) -> Turn {
         self.flights.turn(key)
     }

@@ -14,12 +14,11 @@ pub struct SharedAnswers {
 }
 
 impl SharedAnswers {
-    /// In this memory.
     pub fn new(memory: Arc<SharedMemory>, metrics: Metrics) -> Self {
         Self { memory, metrics }
     }
 
-    /// The first of these that has a good answer.
+    /// The first of these keys with a valid answer.
     pub async fn find(
         &self,
         keys: &[Key],
@@ -35,7 +34,7 @@ impl SharedAnswers {
         None
     }
 
-    /// Keeps an answer for as long as it says.
+    /// Stores an answer for its time to live.
     pub async fn put(&self, key: Key, answer: &CachedAnswer) {
         if self.memory.put(&name(&key), &answer.write(), answer.keep).await.is_err() {
             self.metrics.response_cache("away");

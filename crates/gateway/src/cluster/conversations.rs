@@ -1,4 +1,4 @@
-//! What nodes tell each other of conversations: where each is warm, and what proves the thinking of its earlier turns.
+//! Conversations that nodes share: where each is warm, and the proofs of its earlier thinking.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,14 @@ use super::memory::SharedMemory;
 
 /// How long proofs are kept.
 const PROOFS_KEPT: Duration = Duration::from_hours(4);
-/// Most proofs that are looked for at a time. Conversations may quote any number of calls.
+/// Most proofs that are looked up at a time. Conversations may quote any number of calls.
 const MOST_NAMES: usize = 512;
 
-/// Conversations that may go on at another node.
+/// Conversations that may continue on another node.
 #[derive(Clone)]
 pub struct SharedConversations(Arc<SharedMemory>);
 
 impl SharedConversations {
-    /// In this memory.
     pub fn new(memory: Arc<SharedMemory>) -> Self {
         Self(memory)
     }
@@ -30,14 +29,14 @@ impl SharedConversations {
         Some(Warm::of_numbers([provider.parse().ok()?, key.parse().ok()?]))
     }
 
-    /// Tells the others, without waiting.
-    pub fn tell_warm(&self, caller: &str, session: &str, warm: Warm, keep: Duration) {
+    /// Reports it to the others, without waiting.
+    pub fn report_warm(&self, caller: &str, session: &str, warm: Warm, keep: Duration) {
         let [provider, key] = warm.numbers();
         let value = format!("{provider} {key}").into_bytes();
         self.0.put_later(vec![(session_name(caller, session), value)], keep);
     }
 
-    /// The proofs of answers of other nodes that these names lead to, each once.
+    /// The proofs of other nodes' answers for these names, each once.
     pub async fn proofs(&self, caller: &str, names: &[CallName]) -> Vec<Proofs> {
         let names: Vec<String> = names.iter().take(MOST_NAMES).map(|name| proof_name(caller, name)).collect();
         let Ok(answers) = self.0.get_all(&names).await else { return Vec::new() };
@@ -49,8 +48,8 @@ impl SharedConversations {
         values.into_iter().flatten().filter_map(|value| Proofs::read(&value)).collect()
     }
 
-    /// Tells the others, without waiting.
-    pub fn tell_proofs(&self, caller: &str, proofs: &Proofs) {
+    /// Reports them to the others, without waiting.
+    pub fn report_proofs(&self, caller: &str, proofs: &Proofs) {
         let answer = format!("llmgateway:{{{caller}}}:answer:{}", uuid::Uuid::now_v7().simple());
         let mut values = vec![(answer.clone(), proofs.write())];
         let names = proofs.names().take(MOST_NAMES);

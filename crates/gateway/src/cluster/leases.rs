@@ -1,4 +1,4 @@
-//! What this node has of shared counters: more of it for a request, and what is reported and given back once in a while.
+//! This node's part of shared counters: larger for a request, reported and returned periodically.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -15,16 +15,16 @@ use crate::admission::{Book, Books};
 use crate::clock;
 use crate::telemetry::Metrics;
 
-/// How often is reported what was spent, and given back what is not needed. In this time others may be refused what this node
-/// could have given back.
+/// How often spending is reported and unused amounts are returned. During this time others may be refused
+/// amounts that this node does not use.
 const REPORT: Duration = Duration::from_millis(500);
-/// The same where nothing is to be held that is not needed.
+/// The same when no unused amount is to be held.
 const EXACT_REPORT: Duration = Duration::from_millis(50);
-/// So many projects are reported at a time.
+/// How many projects are reported at once.
 const AT_A_TIME: usize = 32;
-/// How long an account is remembered after its window, or the last that was heard of it.
+/// How long an account is kept after its window, or after its last report.
 const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1000;
-/// Money is counted in Redis in so many of the ledger's units, 10⁻⁹ USD: scripts count in doubles.
+/// Redis counts money in units of 10⁻⁹ USD, this many of the ledger's units: scripts count in doubles.
 const PICO: i64 = 1000;
 
 /// This node's part of the counters that several nodes share.
@@ -32,7 +32,7 @@ pub struct Leases {
     link: Link,
     books: Books,
     node: &'static str,
-    /// Each request asks for what it needs, and nothing is kept at hand.
+    /// Each request asks for exactly what it needs, and nothing is held.
     is_exact: bool,
     metrics: Metrics,
     lease: Script,
@@ -60,12 +60,12 @@ impl Leases {
         self.link.is_away()
     }
 
-    /// Counts what became of a request for which this node's part was too small.
+    /// Counts the outcome of a request for which this node's part was too small.
     pub fn count(&self, kind: &'static str) {
         self.metrics.shared_counters(kind);
     }
 
-    /// Asks for what a request is short of. Says false when somebody else got enough of it in the meantime.
+    /// Asks for the amounts that a request lacks. False when another request got enough in the meantime.
     pub async fn ask(&self, book: &Book, short: &[Short]) -> Result<bool, Away> {
         if self.link.is_away() {
             return Err(Away);
@@ -82,7 +82,7 @@ impl Leases {
         Ok(true)
     }
 
-    /// Reports for as long as it is polled.
+    /// Reports as long as it is polled.
     pub async fn run(&self) -> Infallible {
         let every = if self.is_exact { EXACT_REPORT } else { REPORT };
         loop {
@@ -91,7 +91,7 @@ impl Leases {
         }
     }
 
-    /// Gives back everything: no request is under way any more.
+    /// Returns everything: no request is under way any more.
     pub async fn farewell(&self) {
         self.report(true).await;
         self.report(true).await;
@@ -112,13 +112,14 @@ impl Leases {
         futures_util::stream::iter(books).for_each_concurrent(AT_A_TIME, report).await;
     }
 
-    /// Finds out whether the server answers.
+    /// Checks whether the server answers.
     pub async fn try_again(&self) -> Result<(), Away> {
         let arguments = [self.node.to_owned()];
         self.link.run::<redis::Value>(&self.lease, &[], &arguments, Patience::Report).await.map(drop)
     }
 
-    /// Says what a node spent that has ended and whose records are all in the ledger: what it held is free.
+    /// Reports the final spending of a node that has ended and whose records are all in the ledger: its parts
+    /// are released.
     pub async fn retire(&self, nodes: &[String]) -> Result<(), Away> {
         let now = clock::now_ms();
         for book in self.books.all_of_them() {
@@ -154,9 +155,9 @@ impl Leases {
             self.begin(book, wish, patience).await?;
         }
         let again: Vec<Wish> = unknown.into_iter().cloned().collect();
-        let told_again = self.serve(book, &again, patience).await?;
+        let granted_again = self.serve(book, &again, patience).await?;
         apply(book, wishes.iter().zip(granted), now);
-        apply(book, again.iter().zip(told_again), now);
+        apply(book, again.iter().zip(granted_again), now);
         Ok(())
     }
 
@@ -214,12 +215,12 @@ fn apply<'a>(book: &Book, granted: impl Iterator<Item = (&'a Wish, Option<Grante
     }
 }
 
-/// In 10⁻⁹ USD, not less than it is.
+/// In 10⁻⁹ USD, rounded up.
 fn up(amount: Pico) -> i64 {
     amount.0.div_euclid(PICO) + i64::from(amount.0.rem_euclid(PICO) > 0)
 }
 
-/// In 10⁻⁹ USD, not more than it is.
+/// In 10⁻⁹ USD, rounded down.
 fn down(amount: Pico) -> i64 {
     amount.0.div_euclid(PICO)
 }
@@ -235,7 +236,7 @@ fn ledger_scope(book: &Book, scope: &Scope) -> String {
     }
 }
 
-/// The braces make all accounts of a project lie on the same node of a Redis cluster.
+/// The braces put all accounts of a project on the same node of a Redis cluster.
 fn prefix(book: &Book, scope: &Scope) -> String {
     match scope {
         Scope::Project => format!("llmgateway:{{{}}}:project", book.project()),
@@ -267,7 +268,7 @@ fn key(book: &Book, wish: &Wish) -> String {
     key
 }
 
-/// For how long an account is remembered; 0 for ever.
+/// How long an account is kept; 0 without limit.
 fn lives_ms(wanted: &Wanted) -> u64 {
     match wanted {
         Wanted::Money { window, .. } => {
@@ -295,7 +296,7 @@ fn push_arguments(wanted: &Wanted, arguments: &mut Vec<String>) {
     arguments.extend(numbers.map(|number| number.to_string()));
 }
 
-/// What the script answered; none for money of which it knows nothing.
+/// The script's answer; none for an unknown account of money.
 fn granted(wanted: &Wanted, numbers: &[i64]) -> Option<Granted> {
     let &[first, second, third] = numbers else { return None };
     Some(match wanted {
@@ -319,7 +320,7 @@ mod tests {
     const NODES: u32 = 3;
     const USD: i64 = 1_000_000_000_000;
 
-    /// What a node may want, in whole cents, so that nothing is rounded.
+    /// Wishes in whole cents, so that nothing is rounded.
     fn wanted() -> impl Strategy<Value = Wanted> {
         let cents = |amount: i64| Pico(amount * USD / 100);
         let money = (0..200_i64, 0..200_i64, 0..200_i64).prop_map(move |(spent, has, want)| Wanted::Money {
@@ -335,7 +336,7 @@ mod tests {
             Wanted::Rate {
                 is_tokens: true,
                 limit: 100,
-                // A day: nothing leaks between two calls that a test makes.
+                // A day: nothing leaks between two calls of a test.
                 period: Period::Day,
                 owed,
                 needed,
@@ -352,7 +353,7 @@ mod tests {
         prop_oneof![money, rate, places]
     }
 
-    /// Of a rate's level only whole units: something leaks while a test runs.
+    /// The level of a rate in whole units only: a little leaks while a test runs.
     fn days(granted: Option<Granted>) -> Option<Granted> {
         match granted {
             Some(Granted::Rate { taken, level_ms }) => {

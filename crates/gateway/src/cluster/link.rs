@@ -1,6 +1,7 @@
 //! The connection to Redis or Valkey.
 //!
-//! A request never waits for a server that is known to be away: it is told at once, and only the periodic report tries again.
+//! A request never waits for a server that is known to be away: the call fails immediately, and only the
+//! periodic report tries again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,23 +22,23 @@ use tokio::sync::Mutex;
 
 use crate::config::redis_url::{RedisForm, RedisUrl};
 
-/// The server must have answered after this time.
+/// The server's deadline for an answer.
 pub const LIMIT: Duration = Duration::from_millis(500);
 
 /// The server does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Away;
 
-/// Who may wait for a server that was away a moment ago.
+/// Which callers may wait for a server that was away a moment ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// A request: nobody waits for what did not answer before.
+    /// A request: it does not wait for a server that did not answer before.
     Request,
-    /// The periodic report, which finds out whether the server is back.
+    /// The periodic report, which checks whether the server is back.
     Report,
 }
 
-/// The connection, made anew when it breaks.
+/// The connection, reopened when it breaks.
 pub struct Link {
     url: RedisUrl,
     certificates: Option<TlsCertificates>,
@@ -54,8 +55,8 @@ enum Connection {
 }
 
 impl Link {
-    /// A connection to these servers, not opened yet. `authorities` are trusted in place of the system's, if there are any. `up`
-    /// says whether the server answers.
+    /// A connection to these servers, not yet opened. `authorities` replace the system's, if there are any.
+    /// `up` is 1 while the server answers.
     pub fn new(url: RedisUrl, authorities: &[CertificateDer<'static>], up: Gauge) -> Self {
         let pem = |certificate: &CertificateDer<'_>| {
             format!(
@@ -129,13 +130,13 @@ impl Link {
             }
             Err(error) => {
                 self.up.set(0);
-                // Whatever it was, the next call begins with a connection to whoever is the master then.
+                // After any error the next call opens a connection to the current master.
                 *self.connection.lock().await = None;
                 if !self.is_away.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         host = self.url.host(),
                         error = said(&error),
-                        "Redis does not answer as it should"
+                        "Redis does not answer correctly"
                     );
                 }
                 Err(Away)
@@ -144,7 +145,7 @@ impl Link {
     }
 
     async fn connection(&self) -> Result<Connection, RedisError> {
-        // One connects, the others wait for it, all of them within their limit.
+        // One request connects and the others wait for it, all within their limit.
         let mut connection = self.connection.lock().await;
         if let Some(known) = &*connection {
             return Ok(known.clone());
@@ -229,7 +230,7 @@ impl Link {
     }
 }
 
-/// What went wrong, in words that hold no secret: the server's own may quote a command.
+/// The error without secrets: the server's own message may quote a command.
 fn said(error: &RedisError) -> String {
     match error.code() {
         Some(code) => format!("{} ({code})", error.category()),

@@ -1,5 +1,5 @@
-//! What nodes share beside counters: answers, conversations, proofs of thinking, outages. It is a convenience: where Redis does not
-//! answer, each node goes on with what it knows itself.
+//! Shared data besides counters: answers, conversations, proofs of thinking, outages. They are an
+//! optimisation: where Redis does not answer, each node continues with its own knowledge.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,28 +10,28 @@ use redis::{Cmd, FromRedisValue};
 use super::link::{Away, Link, Patience};
 use crate::clock;
 
-/// While it is away, one call after so long finds out whether it is back.
+/// While Redis is away, one call per interval checks whether it is back.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What nodes share, by name.
+/// Shared values by name.
 pub struct SharedMemory {
     link: Link,
-    /// When it may be asked again while it is away, in milliseconds since 1970.
+    /// The time of the next attempt while Redis is away, in milliseconds since 1970.
     again_at_ms: AtomicI64,
 }
 
 impl SharedMemory {
-    /// Behind this link, which nothing else uses: what is large would be in the way of counters.
+    /// Uses its own link: large values would delay the counters.
     pub fn new(link: Link) -> Arc<Self> {
         Arc::new(Self { link, again_at_ms: AtomicI64::new(0) })
     }
 
-    /// What goes by this name.
+    /// The value of this name.
     pub async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Away> {
         self.ask(Cmd::new().arg("GET").arg(name)).await
     }
 
-    /// What goes by these names, in their order. A cluster of servers wants the same text in braces in all of them.
+    /// The values of these names, in their order. In a cluster all names need the same text in braces.
     pub async fn get_all(&self, names: &[String]) -> Result<Vec<Option<Vec<u8>>>, Away> {
         match names {
             [] => Ok(Vec::new()),
@@ -39,13 +39,13 @@ impl SharedMemory {
         }
     }
 
-    /// Keeps a value under this name for a time.
+    /// Stores a value with a time to live.
     pub async fn put(&self, name: &str, value: &[u8], keep: Duration) -> Result<(), Away> {
         let ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX).max(1);
         self.ask(Cmd::new().arg("SET").arg(name).arg(value).arg("PX").arg(ms)).await
     }
 
-    /// The same, for whoever does not wait.
+    /// The same without waiting.
     pub fn put_later(self: &Arc<Self>, values: Vec<(String, Vec<u8>)>, keep: Duration) {
         let memory = self.clone();
         tokio::spawn(async move {

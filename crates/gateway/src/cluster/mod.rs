@@ -1,16 +1,16 @@
-//! Several nodes: what they share in Redis or Valkey.
+//! Several nodes and the data that they share in Redis or Valkey.
 //!
 //! | file | |
 //! |---|---|
 //! | `leases`, `predecessors` | the counters of budgets and limits |
-//! | `memory` | everything else, which each can do without |
+//! | `memory` | everything else, which a node can do without |
 //! | `conversations` | where a conversation is warm, and the proofs of its thinking |
-//! | `outages` | breakers, pauses and refused keys |
+//! | `outages` | breakers, cool-downs and refused keys |
 //! | `link` | the connection |
 //!
-//! The truth about money is the ledger in PostgreSQL; Redis holds who may spend how much of it at the moment, and is filled
-//! anew from the ledger and by the nodes when it has lost everything. What the nodes and Redis say to each other is in
-//! [`limits::Wish`] and [`limits::Granted`].
+//! The ledger in PostgreSQL is authoritative for money. Redis holds how much each node may spend at the
+//! moment, and is refilled from the ledger and by the nodes when it has lost everything. The messages between
+//! nodes and Redis are [`limits::Wish`] and [`limits::Granted`].
 
 mod conversations;
 mod leases;

@@ -1,7 +1,8 @@
-//! Breakers that open, pauses that providers ask for and keys that they refuse: what one node meets, the others need not meet too.
+//! Open breakers, cool-downs and refused keys that nodes report to each other, so that each outage is met by
+//! one node only.
 //!
-//! Each node keeps its own outages in one field of a hash and reads those of the others, twice a second. Nodes of another
-//! configuration are not listened to: the same name may stand for something else there.
+//! Each node keeps its own outages in one field of a hash and reads those of the others, twice a second.
+//! Reports of nodes with another configuration are ignored: the same name may mean something else there.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -19,26 +20,26 @@ use super::memory::SharedMemory;
 use crate::clock;
 use crate::snapshot::{Current, Snapshot};
 
-/// How often.
+/// The report interval.
 const EVERY: Duration = Duration::from_millis(500);
-/// What all nodes have to say.
+/// The hash with the reports of all nodes.
 const NAME: &str = "llmgateway:outages";
-/// Most outages that a node tells of.
+/// Most outages in a node's report.
 const MOST: usize = 1000;
-/// How long the hash outlives the last word.
+/// Time to live of the hash after the last report.
 const KEPT_MS: u64 = 3_600_000;
 
-/// What one node has to say.
+/// The report of one node.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Said {
     /// A hash of its configuration.
     config: String,
-    outages: Vec<Granted>,
+    outages: Vec<ReportedOutage>,
 }
 
-/// An outage, with its end in milliseconds since 1970.
+/// An outage with its end in milliseconds since 1970.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Granted {
+struct ReportedOutage {
     operation: String,
     provider: String,
     model: String,
@@ -47,25 +48,26 @@ struct Granted {
     until_ms: i64,
 }
 
-/// Tells outages and hears of them.
+/// Reports outages and applies those of others.
 pub struct OutageNotices {
     memory: Arc<SharedMemory>,
     current: Current,
     node: &'static str,
     /// The zero of the clock that health is measured by.
     epoch: Instant,
-    /// The same in milliseconds since 1970, as it was at the start: what is told does not change when the clock is set.
+    /// The same in milliseconds since 1970, fixed at the start: reported times do not change when the clock
+    /// is set.
     zero_ms: i64,
 }
 
 impl OutageNotices {
-    /// Of this node. `epoch` is the zero of the clock that health is measured by.
+    /// `epoch` is the zero of the clock that health is measured by.
     pub fn new(memory: Arc<SharedMemory>, current: Current, node: &'static str, epoch: Instant) -> Self {
         let zero_ms = clock::now_ms() - epoch.elapsed().as_millis() as i64;
         Self { memory, current, node, epoch, zero_ms }
     }
 
-    /// Tells and hears for as long as it is polled.
+    /// Exchanges reports as long as it is polled.
     pub async fn run(&self) -> Infallible {
         let mut said = Said::default();
         loop {
@@ -77,7 +79,7 @@ impl OutageNotices {
             if is_news && self.tell(&news).await.is_ok() {
                 said = news;
             }
-            // Away: what was said may be lost there.
+            // Redis is away: the last report may be lost.
             if self.hear(&snapshot, now).await.is_err() {
                 said = Said::default();
             }
@@ -91,7 +93,7 @@ impl OutageNotices {
     fn own(&self, snapshot: &Snapshot, now: Timestamp) -> Said {
         let mut outages = Vec::new();
         for (operation, health) in snapshot.health.known() {
-            let of = |outage: Outage| Granted {
+            let of = |outage: Outage| ReportedOutage {
                 operation: operation.as_str().to_owned(),
                 until_ms: self.zero_ms.saturating_add(i64::try_from(outage.until.0).unwrap_or(i64::MAX)),
                 provider: outage.provider,
@@ -121,27 +123,27 @@ impl OutageNotices {
             }
             let said: Said = serde_json::from_str(&text).unwrap_or_default();
             if said.config == snapshot.config {
-                said.outages.iter().for_each(|told| self.take(told, snapshot, now));
+                said.outages.iter().for_each(|outage| self.take(outage, snapshot, now));
             }
-            // A node that has gone cannot take its words back.
-            if said.outages.iter().all(|told| told.until_ms <= clock::now_ms()) {
+            // A node that has ended cannot remove its report.
+            if said.outages.iter().all(|outage| outage.until_ms <= clock::now_ms()) {
                 let () = self.memory.ask(Cmd::new().arg("HDEL").arg(NAME).arg(&node)).await?;
             }
         }
         Ok(())
     }
 
-    fn take(&self, told: &Granted, snapshot: &Snapshot, now: Timestamp) {
-        let operation = Operation::ALL.into_iter().find(|operation| operation.as_str() == told.operation);
-        let (Some(operation), Some(kind)) = (operation, OutageKind::named(&told.kind)) else { return };
-        if !snapshot.providers.contains_key(&told.provider) {
+    fn take(&self, outage: &ReportedOutage, snapshot: &Snapshot, now: Timestamp) {
+        let operation = Operation::ALL.into_iter().find(|operation| operation.as_str() == outage.operation);
+        let (Some(operation), Some(kind)) = (operation, OutageKind::named(&outage.kind)) else { return };
+        if !snapshot.providers.contains_key(&outage.provider) {
             return;
         }
-        let until = Timestamp(u64::try_from(told.until_ms - self.zero_ms).unwrap_or_default());
+        let until = Timestamp(u64::try_from(outage.until_ms - self.zero_ms).unwrap_or_default());
         let outage = Outage {
-            provider: told.provider.clone(),
-            model: told.model.clone(),
-            key: told.key.clone(),
+            provider: outage.provider.clone(),
+            model: outage.model.clone(),
+            key: outage.key.clone(),
             kind,
             until,
         };

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Its file in the folder of the spool: the ids of the processes that used the spool and whose records may not all have been
-/// delivered, one in a line.
+/// A file in the folder of the spool: the ids of the earlier processes whose records may not all have been
+/// delivered, one per line.
 const FILE: &str = "nodes";
 
-/// The processes that used the same spool before, and ended. Each start has a new id, which stands in its usage records: so the
-/// ledger knows what each has spent.
+/// Earlier processes with the same spool. Each start has a new id, which is in its usage records: so the
+/// ledger knows the spending of each.
 pub struct Predecessors {
     own: &'static str,
     file: PathBuf,
@@ -16,7 +16,7 @@ pub struct Predecessors {
 }
 
 impl Predecessors {
-    /// Reads them, and writes down the id of this process before it is used.
+    /// Reads the ids, and adds the id of this process before it is used.
     pub fn of(spool: &Path, own: &'static str) -> io::Result<Self> {
         let file = spool.join(FILE);
         let ids: Vec<String> = match std::fs::read_to_string(&file) {
@@ -29,12 +29,11 @@ impl Predecessors {
         Ok(known)
     }
 
-    /// Their ids.
     pub fn ids(&self) -> &[String] {
         &self.ids
     }
 
-    /// They have nothing more to deliver.
+    /// All their records have been delivered.
     pub fn forget(&mut self) -> io::Result<()> {
         self.ids.clear();
         self.write()

@@ -1,10 +1,10 @@
-//! What can be a provider's base URL. No message repeats the URL: it may hold a password.
+//! Validation of a provider's base URL. No message repeats the URL: it may contain a password.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::Uri;
 
-/// Why a text is no base URL, and what to do.
+/// Why a text is not a valid base URL, and what to do.
 pub fn mistake(url: &str) -> Option<&'static str> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let Some(rest) = rest else { return Some("must begin with http:// or https://") };
@@ -29,8 +29,8 @@ fn has_host_and_good_port(uri: &Uri) -> bool {
     !host.is_empty() && (port.is_empty() || authority.port_u16().is_some())
 }
 
-/// True for the address that the gateway itself listens on: a call there would come back as another request. A name
-/// that leads here in another way is found by the hop header of the requests.
+/// True for the address that the gateway itself listens on: a call there would return as another request. A
+/// name that resolves to it is detected by the hop header of the requests.
 pub fn leads_to(url: &str, listen: SocketAddr) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };
     let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
@@ -40,7 +40,7 @@ pub fn leads_to(url: &str, listen: SocketAddr) -> bool {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     match host.parse::<IpAddr>().map(|host| host.to_canonical()) {
         Ok(host) if host == listen.ip().to_canonical() => true,
-        // A listener on all addresses is on those of this machine, of which the loopback ones are known.
+        // A listener on all addresses includes those of this machine, of which the loopback ones are known.
         Ok(host) => is_here(host) && (is_here(listen.ip()) || listen.ip().is_unspecified()),
         Err(_) => host.eq_ignore_ascii_case("localhost") && (is_here(listen.ip())),
     }

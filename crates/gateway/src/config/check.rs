@@ -1,4 +1,4 @@
-//! Reads the configuration and collects everything that is wrong with it.
+//! Reads the configuration and collects all its mistakes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::shown;
 use super::source::ConfigSource;
 
 impl ConfigSource {
-    /// Reads everything there is and collects what is wrong with it. The error is one sentence.
+    /// Reads everything and collects the mistakes. The error is one sentence.
     pub fn read(&self) -> Result<Checked, String> {
         let file = match &self.path {
             Some(path) => Some((path.clone(), read(path)?)),
@@ -56,20 +56,20 @@ fn read(path: &Path) -> Result<String, String> {
         .map_err(|error| format!("The configuration {} cannot be read: {error}.", path.display()))
 }
 
-/// What the configuration says, and what is wrong with it.
+/// The configuration and its mistakes.
 pub struct Checked {
     file: Option<(PathBuf, String)>,
-    /// None when there are mistakes.
+    /// None with mistakes.
     pub settings: Option<Settings>,
     mistakes: Vec<Mistake>,
     /// Mistakes in files beside the configuration, each with its file and line.
     elsewhere: Vec<String>,
-    /// What is probably not meant, and does not keep the gateway from running.
+    /// Likely mistakes that do not prevent the gateway from running.
     pub doubts: Vec<Mistake>,
 }
 
 impl Checked {
-    /// Everything that is wrong, in the order of the file.
+    /// All mistakes, in the order of the file.
     pub fn report(&self) -> String {
         let of_environment = || "of the environment".to_owned();
         let name = self.file.as_ref().map_or_else(of_environment, |(path, _)| path.display().to_string());
@@ -81,7 +81,7 @@ impl Checked {
         format!("The configuration {name} has {count} mistake{plural}:\n{}", lines.join("\n"))
     }
 
-    /// One line for each, with its place.
+    /// One line per mistake, with its place.
     fn lines(&self, found: &[&Mistake]) -> Vec<String> {
         let lines = self.file.as_ref().map(|(_, text)| Lines::of(text));
         let mut placed: Vec<(usize, String)> = found
@@ -97,7 +97,7 @@ impl Checked {
     }
 }
 
-/// True for a mistake that is there only because its setting, or one within it, could not be read.
+/// True for a mistake that follows from a setting that could not be read.
 fn follows(mistake: &Mistake, earlier: &[Mistake]) -> bool {
     earlier.iter().any(|cause| {
         let rest = cause.path.strip_prefix(&mistake.path);

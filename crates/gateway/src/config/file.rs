@@ -1,4 +1,4 @@
-//! What can be written in `llmgateway.toml`. Unknown keys are mistakes.
+//! The content of `llmgateway.toml`. Unknown keys are mistakes.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,15 @@ use crate::telemetry::access::Format;
 pub struct ConfigFile {
     /// Where and how to listen.
     pub server: ServerSection,
-    /// Who may call.
+    /// Which callers are accepted.
     pub auth: AuthSection,
-    /// What answers look like.
+    /// The form of answers.
     pub answers: AnswersSection,
-    /// Which answers are kept for later requests.
+    /// Which answers are stored for later requests.
     pub responses: ResponsesSection,
-    /// Where usage and keys are kept.
+    /// Where usage and keys are stored.
     pub database: DatabaseSection,
-    /// What the log looks like.
+    /// The form of the log.
     pub logging: LoggingSection,
     /// How providers are chosen and retried.
     pub routing: toml::Table,
@@ -32,25 +32,25 @@ pub struct ConfigFile {
     pub timeouts: TimeoutSection,
     /// TLS to providers.
     pub tls: TlsSection,
-    /// Further files of providers and models.
+    /// Additional files of providers and models.
     pub catalog: CatalogSection,
     /// Providers by id: settings of a known one, or a whole new one.
     pub providers: BTreeMap<String, ProviderSection>,
     /// Aliases by name.
     pub models: BTreeMap<String, ModelSection>,
-    /// Teams and applications by id: what they may do.
+    /// Teams and applications by id, with their permissions.
     #[serde(skip)]
     pub projects: BTreeMap<String, ProjectSection>,
-    /// What is looked for in requests and answers, by name.
+    /// Rules that check requests and answers, by name.
     pub guardrails: BTreeMap<String, GuardrailSection>,
     /// Where events are sent.
     #[serde(skip)]
     pub webhooks: Vec<WebhookSection>,
-    /// What several nodes share.
+    /// The data that several nodes share.
     pub cluster: ClusterSection,
     /// How budgets and limits are counted.
     pub limits: LimitsSection,
-    /// How much room answers have that are kept for equal requests.
+    /// The size of the response cache.
     pub cache: CacheSection,
 }
 
@@ -62,40 +62,41 @@ pub struct ServerSection {
     pub listen: String,
     /// Largest request body. Default `64MiB`.
     pub body_limit: String,
-    /// Largest form with files (recordings, images to edit). Such a form passes to the provider as it comes, and is not held.
-    /// Default `512MiB`.
+    /// Largest form with files (recordings, images to edit). Such a form is streamed to the provider and not
+    /// buffered. Default `512MiB`.
     pub upload_limit: String,
-    /// Most connections at a time. Default 20000.
+    /// Maximum number of open connections. Default 20000.
     pub max_connections: usize,
-    /// Largest request head in bytes. Default 64 KiB.
+    /// Maximum size of a request's head. Default 64 KiB.
     pub header_limit: String,
-    /// How long streams may go on after a stop was asked for, in seconds. Default 30.
+    /// How long open streams may continue after a stop was requested, in seconds. Default 30.
     pub shutdown_seconds: u64,
-    /// How long everything is served on after a stop was asked for, in seconds, while `/ready` says 503 and load balancers
-    /// turn away; then `shutdown_seconds` begin. Default 0; with a load balancer in front, a little more than its checks
-    /// take to notice.
+    /// How long all requests are still served after a stop was requested, in seconds, while `/ready` answers
+    /// 503 and load balancers redirect their traffic; `shutdown_seconds` begin after that. Default 0; behind
+    /// a load balancer, a little more than its checks take to notice.
     pub drain_seconds: u64,
-    /// How long a client may take to send its request head, and its body between two pieces, in seconds. Default 30.
+    /// How long a client may take to send its request head, and between two pieces of its body, in seconds.
+    /// Default 30.
     pub read_seconds: u64,
     /// How long a client may take to send a whole body, in seconds. Default 300.
     pub body_seconds: u64,
-    /// How long a client's connection may be idle between two requests, in seconds; more than the idle time of a load
-    /// balancer in front, which is 60 mostly. Default 75.
+    /// How long a client's connection may be idle between two requests, in seconds. Choose more than the idle
+    /// time of a load balancer in front, which is usually 60. Default 75.
     pub keep_alive_seconds: u64,
-    /// Most bytes of request bodies and whole answers that are held at a time. An answer counts twice until it is written:
-    /// as it came and as it is sent. Beyond, a request waits a moment and is refused with 503. Default `1GiB`.
+    /// Most bytes of request bodies and whole answers in memory. An answer counts twice until it is written:
+    /// as it arrived and as it is sent. Above this, a request waits for a moment and is then refused with
+    /// 503. Default `1GiB`.
     pub buffer_limit: String,
-    /// Another address and port, for `/metrics` and `/ready` alone; they are not served at `listen` then. `/health` is
-    /// served at both. Always without TLS.
+    /// A second address and port, only for `/metrics` and `/ready`, which are then not served at `listen`.
+    /// `/health` is served at both. Always without TLS.
     pub internal_listen: Option<String>,
-    /// Whether clients may speak HTTP/2 without TLS when they know beforehand that the gateway does (h2c by prior
-    /// knowledge). Default false.
+    /// Whether clients may use HTTP/2 without TLS by prior knowledge (h2c). Default false.
     pub h2c: bool,
-    /// The certificate for callers, see below. Without it the gateway speaks plain HTTP.
+    /// The certificate for callers, see below. Without it the gateway serves plain HTTP.
     pub tls: Option<ServerTlsSection>,
     /// Pages that may call from a browser, by origin: `https://app.example.com`, `http://localhost:*`,
-    /// `https://*.example.com`, or `*` for all. Default: pages that this machine serves itself (`localhost`, `127.0.0.1`
-    /// and `[::1]` with any port); `[]` allows none. A page needs a key as everybody does.
+    /// `https://*.example.com`, or `*` for all. Default: pages that this machine serves itself (`localhost`,
+    /// `127.0.0.1` and `[::1]` with any port); `[]` allows none. A page needs a key like any other caller.
     pub cors_origins: Vec<String>,
 }
 
@@ -127,7 +128,7 @@ impl Default for ServerSection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ServerTlsSection {
-    /// Path of a PEM file with the certificate and those that it is signed by.
+    /// Path of a PEM file with the certificate and its chain.
     pub cert: String,
     /// Path of a PEM file with its private key.
     pub key: String,
@@ -137,7 +138,7 @@ pub struct ServerTlsSection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct AuthSection {
-    /// Static keys. Keys in the database work as well.
+    /// Static keys. Keys in the database are accepted as well.
     pub api_keys: Vec<String>,
     /// Keys for the admin routes.
     pub admin_keys: Vec<String>,
@@ -194,9 +195,10 @@ impl Default for OidcSection {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct AnswersSection {
-    /// Where an answer has the gateway's object: as `metadata`, as `llmgateway` (for clients that validate `metadata` by
-    /// OpenAI's type, a map of strings), or nowhere. Default `metadata`; clients that are known to refuse it get
-    /// `llmgateway` then (`catalog/clients.toml`). The header `x-llmgateway-metadata` goes before the setting.
+    /// The place of the gateway's object in an answer: `metadata`, `llmgateway` (for clients that validate
+    /// `metadata` with OpenAI's type, a map of strings), or `none`. Default `metadata`; clients that are
+    /// known to refuse it then get `llmgateway` (`catalog/clients.toml`). The header `x-llmgateway-metadata`
+    /// takes precedence.
     pub metadata: MetadataPlace,
 }
 
@@ -204,12 +206,13 @@ pub struct AnswersSection {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct ResponsesSection {
-    /// Whether answers of the Responses API are kept where the request does not say `store: false`, so that a later request
-    /// can name one as `previous_response_id`. Without, an answer says `store: false`. Default true.
+    /// Whether answers of the Responses API are stored unless the request says `store: false`, so that a
+    /// later request can continue one by `previous_response_id`. Otherwise an answer says `store: false`.
+    /// Default true.
     pub store: bool,
-    /// How many days an answer is kept: at least one. Default 30.
+    /// How many days an answer is stored, at least one. Default 30.
     pub keep_days: u32,
-    /// Largest answer that is kept, with what its request added. Default `32MiB`.
+    /// Largest stored answer, including the items that its request added. Default `32MiB`.
     pub size_limit: String,
 }
 
@@ -227,7 +230,7 @@ pub struct DatabaseSection {
     pub url: String,
     /// Folder of the spool. Default: beside the SQLite file, else `llmgateway.spool`.
     pub spool: Option<String>,
-    /// Most bytes that wait for the database. Default `1GiB`.
+    /// Most bytes of usage records that wait for the database. Default `1GiB`.
     pub spool_limit: String,
 }
 
@@ -241,12 +244,13 @@ impl Default for DatabaseSection {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default)]
 pub struct LoggingSection {
-    /// `text` for people, or `json`: one object a line. Default `text`.
+    /// `text` for people, or `json`: one object per line. Default `text`.
     pub format: Format,
     /// A line for each request, at level `info`. Default true.
     pub access: bool,
-    /// The share of requests, 0 to 1, whose routing decision (scores, exclusions, reasons) is kept with the record. It is always kept
-    /// of requests with more than one attempt, and of those with `x-llmgateway-explain`. Default 0.01.
+    /// The share of requests, 0 to 1, whose routing decision (scores, exclusions, reasons) is stored with the
+    /// record. It is always stored for requests with more than one attempt, and for those with
+    /// `x-llmgateway-explain`. Default 0.01.
     pub decisions_sample: f64,
 }
 
@@ -266,24 +270,26 @@ pub struct TimeoutSection {
     pub first_byte: Option<f64>,
     /// Streams: from sending the request to the first content. Default 120.
     pub first_token: Option<f64>,
-    /// Between two pieces of an answer. White space that keeps the connection is a piece. Default 120.
+    /// Between two pieces of an answer. White space that keeps the connection open counts as a piece. Default
+    /// 120.
     pub idle: Option<f64>,
     /// For one attempt. Default 1800.
     pub total: Option<f64>,
     /// For all attempts of a request together; not for providers. Default 3600.
     pub request: Option<f64>,
-    /// WebSockets of `/p/…`: without a byte either way. Default 600.
+    /// WebSockets of `/p/…`: without a byte in either direction. Default 600.
     pub websocket_idle: Option<f64>,
-    /// Ask another provider also after a timeout within a whole answer, which the first one then bills as well.
-    /// Default false.
+    /// Retry at another provider even after a timeout within a whole answer, which the first provider then
+    /// bills as well. Default false.
     pub repeat_begun: Option<bool>,
 }
 
-/// `[tls]`: TLS to providers and to whatever else the gateway calls.
+/// `[tls]`: TLS to providers and to other servers that the gateway calls.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct TlsSection {
-    /// PEM file of authorities to trust, beside the built-in ones and the system's (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
+    /// PEM file of authorities to trust, in addition to the built-in ones and the system's (`SSL_CERT_FILE`,
+    /// `SSL_CERT_DIR`).
     pub ca_file: Option<String>,
 }
 
@@ -291,7 +297,7 @@ pub struct TlsSection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct CatalogSection {
-    /// A folder with `providers/*.toml` and `models/*.toml`, laid over the built-in catalog.
+    /// A folder with `providers/*.toml` and `models/*.toml` that overlay the built-in catalog.
     pub overlay: Option<String>,
 }
 
@@ -299,7 +305,7 @@ pub struct CatalogSection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ProviderTlsSection {
-    /// PEM file of authorities to trust for this provider, beside all others.
+    /// PEM file of authorities to trust for this provider, in addition to all others.
     pub ca_file: Option<String>,
     /// PEM file of the client certificate and its chain.
     pub cert: Option<String>,
@@ -311,39 +317,42 @@ pub struct ProviderTlsSection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ProviderSection {
-    /// False switches a provider off that the environment would enable.
+    /// False disables a provider that the environment would enable.
     pub enabled: Option<bool>,
     /// One key.
     pub api_key: Option<String>,
     /// A pool of keys.
     pub api_keys: Option<Vec<String>>,
-    /// Where it is.
+    /// Its base URL.
     pub base_url: Option<String>,
-    /// Its wire format: of a provider of one's own, or another one of a provider that is called at a base URL.
+    /// Its wire format: for an operator's own provider, or a different one for a provider at another base
+    /// URL.
     pub protocol: Option<Protocol>,
-    /// Further wire formats that it serves below the same base URL, such as `openai-completions`: callers of these get their
-    /// requests through as they are.
+    /// Further wire formats that it serves under the same base URL, such as `openai-completions`: requests in
+    /// these formats are forwarded unchanged.
     pub also: Option<Vec<Protocol>>,
-    /// How its key is sent, for a provider of one's own.
+    /// How its key is sent, for an operator's own provider.
     pub auth: Option<Auth>,
     /// Further headers of every request. A value may be `env:NAME` or `file:PATH`.
     pub headers: BTreeMap<String, String>,
-    /// How it differs from its wire format. What is not given stays as in the catalog.
+    /// Its deviations from the wire format. Quirks that are not given keep the catalog's value.
     pub quirks: toml::Table,
-    /// The operator's liking: 1 is neutral.
+    /// The operator's preference: 1 is neutral.
     pub priority: Option<f64>,
-    /// The proxy that leads to it: `http://user:password@host:port`, `https://…` or `socks5h://…`; `none` for a direct
-    /// connection. Default: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the environment.
+    /// The proxy for its connections: `http://user:password@host:port`, `https://…` or `socks5h://…`; `none`
+    /// for a direct connection. Default: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the
+    /// environment.
     pub proxy: Option<String>,
-    /// True sends the request's id along, as `x-request-id`. Default false.
+    /// True sends the request's id to it, as `x-request-id`. Default false.
     pub forward_request_id: Option<bool>,
-    /// Its authorities, and our certificate for it.
+    /// Its authorities, and the client certificate for it.
     pub tls: Option<ProviderTlsSection>,
-    /// How long to wait for it, where `[timeouts]` does not fit.
+    /// Timeouts for this provider, instead of those of `[timeouts]`.
     pub timeouts: TimeoutSection,
-    /// What is known of its models, by their names.
+    /// Facts of its models, by name.
     pub models: toml::Table,
-    /// Everything else: `region`, `project`, `resource` …, as the provider's row in the catalog names them.
+    /// All other settings: `region`, `project`, `resource` …, with the names of the provider's row in the
+    /// catalog.
     #[serde(flatten)]
     pub settings: BTreeMap<String, toml::Value>,
 }
@@ -352,38 +361,39 @@ pub struct ProviderSection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ModelSection {
-    /// What it stands for: `provider/model`, or models.
+    /// Its targets: `provider/model`, or models.
     pub targets: Vec<String>,
     /// `best` (by score), `order` (in this order) or `weight`.
     pub pick: Pick,
     /// One weight for each target, with `pick = "weight"`.
     pub weights: Vec<u32>,
-    /// How long to wait for its answers: goes before the timeouts of the providers.
+    /// Timeouts for its answers, which take precedence over those of the providers.
     pub timeouts: Option<TimeoutSection>,
 }
 
-/// `[projects.ID]`: what a team or an application may do, and its keys. The fields of a policy stand beside `keys`.
+/// `[projects.ID]`: the permissions of a team or an application, and its keys. The fields of a policy are
+/// beside `keys`.
 #[derive(Clone, Debug, Default)]
 pub struct ProjectSection {
-    /// What it may do.
+    /// Its policy.
     pub policy: Policy,
     /// Its keys. Keys in the database may belong to it too.
     pub keys: Vec<ProjectKeySection>,
 }
 
-/// One of `keys` in `[projects.ID]`. The fields of a policy stand beside these, and narrow the project's.
+/// One of `keys` in `[projects.ID]`. The fields of a policy are beside these, and narrow the project's.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ProjectKeySection {
-    /// What it is called in the log and in records.
+    /// Its name in the log and in records.
     pub name: String,
-    /// The key itself: `env:NAME`, `file:PATH`, or as it is.
+    /// The key itself: `env:NAME`, `file:PATH`, or the literal key.
     pub key: String,
-    /// What it is for: `inference`, `passthrough`, `viewer`, `admin`. Default `["inference"]`.
+    /// Its roles: `inference`, `passthrough`, `viewer`, `admin`. Default `["inference"]`.
     pub roles: Option<Vec<Role>>,
-    /// The first day (UTC) on which it is not good any more: `2027-01-31`.
+    /// The first day (UTC) on which it is no longer valid: `2027-01-31`.
     pub expires: Option<String>,
-    /// What it may do.
+    /// Its policy.
     #[serde(skip)]
     pub policy: Policy,
 }
@@ -392,10 +402,11 @@ pub struct ProjectKeySection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ClusterSection {
-    /// Redis or Valkey, where nodes share the counters of budgets and limits, and what they know of conversations and outages: `env:NAME`, `file:PATH`, or as it is.
-    /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, `redis+sentinel://HOST:PORT,HOST:PORT/MASTER` or
-    /// `redis+cluster://HOST:PORT,HOST:PORT`; `rediss` with TLS, for which `tls.ca_file` replaces the system's authorities. Needs
-    /// PostgreSQL as the database. Default: this node is alone.
+    /// Redis or Valkey, where nodes share the counters of budgets and limits, conversations and outages:
+    /// `env:NAME`, `file:PATH`, or the literal URL. `redis://USER:PASSWORD@HOST:PORT/DATABASE`,
+    /// `redis+sentinel://HOST:PORT,HOST:PORT/MASTER` or `redis+cluster://HOST:PORT,HOST:PORT`; `rediss` with
+    /// TLS, for which `tls.ca_file` replaces the system's authorities. Needs PostgreSQL as the database.
+    /// Default: this node has no others.
     pub redis: Option<String>,
 }
 
@@ -403,8 +414,8 @@ pub struct ClusterSection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct LimitsSection {
-    /// Every request asks the common counters for exactly what it needs, and a node keeps nothing at hand, at the price of a
-    /// round trip to Redis for each request. Needs `cluster.redis`. Default false.
+    /// Every request asks the common counters for exactly what it needs, and a node holds nothing in advance.
+    /// This costs a round trip to Redis per request. Needs `cluster.redis`. Default false.
     pub exact: bool,
 }
 
@@ -412,11 +423,13 @@ pub struct LimitsSection {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct CacheSection {
-    /// Most memory for answers; those that were not asked for the longest make room. `0` keeps none in memory. Default `256MiB`.
+    /// Most memory for answers; the least recently used ones are evicted. `0` stores none in memory. Default
+    /// `256MiB`.
     pub memory: String,
-    /// Largest answer that is kept, as it came from the provider. Default `1MiB`.
+    /// Largest cached answer, as the provider sent it. Default `1MiB`.
     pub answer_limit: String,
-    /// Whether answers are kept in `cluster.redis` too, where every node finds them, and a node that begins anew. Default false.
+    /// Whether answers are also stored in `cluster.redis`, where all nodes and a restarted node find them.
+    /// Default false.
     pub redis: bool,
 }
 
@@ -430,32 +443,32 @@ impl Default for CacheSection {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct GuardrailSection {
-    /// `deny` refuses the request or the answer, `redact` puts a placeholder in the place of each match, `check` asks the server
-    /// at `url`. Default `deny`.
+    /// `deny` refuses the request or the answer, `redact` replaces each match by a placeholder, `check` asks
+    /// the server at `url`. Default `deny`.
     pub action: GuardrailAction,
-    /// What is looked at: what callers send, and answers. Default `["input"]`.
+    /// What is checked: callers' requests (`input`), answers (`output`). Default `["input"]`.
     pub on: Vec<Side>,
-    /// What to look for, as regular expressions (syntax of Rust's `regex`: without backreferences, linear time). On output a match
-    /// must have a longest length, at most 4096 bytes.
+    /// Regular expressions to search for (syntax of Rust's `regex`: without backreferences, linear time). On
+    /// output a match must have a maximum length of at most 4096 bytes.
     pub patterns: Vec<String>,
-    /// Words to look for, each as a whole word.
+    /// Words to search for, each as a whole word.
     pub words: Vec<String>,
-    /// Whether capitals make no difference. Default true.
+    /// Whether the case is ignored. Default true.
     pub ignore_case: bool,
-    /// The name of placeholders: `EMAIL` for `[EMAIL_1]`. Default: the rule's name in capitals.
+    /// The name of placeholders: `EMAIL` for `[EMAIL_1]`. Default: the rule's name in uppercase.
     pub placeholder: Option<String>,
-    /// Whom `check` asks: `env:NAME`, `file:PATH`, or as it is.
+    /// The server that `check` asks: `env:NAME`, `file:PATH`, or the literal URL.
     pub url: Option<String>,
-    /// How it is asked: `openai` (as OpenAI's moderations) or `webhook`. Default `openai`.
+    /// The form of the check: `openai` (OpenAI's moderations) or `webhook`. Default `openai`.
     pub form: CheckForm,
-    /// Sent there as a bearer token: `env:NAME`, `file:PATH`, or as it is.
+    /// Sent to it as a bearer token: `env:NAME`, `file:PATH`, or the literal token.
     pub key: Option<String>,
     /// The model to name in OpenAI's form.
     pub model: Option<String>,
-    /// How long it may take to answer, in seconds. Default 2.
+    /// Its deadline in seconds. Default 2.
     pub timeout_seconds: Option<f64>,
-    /// What becomes of a text when it does not answer: `closed` refuses with 503, `open` lets it pass and says so. Default
-    /// `closed`.
+    /// What happens to a text when the check fails: `closed` refuses it with 503, `open` lets it pass and
+    /// reports it. Default `closed`.
     pub on_error: OnError,
 }
 
@@ -490,7 +503,7 @@ pub enum GuardrailAction {
     Check,
 }
 
-/// What a guardrail looks at.
+/// The direction that a guardrail checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
@@ -510,7 +523,7 @@ pub enum CheckForm {
     Webhook,
 }
 
-/// What becomes of a text when a check does not answer.
+/// What happens to a text when a check fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
@@ -524,11 +537,11 @@ pub enum OnError {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct WebhookSection {
-    /// The address, `http` or `https`: `env:NAME`, `file:PATH`, or as it is. A URL that is a secret itself belongs into the
-    /// environment or a file.
+    /// The address, `http` or `https`: `env:NAME`, `file:PATH`, or the literal URL. A URL that is itself a
+    /// secret belongs in the environment or a file.
     pub url: String,
-    /// Signs each body (HMAC-SHA256): `env:NAME`, `file:PATH`, or as it is. `whsec_` with base64 as Standard Webhooks has it,
-    /// or any other text. Without it nothing is signed.
+    /// Signs each body (HMAC-SHA256): `env:NAME`, `file:PATH`, or the literal secret. `whsec_` with base64 as
+    /// in Standard Webhooks, or any other text. Without it nothing is signed.
     pub secret: Option<String>,
 }
 
@@ -541,7 +554,7 @@ pub enum Pick {
     Best,
     /// The first that works.
     Order,
-    /// By chance in proportion to the weights.
+    /// At random in proportion to the weights.
     Weight,
 }
 
@@ -550,7 +563,7 @@ pub enum Pick {
 pub struct Mistake {
     /// `providers.openai.api_key`
     pub path: String,
-    /// What is wrong, and what to do.
+    /// What is wrong, and how to correct it.
     pub message: String,
 }
 
@@ -563,7 +576,7 @@ impl std::fmt::Display for Mistake {
     }
 }
 
-/// The keys that a section knows, for did-you-mean.
+/// The keys of a section, for did-you-mean.
 pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
     match section {
         "" => &[
@@ -652,7 +665,7 @@ const GUARDRAIL_KEYS: [&str; 12] = [
     "on_error",
 ];
 
-/// Of a project, of its keys, and of the entries of their budgets and limits.
+/// Keys of a project, of its keys, and of the entries of their budgets and limits.
 const PROJECT_KEYS: [&str; 26] = [
     "models",
     "deny",
@@ -682,29 +695,29 @@ const PROJECT_KEYS: [&str; 26] = [
     "model",
 ];
 
-/// The fields of a key that are no policy.
+/// The fields of a key outside of its policy.
 const KEY_FIELDS: [&str; 4] = ["name", "key", "roles", "expires"];
 
 const TIMEOUT_KEYS: [&str; 8] =
     ["connect", "first_byte", "first_token", "idle", "total", "request", "websocket_idle", "repeat_begun"];
 
-/// A file as far as it can be read, with everything that is wrong with its form.
+/// The readable part of a file, with all mistakes in its form.
 #[derive(Debug, Default)]
 pub struct Reading {
-    /// What could be read; the default where something is wrong.
+    /// The readable part, with defaults in place of wrong values.
     pub file: ConfigFile,
     /// Unknown keys and wrong types.
     pub mistakes: Vec<Mistake>,
 }
 
 impl ConfigFile {
-    /// Reads the file's text, or says everything that is wrong with its form.
+    /// Reads the file's text, or returns all mistakes in its form.
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
         let Reading { file, mistakes } = Self::read(text);
         if mistakes.is_empty() { Ok(file) } else { Err(mistakes) }
     }
 
-    /// Reads as much as can be read, so that what is left can be checked for its meaning as well.
+    /// Reads as much as possible, so that the meaning of the rest can be checked as well.
     pub fn read(text: &str) -> Reading {
         let table: toml::Table = match text.parse() {
             Ok(table) => table,
@@ -755,7 +768,7 @@ fn unknown(section: &str, key: &str) -> Mistake {
     Mistake { path, message }
 }
 
-/// The name most like `word`, if any is like it.
+/// The most similar name, if any is similar.
 pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names
         .map(|name| (strsim::damerau_levenshtein(word, name), name))
@@ -775,7 +788,7 @@ fn section<T: Default + for<'a> Deserialize<'a>>(
         mistakes.push(Mistake { path: name.to_owned(), message });
         return T::default();
     };
-    // Each key alone first: reading stops at the first wrong value, and the others would go unseen.
+    // Each key alone first: reading stops at the first wrong value, and further ones would not be reported.
     let is_right = |key: &String, value: &toml::Value, mistakes: &mut Vec<Mistake>| {
         let alone = toml::Table::from_iter([(key.clone(), value.clone())]);
         let Err((place, message)) = read_table::<T>(alone, &mut Vec::new()) else { return true };
@@ -796,7 +809,7 @@ fn section<T: Default + for<'a> Deserialize<'a>>(
     })
 }
 
-/// Reads a table and notes the keys that nothing reads. An error comes with its place in the table.
+/// Reads a table and notes unknown keys. An error has its place in the table.
 fn read_table<T: for<'a> Deserialize<'a>>(
     table: toml::Table,
     ignored: &mut Vec<String>,
@@ -877,14 +890,14 @@ fn project_key(path: &str, mut value: toml::Value, mistakes: &mut Vec<Mistake>) 
     ProjectKeySection { policy, ..section(path, own.into(), mistakes) }
 }
 
-/// Where an answer has the gateway's object.
+/// The place of the gateway's object in an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetadataPlace {
     /// As `metadata`.
     #[default]
     Metadata,
-    /// As `llmgateway`: for clients that validate `metadata` by OpenAI's type.
+    /// As `llmgateway`: for clients that validate `metadata` with OpenAI's type.
     Llmgateway,
     /// Nowhere.
     None,

@@ -1,4 +1,4 @@
-//! A rule of `[guardrails.NAME]`, ready for texts: what it looks for, and what it does.
+//! A compiled rule of `[guardrails.NAME]`: what it searches for, and its action.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,76 +16,77 @@ pub const MOST_GUARDRAILS: usize = 64;
 const MOST_PATTERNS: usize = 100;
 const MOST_WORDS: usize = 10_000;
 const LONGEST_WORD: usize = 256;
-/// So many bytes a match of an output pattern may have: as much of a stream is held back.
+/// Maximum length of a match of an output pattern: this much of a stream is held back.
 const LONGEST_OUTPUT_MATCH: usize = 4096;
-/// So large a compiled pattern may be. Searching takes time in proportion to the text, whatever the pattern.
+/// Maximum size of a compiled pattern. The search time is linear in the text for every pattern.
 const PATTERN_BYTES: usize = 4 << 20;
-/// What the neighbours of a match may take that decide whether it is one.
+/// Maximum size of the characters around a match that decide whether it is one.
 const NEIGHBOURS: usize = 8;
 
 /// A rule.
 #[derive(Debug)]
 pub struct Guardrail {
-    /// Names it in policies, errors, records and metrics.
+    /// Its name in policies, errors, records and metrics.
     pub name: Arc<str>,
-    /// It looks at what callers send.
+    /// It checks callers' requests.
     pub on_input: bool,
-    /// It looks at answers.
+    /// It checks answers.
     pub on_output: bool,
-    /// What it does.
+    /// Its action.
     pub does: Does,
 }
 
-/// What a rule does.
+/// The action of a rule.
 #[derive(Debug)]
 pub enum Does {
     /// Refuses a text with a match.
     Deny(Matcher),
-    /// Puts a placeholder in the place of each match.
+    /// Replaces each match by a placeholder.
     Redact {
-        /// What is replaced.
+        /// What to replace.
         matcher: Matcher,
         /// The name of its placeholders: `EMAIL` for `[EMAIL_1]`.
         placeholder: String,
     },
-    /// Asks somebody else.
+    /// Asks another server.
     Ask(Check),
 }
 
-/// Who is asked whether a text is fine.
+/// The server that is asked about a text.
 #[derive(Debug)]
 pub struct Check {
     /// The address.
     pub url: Uri,
-    /// How it is asked.
+    /// The form of the question.
     pub form: CheckForm,
     /// Sent as a bearer token, if not empty.
     pub key: Secret,
     /// The model to name, for OpenAI's form.
     pub model: Option<String>,
-    /// How long it may take.
+    /// The deadline for its answer.
     pub timeout: Duration,
-    /// What becomes of a text when it does not answer.
+    /// What happens to a text when it does not answer.
     pub on_error: OnError,
 }
 
-/// What a rule looks for.
+/// The matcher of a rule.
 #[derive(Debug, Default)]
 pub struct Matcher {
-    /// Each finds something of its own.
+    /// Each finds its own kind of match.
     pub finders: Vec<Finder>,
-    /// From so many bytes it is known whether a match begins at the first: the longest match with its neighbours.
+    /// With this many bytes it is certain whether a match begins at the first: the longest match with its
+    /// surrounding characters.
     pub window: usize,
 }
 
 /// Finds one kind of match.
 #[derive(Debug)]
 pub enum Finder {
-    /// By a regular expression.
+    /// With a regular expression.
     Pattern(Regex),
     /// Words of a list.
     Words {
-        /// Finds them all, also within other words.
+        /// Finds all of them, also within other words.
         words: AhoCorasick,
         /// The longest, in bytes.
         longest: usize,
@@ -93,7 +94,7 @@ pub enum Finder {
 }
 
 impl Finder {
-    /// The first match that begins at `from` or behind it. What is before `from` decides whether a word begins there.
+    /// The first match at or after `from`. The text before `from` decides whether a word begins there.
     pub fn find_at(&self, text: &str, from: usize) -> Option<Range<usize>> {
         match self {
             Self::Pattern(regex) => regex.find_at(text, from).map(|found| found.range()),
@@ -117,7 +118,7 @@ impl Finder {
     }
 }
 
-/// Whether a match is no part of a longer word. Scripts without spaces between words have no such parts.
+/// Whether a match is not part of a longer word. Scripts without spaces between words have no such parts.
 fn is_whole_word(text: &str, range: &Range<usize>) -> bool {
     let joins = |inner: Option<char>, outer: Option<char>| {
         let is_spaced = |letter: char| letter.is_alphanumeric() && letter < '\u{2e80}';
@@ -129,7 +130,7 @@ fn is_whole_word(text: &str, range: &Range<usize>) -> bool {
 }
 
 impl Guardrail {
-    /// The rule of a section. `resolve` reads settings that may be elsewhere (`env:NAME`). Mistakes have their places within the
+    /// The rule of a section. `resolve` reads references (`env:NAME`). Mistakes have their places within the
     /// section.
     pub fn new(
         name: &str,
@@ -196,10 +197,10 @@ impl Reading<'_> {
     fn matcher(&mut self) -> Option<Matcher> {
         let section = self.section;
         if section.url.is_some() || section.model.is_some() || section.key.is_some() {
-            self.mistake("url", "goes with action = \"check\" alone");
+            self.mistake("url", "is allowed only with action = \"check\"");
         }
         if section.patterns.is_empty() && section.words.is_empty() {
-            self.mistake("", "looks for nothing; give patterns or words");
+            self.mistake("", "has nothing to search for; give patterns or words");
         }
         if section.patterns.len() > MOST_PATTERNS {
             self.mistake("patterns", format!("has more than {MOST_PATTERNS} patterns"));
@@ -222,7 +223,7 @@ impl Reading<'_> {
         Some(matcher)
     }
 
-    /// A pattern, and its longest match where it is for output.
+    /// A pattern, and its longest match where it applies to output.
     fn pattern(&self, pattern: &str) -> Result<(Regex, usize), String> {
         let ignore_case = self.section.ignore_case;
         let read = regex_syntax::ParserBuilder::new().case_insensitive(ignore_case).build().parse(pattern);
@@ -261,7 +262,7 @@ impl Reading<'_> {
                 continue;
             }
             spellings.push(word.clone());
-            // The search knows capitals of ASCII alone.
+            // The search ignores the case of ASCII letters only.
             if self.section.ignore_case && !word.is_ascii() {
                 let mut letters = word.chars();
                 let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
@@ -321,7 +322,7 @@ impl Reading<'_> {
     }
 }
 
-/// The last line of an error says what is wrong; those before draw the pattern.
+/// The last line of an error is the message; the others draw the pattern.
 fn one_line(error: &str) -> String {
     error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }

@@ -1,4 +1,4 @@
-//! In which line of the file a setting stands, so that a mistake can be found where it was made.
+//! The line of a setting in its file, for error messages.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -10,13 +10,13 @@ pub struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// The lines of this text. What is not TOML has none.
+    /// The lines of this text. Text that is not TOML has none.
     pub fn of(text: &'a str) -> Self {
         Self { text, table: DeTable::parse(text).ok() }
     }
 
-    /// The line of a path such as `providers.openai.api_keys[1]`, or of the nearest section around it. None when the
-    /// file says nothing there.
+    /// The line of a path such as `providers.openai.api_keys[1]`, or of the nearest section around it. None
+    /// when the file contains neither.
     pub fn of_path(&self, path: &str) -> Option<usize> {
         let at = offset(self.table.as_ref()?.get_ref(), path)?;
         Some(line_of(self.text, at))
@@ -28,7 +28,7 @@ pub(super) fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
-/// Where the last part of the path that is there begins. A key may itself have dots, so keys are tried as a whole.
+/// The offset of the last existing part of the path. A key may contain dots, so keys are tried as a whole.
 fn offset(table: &DeTable<'_>, path: &str) -> Option<usize> {
     let entries = table.iter().filter_map(|(key, value)| {
         let rest = path.strip_prefix(key.get_ref().as_ref())?;

@@ -1,4 +1,4 @@
-//! Configuration in two stages: what is written ([`file`]) and what is meant ([`settings`]).
+//! Configuration in two stages: as written ([`file`]) and as meant ([`settings`]).
 //!
 //! Every mistake is found before anything starts, and all of them are reported at once with their paths.
 

@@ -1,4 +1,4 @@
-//! What the configuration and the environment say about connections to the outside: certificates and proxies.
+//! Settings of outgoing connections from the configuration and the environment: certificates and proxies.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::file::{ProviderSection, ProviderTlsSection, TlsSection};
 use super::settings::Check;
 use crate::upstream::outbound::{Identity, OutboundSettings, ProviderOutbound, Proxies};
 
-/// The value of `proxy` that stands for a direct connection.
+/// The value of `proxy` for a direct connection.
 const NO_PROXY: &str = "none";
 
 impl Check<'_> {
-    /// What holds for all connections to the outside.
+    /// The settings of all outgoing connections.
     pub(super) fn outbound(&mut self, section: &TlsSection) -> OutboundSettings {
         OutboundSettings {
             authorities: self.authorities("tls.ca_file", section.ca_file.as_deref()),
@@ -24,7 +24,7 @@ impl Check<'_> {
         }
     }
 
-    /// What holds for the connections to a provider.
+    /// The settings of connections to a provider.
     pub(super) fn provider_outbound(&mut self, id: &str, section: &ProviderSection) -> ProviderOutbound {
         let none = ProviderTlsSection::default();
         let tls = section.tls.as_ref().unwrap_or(&none);
@@ -36,7 +36,7 @@ impl Check<'_> {
         }
     }
 
-    /// The variables that curl and most other programs know, in either case.
+    /// The variables that curl and most other programs use, in either case.
     fn environment_proxies(&mut self) -> Proxies {
         let environment = self.environment;
         let variable = |name: &str| {

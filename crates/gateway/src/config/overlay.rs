@@ -1,4 +1,4 @@
-//! Catalog files of the operator's own, laid over the built-in catalog.
+//! An operator's own catalog files, merged over the built-in catalog.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +11,12 @@ use crate::env::{Environment, read_file};
 const SETTING: &str = "catalog.overlay";
 const FOLDERS: [&str; 2] = ["providers", "models"];
 
-/// The files of the folder that `catalog.overlay` names.
+/// The files in the folder of `catalog.overlay`.
 #[derive(Default)]
 pub struct Overlay {
     /// Path and text.
     files: Vec<(String, String)>,
-    /// What could not be read.
+    /// Files that could not be read.
     pub unreadable: Vec<Mistake>,
 }
 
@@ -70,7 +70,7 @@ impl Overlay {
         self.unreadable.push(Mistake { path: SETTING.to_owned(), message });
     }
 
-    /// The catalog with these files over it, or everything that is wrong with them: a line for each, with file and line.
+    /// The catalog with these files over it, or all their mistakes: one line each, with file and line.
     pub fn laid_over(&self, catalog: Catalog) -> Result<Catalog, Vec<String>> {
         if self.files.is_empty() {
             return Ok(catalog);
@@ -91,7 +91,7 @@ impl Overlay {
     }
 }
 
-/// Where an entry with this id begins: mistakes between entries are told by their ids.
+/// The beginning of the entry with this id: mistakes about several entries are reported by their ids.
 fn line_of_id(text: &str, id: &str) -> Option<usize> {
     let at = text.find(&format!("\"{id}\""))?;
     (!id.is_empty()).then(|| line_of(text, at))

@@ -1,18 +1,18 @@
-//! Where Redis or Valkey is: one server, a group watched by Sentinels, or a cluster.
+//! The address of Redis or Valkey: one server, a group watched by Sentinels, or a cluster.
 
 use canon::Secret;
 
-/// The port of a server, and of a Sentinel.
+/// The default ports of a server and of a Sentinel.
 const PORTS: [u16; 2] = [6379, 26379];
 
-/// Where Redis or Valkey is.
+/// The address of Redis or Valkey.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisUrl {
     /// Over TLS.
     pub tls: bool,
-    /// Host and port of each server or Sentinel that is known.
+    /// Host and port of each known server or Sentinel.
     pub hosts: Vec<(String, u16)>,
-    /// What they are.
+    /// The kind of servers.
     pub form: RedisForm,
     /// The user of an access list.
     pub user: Option<String>,
@@ -22,21 +22,22 @@ pub struct RedisUrl {
     pub database: i64,
 }
 
-/// What the servers of a URL are.
+/// The kind of servers in a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisForm {
     /// One server.
     Single,
-    /// Sentinels that know where the master of this name is.
+    /// Sentinels, which know the address of the master with this name.
     Sentinel(String),
     /// Nodes of a cluster.
     Cluster,
 }
 
 impl RedisUrl {
-    /// Reads `redis://USER:PASSWORD@HOST:PORT/DATABASE`, `redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/MASTER/DATABASE` or
-    /// `redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`, with `rediss` for TLS. The error says what is wrong without the
-    /// URL, which may hold a secret.
+    /// Reads `redis://USER:PASSWORD@HOST:PORT/DATABASE`,
+    /// `redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/MASTER/DATABASE` or
+    /// `redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`, with `rediss` for TLS. The error does not contain
+    /// the URL, which may contain a secret.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (scheme, rest) = text.split_once("://").ok_or(SCHEMES)?;
         let (tls, form) = match scheme {
@@ -49,7 +50,7 @@ impl RedisUrl {
             _ => return Err(SCHEMES),
         };
         let (rest, path) = rest.split_once('/').unwrap_or((rest, ""));
-        // A password may have an @, a host has none.
+        // A password may contain an @, a host does not.
         let (access, hosts) =
             rest.rsplit_once('@').map_or((None, rest), |(access, hosts)| (Some(access), hosts));
         let (user, password) = match access.map(|access| access.split_once(':').unwrap_or((access, ""))) {
@@ -107,7 +108,7 @@ fn host_and_port(text: &str, port: u16) -> Result<(String, u16), &'static str> {
     }
 }
 
-/// A user or password with what is written as `%41`; none when it is empty.
+/// A percent-decoded user or password; none when it is empty.
 fn decoded(text: &str) -> Result<Option<String>, &'static str> {
     const WRONG: &str = "has a user or password with a % that no two hexadecimal digits follow";
     let mut bytes = Vec::with_capacity(text.len());

@@ -1,4 +1,5 @@
-//! What the configuration means: values checked, secrets wrapped, providers enabled or not and why.
+//! The meaning of the configuration: checked values, wrapped secrets, enabled and disabled providers with the
+//! reasons.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -31,13 +32,13 @@ use crate::tls;
 use crate::upstream::credentials::{self, Absent, Given, Recipe, Search};
 use crate::upstream::outbound::{OutboundSettings, ProviderOutbound};
 
-/// The provider that answers when there is no other.
+/// The provider that serves when no other is enabled.
 pub const DEMO: &str = "demo";
 
-/// Everything that the gateway runs by.
+/// All settings of the gateway.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: SocketAddr,
     /// Largest request body in bytes.
     pub body_limit: usize,
@@ -47,11 +48,11 @@ pub struct Settings {
     pub header_limit: usize,
     /// Most connections at a time.
     pub max_connections: usize,
-    /// How long everything is served on after a stop was asked for.
+    /// How long all requests are served after a stop was requested.
     pub drain: Duration,
-    /// How long streams may go on after that.
+    /// How long open streams may continue after that.
     pub shutdown: Duration,
-    /// How long a client may take to send its head, and its body between two pieces.
+    /// How long a client may take to send its head, and between two pieces of its body.
     pub read_timeout: Duration,
     /// How long a client may take to send a whole body.
     pub body_timeout: Duration,
@@ -59,15 +60,15 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// Most bytes of request bodies at a time.
     pub buffer_limit: usize,
-    /// Where operators' routes are served, if not beside the callers'.
+    /// The address of operators' routes, if separate from the callers'.
     pub internal_listen: Option<SocketAddr>,
     /// The certificate for callers.
     pub tls: Option<tls::Files>,
-    /// Whether clients may begin with HTTP/2 without TLS.
+    /// Whether clients may use HTTP/2 without TLS.
     pub h2c: bool,
-    /// Where answers have the gateway's object.
+    /// The place of the gateway's object in answers.
     pub metadata: MetadataPlace,
-    /// How answers are kept.
+    /// How answers are stored.
     pub keep: KeepSettings,
     /// Which pages may call from a browser.
     pub cors: Cors,
@@ -79,15 +80,15 @@ pub struct Settings {
     pub oidc: Option<OidcSettings>,
     /// Projects of the configuration.
     pub projects: Vec<ProjectSettings>,
-    /// What is looked for in requests and answers.
+    /// The guardrails.
     pub guardrails: Vec<Arc<Guardrail>>,
     /// Where events are sent.
     pub webhooks: Vec<Webhook>,
-    /// Where nodes share counters; none when this one is alone.
+    /// The server where nodes share counters; none for a single node.
     pub redis: Option<RedisUrl>,
     /// Each request asks the common counters.
     pub exact_limits: bool,
-    /// Room for answers that equal requests get again.
+    /// Limits of the response cache.
     pub cache: CacheSettings,
     /// Database URL.
     pub database_url: String,
@@ -101,7 +102,7 @@ pub struct Settings {
     pub routing: routing::Settings,
     /// How long to wait for providers.
     pub timeouts: Timeouts,
-    /// TLS and proxies of all connections to the outside.
+    /// TLS and proxies of all outgoing connections.
     pub outbound: OutboundSettings,
     /// Every provider of the catalog and of the configuration.
     pub providers: Vec<ProviderSettings>,
@@ -109,20 +110,20 @@ pub struct Settings {
     pub aliases: BTreeMap<String, ModelSection>,
     /// The catalog with the operator's own providers.
     pub catalog: Catalog,
-    /// Where all this was read, to be read again at a reload.
+    /// The source of all this, for a reload.
     pub source: Option<ConfigSource>,
-    /// What people may see of it.
+    /// The settings as people may see them.
     pub shown: Arc<InForce>,
     /// A hash of the file; empty without one.
     pub fingerprint: String,
-    /// What is probably not meant: the gateway runs, and says so.
+    /// Likely mistakes: the gateway runs, and reports them.
     pub doubts: Vec<Mistake>,
 }
 
 /// A key with a name for logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyEntry {
-    /// `key1`, or the variable that it came from.
+    /// `key1`, or the name of its variable.
     pub label: String,
     /// The key itself.
     pub secret: Secret,
@@ -131,26 +132,21 @@ pub struct KeyEntry {
 /// A project of the configuration.
 #[derive(Clone, Debug)]
 pub struct ProjectSettings {
-    /// Names it.
     pub id: String,
-    /// What it may do.
     pub policy: Policy,
-    /// Its keys.
     pub keys: Vec<ProjectKey>,
 }
 
 /// A key of a project of the configuration.
 #[derive(Clone, Debug)]
 pub struct ProjectKey {
-    /// What it is called.
     pub name: String,
     /// The key itself.
     pub secret: Secret,
-    /// What it is for: words with commas between them.
+    /// Its roles, separated by commas.
     pub roles: String,
-    /// From when on it is not good, in milliseconds since 1970.
+    /// The time from which it is invalid, in milliseconds since 1970.
     pub expires_at_ms: Option<i64>,
-    /// What it may do.
     pub policy: Policy,
 }
 
@@ -169,9 +165,9 @@ pub struct Timeouts {
     pub total: Duration,
     /// For all attempts of a request.
     pub request: Duration,
-    /// WebSockets: without a byte either way.
+    /// WebSockets: without a byte in either direction.
     pub websocket_idle: Duration,
-    /// Repeat a whole answer elsewhere that the provider had begun.
+    /// Retry a whole answer at another provider although the first one had begun it.
     pub repeat_begun: bool,
 }
 
@@ -191,7 +187,7 @@ impl Default for Timeouts {
 }
 
 impl TimeoutSection {
-    /// These timeouts, and for those that are not given the other ones.
+    /// These timeouts, with the others' values where they are not given.
     pub fn over(&self, base: Timeouts) -> Timeouts {
         let given = |seconds: Option<f64>, base: Duration| seconds.and_then(limit).unwrap_or(base);
         Timeouts {
@@ -219,7 +215,7 @@ impl TimeoutSection {
     }
 }
 
-/// A limit that can be waited for: more than nothing, and not beyond the end of clocks.
+/// A valid time limit: positive, and within the range of the clock.
 fn limit(seconds: f64) -> Option<Duration> {
     let limit = Duration::try_from_secs_f64(seconds).ok()?;
     (limit > Duration::ZERO && limit <= Duration::from_secs(366 * 24 * 3600)).then_some(limit)
@@ -230,32 +226,32 @@ fn limit(seconds: f64) -> Option<Duration> {
 pub struct ProviderSettings {
     /// Its row in the catalog.
     pub row: Arc<ProviderRow>,
-    /// Where it is, without a slash at the end.
+    /// Its base URL without a trailing slash.
     pub base_url: String,
-    /// Who says so, where it is not the catalog: a variable, or the configuration.
+    /// The source of the base URL if it is not the catalog: a variable, or the configuration.
     pub base_url_source: Option<String>,
-    /// Region, project and the like.
+    /// Region, project and other settings.
     pub settings: BTreeMap<String, String>,
     /// Its keys.
     pub keys: Vec<KeyEntry>,
-    /// Secrets beside the keys that a provider could quote: of the settings, and of headers that come from elsewhere.
+    /// Secrets besides the keys that a provider could quote: in the settings, and in headers from references.
     pub secrets: Vec<Secret>,
-    /// How to get credentials, where there is no key.
+    /// How to fetch credentials, where there is no key.
     pub recipe: Option<Recipe>,
     /// Why it cannot be used; none when it can.
     pub disabled: Option<String>,
-    /// Where the credential comes from, for the banner. Never the secret.
+    /// The source of the credential, for the banner. Never the secret.
     pub credential_source: String,
     /// Its TLS and its proxy.
     pub outbound: ProviderOutbound,
     /// It gets the id of each request.
     pub forward_request_id: bool,
-    /// How long to wait for it.
+    /// Its timeouts.
     pub timeouts: Timeouts,
 }
 
 impl ProviderSettings {
-    /// Where its credential comes from, and its address where that is not the usual one.
+    /// The source of its credential, and its address where it is not the default.
     pub fn origin(&self) -> String {
         match &self.base_url_source {
             Some(source) => format!("{}, at {} by {source}", self.credential_source, self.base_url),
@@ -263,7 +259,7 @@ impl ProviderSettings {
         }
     }
 
-    /// What its credentials are made of.
+    /// The inputs of its credentials.
     pub fn given(&self) -> Given<'_> {
         Given {
             keys: self.keys.iter().map(|entry| &entry.secret).collect(),
@@ -273,7 +269,7 @@ impl ProviderSettings {
         }
     }
 
-    /// True when credentials of the other settings hold for these.
+    /// True when credentials of the other settings are valid for these.
     pub fn is_same_access(&self, other: &Self) -> bool {
         self.keys == other.keys
             && self.recipe == other.recipe
@@ -281,18 +277,18 @@ impl ProviderSettings {
             && self.secrets == other.secrets
     }
 
-    /// True when connections of the other settings serve for these.
+    /// True when connections of the other settings can be reused for these.
     pub fn has_same_way(&self, other: &Self) -> bool {
         self.outbound == other.outbound && self.timeouts.connect == other.timeouts.connect
     }
 
-    /// True when what was seen of the other provider says something about this one.
+    /// True when measurements of the other provider apply to this one.
     pub fn is_same_place(&self, other: &Self) -> bool {
         self.is_same_access(other) && self.base_url == other.base_url && self.settings == other.settings
     }
 }
 
-/// Of settings, only the names: a value may be secret.
+/// Only the names of settings: a value may be secret.
 impl fmt::Debug for ProviderSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProviderSettings")
@@ -307,7 +303,7 @@ impl fmt::Debug for ProviderSettings {
 }
 
 impl Settings {
-    /// Checks a configuration. All mistakes are reported.
+    /// Checks a configuration. Reports all mistakes.
     pub fn build(
         file: &ConfigFile,
         environment: &Environment,
@@ -379,7 +375,7 @@ impl Settings {
 }
 
 impl Settings {
-    /// What only a start can change: the name of each setting and what it is.
+    /// The settings that only a restart can change, as names and values.
     pub fn fixed(&self) -> Vec<(&'static str, String)> {
         vec![
             ("server.listen", self.listen.to_string()),
@@ -415,16 +411,16 @@ pub(super) struct Check<'a> {
     doubts: Vec<Mistake>,
 }
 
-/// The place of the doubt that a key in the database settles.
+/// The path of the warning that a key in the database resolves.
 pub const EXPOSURE: &str = "server.listen";
 
-/// Goes before `server.listen`; `--listen` sets it.
+/// Takes precedence over `server.listen`; `--listen` sets it.
 pub const LISTEN_VARIABLE: &str = "LLMGATEWAY_LISTEN";
 
-/// Goes before `database.url`.
+/// Takes precedence over `database.url`.
 pub const DATABASE_VARIABLE: &str = "LLMGATEWAY_DATABASE_URL";
 
-/// The variable that holds a key for callers when the file names none.
+/// The variable with a key for callers when the file has none.
 pub const API_KEY_VARIABLE: &str = "LLMGATEWAY_API_KEY";
 
 impl Check<'_> {
@@ -501,7 +497,7 @@ impl Check<'_> {
         }
     }
 
-    /// Others can reach it, and nobody has a key yet. The database may still hold one.
+    /// Other machines can reach the gateway, and there is no key yet. The database may still contain one.
     fn exposure(&mut self, settings: &Settings) {
         let listen = settings.listen;
         if !listen.ip().is_loopback() && settings.api_keys.is_empty() && settings.admin_keys.is_empty() {
@@ -523,7 +519,7 @@ impl Check<'_> {
         let scheme = url.split_once(':').map(|(scheme, _)| scheme);
         let is_known = matches!(scheme, Some("sqlite" | "postgres" | "postgresql"));
         if !is_known && !self.mistakes.iter().any(|mistake| mistake.path == "database.url") {
-            // Only the scheme is shown: a database URL often holds a password.
+            // Only the scheme is shown: a database URL often contains a password.
             let given = scheme.map_or("a URL without a scheme".to_owned(), |scheme| format!("{scheme:?}"));
             self.mistake(
                 "database.url",
@@ -571,7 +567,10 @@ impl Check<'_> {
             let keys = section.keys.iter().enumerate().map(|(index, key)| {
                 let path = format!("{path}.keys[{index}]");
                 if key.name.is_empty() || !names.insert(&key.name) {
-                    self.mistake(format!("{path}.name"), "is missing, or another key of the project has it");
+                    self.mistake(
+                        format!("{path}.name"),
+                        "is missing, or is used by another key of the project",
+                    );
                 }
                 self.project_key(&path, key, file)
             });
@@ -682,7 +681,7 @@ impl Check<'_> {
         }
     }
 
-    /// A policy's values, and what it says of others: an alias that serves when a budget is exhausted must exist.
+    /// A policy's values, and its references: an alias that serves when a budget is exhausted must exist.
     fn policy(&mut self, path: &str, policy: &Policy, file: &ConfigFile) {
         for mistake in policy_mistakes(policy, file) {
             self.mistake(format!("{path}.{}", mistake.path), mistake.message);
@@ -690,11 +689,11 @@ impl Check<'_> {
         let is_soft = |budget: &limits::Budget| budget.on_exhausted != OnExhausted::Block;
         if !policy.budgets.is_empty() && policy.budgets.iter().all(is_soft) {
             let message =
-                "none of the budgets blocks: what is spent has no ceiling; add one without on_exhausted";
+                "none of the budgets blocks, so spending has no ceiling; add one without on_exhausted";
             self.doubt(format!("{path}.budgets"), message);
         }
         if !policy.budgets.is_empty() && policy.unpriced == Some(Unpriced::Allow) {
-            let message = "models of unknown price count nothing against the budgets";
+            let message = "models of unknown price do not count against the budgets";
             self.doubt(format!("{path}.unpriced"), message);
         }
     }
@@ -743,7 +742,7 @@ impl Check<'_> {
         self.timeouts(&path, &section.timeouts, base)
     }
 
-    /// A limit where it has no effect.
+    /// Reports a timeout that has no effect.
     fn useless_timeout(&mut self, path: &str, name: &str, given: Option<f64>) {
         if given.is_some() {
             self.mistake(format!("{path}.{name}"), "has no effect here; set it in [timeouts]");
@@ -799,7 +798,7 @@ impl Check<'_> {
         }
     }
 
-    /// Providers that the catalog does not know: they need a protocol and a base URL.
+    /// Providers that are not in the catalog: they need a protocol and a base URL.
     fn own_providers(&mut self, file: &ConfigFile, catalog: &mut Catalog) {
         for (id, section) in &file.providers {
             if catalog.provider(id).is_some() {
@@ -818,10 +817,10 @@ impl Check<'_> {
         }
     }
 
-    /// Prices and facts of models that the file gives.
+    /// Prices and facts of models in the file.
     fn described_models(&mut self, file: &ConfigFile, catalog: &mut Catalog) {
         for (id, section) in file.providers.iter().filter(|(_, section)| !section.models.is_empty()) {
-            // An unknown provider is reported on its own.
+            // An unknown provider is reported separately.
             if catalog.provider(id).is_some() {
                 let found = catalog.describe(id, &section.models, &format!("providers.{id}.models"));
                 found.into_iter().for_each(|mistake| self.mistake(mistake.path, mistake.message));
@@ -829,7 +828,7 @@ impl Check<'_> {
         }
     }
 
-    /// The keys of an unknown provider that no provider has.
+    /// Keys of an unknown provider that no provider has.
     fn unknown_keys(&mut self, id: &str, section: &ProviderSection, catalog: &Catalog) {
         for name in section.settings.keys() {
             if !catalog.providers().any(|row| row.settings.contains_key(name)) {
@@ -917,7 +916,7 @@ impl Check<'_> {
         }
     }
 
-    /// Keys, else what the way of calling knows in place of them. Adds the settings that come with it.
+    /// Keys, or else the credential of the call style. Adds the settings that come with it.
     fn access(
         &mut self,
         row: &ProviderRow,
@@ -959,7 +958,7 @@ impl Check<'_> {
         }
     }
 
-    /// The row with what the configuration changes of it.
+    /// The row with the configuration's changes.
     fn adjusted(&mut self, row: &Arc<ProviderRow>, section: &ProviderSection) -> Arc<ProviderRow> {
         let other_protocol = section.protocol.filter(|protocol| *protocol != row.protocol);
         let changes = section.priority.is_some()
@@ -976,7 +975,7 @@ impl Check<'_> {
             self.speak(&mut row, protocol, section);
         }
         if section.protocol.is_some() {
-            // What is said is meant: no model is called in another format.
+            // An explicit format is used for all models.
             row.also.clear();
         }
         if let Some(also) = &section.also {
@@ -995,7 +994,7 @@ impl Check<'_> {
         Arc::new(row)
     }
 
-    /// The provider speaks another format than the catalog says, as servers do that know several.
+    /// Sets another format than the catalog's, for servers that support several.
     fn speak(&mut self, row: &mut ProviderRow, protocol: Protocol, section: &ProviderSection) {
         let is_plain = |calling| calling == CallStyle::Compatible;
         if row.also.contains(&protocol) {
@@ -1004,7 +1003,7 @@ impl Check<'_> {
         }
         if !is_plain(row.calling) || !is_plain(wire::providers::usual_call_style(protocol)) {
             let message = format!(
-                "{} is not called in this format; for another API add a provider under a name of your own",
+                "{} is not called in this format; for another API add a provider with a name of your own",
                 row.name
             );
             return self.mistake(format!("providers.{}.protocol", row.id), message);
@@ -1013,7 +1012,7 @@ impl Check<'_> {
             let message = "needs a base_url too: the usual address speaks the usual format";
             return self.mistake(format!("providers.{}.protocol", row.id), message);
         }
-        // Path, quirks and headers of the catalog belong to the usual format.
+        // Path, quirks and headers of the catalog belong to the default format.
         row.protocol = protocol;
         row.path = None;
         row.quirks = Arc::default();
@@ -1035,7 +1034,7 @@ impl Check<'_> {
         value
     }
 
-    /// The catalog's quirks with those that the configuration gives in their place.
+    /// The catalog's quirks, overridden by those of the configuration.
     fn quirks(&mut self, path: &str, usual: &Arc<Quirks>, given: &toml::Table) -> Arc<Quirks> {
         if given.is_empty() {
             return usual.clone();
@@ -1055,7 +1054,7 @@ impl Check<'_> {
         }
     }
 
-    /// The settings that the configuration or the environment gives.
+    /// The settings from the configuration or the environment.
     fn given_settings(&mut self, row: &ProviderRow, section: &ProviderSection) -> BTreeMap<String, String> {
         let mut settings = BTreeMap::new();
         for (name, value) in &section.settings {
@@ -1087,7 +1086,7 @@ impl Check<'_> {
         settings
     }
 
-    /// Adds defaults, and tells of a setting that is missing.
+    /// Adds defaults, and reports a missing setting.
     fn complete(
         &self,
         row: &ProviderRow,
@@ -1111,7 +1110,7 @@ impl Check<'_> {
         missing
     }
 
-    /// Where the provider is: as the configuration says, else the environment, else the catalog.
+    /// The provider's address: from the configuration, else the environment, else the catalog.
     fn address_of(
         &mut self,
         row: &ProviderRow,
@@ -1164,7 +1163,7 @@ impl Check<'_> {
         section: &ProviderSection,
         settings: &BTreeMap<String, String>,
     ) -> Vec<Secret> {
-        // The name of an AWS key is not secret, and credentials are the path of a file or its whole text.
+        // The id of an AWS key is not secret, and credentials are the path of a file or its whole text.
         const NO_SECRETS: [&str; 2] = ["access_key_id", "credentials"];
         let of_settings = settings.iter().filter(|(name, _)| {
             let name = name.as_str();
@@ -1174,7 +1173,7 @@ impl Check<'_> {
             |name: &str, value: &str| is_elsewhere(value) || name.eq_ignore_ascii_case("authorization");
         let names = section.headers.iter().filter(|(name, value)| is_secret(name, value));
         let of_headers = names.filter_map(|(name, _)| row.headers.get(&name.to_ascii_lowercase()));
-        // Of "Basic xyz" the part behind the scheme is what could be quoted.
+        // For "Basic xyz" the part after the scheme could be quoted.
         let of_headers = of_headers.map(|value| value.rsplit(' ').next().unwrap_or(value));
         of_settings.map(|(_, value)| value.trim()).chain(of_headers).map(Secret::new).collect()
     }
@@ -1195,7 +1194,7 @@ impl Check<'_> {
     }
 }
 
-/// Keys of a provider's section that are no settings of its own.
+/// Keys of a provider's section that are not settings of its own.
 const PROVIDER_KEYS: [&str; 15] = [
     "enabled",
     "api_key",
@@ -1214,12 +1213,12 @@ const PROVIDER_KEYS: [&str; 15] = [
     "models",
 ];
 
-/// What an alias's target is.
+/// The target of an alias.
 enum Target {
     Enabled,
-    /// Known, and cannot be used now: why.
+    /// Known and disabled, with the reason.
     Disabled(String),
-    /// What is wrong with it.
+    /// Its mistake.
     Wrong(String),
 }
 
@@ -1237,7 +1236,7 @@ fn target_state(
         if model.is_empty() {
             return Target::Wrong(format!("{target:?} lacks the model after \"{provider}/\""));
         }
-        // A section that could not be read is reported on its own.
+        // A section that could not be read is reported separately.
         if catalog.provider(provider).is_none() && !file.providers.contains_key(provider) {
             return Target::Wrong(unknown_target(target, &catalog.nearest_providers(provider, 3)));
         }
@@ -1279,24 +1278,24 @@ fn unknown_key<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// Where a provider is.
+/// The address of a provider.
 struct Address {
     url: Option<String>,
-    /// Who says so; none for the catalog.
+    /// Its source; none for the catalog.
     source: Option<String>,
     /// Why it cannot be used.
     wrong: Option<String>,
 }
 
-/// Secret settings that travel in a header.
+/// Secret settings that are sent in a header.
 const HEADER_SETTINGS: [&str; 3] = ["access_key_id", "access_token", "session_token"];
 
-/// How a provider is proved to that we may call it.
+/// The credentials for a provider.
 struct Access {
     keys: Vec<KeyEntry>,
     recipe: Option<Recipe>,
     source: String,
-    /// Why there is nothing, where something is needed.
+    /// Why a required credential is missing.
     absent: Option<String>,
 }
 
@@ -1306,13 +1305,13 @@ impl Access {
     }
 }
 
-/// Why the keys cannot be used. Those that the file names are checked already: this is for the customary variables.
+/// Why the keys cannot be used. Keys in the file are already checked: this is for the customary variables.
 fn wrong_variable(keys: &[KeyEntry]) -> Option<String> {
     let wrong = |key: &KeyEntry| Some(format!("{} {}", key.label, wrong_key(key.secret.expose())?));
     keys.iter().find_map(wrong)
 }
 
-/// True for a value that the configuration only refers to.
+/// True for a value that is a reference.
 fn is_elsewhere(value: &str) -> bool {
     value.starts_with("env:") || value.starts_with("file:")
 }
@@ -1353,7 +1352,7 @@ fn flatten(name: &str, value: &toml::Value, settings: &mut BTreeMap<String, Stri
     }
 }
 
-/// The names that a policy may say.
+/// The names that a policy may use.
 pub trait Names {
     /// Whether there is an alias of this name.
     fn has_alias(&self, name: &str) -> bool;
@@ -1381,7 +1380,7 @@ impl Names for Settings {
     }
 }
 
-/// Everything that is wrong with a policy, where these names exist.
+/// All mistakes of a policy, given these names.
 pub fn policy_mistakes(policy: &Policy, names: &impl Names) -> Vec<limits::Mistake> {
     let mut mistakes = policy.mistakes();
     for (index, budget) in policy.budgets.iter().enumerate() {
@@ -1400,7 +1399,7 @@ pub fn policy_mistakes(policy: &Policy, names: &impl Names) -> Vec<limits::Mista
     mistakes
 }
 
-/// Reads a policy from JSON; the error lists everything that is wrong with it.
+/// Reads a policy from JSON; the error lists all its mistakes.
 pub fn read_policy(json: &str, names: &impl Names) -> Result<Policy, String> {
     let mut unknown = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_str(json);
@@ -1413,7 +1412,7 @@ pub fn read_policy(json: &str, names: &impl Names) -> Result<Policy, String> {
     if wrong.is_empty() { Ok(policy) } else { Err(wrong.join("; ")) }
 }
 
-/// Why a text cannot name a project: ids are in paths, labels and records.
+/// Why a text cannot be a project's id: ids are used in paths, labels and records.
 pub fn wrong_project_id(id: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
     let is_good = (1..=64).contains(&id.len()) && id.bytes().all(is_plain);
@@ -1422,7 +1421,7 @@ pub fn wrong_project_id(id: &str) -> Option<String> {
     })
 }
 
-/// Why a text cannot be a key. Of the key only the place of the character is shown.
+/// Why a text cannot be a key. The message has only the position of the character, not the key.
 fn wrong_key(key: &str) -> Option<String> {
     if key.is_empty() {
         return Some("is empty".to_owned());
@@ -1455,30 +1454,30 @@ fn parse_bytes(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-/// Room for answers that equal requests get again.
+/// Limits of the response cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheSettings {
     /// Most bytes in memory.
     pub memory: u64,
     /// Most bytes of an answer.
     pub answer_limit: usize,
-    /// Whether they are in Redis too.
+    /// Whether answers are also stored in Redis.
     pub redis: bool,
 }
 
-/// How answers are kept for callers.
+/// How answers are stored for callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepSettings {
-    /// Whether answers are kept at all.
+    /// Whether answers are stored at all.
     pub store: bool,
     /// For how long.
     pub keep: Duration,
-    /// Most bytes of one answer with what its request added.
+    /// Most bytes of one answer with the items that its request added.
     pub size_limit: usize,
 }
 
 impl KeepSettings {
-    /// When what is stored now ends.
+    /// The expiry of an answer that is stored now.
     pub fn expires_at_ms(&self, now_ms: i64) -> i64 {
         now_ms.saturating_add(i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX))
     }
@@ -1716,7 +1715,7 @@ mod tests {
             assert!(mistakes[0].starts_with("providers.openai.base_url: "), "{mistakes:?}");
             assert!(!mistakes[0].contains("canary"), "{mistakes:?}");
         }
-        // Another port is another server, and a port that is not known yet is nobody's.
+        // Another port is another server, and an unknown port cannot match.
         let other = "[server]\nlisten = \"127.0.0.1:0\"\n";
         let settings =
             build(other, &[("OPENAI_API_KEY", "k"), ("OPENAI_BASE_URL", "http://127.0.0.1:4000")]).unwrap();

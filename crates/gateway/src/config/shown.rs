@@ -1,4 +1,4 @@
-//! The configuration in force as people may see it: every setting with its source, secrets masked.
+//! The configuration in force for display: every setting with its source, secrets masked.
 
 use std::path::Path;
 
@@ -11,28 +11,28 @@ use crate::tls;
 pub struct Shown {
     /// `routing.max_retries`
     pub path: String,
-    /// As it would be written.
+    /// As it would be written in the file.
     pub value: String,
     /// `line 14`, `env OPENAI_API_KEY`, `default`.
     pub source: String,
 }
 
-/// The settings of a file, and what else is in force.
+/// The settings of a file, and others in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InForce {
     /// The file.
     pub file: Option<String>,
-    /// In its order; then what is not written in it.
+    /// In the file's order; then those that are not in the file.
     pub settings: Vec<Shown>,
 }
 
 const MASK: &str = "\"•••\"";
-/// Names of settings that hold secrets, or parts of such names.
+/// Parts of names of settings with secrets.
 const SECRET: [&str; 7] = ["key", "secret", "token", "password", "credential", "headers", "auth_header"];
-/// Settings that are called like secrets and hold none: names of files, formats, counts.
+/// Settings that are named like secrets and contain none: names of files, formats, counts.
 const HARMLESS: [&str; 4] = ["max_tokens", "tokens", "auth", "priority"];
 
-/// Everything that is in force. `text` is what the file said when it was read.
+/// All settings in force. `text` is the file's content when it was read.
 pub fn in_force(file: Option<(&Path, &str)>, settings: &Settings) -> InForce {
     let mut shown = InForce { file: file.map(|(path, _)| path.display().to_string()), settings: Vec::new() };
     if let Some((_, text)) = file
@@ -104,7 +104,7 @@ fn walk(shown: &mut Vec<Shown>, lines: &Lines, path: &str, value: &toml::Value) 
     shown.push(Shown { path: path.to_owned(), value: masked(path, value), source });
 }
 
-/// A value without what must not be seen. References (`env:NAME`, `file:PATH`) name a secret and are none.
+/// A value without secrets. References (`env:NAME`, `file:PATH`) name a secret and are not secret.
 fn masked(path: &str, value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) if is_reference(text) => quoted(text),
@@ -129,7 +129,7 @@ fn is_reference(text: &str) -> bool {
     ["env:", "file:"].iter().any(|scheme| text.starts_with(scheme))
 }
 
-/// Headers and free settings of a provider may hold anything.
+/// Headers and free settings of a provider may contain secrets.
 fn is_secret(path: &str) -> bool {
     let mut parts = path.split('.');
     let is_provider = parts.next() == Some("providers");
@@ -142,7 +142,7 @@ fn is_secret(path: &str) -> bool {
         || is_provider && path.contains(".headers")
 }
 
-/// A URL without password, and without a query, which is where some addresses have their secret.
+/// A URL without password and without query, where some addresses contain their secret.
 pub fn without_secrets(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
@@ -152,7 +152,7 @@ pub fn without_secrets(text: &str) -> String {
         let name = user.split_once(':').map_or(user, |(name, _)| name);
         format!("{name}:•••@{host}")
     });
-    // The path of a webhook often is its secret.
+    // The path of a webhook is often its secret.
     let path = path.map_or(String::new(), |path| {
         if scheme.starts_with("http") && path.len() > 40 {
             "/•••".to_owned()

@@ -1,5 +1,5 @@
-//! `docs/configuration.md`, written from the doc comments and defaults of what can be configured.
-//! `UPDATE_DOCS=1 cargo test -p gateway reference` rewrites it.
+//! `docs/configuration.md`, written from the doc comments and defaults of the settings. `UPDATE_DOCS=1 cargo
+//! test -p gateway reference` rewrites it.
 
 use std::fmt::Write;
 
@@ -54,7 +54,7 @@ const SECTIONS: [(&str, &str, &str); 18] = [
         "How long to wait for providers, in seconds. The nearest counts: \
         an alias's (`[models.NAME.timeouts]`), its provider's (`[providers.ID.timeouts]`), and these.",
     ),
-    ("tls", "TlsSection", "TLS to providers and to whatever else the gateway calls."),
+    ("tls", "TlsSection", "TLS to providers and to other servers that the gateway calls."),
     (
         "catalog",
         "CatalogSection",
@@ -95,7 +95,7 @@ const SECTIONS: [(&str, &str, &str); 18] = [
     (
         "webhooks",
         "WebhookSection",
-        "Addresses that are told when so much of a budget is spent; [governance.md](governance.md#webhooks) has the form.",
+        "Addresses that get an event when a budget reaches a threshold; [governance.md](governance.md#webhooks) has the form.",
     ),
 ];
 
@@ -247,7 +247,7 @@ fn fields(source: &str, name: &str) -> Vec<Field> {
     fields
 }
 
-/// A Rust type in the words of TOML.
+/// The TOML type of a Rust type.
 fn kind(rust: &str) -> &str {
     let inner = rust.strip_prefix("Option<").and_then(|kind| kind.strip_suffix('>')).unwrap_or(rust);
     match inner {
@@ -388,7 +388,7 @@ fn projects() -> String {
 }
 
 #[test]
-fn the_reference_is_what_can_be_configured() {
+fn the_reference_lists_all_settings() {
     let page = page();
     if Environment::of_process().get("UPDATE_DOCS").is_some() {
         std::fs::write(PAGE, &page).unwrap();
@@ -485,7 +485,8 @@ fn the_example_of_a_model_is_valid_and_every_key_is_known() {
     }
 }
 
-/// Whoever copies an example wants an answer from it. Within two months of a model's end another takes its place.
+/// Users copy examples and expect an answer. Within two months of a model's end the example needs another
+/// one.
 #[test]
 fn documents_name_models_that_live() {
     const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

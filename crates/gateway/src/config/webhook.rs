@@ -1,4 +1,4 @@
-//! An address of `[[webhooks]]`, and how what is sent there is signed.
+//! An address of `[[webhooks]]`, and the signature of its requests.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,12 +11,12 @@ use ring::hmac;
 /// How a secret of Standard Webhooks begins; base64 follows.
 const ENCODED_SECRET: &str = "whsec_";
 
-/// Where events are sent.
+/// The target of events.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Webhook {
     url: Uri,
     key: Vec<u8>,
-    /// Names the address in the database, which does not keep it.
+    /// Identifies the address in the database, which does not store it.
     endpoint: String,
 }
 
@@ -28,7 +28,8 @@ impl std::fmt::Debug for Webhook {
 }
 
 impl Webhook {
-    /// An address; an empty secret signs nothing. The error says what is wrong, without the URL, which may hold a secret.
+    /// An address; with an empty secret nothing is signed. The error does not contain the URL, which may
+    /// contain a secret.
     pub fn new(url: &str, secret: &Secret) -> Result<Self, &'static str> {
         let (base, _) = url.split_once('?').unwrap_or((url, ""));
         if let Some(mistake) = super::base_url::mistake(base) {
@@ -44,7 +45,7 @@ impl Webhook {
         Ok(Self { url: uri, key, endpoint })
     }
 
-    /// Names the address in the database.
+    /// Identifies the address in the database.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
@@ -54,7 +55,7 @@ impl Webhook {
         self.url.host().unwrap_or_default()
     }
 
-    /// A request that tells of an event: again with the same id, but another signature.
+    /// The request for an event. A retry has the same id and another signature.
     pub fn request(&self, event: &str, body: &str, now_ms: i64) -> Option<Request<Bytes>> {
         let id = format!("evt_{}", hash(&format!("{event} {}", self.endpoint)));
         let seconds = (now_ms / 1000).to_string();

@@ -59,7 +59,7 @@ fn model(snapshot: &Snapshot, row: &ModelRow, today: &str) -> Model {
 
 fn price(serving: &Serving) -> Option<Price> {
     match &serving.price {
-        // What is billed by other units has no price per token.
+        // Models that are billed by other units have no price per token.
         Some(list) if list.rates.input.0 == 0 && list.rates.output.0 == 0 && !list.units.is_empty() => None,
         Some(list) => Some(Price {
             input: per_million(list.rates.input),

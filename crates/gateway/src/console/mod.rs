@@ -1,4 +1,4 @@
-//! What the dashboard sees of the gateway, and the way of its requests to it.
+//! The gateway as the dashboard sees it, and the routing of its requests.
 
 mod catalog;
 mod identity;
@@ -18,7 +18,7 @@ use crate::reload::Reloader;
 use crate::snapshot::Current;
 pub use service::ConsoleService;
 
-/// What the dashboard sees.
+/// The data for the dashboard.
 pub struct View {
     /// The configuration in force.
     pub current: Current,
@@ -34,11 +34,11 @@ pub struct View {
     pub database: String,
     /// This process.
     pub node: String,
-    /// Callers come by TLS.
+    /// Callers use TLS.
     pub tls: bool,
-    /// Since when the process runs.
+    /// The start of the process.
     pub started_at_ms: i64,
-    /// Times of health are counted from here.
+    /// The zero of health's clock.
     pub epoch: tokio::time::Instant,
 }
 

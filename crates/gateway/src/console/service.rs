@@ -1,4 +1,4 @@
-//! Hands requests under `/ui` to the dashboard's router.
+//! Passes requests under `/ui` to the dashboard's router.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ impl ConsoleService {
         Self { router: console::router(console.clone()), console }
     }
 
-    /// Makes the code that signs in once, for the link that is printed.
+    /// Creates a one-time sign-in code, for the printed link.
     pub fn new_code(&self) -> Result<String, store::StoreError> {
         self.console.gate.new_code(self.console.now_ms())
     }
 
-    /// Who asks a model from the playground; else the answer to give.
+    /// The caller of a playground request, or else the answer to send.
     pub async fn may_ask(&self, head: &Parts) -> Result<String, Response<Body>> {
         self.console.may_ask(head).await
     }

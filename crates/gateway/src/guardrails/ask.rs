@@ -1,4 +1,4 @@
-//! Asks somebody else whether texts are fine. The key and the address are in no error and no log line; the host is.
+//! Asks another server about texts. Errors and log lines contain its host, never the key or the address.
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind};
@@ -11,11 +11,11 @@ use super::{Guard, Way};
 use crate::config::file::{CheckForm, OnError};
 use crate::config::guardrail::Check;
 
-/// Most bytes of text that one question may have.
+/// Most bytes of text in one question.
 const MOST_TEXT: usize = 1 << 20;
-/// As much of an answer is read.
+/// Most bytes of an answer that are read.
 const ANSWER_BYTES: usize = 256 << 10;
-/// As much of a reason is shown.
+/// Most bytes of a reason that are shown.
 const REASON_BYTES: usize = 200;
 
 /// An answer in OpenAI's form.
@@ -37,7 +37,7 @@ struct Verdict {
 }
 
 impl Guard {
-    /// Asks everybody who is to be asked about these texts.
+    /// Asks all servers of the rules about these texts.
     pub(super) async fn ask(&self, way: Way, texts: Vec<String>) -> Result<(), Error> {
         if texts.is_empty() {
             return Ok(());
@@ -54,7 +54,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Nobody said whether the texts are fine.
+    /// A text that no server has checked.
     fn unchecked(&self, rule: usize, check: &Check, way: Way, reason: &str) -> Result<(), Error> {
         let (name, host) = (&*self.rules[rule].name, check.url.host().unwrap_or_default());
         tracing::warn!(
@@ -140,7 +140,7 @@ fn read(form: CheckForm, body: &[u8]) -> Option<Verdict> {
     }
 }
 
-/// As much of somebody else's words as is shown, in one line and without a full stop.
+/// Another server's text for display: shortened, on one line and without a full stop.
 fn plain(reason: &str) -> String {
     let end = reason.floor_char_boundary(REASON_BYTES);
     let line: String =

@@ -1,4 +1,4 @@
-//! What callers send: changed in the raw body, before a provider is chosen.
+//! Requests: changed in the raw body, before a provider is chosen.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use wire::texts;
 use super::search::Search;
 use super::{Guard, Way};
 
-/// Longer bodies are searched where nothing else waits for it.
+/// Longer bodies are searched on a blocking thread.
 const LONG: usize = 64 << 10;
 
 impl Guard {
-    /// Looks at a request's body, which is valid JSON. Returns another one where something was replaced; an error where the request
-    /// is refused.
+    /// Checks a request's body, which is valid JSON. Returns a new body where something was replaced, and an
+    /// error where the request is refused.
     pub async fn guarded(self: &Arc<Self>, body: &Bytes) -> Result<Option<Bytes>, Error> {
         if !self.rules.iter().any(|rule| rule.on_input) {
             return Ok(None);
@@ -37,7 +37,8 @@ impl Guard {
         Ok(changed)
     }
 
-    /// Looks at a text that cannot be changed, such as a field of a form: what would be replaced is refused.
+    /// Checks a text that cannot be changed, such as a field of a form: a match of a `redact` rule is
+    /// refused.
     pub async fn check_field(&self, name: &'static str, text: &str) -> Result<(), Error> {
         if let Some((rule, _)) = Search::new(text, self.finding(Way::Input)).first(0) {
             return Err(self.denied(rule, Way::Input, None).at(name));
@@ -48,7 +49,7 @@ impl Guard {
         }
     }
 
-    /// The body with placeholders, where something was found that is to be replaced.
+    /// The body with placeholders, where a match was replaced.
     pub fn changed(&self, body: &[u8]) -> Result<Option<Bytes>, Error> {
         let found = texts::of_request(body);
         let refused =
@@ -69,7 +70,7 @@ impl Guard {
         Ok(changed.map(Bytes::from))
     }
 
-    /// Placeholders that the body itself has are nobody's: a new one gets a higher number.
+    /// Placeholder-like texts in the body itself are reserved: a new placeholder gets a higher number.
     fn pass_over_known(&self, body: &[u8]) {
         for (rule, _) in self.redacting(Way::Input) {
             let name = self.placeholder_name(rule);
@@ -86,7 +87,7 @@ impl Guard {
         }
     }
 
-    /// The text with placeholders; none where nothing was found.
+    /// The text with placeholders; none without a match.
     fn replaced(&self, text: &str) -> Option<String> {
         let mut search = Search::new(text, self.redacting(Way::Input));
         let (mut out, mut at) = (String::new(), 0);
@@ -103,7 +104,7 @@ impl Guard {
         Some(out)
     }
 
-    /// What stands for a text: the same for the same text.
+    /// The placeholder of a text: the same for the same text.
     fn placeholder(&self, rule: usize, text: &str) -> String {
         let name = self.placeholder_name(rule);
         let mut state = self.state();

@@ -1,10 +1,11 @@
-//! What looks at requests and answers for the rules of `[guardrails.NAME]`: refuses, puts placeholders in the place of what it
-//! finds, asks somebody else.
+//! Applies the rules of `[guardrails.NAME]` to requests and answers: refuses, replaces matches by
+//! placeholders, asks another server.
 //!
-//! A project without guardrails pays nothing. For the others each request gets one [`Guard`]: it changes the texts of the raw body
-//! before a provider is chosen ([`wire::texts`] finds them), remembers what its placeholders stand for until the request is over,
-//! and makes the [filter](output::OutputFilter) of each answer. What was done is in the answer's metadata, the record, the log and
-//! the metrics; what was found is nowhere.
+//! A project without guardrails has no overhead. For the others each request gets one [`Guard`]: it changes
+//! the texts of the raw body before a provider is chosen ([`wire::texts`] finds them), remembers the
+//! originals of its placeholders until the request ends, and makes the [filter](output::OutputFilter) of each
+//! answer. The actions are reported in the answer's metadata, the record, the log and the metrics; the
+//! matched text is never stored.
 
 mod ask;
 mod input;
@@ -33,33 +34,33 @@ pub struct Guardrails {
     metrics: Metrics,
 }
 
-/// What looks at one request and its answer.
+/// Checks one request and its answer.
 pub struct Guard {
     rules: Vec<Arc<Guardrail>>,
     client: Client,
-    /// None where nobody is served.
+    /// None for a rehearsal.
     metrics: Option<Metrics>,
     project: String,
     request_id: String,
     state: Mutex<State>,
 }
 
-/// What is known while the request is served.
+/// The state of one request.
 #[derive(Default)]
 struct State {
-    /// Placeholders, and what they stand for.
+    /// Placeholders and their originals.
     placeholders: HashMap<String, String>,
-    /// The length of the longest of them.
+    /// The length of the longest placeholder.
     longest: usize,
-    /// The placeholder of each text that was found, by the name of placeholders.
+    /// The placeholder of each matched text, by the name of placeholders.
     given: HashMap<(String, String), String>,
     /// The last number of each name.
     numbers: HashMap<String, u64>,
-    /// What was done, by rule.
+    /// The actions, by rule.
     done: BTreeMap<(usize, &'static str, &'static str), u64>,
 }
 
-/// Which way a text goes.
+/// The direction of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// To the provider.
@@ -85,18 +86,19 @@ impl Way {
 }
 
 impl Guardrails {
-    /// These, with connections to the outside.
+    /// The rules, with connections to the outside.
     pub fn new(rules: Vec<Arc<Guardrail>>, outbound: &Outbound, metrics: &Metrics) -> Self {
         let by_name = rules.into_iter().map(|rule| (rule.name.clone(), rule)).collect();
         Self { by_name, client: Client::new(outbound.route()), metrics: metrics.clone() }
     }
 
-    /// Whether there is one of this name.
+    /// Whether a guardrail with this name exists.
     pub fn has(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
     }
 
-    /// The guard of a request by these names. A policy may name a guardrail that the configuration has no more: nothing passes then.
+    /// The guard of a request for these names. A policy may name a guardrail that no longer exists: the
+    /// request is then refused.
     pub fn guard<'a>(
         &self,
         names: impl Iterator<Item = &'a str>,
@@ -125,7 +127,7 @@ impl Guardrails {
         })
     }
 
-    /// What would be done with a request: nobody is asked, and nothing is counted. Returns the body as it is left.
+    /// The actions for a request, without asking a server and without counting. Returns the resulting body.
     pub fn rehearse<'a>(
         &self,
         names: impl Iterator<Item = &'a str>,
@@ -145,13 +147,13 @@ impl Guardrails {
             };
             json!({"guardrail": *rule.name, "on": on, "action": action, "found": done.map_or(0, |record| record.count)})
         };
-        let told = guard.rules.iter().map(of_rule).collect();
-        Ok((changed.unwrap_or_else(|| body.clone()), told))
+        let actions = guard.rules.iter().map(of_rule).collect();
+        Ok((changed.unwrap_or_else(|| body.clone()), actions))
     }
 }
 
 impl Guard {
-    /// What was done, as the member `guardrails` of the gateway's object.
+    /// Writes the actions as the member `guardrails` of the gateway's object.
     pub fn write(&self, out: &mut Vec<u8>) {
         push_key(out, "guardrails");
         push_array(out, self.records().iter(), |record, out| {
@@ -164,7 +166,6 @@ impl Guard {
         });
     }
 
-    /// What was done.
     pub fn records(&self) -> Vec<GuardrailRecord> {
         let record =
             |((rule, on, action), count): (&(usize, &'static str, &'static str), &u64)| GuardrailRecord {
@@ -180,7 +181,7 @@ impl Guard {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts what a rule did.
+    /// Counts an action of a rule.
     fn did(&self, rule: usize, way: Way, action: &'static str, times: u64) {
         *self.state().done.entry((rule, way.as_str(), action)).or_default() += times;
         if let Some(metrics) = &self.metrics {
@@ -188,7 +189,7 @@ impl Guard {
         }
     }
 
-    /// The refusal of a rule.
+    /// The refusal by a rule.
     fn denied(&self, rule: usize, way: Way, reason: Option<&str>) -> Error {
         self.did(rule, way, "denied", 1);
         let what = match way {
@@ -205,7 +206,7 @@ impl Guard {
         self.rules.iter().enumerate().filter(looks).map(|(index, rule)| (index, &rule.does))
     }
 
-    /// The rules that refuse what they find.
+    /// The rules that refuse matches.
     fn denying(&self, way: Way) -> impl Iterator<Item = (usize, &Matcher)> {
         self.matchers(way).filter_map(|(index, does)| match does {
             Does::Deny(matcher) => Some((index, matcher)),
@@ -213,7 +214,7 @@ impl Guard {
         })
     }
 
-    /// The rules that replace what they find.
+    /// The rules that replace matches.
     fn redacting(&self, way: Way) -> impl Iterator<Item = (usize, &Matcher)> {
         self.matchers(way).filter_map(|(index, does)| match does {
             Does::Redact { matcher, .. } => Some((index, matcher)),
@@ -221,7 +222,7 @@ impl Guard {
         })
     }
 
-    /// The rules that look for something: first those that refuse it.
+    /// The rules that search: first those that refuse.
     fn finding(&self, way: Way) -> impl Iterator<Item = (usize, &Matcher)> {
         self.denying(way).chain(self.redacting(way))
     }
@@ -234,7 +235,7 @@ impl Guard {
         }
     }
 
-    /// The rules that ask somebody.
+    /// The rules that ask a server.
     fn asking(&self, way: Way) -> impl Iterator<Item = (usize, &Check)> {
         self.matchers(way).filter_map(|(index, does)| match does {
             Does::Ask(check) => Some((index, check)),

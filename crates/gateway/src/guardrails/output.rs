@@ -1,9 +1,10 @@
-//! Answers: the events of a stream or of a whole answer are looked at alike.
+//! Answers: the events of a stream and of a whole answer are checked the same way.
 //!
-//! Of each text as much is held back as a match can have, so that what is found does not depend on how the text comes in pieces.
-//! The arguments of a call are looked at when they are complete, within their JSON. After that others are asked, if a rule says
-//! so: about all of a whole answer, and of a stream about each [`ASKED_BYTES`], with the end of what they saw before. Last of all
-//! the placeholders of the request become what they stand for.
+//! The end of each text is held back for the maximum length of a match, so that the matches do not depend on
+//! how the text is split. The arguments of a call are checked when they are complete, within their JSON.
+//! After that other servers are asked, if a rule says so: about the whole of a whole answer, and in a stream
+//! about each [`ASKED_BYTES`], with the end of the previous question as context. Finally the placeholders of
+//! the request are replaced by their originals.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -17,11 +18,11 @@ use wire::{EventFilter, EventSink, texts};
 use super::search::Search;
 use super::{Guard, Way};
 
-/// So much of a stream comes together before somebody is asked about it.
+/// This much of a stream is collected before a server is asked about it.
 const ASKED_BYTES: usize = 2048;
-/// So much of what was asked before goes along.
+/// This much of the previous question is repeated as context.
 const CONTEXT_BYTES: usize = 256;
-/// Most bytes of events that are held back. Answers of models are far shorter.
+/// Most bytes of events that are held back. Models' answers are far shorter.
 const MOST_HELD: usize = 16 << 20;
 
 /// A text of an answer that comes in pieces.
@@ -34,14 +35,14 @@ enum Kind {
 
 type Key = (u32, Kind);
 
-/// A text that is under way.
+/// A text in progress.
 #[derive(Default)]
 struct Channel {
-    /// What is not decided yet, behind a little of what is: neighbours decide whether a word begins.
+    /// Undecided text, after a little decided text: the surrounding characters decide whether a word begins.
     text: String,
-    /// From where nothing is given out.
+    /// Text from here on has not been passed on.
     given: usize,
-    /// From where no rule has refused.
+    /// Text from here on has not been checked by the refusing rules.
     passed: usize,
 }
 
@@ -52,7 +53,7 @@ struct Call {
     is_free_text: bool,
 }
 
-/// What the rules have passed.
+/// An item that the rules have let through.
 enum Item {
     Piece(Key, String),
     /// The text ends.
@@ -66,37 +67,37 @@ enum Item {
     Event(Event),
 }
 
-/// Somebody is being asked.
+/// A question to a server.
 struct Asking {
     word: Pin<Box<dyn Future<Output = Result<()>> + Send>>,
-    /// So many items are held that the question is about.
+    /// The number of held items that the question covers.
     items: usize,
 }
 
-/// Looks at one answer.
+/// Checks one answer.
 pub struct OutputFilter {
     guard: Arc<Guard>,
-    /// Nothing is given out of a text's last bytes.
+    /// This many of a text's last bytes are held back.
     window: usize,
     has_rules: bool,
     has_checks: bool,
     channels: BTreeMap<Key, Channel>,
     calls: BTreeMap<(u32, u32), Call>,
-    /// The end of what was given out of a text, where that may become a placeholder.
+    /// The end of a text that may become a placeholder.
     opened: BTreeMap<Key, String>,
-    /// What waits until somebody was asked.
+    /// Items that wait for a server's answer.
     held: Vec<Item>,
     held_bytes: usize,
-    /// The texts of it that nobody was asked about.
+    /// The texts that no server was asked about yet.
     unasked: String,
-    /// The end of what somebody was asked about.
+    /// The end of the previous question.
     context: String,
     asking: Option<Asking>,
     is_ended: bool,
 }
 
 impl Guard {
-    /// What looks at the answer; none where nobody has to.
+    /// The filter of the answer; none without rules for answers.
     pub fn filter(self: &Arc<Self>) -> Option<Box<dyn EventFilter>> {
         let way = Way::Output;
         let window = self.finding(way).map(|(_, matcher)| matcher.window).max();
@@ -194,7 +195,7 @@ impl EventFilter for OutputFilter {
 }
 
 impl OutputFilter {
-    /// Takes a piece of a text. Another text of the same choice is over then.
+    /// Takes a piece of a text. It ends another text of the same choice.
     fn piece(&mut self, key: Key, piece: String, events: &mut dyn EventSink) -> Result<()> {
         self.end_texts(key.0, Some(key), events)?;
         if !self.has_rules {
@@ -211,7 +212,7 @@ impl OutputFilter {
         }
     }
 
-    /// Ends the texts of a choice but one.
+    /// Ends all texts of a choice but one.
     fn end_texts(&mut self, choice: u32, but: Option<Key>, events: &mut dyn EventSink) -> Result<()> {
         let open = |key: &Key| key.0 == choice && Some(*key) != but;
         while let Some(key) = self.channels.keys().copied().find(open) {
@@ -240,10 +241,10 @@ impl OutputFilter {
         Ok(())
     }
 
-    /// What the rules say of a text that comes in pieces: as much of it as is decided.
+    /// The decided part of a text in progress.
     fn passed(&self, channel: &mut Channel, is_end: bool) -> Result<String> {
         let Channel { text, given, passed, .. } = channel;
-        // A match that begins before this is whole in what is there.
+        // A match that begins before this is completely available.
         let settled = match is_end {
             true => text.len(),
             false => text.floor_char_boundary(text.len().saturating_sub(self.window)),
@@ -264,7 +265,7 @@ impl OutputFilter {
                 && range.start < settled
             {
                 out.push_str(&text[*given..range.start]);
-                // Nothing puts back what this stands for.
+                // A placeholder that the provider wrote itself has no original.
                 out.push_str(&format!("[{}]", self.guard.placeholder_name(rule)));
                 self.guard.did(rule, Way::Output, "redacted", 1);
                 *given = range.end;
@@ -290,7 +291,7 @@ impl OutputFilter {
         Ok((other != text).then_some(other))
     }
 
-    /// Changes a text that is JSON within it, and another one as it is.
+    /// Changes texts within a JSON text, or the text itself if it is not JSON.
     fn in_json(
         &self,
         text: String,
@@ -306,7 +307,7 @@ impl OutputFilter {
         Ok(other.unwrap_or(text))
     }
 
-    /// A citation with its texts as the rules leave them, and what its placeholders stand for.
+    /// A citation with its texts checked and its placeholders replaced by their originals.
     fn annotation(&self, annotation: Json) -> Result<Json> {
         let text = annotation.as_str().to_owned();
         let other = self.in_json(text.clone(), false, |filter, text| {
@@ -321,7 +322,7 @@ impl OutputFilter {
         }
     }
 
-    /// Gives something on, or holds it until somebody was asked.
+    /// Passes an item on, or holds it until a server was asked.
     fn put(&mut self, item: Item, events: &mut dyn EventSink) -> Result<()> {
         if !self.has_checks {
             self.give(item, events);
@@ -347,10 +348,10 @@ impl OutputFilter {
         }
     }
 
-    /// Asks about what nobody was asked about.
+    /// Asks about the texts that no server was asked about.
     fn ask(&mut self) {
         let text = format!("{}{}", self.context, std::mem::take(&mut self.unasked));
-        // Begins the next question: what is refused may be partly in each.
+        // The context of the next question: a match may be split between the two.
         let start = text.floor_char_boundary(text.len().saturating_sub(CONTEXT_BYTES));
         text[start..].clone_into(&mut self.context);
         let guard = self.guard.clone();
@@ -368,7 +369,7 @@ impl OutputFilter {
         }
     }
 
-    /// Gives to the caller, with what placeholders stand for.
+    /// Passes an item to the caller, with its placeholders replaced by their originals.
     fn give(&mut self, item: Item, events: &mut dyn EventSink) {
         match item {
             Item::Event(event) => events.push(event),
@@ -395,7 +396,7 @@ impl OutputFilter {
         }
     }
 
-    /// A whole text with what its placeholders stand for; none where it has none.
+    /// A whole text with its placeholders replaced by their originals; none without placeholders.
     fn restored(&self, text: &str) -> Option<String> {
         if !text.contains('[') {
             return None;
@@ -405,7 +406,7 @@ impl OutputFilter {
         (other != text).then_some(other)
     }
 
-    /// A piece of a text with what its placeholders stand for, and its end where that may become one.
+    /// A piece of a text with its placeholders replaced, and the end that may become one.
     fn restored_piece(&self, text: String) -> (String, String) {
         let state = self.guard.state();
         let longest = state.longest;

@@ -10,7 +10,8 @@ pub struct Search<'a> {
     lanes: Vec<Lane<'a>>,
 }
 
-/// One finder, with its next match: each part of a text is searched once, however many matches others have in it.
+/// One finder with its next match: each part of a text is searched once, however many matches other finders
+/// have.
 struct Lane<'a> {
     rule: usize,
     finder: &'a Finder,
@@ -24,7 +25,6 @@ enum Next {
 }
 
 impl<'a> Search<'a> {
-    /// For what these rules look for.
     pub fn new(text: &'a str, rules: impl Iterator<Item = (usize, &'a Matcher)>) -> Self {
         let lane = |(rule, finder)| Lane { rule, finder, next: Next::Unknown };
         let finders =
@@ -32,7 +32,7 @@ impl<'a> Search<'a> {
         Self { text, lanes: finders.map(lane).collect() }
     }
 
-    /// The first match that begins at `from` or behind it, with its rule: of those that begin together that of the first rule.
+    /// The first match at or after `from`, with its rule: of simultaneous ones that of the first rule.
     pub fn first(&mut self, from: usize) -> Option<(usize, Range<usize>)> {
         let mut best: Option<(usize, Range<usize>)> = None;
         for lane in &mut self.lanes {

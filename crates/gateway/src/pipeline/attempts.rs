@@ -135,7 +135,7 @@ impl RequestContext<'_> {
         let (caller, sessions) = (&self.inbound.caller.key_id, &self.inbound.snapshot.sessions);
         let news = sessions.put(caller, session, route, self.pipeline.now());
         if let (Some(warm), Some(conversations)) = (news, &self.pipeline.conversations) {
-            conversations.tell_warm(caller, session, warm, sessions.ttl());
+            conversations.report_warm(caller, session, warm, sessions.ttl());
         }
     }
 

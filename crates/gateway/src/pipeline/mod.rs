@@ -206,7 +206,7 @@ impl Pipeline {
             provider.clone_into(&mut proofs.issuer);
             model.clone_into(&mut proofs.model);
             if let Some(conversations) = &self.conversations {
-                conversations.tell_proofs(record.caller(), &proofs);
+                conversations.report_proofs(record.caller(), &proofs);
             }
             self.proof_memory.put(record.caller(), proofs, self.now());
         }
