@@ -1,12 +1,13 @@
-//! Answers that the gateway keeps for its callers, so that a later request can go on from one by its id.
+//! Stored answers, so that a later request can continue one by its id.
 //!
-//! An answer is written to the database before its caller has the last byte, and not by way of the spool: the next request
-//! may come at once and to another node, and has to find it. One insert of one row, within [`SAVE_LIMIT`], for requests
-//! alone that ask for it; nothing is written of an answer that breaks off. Where the database does not take it the caller
-//! gets the answer all the same, and it says `store: false`.
+//! An answer is written to the database before its caller has the last byte, and not through the spool: the
+//! next request may come immediately and to another node, and must find it. It is one insert of one row,
+//! within [`SAVE_LIMIT`], only for requests that ask for it; an incomplete answer is not written. Where the
+//! database fails the caller gets the answer nevertheless, with `store: false`.
 //!
-//! The provider keeps nothing: it gets the whole conversation with each request. What is not kept here may be kept by a
-//! provider of the same format: a request that names both that provider and such an id goes there as it is.
+//! The provider stores nothing: it gets the whole conversation with each request. An id that is not stored
+//! here may be stored by a provider of the same format: a request with that provider and such an id is
+//! forwarded unchanged.
 
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
@@ -28,32 +29,32 @@ use crate::telemetry::Metrics;
 const SAVE_LIMIT: Duration = Duration::from_secs(5);
 /// Most items that one request may refer to.
 const MOST_REFERENCES: usize = 1000;
-/// How many answers one statement deletes: each holds the database for some milliseconds.
+/// How many answers one statement deletes: each occupies the database for a few milliseconds.
 const BATCH: u32 = 200;
-/// How often answers are deleted whose time is over, and how long it rests between two batches.
+/// How often expired answers are deleted, and the pause between two batches.
 const EXPIRE_EVERY: Duration = Duration::from_hours(1);
 const REST: Duration = Duration::from_millis(100);
 
-/// The answers that are kept.
+/// The stored answers.
 pub struct Responses {
     store: Store,
     metrics: Metrics,
 }
 
-/// For whom answers are kept, and what the configuration says of it.
+/// The owner of an answer, and the settings.
 #[derive(Clone, Copy)]
 pub struct KeepFor<'a> {
     /// The caller.
     pub owner: &'a Arc<str>,
-    /// Whether the caller may have answers kept.
+    /// Whether the caller's answers may be stored.
     pub may_store: bool,
     /// How answers are kept.
     pub settings: KeepSettings,
-    /// Most bytes of a request with the conversation in front of it.
+    /// Most bytes of a request including its conversation.
     pub body_limit: usize,
 }
 
-/// How the answer to a request is kept.
+/// How the answer to a request is stored.
 pub struct Keep {
     owner: Arc<str>,
     /// The model as the caller addressed it.
@@ -61,18 +62,19 @@ pub struct Keep {
     previous: Option<String>,
     /// The conversation that it belongs to.
     conversation: Option<String>,
-    /// The input as it came.
+    /// The input, unchanged.
     input: Bytes,
     settings: KeepSettings,
 }
 
 /// A request that is ready to be served.
 pub struct Prepared {
-    /// The request with what was kept before.
+    /// The request including stored data.
     pub intake: Intake,
-    /// How its answer is kept; none where it is not.
+    /// How its answer is stored; none where it is not.
     pub keep: Option<Arc<Keep>>,
-    /// It goes on from something that is not kept here. This is the error where no provider can have it either.
+    /// It continues something that is not stored here. This is the error where no provider can have it
+    /// either.
     pub elsewhere: Option<Error>,
 }
 
@@ -87,7 +89,7 @@ impl Responses {
         Self { store, metrics }
     }
 
-    /// Completes a request with what was kept before, and says how its answer is kept, if it is.
+    /// Adds stored data to a request, and decides how its answer is stored.
     pub async fn prepare(
         &self,
         whose: KeepFor<'_>,
@@ -133,7 +135,7 @@ impl Responses {
         has_room
     }
 
-    /// The request with the conversation in front of it.
+    /// The request including its conversation.
     async fn complete(
         &self,
         whose: KeepFor<'_>,
@@ -146,7 +148,7 @@ impl Responses {
         let earlier = match &keeping.previous {
             Some(id) => match self.conversation(owner, id, room).await? {
                 Some(earlier) => earlier,
-                // Somebody else's, or a part of it was deleted.
+                // Another caller's, or a part of it was deleted.
                 None if self.is_known(id).await? => return Err(no_previous(id)),
                 None => return Ok(Completed::Elsewhere(no_previous(id))),
             },
@@ -155,7 +157,7 @@ impl Responses {
         let items = match &keeping.conversation {
             Some(id) => match self.find_conversation(owner, id).await? {
                 Some(_) => self.conversation_items(id, room).await?,
-                // Somebody else's, or over.
+                // Another caller's, or expired.
                 None if self.is_known_conversation(id).await? => return Err(kept::no_conversation(id)),
                 None => return Ok(Completed::Elsewhere(kept::no_conversation(id))),
             },
@@ -192,7 +194,8 @@ impl Responses {
         }
     }
 
-    /// The conversation up to this answer, the first turn first. None where there is none, or a part of it was deleted.
+    /// The conversation up to this answer, the first turn first. None where there is none, or a part of it
+    /// was deleted.
     pub async fn conversation(
         &self,
         owner: &str,
@@ -210,7 +213,7 @@ impl Responses {
         }
     }
 
-    /// The kept items of these ids.
+    /// The stored items of these ids.
     async fn referred(
         &self,
         owner: &str,
@@ -282,7 +285,7 @@ impl Responses {
                 let put = self.store.put_response(&row, &items, addition.as_ref());
                 match tokio::time::timeout(SAVE_LIMIT, put).await {
                     Ok(Ok(true)) => "stored",
-                    // The conversation was deleted while its answer was made.
+                    // The conversation was deleted meanwhile.
                     Ok(Ok(false)) => "failed",
                     Ok(Err(error)) => failed(&error),
                     Err(_) => failed(&StoreError::Away),
@@ -374,21 +377,21 @@ impl Responses {
         self.store.delete_conversation_item(id, item_id).await.map_err(|error| away(&error))
     }
 
-    /// Deletes what is over, a batch of each kind; returns how many.
+    /// Deletes expired rows, a batch of each kind; returns how many.
     async fn delete_expired(&self) -> Result<u64, StoreError> {
         let now = now_ms();
         let answers = self.store.delete_expired_responses(now, BATCH).await?;
         Ok(answers + self.store.delete_expired_conversations(now, BATCH).await?)
     }
 
-    /// Deletes answers whose time is over, for as long as this is polled.
+    /// Deletes expired answers, as long as this is polled.
     pub async fn expire(&self) -> Infallible {
         loop {
             match self.delete_expired().await {
                 Ok(0) => tokio::time::sleep(EXPIRE_EVERY).await,
                 Ok(_) => tokio::time::sleep(REST).await,
                 Err(error) => {
-                    tracing::warn!("stored answers whose time is over cannot be deleted yet: {error}");
+                    tracing::warn!("expired stored answers cannot be deleted yet: {error}");
                     tokio::time::sleep(EXPIRE_EVERY).await;
                 }
             }
@@ -397,14 +400,14 @@ impl Responses {
 }
 
 impl Prepared {
-    /// A request that has nothing to do with kept answers.
+    /// A request that uses no stored answers.
     pub fn as_it_is(intake: Intake) -> Self {
         Self { intake, keep: None, elsewhere: None }
     }
 }
 
 impl Keep {
-    /// What the answer adds to its conversation.
+    /// The items that the answer adds to its conversation.
     fn added(&self, row: &StoredResponse) -> Vec<StoredItem> {
         if self.conversation.is_none() {
             return Vec::new();
@@ -432,7 +435,7 @@ fn turn(answer: &StoredResponse) -> Turn<'_> {
     Turn { input: &answer.input, answer: &answer.response }
 }
 
-/// Whether it can be an id of ours: what it is not, no database has to be asked for.
+/// Whether it can be one of our ids: the database is not asked for others.
 fn is_plain(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -1,9 +1,9 @@
-//! What a request sees of the configuration: one snapshot, taken when the request begins.
+//! The configuration as a request sees it: one snapshot, taken when the request begins.
 //!
-//! A reload makes the [next](Snapshot::next) snapshot and puts it in the place of the old one. Requests that have begun
-//! keep theirs. What was learnt while running is not part of the configuration and passes from one to the next: health,
-//! sessions and the retry budget are views of the same memory under the new settings, and a provider whose settings are
-//! the same keeps its tokens and counters.
+//! A reload makes the [next](Snapshot::next) snapshot, which replaces the old one. Requests that have begun
+//! keep theirs. Measurements are not part of the configuration and are carried over: health, sessions and the
+//! retry budget are views of the same memory under the new settings, and a provider with unchanged settings
+//! keeps its tokens and counters.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -37,11 +37,11 @@ pub struct Snapshot {
     pub providers: HashMap<String, Arc<ProviderHandle>>,
     /// Aliases by name.
     pub aliases: HashMap<String, ModelSection>,
-    /// Facts of models that nothing is known of.
+    /// Facts for unknown models.
     pub unknown_facts: Arc<ModelFacts>,
     /// How providers are chosen and retried.
     pub routing: routing::Settings,
-    /// How providers are doing, by what is asked of them.
+    /// Measurements of providers, by operation.
     pub health: HealthByOperation,
     /// Which conversation is warm where.
     pub sessions: Sessions,
@@ -49,15 +49,15 @@ pub struct Snapshot {
     pub retries: RetryBudget,
     /// How long to wait for providers.
     pub timeouts: Timeouts,
-    /// What is accepted of callers.
+    /// Limits of callers' requests.
     pub limits: RequestLimits,
-    /// Where answers have the gateway's object.
+    /// The place of the gateway's object in answers.
     pub metadata: MetadataPlace,
-    /// How answers are kept.
+    /// How answers are stored.
     pub keep: KeepSettings,
     /// A hash of the configuration file; empty without one.
     pub config: String,
-    /// Of which requests the decision is kept.
+    /// The share of requests whose decision is stored.
     pub decisions_sample: Sample,
     /// Which pages may call from a browser.
     pub cors: Cors,
@@ -69,13 +69,13 @@ pub struct Snapshot {
     pub guardrails: Guardrails,
     /// Where events are sent.
     pub webhooks: Vec<Webhook>,
-    /// TLS and proxies of all connections to the outside.
+    /// TLS and proxies of all outgoing connections.
     pub outbound: Arc<Outbound>,
     /// The settings as people may see them.
     pub shown: Arc<InForce>,
 }
 
-/// What is accepted of callers.
+/// Limits of callers' requests.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
     /// Largest request body in bytes.
@@ -88,10 +88,10 @@ pub struct RequestLimits {
     pub whole: Duration,
 }
 
-/// A share of requests, chosen by chance.
+/// A random share of requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// What a random number has to be below; none takes all of them.
+    /// The upper limit of a random number; none for all requests.
     below: Option<u64>,
 }
 
@@ -111,27 +111,28 @@ impl Sample {
         Self { below: (share < 1.0).then_some((share.max(0.0) * u64::MAX as f64) as u64) }
     }
 
-    /// Whether the request of a random number is one of them. Its other choices depend on the same number: it is mixed anew.
+    /// Whether the request with this random number is in the share. Other choices depend on the same number,
+    /// so it is mixed again.
     pub fn takes(self, seed: u64) -> bool {
         self.below.is_none_or(|below| routing::chance::mixed(!seed) < below)
     }
 }
 
-/// What a snapshot is made with, besides the settings.
+/// The inputs of a snapshot besides the settings.
 #[derive(Clone)]
 pub struct Tools {
-    /// Where providers count.
+    /// The counters of providers.
     pub metrics: Metrics,
     /// Hashes the keys of the configuration.
     pub hasher: KeyHasher,
     /// The counters of projects.
     pub books: Books,
-    /// What administrators have rest.
+    /// Suspensions by administrators.
     pub rests: Rests,
 }
 
 impl Tools {
-    /// For a command that serves nobody.
+    /// For commands that do not serve.
     pub fn for_commands() -> anyhow::Result<Self> {
         Ok(Self {
             metrics: Metrics::new(),
@@ -154,8 +155,8 @@ impl Snapshot {
         Self::make(None, learnt, settings, tools)
     }
 
-    /// The snapshot of other settings, with what was learnt under the previous ones. Health forgets a provider that is
-    /// called at another address or with other keys.
+    /// The snapshot of other settings, with the measurements under the previous ones. Health forgets a
+    /// provider whose address or keys have changed.
     pub fn next(previous: &Self, settings: Settings, tools: &Tools) -> Self {
         let routing = &settings.routing;
         let learnt = Learnt {
@@ -225,13 +226,13 @@ impl Snapshot {
         }
     }
 
-    /// How long a request for this model, or alias, may take.
+    /// The timeouts of a request for this model, or alias.
     pub fn timeouts_of(&self, model: &str) -> Timeouts {
         let own = self.aliases.get(model).and_then(|alias| alias.timeouts);
         own.map_or(self.timeouts, |own| own.over(self.timeouts))
     }
 
-    /// The guardrails of a caller, by its policies; none where they name none.
+    /// The guardrails of a caller, from its policies; none where they name none.
     pub fn guard(&self, caller: &Caller, request_id: &str) -> Result<Option<Arc<Guard>>, Error> {
         match caller.is_guarded() {
             false => Ok(None),
@@ -249,11 +250,10 @@ impl Snapshot {
     }
 }
 
-/// How providers are doing at each operation: a sick count of tokens or sick embeddings are no reason to ask nothing else of a
-/// provider.
+/// Health by operation: failures of token counts or embeddings must not affect a provider's conversations.
 pub struct HealthByOperation {
     chat: Health,
-    /// Of the other operations, once they are asked for: each takes memory for every processor.
+    /// For other operations, created on first use: each takes memory per processor.
     others: [OnceLock<Health>; Operation::ALL.len()],
     settings: routing::Settings,
     rests: Rests,
@@ -276,7 +276,7 @@ impl HealthByOperation {
         }
     }
 
-    /// The operations that were asked for, and chat.
+    /// The operations in use, and chat.
     pub fn known(&self) -> impl Iterator<Item = (Operation, &Health)> {
         let others = Operation::ALL.into_iter().zip(&self.others);
         let known = others.filter_map(|(operation, health)| Some((operation, health.get()?)));
@@ -298,7 +298,7 @@ impl HealthByOperation {
     }
 }
 
-/// What passes from one snapshot to the next.
+/// The state that passes from one snapshot to the next.
 struct Learnt {
     health: HealthByOperation,
     sessions: Sessions,
@@ -309,19 +309,20 @@ struct Learnt {
 pub struct ProviderHandle {
     /// Its row in the catalog.
     pub row: Arc<ProviderRow>,
-    /// Where it is, and its settings.
+    /// Its address, and its settings.
     pub settings: ProviderSettings,
     /// How it is called.
     pub endpoint: &'static dyn Endpoint,
     /// Its connections.
     pub client: Client,
-    /// One credential for each key; at least one.
+    /// One credential per key; at least one.
     pub credentials: Arc<Credentials>,
     /// The labels of the keys.
     pub key_labels: Vec<String>,
     /// Counters of this provider by model.
     pub metrics: Arc<RouteMetrics>,
-    /// Only the provider itself knows what it serves: it is the operator's own, or the catalog lists nothing of it.
+    /// Only the provider itself knows its models: it is the operator's own, or the catalog does not list
+    /// them.
     pub names_models: bool,
 }
 
@@ -341,7 +342,7 @@ impl ProviderHandle {
         self.settings.disabled.as_deref()
     }
 
-    /// The handle of these settings, with what can be kept of the one before.
+    /// The handle of these settings, reusing parts of the previous one.
     fn next(
         before: Option<&Arc<Self>>,
         settings: ProviderSettings,

@@ -1,5 +1,5 @@
-//! TLS for callers. The certificate is read again when its files have changed, which is looked for when a connection
-//! comes: nothing has to be restarted or told when a certificate is renewed.
+//! TLS for callers. The certificate is read again when its files have changed. This is checked when a
+//! connection arrives, so a renewed certificate needs neither a restart nor a signal.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::clock;
 
-/// How often the files are looked at, at most.
+/// The minimum time between two checks of the files.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The certificate in force.
@@ -25,7 +25,7 @@ pub struct Tls {
 /// Where the certificate is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// The certificate and what it is signed by, as PEM.
+    /// The certificate and its chain, as PEM.
     pub cert: PathBuf,
     /// Its private key, as PEM.
     pub key: PathBuf,
@@ -33,12 +33,12 @@ pub struct Files {
 
 struct State {
     config: Arc<ServerConfig>,
-    /// The files that were read last, whether they were good or not.
+    /// The files at the last read, valid or not.
     seen: Option<Stamp>,
     looked: Instant,
 }
 
-/// What changes when a file is written or replaced.
+/// The state of the files, which changes when one is written or replaced.
 type Stamp = [(SystemTime, u64); 2];
 
 impl Tls {
@@ -49,7 +49,7 @@ impl Tls {
         Ok(Self { files, state: Mutex::new(State { config, seen, looked: clock::now() }) })
     }
 
-    /// What the next connection is accepted with.
+    /// The acceptor for the next connection.
     pub fn acceptor(&self) -> TlsAcceptor {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.looked.elapsed() >= LOOK {
@@ -61,7 +61,7 @@ impl Tls {
                         tracing::info!("the TLS certificate was read again");
                         state.config = config;
                     }
-                    // Between two writes the files may not belong together: the next change is looked at again.
+                    // Between two writes the files may not match: the next change is checked again.
                     Err(message) => tracing::warn!("{message} The one before stays in force."),
                 }
                 state.seen = stamp;
@@ -72,7 +72,7 @@ impl Tls {
 }
 
 impl Files {
-    /// None where a file is not there.
+    /// None where a file does not exist.
     fn stamp(&self) -> Option<Stamp> {
         let of = |path: &PathBuf| {
             let metadata = std::fs::metadata(path).ok()?;
@@ -89,7 +89,7 @@ impl Files {
             .and_then(Iterator::collect)
             .map_err(|error| unreadable(&self.cert, error))?;
         if chain.is_empty() {
-            return Err(format!("The TLS file {} holds no certificate.", self.cert.display()));
+            return Err(format!("The TLS file {} contains no certificate.", self.cert.display()));
         }
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| unreadable(&self.key, error))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,9 +1,9 @@
-//! Tells other systems when budgets run out, by `POST` to the addresses of `[[webhooks]]`.
+//! Sends an event when a budget reaches a threshold, by `POST` to the addresses of `[[webhooks]]`.
 //!
-//! What is noticed is written to the database first, under a name that holds what makes it one event: the budget, its window,
-//! the threshold. So each is told once, whichever node notices it and however often they restart. From there it is sent until
-//! it is taken (2xx), less and less often, for [`TRIED_FOR_MS`]. Form and signature are those of Standard Webhooks
-//! (`webhook-id`, `webhook-timestamp`, `webhook-signature`).
+//! An event is first written to the database, under a name that identifies it: the budget, its window, the
+//! threshold. So each event is sent once, whichever nodes notice it and however often they restart. It is
+//! retried until an address accepts it (2xx), with growing pauses, for [`TRIED_FOR_MS`]. Form and signature
+//! are those of Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,51 +20,51 @@ use crate::config::Webhook;
 use crate::snapshot::Current;
 use crate::upstream::Client;
 
-/// How often it is looked for what was noticed.
+/// The interval of collecting notices.
 const EVERY: Duration = Duration::from_secs(1);
-/// How often the database is asked for what other nodes, or an earlier process, left to be sent.
+/// The interval of checking the database for unsent events of other nodes or earlier processes.
 const LEFT_EVERY_MS: i64 = 60_000;
-/// How long an address may take to answer.
+/// The deadline for an address to answer.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Somebody who took an event has this long to say what became of it.
+/// A node that has taken an event must report its result within this time.
 const LEASE_MS: i64 = 60_000;
-/// The wait after an attempt that failed: this, doubled with each, up to [`LONGEST_WAIT_MS`].
+/// The wait after a failed attempt: this, doubled with each, up to [`LONGEST_WAIT_MS`].
 const FIRST_WAIT_MS: i64 = 5_000;
 const LONGEST_WAIT_MS: i64 = 3_600_000;
-/// After this an event is given up.
+/// After this an event is abandoned.
 const TRIED_FOR_MS: i64 = 3 * DAY_MS;
-/// Nothing is noticed again of a window that ended so long ago.
+/// Events of windows that ended this long ago are deleted.
 const KEPT_MS: i64 = 400 * DAY_MS;
 const DAY_MS: i64 = limits::DAY_MS;
 /// Events of windows that never end, as a pattern of `LIKE`.
 const LASTING: &str = "budget:%:total:%";
 /// How many are sent at a time.
 const AT_A_TIME: u32 = 8;
-/// As much of an answer is read; nobody looks at it.
+/// This much of an answer is read; its content is ignored.
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// Notices, writes down, sends.
+/// Collects, stores and sends events.
 pub struct Sender {
-    /// Where events wait.
+    /// The database with the events.
     pub store: Store,
-    /// Where budgets are counted.
+    /// The budgets.
     pub books: Books,
-    /// Where the addresses are.
+    /// The configuration with the addresses.
     pub current: Current,
 }
 
 impl Sender {
-    /// Runs for ever.
+    /// Runs without end.
     pub async fn run(self) -> Infallible {
         let (mut forgotten_ms, mut due_ms) = (0, 0);
-        // Events that could not be written down yet.
+        // Events that could not be stored yet.
         let mut waiting = Vec::new();
         loop {
             tokio::time::sleep(EVERY).await;
             let snapshot = self.current.get();
             let (webhooks, now) = (&snapshot.webhooks, now_ms());
             waiting.extend(self.noticed(webhooks));
-            // Each look into the database is a write: it is not looked into for nothing.
+            // Each check of the database is a write, so it is made only when necessary.
             if webhooks.is_empty() || waiting.is_empty() && now < due_ms {
                 continue;
             }
@@ -103,14 +103,14 @@ impl Sender {
         events.flat_map(to_each).collect()
     }
 
-    /// Sends what is due. Returns when something may be due next.
+    /// Sends the due events. Returns when the next may be due.
     async fn send_due(&self, webhooks: &[Webhook], client: &Client) -> Result<i64, StoreError> {
         let now = now_ms();
         let due = self.store.take_deliveries(now, now + LEASE_MS, AT_A_TIME).await?;
         let mut next_ms = if due.len() < AT_A_TIME as usize { now + LEFT_EVERY_MS } else { now };
         for delivery in due {
             let again_ms = match webhooks.iter().find(|webhook| webhook.endpoint() == delivery.endpoint) {
-                // The address is gone from the configuration.
+                // The address was removed from the configuration.
                 None => None,
                 Some(webhook) => send(client, webhook, &delivery).await,
             };
@@ -121,7 +121,7 @@ impl Sender {
     }
 }
 
-/// Sends once. Returns when to try again, if at all.
+/// Sends once. Returns when to retry, if at all.
 async fn send(client: &Client, webhook: &Webhook, delivery: &Delivery) -> Option<i64> {
     let now = now_ms();
     let request = webhook.request(&delivery.event, &delivery.body, now)?;
@@ -144,7 +144,7 @@ fn wait_ms(attempts: i64) -> i64 {
     FIRST_WAIT_MS.saturating_mul(1 << attempts.clamp(1, 20) >> 1).min(LONGEST_WAIT_MS)
 }
 
-/// What makes it one event. A ceiling that was changed is another budget.
+/// The identity of an event. A changed ceiling is another budget.
 fn name(project: &Arc<str>, notice: &Notice) -> String {
     let key = key_of(notice).map_or(String::new(), |key| format!("key:{key}:"));
     let (per, start) = (notice.per.as_str(), start_of(notice));

@@ -133,7 +133,7 @@ fn reason(refusal: &Refusal) -> Markup {
             },
         ),
         Refusal::Away => {
-            ("The key cannot be checked.", html! { "The database does not answer; the log says why." })
+            ("The key cannot be checked.", html! { "The database does not answer; the log has the reason." })
         }
     };
     html! {

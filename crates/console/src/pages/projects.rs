@@ -280,7 +280,7 @@ pub async fn create(
         Ok(_) => refused(
             &reader,
             StatusCode::CONFLICT,
-            "There is a project of this id already.",
+            "A project with this id exists already.",
             "/ui/projects#create",
         ),
         Err(error) => super::away(&error),

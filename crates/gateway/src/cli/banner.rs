@@ -1,4 +1,4 @@
-//! What the gateway says when it starts.
+//! The messages at the start.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -13,7 +13,7 @@ use crate::http::Api;
 use crate::pipeline::resolve::Resolver;
 use crate::snapshot::Snapshot;
 
-/// One line for each provider that is enabled, and one for each other with the reason.
+/// One line per enabled provider, and one per disabled one with the reason.
 pub fn providers(providers: &[ProviderSettings], style: Style) -> String {
     let (enabled, others): (Vec<_>, Vec<_>) =
         providers.iter().partition(|provider| provider.disabled.is_none());
@@ -27,7 +27,7 @@ pub fn providers(providers: &[ProviderSettings], style: Style) -> String {
     on.chain(off).collect::<Vec<_>>().join("\n")
 }
 
-/// How many providers are enabled, and which.
+/// The number and the names of enabled providers.
 pub fn summary(providers: &[ProviderSettings], style: Style) -> String {
     let enabled: Vec<&ProviderSettings> =
         providers.iter().filter(|provider| provider.disabled.is_none()).collect();
@@ -43,7 +43,7 @@ pub fn summary(providers: &[ProviderSettings], style: Style) -> String {
     format!("{count}; `llmgateway check` lists the rest\n{names}{demo}")
 }
 
-/// The greeting: URL, key, a curl that works, the dashboard.
+/// The greeting: URL, key, a working curl command, the dashboard.
 pub fn banner(at: Listening, key: &CallerKey, example: &Example, code: Option<&str>, style: Style) -> String {
     let url = at.url();
     let Example { model, hint } = example;
@@ -64,7 +64,7 @@ pub fn banner(at: Listening, key: &CallerKey, example: &Example, code: Option<&s
     )
 }
 
-/// Where the gateway listens.
+/// The address of the gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Listening {
     /// The address.
@@ -91,7 +91,7 @@ impl Listening {
     }
 }
 
-/// An address that a client on this machine can use: nobody can connect to 0.0.0.0 everywhere.
+/// An address that a client on this machine can use: 0.0.0.0 cannot be connected to on every system.
 pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip().is_unspecified() {
         true => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
@@ -99,17 +99,18 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The model that the printed request asks for.
+/// The model of the printed request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Example {
     model: String,
-    /// What has to be changed for the request to work.
+    /// What has to be changed before the request works.
     hint: Option<String>,
 }
 
 impl Example {
-    /// The cheapest model of the catalog that an enabled provider serves; else an alias; else a model that a provider
-    /// lists; else a place to put one. Providers are asked only where a person reads: a server's start sends no requests.
+    /// The cheapest model of the catalog that an enabled provider serves; else an alias; else a model that a
+    /// provider lists; else a placeholder. Providers are asked only where a person reads the output: a
+    /// server's start sends no requests.
     pub async fn find(api: &Api, is_read: bool) -> Self {
         let snapshot = api.current.get();
         let known = cheapest_model(&snapshot).or_else(|| usable_alias(&snapshot));
@@ -130,13 +131,13 @@ impl Example {
             Some(id) => (
                 format!("{id}/MODEL"),
                 format!(
-                    "In place of MODEL put the name of a model that {id} serves{}.",
+                    "Replace MODEL by the name of a model that {id} serves{}.",
                     if was_asked { format!(": {id} lists none") } else { String::new() }
                 ),
             ),
             None => (
                 "PROVIDER/MODEL".to_owned(),
-                "No provider is enabled yet: `llmgateway check` says what each of them needs.".to_owned(),
+                "No provider is enabled yet: `llmgateway check` shows what each of them needs.".to_owned(),
             ),
         };
         Self { model, hint: Some(hint) }
@@ -149,7 +150,7 @@ fn usable_alias(snapshot: &Snapshot) -> Option<String> {
     names.into_iter().find(|name| Resolver::of(snapshot).resolve(name).is_ok()).cloned()
 }
 
-/// The first model that a provider lists, by name; one for embeddings only where there is no other.
+/// The first model in a provider's list, by name; an embedding model only where there is no other.
 fn listed_model(lists: &Lists) -> Option<String> {
     let every = lists.iter().flat_map(|(id, list)| list.iter().map(move |model| (id, &model.id)));
     let (_, id, model) = every.map(|(id, model)| (model.contains("embed"), id, model)).min()?;

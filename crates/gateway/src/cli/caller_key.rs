@@ -1,4 +1,4 @@
-//! The key that a person at the terminal can call with: made at the first start, found again at the next ones.
+//! A key for the person at the terminal: created at the first start, found again at later ones.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,32 +11,32 @@ use crate::clock::now_ms;
 use crate::config::Settings;
 use crate::env::Environment;
 
-/// What is known of a key that works.
+/// A working key.
 #[derive(Debug)]
 pub enum CallerKey {
-    /// Made by this start, and written into a file where that was possible.
+    /// Created by this start, and written to a file where possible.
     Fresh {
         /// The key.
         secret: Secret,
-        /// Where it was written.
+        /// The file, if it was written.
         file: Option<PathBuf>,
     },
-    /// In the file that an earlier start wrote.
+    /// In the file of an earlier start.
     InFile(PathBuf),
     /// In this environment variable.
     InVariable(String),
     /// In the configuration file, or in a file that it names.
     InConfiguration,
-    /// In the database, which knows only its hash and its beginning.
+    /// In the database, which has only its hash and its prefix.
     Stored {
-        /// How it begins.
+        /// Its prefix.
         prefix: String,
-        /// What its maker called it.
+        /// Its name.
         name: String,
     },
 }
 
-/// Where keys of the configuration come from, noted before the settings go into the gateway.
+/// The source of the configured keys, noted before the settings are used up.
 pub enum Configured {
     /// There is none.
     None,
@@ -59,7 +59,7 @@ impl Configured {
 }
 
 impl CallerKey {
-    /// The key to show. Someone who starts the gateway for the first time needs one: it is made here.
+    /// The key to show. The first start needs one: it is created here.
     pub async fn find(
         configured: Configured,
         store: &Store,
@@ -96,7 +96,7 @@ impl CallerKey {
         let more = "more with `llmgateway keys create NAME`";
         match self {
             Self::Fresh { secret, file: Some(file) } => {
-                format!("API key  {}  (kept in {}; {more})", style.bold(secret.expose()), file.display())
+                format!("API key  {}  (stored in {}; {more})", style.bold(secret.expose()), file.display())
             }
             Self::Fresh { secret, file: None } => {
                 format!("API key  {}  (shown once; {more})", style.bold(secret.expose()))
@@ -106,13 +106,13 @@ impl CallerKey {
             Self::InConfiguration => "API key  auth.api_keys of the configuration".to_owned(),
             Self::Stored { prefix, name } => {
                 format!(
-                    "API key  the one that begins with {prefix} ({name:?}), shown when it was made; {more}"
+                    "API key  the one that begins with {prefix} ({name:?}), shown at its creation; {more}"
                 )
             }
         }
     }
 
-    /// The key as a shell takes it between double quotes.
+    /// The key for a shell, between double quotes.
     pub fn in_shell(&self) -> String {
         match self {
             Self::Fresh { secret, .. } => secret.expose().to_owned(),
@@ -123,14 +123,15 @@ impl CallerKey {
     }
 }
 
-/// `llmgateway.key` beside `llmgateway.db`. Where the database is a server, several gateways share its keys, and no
-/// file of one machine is the place for them.
+/// `llmgateway.key` beside `llmgateway.db`. For a database server there is none: several gateways share its
+/// keys.
 pub(super) fn file_beside(database_url: &str) -> Option<PathBuf> {
     let path = database_url.strip_prefix("sqlite:")?.trim_start_matches("//").split('?').next()?;
     (!path.is_empty() && !path.contains(":memory:")).then(|| Path::new(path).with_extension("key"))
 }
 
-/// Writes a file that only its owner reads. A file of an earlier database is replaced, with its permissions.
+/// Writes a file that only its owner can read. A file of an earlier database is replaced, with its
+/// permissions.
 fn write(path: &Path, secret: &Secret) -> std::io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -167,7 +168,7 @@ mod tests {
         let second = find(&store, &url).await;
         assert_eq!(second.in_shell(), format!("$(cat '{}')", file.display()));
         assert!(second.sentence(Style::PLAIN).starts_with(&format!("API key  in {}", file.display())));
-        // A file with a key that does not work any more is not shown.
+        // A file with an invalid key is not shown.
         let rows = store.list_keys().await.unwrap();
         store.create_key("other", now_ms()).await.unwrap();
         store.revoke_key(&rows[0].id, now_ms()).await.unwrap();

@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::config::settings::EXPOSURE;
 use crate::identity::review;
 
-/// Reads everything that `serve` would, and starts nothing. Whatever is wrong or probably not meant is reported, with
+/// Reads everything that `serve` would, and starts nothing. Mistakes and likely mistakes are reported, with
 /// exit code 1.
 pub fn run(config: &ConfigArgument) -> anyhow::Result<()> {
     let mut checked = config.check()?;
@@ -33,7 +33,8 @@ pub fn run(config: &ConfigArgument) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the database holds a key. It is not created for this, and one that does not answer is left to `serve`.
+/// Whether the database contains a key. It is not created for this check; a database that does not answer is
+/// left to `serve`.
 fn has_stored_key(settings: &Settings) -> bool {
     let url = &settings.database_url;
     let file = url.strip_prefix("sqlite:").map(|path| path.trim_start_matches("//"));

@@ -23,10 +23,10 @@ pub struct ExplainArguments {
     /// A request body, `-` for standard input; --model replaces its model. Default: a short question.
     #[arg(long, value_name = "FILE")]
     request: Option<PathBuf>,
-    /// What is asked, where that is no conversation: embeddings, rerank or moderations, as in the catalog.
+    /// The operation, if it is not a conversation: embeddings, rerank or moderations, as in the catalog
     #[arg(long, value_name = "NAME", requires = "request", value_parser = operation)]
     operation: Option<Operation>,
-    /// A project of the configuration, whose guardrails look at the request. Checks are not asked.
+    /// A project of the configuration whose guardrails check the request. Other servers are not asked
     #[arg(long, value_name = "ID")]
     project: Option<String>,
     /// As JSON.
@@ -34,7 +34,8 @@ pub struct ExplainArguments {
     json: bool,
 }
 
-/// Says who would serve the request, why and at what price, and prints the upstream request, with secrets masked.
+/// Reports who would serve the request, why and at what price, and prints the upstream request, with secrets
+/// masked.
 pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
     let mut body = match &arguments.request {
@@ -54,8 +55,8 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
         let project = snapshot.keys.projects().get(id.as_str());
         let project = project.with_context(|| format!("The configuration has no project {id:?}."))?;
         let names = project.policy.guardrails.iter().map(String::as_str);
-        let (other, told) = snapshot.guardrails.rehearse(names, &body)?;
-        (body, guardrails) = (other, Some(told));
+        let (other, actions) = snapshot.guardrails.rehearse(names, &body)?;
+        (body, guardrails) = (other, Some(actions));
     }
     let explanation = match arguments.operation {
         None | Some(Operation::Chat) => explain::explain(&snapshot, &body, Timestamp(0))?,

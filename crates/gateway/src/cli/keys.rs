@@ -22,33 +22,33 @@ pub struct KeysArguments {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum KeysCommand {
-    /// Make a key. It is shown once.
+    /// Create a key. It is shown once
     Create(CreateArguments),
     /// List keys.
     List {
-        /// Only those of this project.
+        /// Only keys of this project
         #[arg(long)]
         project: Option<String>,
     },
-    /// Make another secret for a key. It is shown once; the old one stays good for a while.
+    /// Create a new secret for a key. It is shown once; the old one stays valid for a while
     Rotate {
         /// Its id, from `keys list`.
         id: String,
-        /// How long the old secret stays good.
+        /// How long the old secret stays valid
         #[arg(long, default_value_t = 24)]
         overlap_hours: u32,
     },
-    /// Switch a key off, until it is enabled again.
+    /// Disable a key until it is enabled again
     Disable {
         /// Its id, from `keys list`.
         id: String,
     },
-    /// Switch a disabled key on.
+    /// Enable a disabled key
     Enable {
         /// Its id, from `keys list`.
         id: String,
     },
-    /// Revoke a key, for ever. A running gateway refuses it within a second.
+    /// Revoke a key permanently. A running gateway refuses it within a second
     Revoke {
         /// Its id, from `keys list`.
         id: String,
@@ -57,23 +57,23 @@ enum KeysCommand {
 
 #[derive(Clone, Debug, clap::Args)]
 struct CreateArguments {
-    /// A name to know it by.
+    /// Its name
     name: String,
-    /// The project that it belongs to.
+    /// Its project
     #[arg(long, default_value = store::DEFAULT_PROJECT)]
     project: String,
-    /// What it may do within its project, as JSON: {"models":["gpt-4.1*"],"budgets":[{"usd":"5","per":"day"}]}.
+    /// Its policy within the project, as JSON: {"models":["gpt-4.1*"],"budgets":[{"usd":"5","per":"day"}]}
     #[arg(long, default_value = "{}")]
     policy: String,
-    /// What it is for: inference, passthrough, viewer, admin; several with commas between them.
+    /// Its roles: inference, passthrough, viewer, admin; several separated by commas
     #[arg(long, default_value = "inference")]
     roles: String,
-    /// The first day (UTC) on which it is not good any more, such as 2027-01-31.
+    /// The first day (UTC) on which it is no longer valid, such as 2027-01-31
     #[arg(long)]
     expires: Option<String>,
 }
 
-/// Works on the database of the configuration, also while a gateway runs on it.
+/// Works on the database of the configuration, even while a gateway uses it.
 pub fn run(arguments: &KeysArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
     runtime()?.block_on(async {
@@ -147,7 +147,7 @@ async fn switch(store: &Store, id: &str, is_off: bool) -> anyhow::Result<()> {
     let (action, done) = if is_off { ("key.disable", "disabled") } else { ("key.enable", "enabled") };
     match store.update_key(&row, Some(&audit(action, id)), now_ms()).await? {
         Written::Done => say(&format!("{done} {id}")),
-        _ => anyhow::bail!("Somebody else changed the key {id} at the same time; try again."),
+        _ => anyhow::bail!("The key {id} was changed at the same time; try again."),
     }
     Ok(())
 }

@@ -10,7 +10,8 @@ pub struct MockArguments {
     /// Address and port.
     #[arg(long, default_value = "127.0.0.1:4010")]
     listen: SocketAddr,
-    /// Play the model behind a coding agent: read, edit and run what the prompt names. See docs/mock.md.
+    /// Play the model behind a coding agent: read, edit and run the files and commands of the prompt. See
+    /// docs/mock.md
     #[arg(long)]
     agent: bool,
 }

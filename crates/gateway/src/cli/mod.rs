@@ -27,7 +27,7 @@ use crate::config::check::Checked;
 use crate::config::source::ConfigSource;
 use crate::env::Environment;
 
-/// One endpoint in front of every LLM provider, in the format that the caller speaks.
+/// One endpoint for all LLM providers, in the format that the caller uses
 #[derive(Debug, Parser)]
 #[command(name = "llmgateway", version)]
 struct Arguments {
@@ -41,7 +41,7 @@ struct Arguments {
 enum Command {
     /// Run the gateway (the default).
     Serve(serve::ServeArguments),
-    /// Check configuration and catalog, and tell which providers are enabled.
+    /// Check configuration and catalog, and show which providers are enabled
     Check(ConfigArgument),
     /// List models, providers, prices and capabilities.
     Models(models::ModelsArguments),
@@ -49,29 +49,29 @@ enum Command {
     Keys(keys::KeysArguments),
     /// Create, list, change and delete projects.
     Projects(projects::ProjectsArguments),
-    /// Show what was used and what it cost, by project, key, model, provider, hour or day.
+    /// Show usage and cost, by project, key, model, provider, hour or day
     Usage(usage::UsageArguments),
-    /// Have a provider or one of its keys rest, on all nodes, end that, or list what rests.
+    /// Suspend a provider or one of its keys on all nodes, end a suspension, or list the suspensions
     Rest(rests::RestArguments),
     /// Show how a request would be routed and what would be sent. Sends nothing.
     Explain(explain::ExplainArguments),
     /// Emulate every provider's API on loopback.
     Mock(mock::MockArguments),
-    /// Start a coding agent against the gateway, without touching its own settings.
+    /// Start a coding agent with the gateway, without changes to its own settings
     Run(run::RunArguments),
     /// Print the OpenAPI document of all routes.
     Openapi,
 }
 
-/// Where the configuration is.
+/// The path of the configuration.
 #[derive(Clone, Debug, Default, clap::Args)]
 struct ConfigArgument {
-    /// The configuration file. Default: $LLMGATEWAY_CONFIG, else llmgateway.toml in this folder, if there is one.
+    /// The configuration file. Default: $LLMGATEWAY_CONFIG, else llmgateway.toml in this folder, if it exists
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 
-/// Runs the command and turns its error into one sentence and exit code 1.
+/// Runs the command. An error becomes one sentence and exit code 1.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
@@ -101,19 +101,19 @@ fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
     })
 }
 
-/// Tells the person. A reader that has seen enough (`| head`) is no error.
+/// Prints to standard output. A closed reader (`| head`) is not an error.
 fn say(text: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    let told = writeln!(out, "{text}").and_then(|()| out.flush());
-    drop(told);
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    drop(written);
 }
 
 fn say_error(text: &str) {
     use std::io::Write;
     // `eprintln` panics when standard error is closed.
-    let told = writeln!(std::io::stderr(), "llmgateway: {text}");
-    drop(told);
+    let written = writeln!(std::io::stderr(), "llmgateway: {text}");
+    drop(written);
 }
 
 impl ConfigArgument {
@@ -126,7 +126,7 @@ impl ConfigArgument {
         }
     }
 
-    /// Reads everything there is and collects what is wrong with it.
+    /// Reads everything and collects the mistakes.
     fn check(&self) -> anyhow::Result<Checked> {
         self.check_in(Environment::of_process())
     }
@@ -138,7 +138,7 @@ impl ConfigArgument {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    // On one processor, handing work between threads is all cost.
+    // With one processor, passing work between threads only adds cost.
     let single = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
     let mut builder = match single {
         true => tokio::runtime::Builder::new_current_thread(),

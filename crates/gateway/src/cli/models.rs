@@ -19,10 +19,10 @@ use crate::snapshot::{Snapshot, Tools};
 pub struct ModelsArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// Only models of this provider, also where it is not enabled.
+    /// Only models of this provider, even if it is not enabled
     #[arg(long, value_name = "ID")]
     provider: Option<String>,
-    /// Also models of providers that are not enabled, and retired ones.
+    /// Include models of disabled providers, and retired ones
     #[arg(long)]
     all: bool,
     /// As JSON.
@@ -30,7 +30,7 @@ pub struct ModelsArguments {
     json: bool,
 }
 
-/// Lists what can be asked for: aliases and the operator's own providers first.
+/// Lists the available models: aliases and the operator's own providers first.
 pub fn run(arguments: &ModelsArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
     if let Some(provider) = &arguments.provider
@@ -70,12 +70,12 @@ impl Listing<'_> {
         aliases
     }
 
-    /// Models that only their providers know of.
+    /// Models that are only in a provider's own list.
     fn listed(&self) -> Vec<(&String, &wire::providers::ListedModel)> {
         let mut lists: Vec<_> = self.lists.iter().filter(|(id, _)| self.is_wanted(id)).collect();
         lists.sort_by_key(|(id, _)| id.as_str());
         let every = lists.into_iter().flat_map(|(id, list)| list.iter().map(move |model| (id, model)));
-        // What the configuration describes is shown with its price.
+        // A model in the configuration is shown with its price.
         every.filter(|(id, model)| self.snapshot.catalog.serving(id, &model.id).is_none()).collect()
     }
 
@@ -180,7 +180,7 @@ impl Row {
     }
 }
 
-/// `128k`, `1M`: a table is for reading; the exact number is in the JSON.
+/// `128k`, `1M`: rounded for the table; the exact number is in the JSON.
 fn tokens(number: Option<u64>) -> String {
     match number {
         None => "?".to_owned(),
@@ -191,7 +191,7 @@ fn tokens(number: Option<u64>) -> String {
     }
 }
 
-/// Columns side by side, each line cut to the terminal's width.
+/// Columns, with each line cut to the terminal's width.
 fn table(rows: &[Row], style: Style, width: Option<usize>) -> String {
     let longest = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
     let name = width.map_or(longest, |width| longest.min(width.saturating_sub(28).max(16)));

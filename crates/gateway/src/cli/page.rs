@@ -12,7 +12,7 @@ const HEAD: &str = "# Commands
 
 `cargo run --release -- COMMAND`, or the binary: `target/release/llmgateway COMMAND`. Without a command the gateway serves.
 ";
-/// So that the page does not depend on a terminal.
+/// Makes the page independent of a terminal.
 const WIDTH: usize = 110;
 
 fn write(command: &mut Command, path: &str, out: &mut String) {

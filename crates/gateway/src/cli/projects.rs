@@ -18,48 +18,48 @@ pub struct ProjectsArguments {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum ProjectsCommand {
-    /// Make a project.
+    /// Create a project
     Create {
-        /// Its id: small letters, digits, hyphens, underscores and dots.
+        /// Its id: lowercase letters, digits, hyphens, underscores and dots
         id: String,
-        /// What people call it. Default: its id.
+        /// Its display name. Default: its id
         #[arg(long)]
         name: Option<String>,
-        /// What it may do, as JSON: {"models":["gpt-4.1*"],"budgets":[{"usd":"250","per":"month"}]}.
+        /// Its policy, as JSON: {"models":["gpt-4.1*"],"budgets":[{"usd":"250","per":"month"}]}
         #[arg(long, default_value = "{}")]
         policy: String,
     },
-    /// List projects, those of the configuration too.
+    /// List projects, including those of the configuration
     List,
     /// Change a project.
     Update {
         /// Its id.
         id: String,
-        /// What people call it.
+        /// Its display name
         #[arg(long)]
         name: Option<String>,
-        /// What it may do, as JSON: takes the place of what it was.
+        /// Its policy, as JSON: replaces the previous one
         #[arg(long)]
         policy: Option<String>,
     },
-    /// Refuse all keys of a project, until it is enabled again.
+    /// Refuse all keys of a project until it is enabled again
     Disable {
         /// Its id.
         id: String,
     },
-    /// Switch a disabled project on.
+    /// Enable a disabled project
     Enable {
         /// Its id.
         id: String,
     },
-    /// Delete a project that has no active key. Its records and its ledger stay.
+    /// Delete a project without active keys. Its records and its ledger stay
     Delete {
         /// Its id.
         id: String,
     },
 }
 
-/// Works on the database of the configuration, also while a gateway runs on it.
+/// Works on the database of the configuration, even while a gateway uses it.
 pub fn run(arguments: &ProjectsArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
     runtime()?.block_on(async {
@@ -98,7 +98,7 @@ pub(super) fn audit(action: &'static str, target: String) -> Audit {
     Audit { actor: "cli".to_owned(), action, target, detail: "{}".to_owned() }
 }
 
-/// A policy that was given as JSON, as it is stored; the error lists everything that is wrong with it.
+/// A policy from JSON, in its stored form; the error lists all its mistakes.
 pub(super) fn checked_policy(json: &str, settings: &Settings) -> anyhow::Result<String> {
     let policy = read_policy(json, settings);
     let policy = policy.map_err(|wrong| anyhow::anyhow!("The policy is wrong: {wrong}."))?;
@@ -124,7 +124,7 @@ async fn create(
     };
     let entry = audit("project.create", format!("project:{id}"));
     match store.create_project(&project, Some(&entry)).await? {
-        Written::Exists => anyhow::bail!("There is a project {id:?} already."),
+        Written::Exists => anyhow::bail!("The project {id:?} exists already."),
         _ => say(&format!("created {id}")),
     }
     Ok(())
@@ -132,7 +132,9 @@ async fn create(
 
 fn not_declared(settings: &Settings, id: &str) -> anyhow::Result<()> {
     if settings.projects.iter().any(|project| project.id == id) {
-        anyhow::bail!("The project {id:?} stands in the configuration ([projects.{id}]); change it there.");
+        anyhow::bail!(
+            "The project {id:?} is defined in the configuration ([projects.{id}]); change it there."
+        );
     }
     Ok(())
 }
@@ -150,7 +152,7 @@ async fn change(
     match store.update_project(&project, Some(&entry), now_ms()).await? {
         Written::Done => say(&format!("changed {id}")),
         Written::Absent => return Err(no_project(id)),
-        _ => anyhow::bail!("Somebody else changed the project {id} at the same time; try again."),
+        _ => anyhow::bail!("The project {id} was changed at the same time; try again."),
     }
     Ok(())
 }

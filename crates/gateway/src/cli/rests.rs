@@ -14,23 +14,23 @@ use crate::snapshot::{Snapshot, Tools};
 pub struct RestArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// The provider that is to rest. Without it, what rests is listed.
+    /// The provider to suspend. Without it, the suspensions are listed
     provider: Option<String>,
-    /// Only this key of it, by its label.
+    /// Only this key of it, by its label
     #[arg(long, requires = "provider")]
     key: Option<String>,
-    /// Why, for people.
+    /// The reason, for people
     #[arg(long, default_value = "")]
     reason: String,
-    /// For so many hours. Default: until it is ended.
+    /// For this many hours. Default: until it is ended
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=24 * 366))]
     hours: Option<u32>,
-    /// End the rest.
+    /// End the suspension
     #[arg(long, requires = "provider", conflicts_with_all = ["reason", "hours"])]
     end: bool,
 }
 
-/// Works on the database of the configuration, also while gateways run on it: they follow within seconds.
+/// Works on the database of the configuration, even while gateways use it: they follow within seconds.
 pub fn run(arguments: &RestArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
     runtime()?.block_on(async {
@@ -85,7 +85,7 @@ async fn begin(store: &Store, provider: &str, arguments: &RestArguments) -> anyh
 async fn end(store: &Store, provider: &str, key: Option<&str>) -> anyhow::Result<()> {
     let entry = audit("routing.rest_end", target(provider, key));
     if !store.end_rest(provider, key, entry, now_ms()).await? {
-        anyhow::bail!("Nothing of {provider:?} rests by that name; llmgateway rest lists what does.");
+        anyhow::bail!("No suspension of {provider:?} matches; `llmgateway rest` lists the suspensions.");
     }
     say(&format!("{provider} is in use again"));
     Ok(())

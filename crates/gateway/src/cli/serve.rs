@@ -24,19 +24,20 @@ use crate::telemetry::log::{LastLines, LogWriter, StandardError};
 pub struct ServeArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// Address and port, instead of $LLMGATEWAY_LISTEN and the configuration's.
+    /// Address and port, overriding $LLMGATEWAY_LISTEN and the configuration
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 }
 
-/// Runs until Ctrl-C or SIGTERM; a second one does not wait for answers under way. Fails when an answer was cut.
+/// Runs until Ctrl-C or SIGTERM; a second signal does not wait for answers under way. Fails when an answer
+/// was cut.
 pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     let mut environment = Environment::of_process();
     if let Some(listen) = &arguments.listen {
         environment = environment.with(LISTEN_VARIABLE, listen);
     }
     let mut checked = arguments.config.check_in(environment)?;
-    // Without a key for callers, one is made below.
+    // Without a key for callers, one is created below.
     checked.doubts.retain(|doubt| doubt.path != EXPOSURE);
     let Some(settings) = checked.settings.take() else { anyhow::bail!(checked.report()) };
     let _last_lines = start_log(settings.logging)?;
@@ -53,14 +54,15 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         let app = App::start(settings).await?;
         let key = CallerKey::find(configured, app.store(), &database_url).await?;
         if matches!(key, CallerKey::Fresh { .. }) {
-            // It has to work at once, and the keys were read before it was made.
+            // The new key must work immediately, and the keys were read before it was created.
             app.api().auth.reload().await?;
         }
         let (api, at) = (app.api().clone(), banner::Listening { address: app.address(), tls });
-        // A task, because a provider may be slow to list its models, and callers do not wait for a greeting.
+        // A separate task, because a provider may list its models slowly, and callers must not wait for a
+        // greeting.
         let greeting = tokio::spawn(async move {
             let example = banner::Example::find(&api, std::io::stdout().is_terminal()).await;
-            // At the first start nobody has an admin key; at a terminal there is a person who is at home here.
+            // At the first start there is no admin key; a person at the terminal may sign in with a code.
             let is_offered = matches!(key, CallerKey::Fresh { .. }) || std::io::stdout().is_terminal();
             let code = if is_offered { api.console.new_code().ok() } else { None };
             say(&format!("{}\n{providers}", banner::banner(at, &key, &example, code.as_deref(), style)));
@@ -69,7 +71,7 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
             }
         });
         let reloading = tokio::spawn(reload_on_signal(app.api().reloader.clone()));
-        // The second one is heard from when the first has come.
+        // The second signal is awaited only after the first one.
         let at_once = async { stop_signal().await };
         let cut = app.run(stop, at_once).await;
         greeting.abort();
@@ -78,7 +80,7 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The log may fail at any time; what is returned writes its last lines.
+/// Log output may fail at any time; the returned value writes its last lines.
 fn start_log(logging: LoggingSection) -> anyhow::Result<LastLines<StandardError>> {
     let environment = Environment::of_process();
     let filter = environment.get("LLMGATEWAY_LOG").and_then(|filter| filter.parse::<Targets>().ok());
@@ -93,7 +95,7 @@ fn start_log(logging: LoggingSection) -> anyhow::Result<LastLines<StandardError>
         .with_max_level(LevelFilter::TRACE)
         .with_ansi(ansi && logging.format == Format::Text)
         .with_writer(writer)
-        // It would tell on standard error that standard error cannot be written, and panic.
+        // Otherwise it would report on standard error that standard error cannot be written, and panic.
         .log_internal_errors(false);
     let started = match logging.format {
         Format::Text => lines.finish().with(filter).try_init(),
@@ -108,13 +110,13 @@ fn start_log(logging: LoggingSection) -> anyhow::Result<LastLines<StandardError>
     Ok(last_lines)
 }
 
-/// Reloads the configuration at each SIGHUP.
+/// Reloads the configuration on each SIGHUP.
 async fn reload_on_signal(reloader: Arc<Reloader>) {
     #[cfg(unix)]
     match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
         Ok(mut signal) => {
             while signal.recv().await.is_some() {
-                // What became of it is in the log.
+                // The result is in the log.
                 let _ = reloader.reload().await;
             }
         }
@@ -124,8 +126,8 @@ async fn reload_on_signal(reloader: Arc<Reloader>) {
     drop(reloader);
 }
 
-/// Ends at the next Ctrl-C or SIGTERM. Signals are heard from the call on, not only once the future is polled: one that
-/// arrives in between would end the process at once.
+/// Ends at the next Ctrl-C or SIGTERM. Signals are caught from the call on, not only once the future is
+/// polled: one in between would otherwise end the process immediately.
 pub(super) fn stop_signal() -> impl Future<Output = ()> {
     #[cfg(unix)]
     let signals = {

@@ -35,17 +35,17 @@ impl Style {
         self.coloured
     }
 
-    /// What matters most.
+    /// The most important text.
     pub fn bold(self, text: &str) -> String {
         self.with("1", text)
     }
 
-    /// What is good.
+    /// Good news.
     pub fn green(self, text: &str) -> String {
         self.with("32", text)
     }
 
-    /// What matters least.
+    /// The least important text.
     pub fn dim(self, text: &str) -> String {
         self.with("2", text)
     }
@@ -58,7 +58,7 @@ impl Style {
     }
 }
 
-/// The width of the terminal that standard output is; none where it is none.
+/// The width of the terminal on standard output; none without a terminal.
 pub fn columns() -> Option<usize> {
     if !std::io::stdout().is_terminal() {
         return None;

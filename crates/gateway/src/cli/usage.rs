@@ -11,40 +11,40 @@ use crate::report::{self, UsageWords, Wrong};
 pub struct UsageArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// So many days, today included. Default: 30.
+    /// This many days, today included. Default: 30
     #[arg(long, value_parser = clap::value_parser!(i64).range(1..=3660))]
     days: Option<i64>,
-    /// From this time on: a date, a time as in 2026-11-27T10:00:00Z, or seconds since 1970.
+    /// From this time on: a date, a time such as 2026-11-27T10:00:00Z, or seconds since 1970
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Before this time. Default: now.
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// One line for each: project, key, model, provider, operation, outcome; several with commas between.
+    /// One line per project, key, model, provider, operation or outcome; several separated by commas
     #[arg(long, value_name = "NAMES")]
     group: Option<String>,
-    /// One line for each hour or day.
+    /// One line per hour or day
     #[arg(long, value_name = "UNIT")]
     bucket: Option<String>,
     /// Only this project.
     #[arg(long, value_name = "ID")]
     project: Option<String>,
-    /// Only the key of this id.
+    /// Only the key with this id
     #[arg(long, value_name = "ID")]
     key: Option<String>,
-    /// Only this model, as its provider calls it.
+    /// Only this model, by its provider's name
     #[arg(long, value_name = "ID")]
     model: Option<String>,
     /// Only this provider.
     #[arg(long, value_name = "ID")]
     provider: Option<String>,
-    /// As JSON, as the admin API has it: one object a line.
+    /// As JSON, in the form of the admin API: one object per line
     #[arg(long)]
     json: bool,
 }
 
-/// Reads the database of the configuration, also while a gateway runs on it. What a running gateway has in its spool comes within
-/// a second.
+/// Reads the database of the configuration, even while a gateway uses it. Records in a running gateway's
+/// spool arrive within a second.
 pub fn run(arguments: &UsageArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
     let asked = [
@@ -89,7 +89,7 @@ fn table(query: &UsageQuery, rows: &[UsageRow]) -> String {
         let sums = &row.sums;
         let usage = sums.usage();
         let start = row.start_ms.map(|ms| report::time_text(ms)[..16].to_owned());
-        // A provider that nobody asked has no name.
+        // A request that reached no provider has none.
         let of = row.of.iter().map(|value| if value.is_empty() { "-".to_owned() } else { value.clone() });
         let numbers = [
             sums.requests().to_string(),

@@ -15,7 +15,7 @@ use crate::pipeline::{Answer, Failure, Pending};
 
 /// The body of a response.
 pub enum ResponseBody {
-    /// All of it.
+    /// The whole body.
     Whole(Option<Bytes>),
     /// A stream that has begun.
     Stream(Box<Pump>),
@@ -23,7 +23,7 @@ pub enum ResponseBody {
     Several(Box<Several>),
     /// A page of the dashboard.
     Page(Pin<Box<axum::body::Body>>),
-    /// A stream whose first content is not there yet: the caller gets pings.
+    /// A stream before its first content: the caller gets pings.
     Waiting(Box<Waiting>),
 }
 
@@ -41,7 +41,7 @@ impl ResponseBody {
         Self::Whole(Some(bytes.into()))
     }
 
-    /// A body that pings until the outcome is there. An error then becomes the stream's last event.
+    /// A body that pings until the outcome is known. An error then becomes the stream's last event.
     pub fn waiting(outcome: Pending, dialect: &'static dyn Dialect, form: AnswerForm) -> Self {
         let mut pings = tokio::time::interval(PING_AFTER);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -53,15 +53,15 @@ impl ResponseBody {
         }))
     }
 
-    /// Whether it takes time.
+    /// Whether it is sent over time.
     pub fn is_stream(&self) -> bool {
         !matches!(self, Self::Whole(_) | Self::Page(_))
     }
 
-    /// Ends a stream with an error, for the gateway stops.
+    /// Ends a stream with an error because the gateway stops.
     pub fn cut(&mut self) {
         match self {
-            // Browsers ask again.
+            // Browsers retry.
             Self::Whole(_) | Self::Page(_) => {}
             Self::Stream(pump) => pump.stop(cut_off()),
             Self::Several(several) => several.stop(&cut_off().into()),
@@ -71,7 +71,7 @@ impl ResponseBody {
 }
 
 impl Waiting {
-    /// The event that ends a stream whose first content never came.
+    /// The event that ends a stream without content.
     fn failure_event(&self, failure: &Failure) -> Bytes {
         self.dialect.error_event(&self.form, &failure.error, failure.metadata.as_deref())
     }

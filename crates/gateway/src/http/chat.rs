@@ -1,4 +1,4 @@
-//! A conversation with a model, in whatever format the caller speaks.
+//! Conversations with a model, in every caller's format.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,14 +26,14 @@ use crate::pipeline::{Answer, Failure, Inbound, Pending, Pipeline, Question, Req
 use crate::responses::{KeepFor, Prepared};
 use crate::snapshot::Snapshot;
 
-/// What the head of a request says, once it is understood.
+/// A request whose head was accepted.
 pub struct Accepted {
     options: RequestOptions,
     announced: Announced,
     passed: Headers,
 }
 
-/// Who asks, in which format, and how the request is called.
+/// The caller, its format, and the names of the request.
 pub struct Caller {
     pub snapshot: Arc<Snapshot>,
     pub caller: identity::Caller,
@@ -41,20 +41,20 @@ pub struct Caller {
     pub path: &'static str,
     pub dialect: &'static dyn Dialect,
     pub address: Address,
-    /// When the head was there.
+    /// When the head was complete.
     pub received: Instant,
 }
 
-/// What the URL says, for formats that name model and method there.
+/// The URL, for formats that name model and method there.
 #[derive(Clone, Debug, Default)]
 pub struct Address {
-    /// What stands for the part of the route's path in braces, unescaped.
+    /// The part of the path for the braces in the route, unescaped.
     pub rest: String,
     /// The query.
     pub query: String,
 }
 
-/// Reads the head: everything that can be refused before the body is read.
+/// Checks the head: everything that can be refused before the body is read.
 pub fn accept(
     dialect: &dyn Dialect,
     operation: Operation,
@@ -87,7 +87,7 @@ fn boundary(operation: Operation, headers: &HeaderMap) -> Result<Option<Boundary
     }
 }
 
-/// Refuses a request by its head. It leaves a record all the same.
+/// Refuses a request by its head. It gets a record nevertheless.
 pub fn refuse(api: &Api, caller: Caller, operation: Operation, error: Error) -> Response<ResponseBody> {
     let (inbound, _) = caller.inbound(RequestOptions::default());
     api.pipeline.refuse(&inbound, operation, &error);
@@ -118,8 +118,8 @@ impl Caller {
 
 /// Serves a chat request. The caller is known; the body is read here.
 ///
-/// What a request needs until it is answered is in one box at a time, which goes before a stream does. What is left outside
-/// is small, for the connection keeps room for it as long as it is open.
+/// The data of a request are in one box at a time, which is freed before a stream begins. This future must
+/// stay small, because hyper keeps it for as long as the connection is open.
 pub async fn chat(
     api: &Arc<Api>,
     caller: Caller,
@@ -148,14 +148,14 @@ pub async fn chat(
     if !form.stream {
         return answer(dialect, form, outcome.await);
     }
-    // A stream's first content may take long: from some point on the caller is better off with a stream of pings.
+    // A stream's first content may take long: after a while the caller gets a stream of pings.
     match Box::pin(tokio::time::timeout(PING_AFTER, &mut outcome)).await {
         Ok(result) => answer(dialect, form, result),
         Err(_) => respond::stream(dialect.stream_type(&form), ResponseBody::waiting(outcome, dialect, form)),
     }
 }
 
-/// A request whose body is there.
+/// A request with its body.
 struct Read {
     inbound: Inbound,
     intake: Intake,
@@ -163,7 +163,7 @@ struct Read {
     held: Held,
 }
 
-/// Reads the body, and of the request what has to be known before anybody is chosen.
+/// Reads the body and the intake, before a provider is chosen.
 async fn read(
     api: &Api,
     mut inbound: Inbound,
@@ -197,7 +197,7 @@ async fn read(
             body_limit: inbound.snapshot.limits.body,
         };
         let mut prepared = Box::pin(api.pipeline.responses.prepare(whose, intake, &mut held)).await?;
-        // What is kept is what the caller wrote: the conversation is looked at each time that it is sent.
+        // The gateway stores the caller's original text: a conversation is checked each time that it is sent.
         if let Some(guard) = &inbound.guard {
             prepared.intake = Box::pin(guarded(&inbound, guard, prepared.intake, &mut held)).await?;
         }
@@ -216,7 +216,7 @@ async fn read(
     }
 }
 
-/// The request as its guardrails leave it.
+/// The request after its guardrails.
 async fn guarded(
     inbound: &Inbound,
     guard: &Arc<Guard>,
@@ -226,7 +226,7 @@ async fn guarded(
     let Some(body) = guard.guarded(intake.body()).await? else { return Ok(intake) };
     held.grow(body.len()).await?;
     let mut other = inbound.dialect.refilled(&intake, &body)?;
-    // Where an answer repeats parts of its request, it repeats what the caller wrote.
+    // Where an answer repeats parts of its request, it repeats the caller's text.
     (other.form, other.headers, other.keeping) = (intake.form, intake.headers, intake.keeping);
     Ok(other)
 }
@@ -241,7 +241,7 @@ async fn endpoint(
 ) -> Response<ResponseBody> {
     let (mut inbound, _) = caller.inbound(accepted.options);
     let dialect = inbound.dialect;
-    // `metadata` has no meaning of its own here, and answers of chat completions are the only ones that ever had it.
+    // `metadata` has no meaning here; only chat completions ever had it in answers.
     if inbound.options.metadata == MetadataPlace::Metadata {
         inbound.options.metadata = MetadataPlace::Llmgateway;
     }
@@ -279,7 +279,7 @@ async fn endpoint(
     }
 }
 
-/// Serves a request for nothing but the number of tokens.
+/// Serves a request for the number of tokens.
 async fn count(pipeline: Arc<Pipeline>, read: Box<Read>) -> Response<ResponseBody> {
     let Read { inbound, intake, held } = *read;
     let dialect = inbound.dialect;
@@ -339,7 +339,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let kind = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     match kind.as_str() {
-        // curl -d without a header says the last one.
+        // curl -d without a header sends the last one.
         "" | "application/json" | "text/json" | "text/plain" | "application/x-www-form-urlencoded" => Ok(()),
         kind if kind.ends_with("+json") => Ok(()),
         kind => {

@@ -1,8 +1,8 @@
-//! The open connections of a listener: how many there may be, which of them are idle, and how each is asked to close.
+//! The open connections of a listener: their limit, the idle ones, and the request to close.
 //!
-//! There is room for `server.max_connections`. Beyond, an idle connection is closed for a new one, the longest idle
-//! first. Where none is idle, a few more are accepted: they get an answer from what needs no key, so that a full gateway
-//! does not look like a dead one to what watches it, and other requests wait a moment for room.
+//! At most `server.max_connections` are open. Above that, the longest idle connection is closed for a new
+//! one. Where none is idle, a few more are accepted: they can use the routes that need no key, so that a full
+//! gateway still answers health checks; other requests wait a moment for a free place.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -15,16 +15,16 @@ use tokio::time::Instant;
 
 use crate::clock;
 
-/// Connections beyond the limit.
+/// Connections above the limit.
 const RESERVE: usize = 64;
 
-/// Requests beyond the limit that wait for room at a time.
+/// Requests above the limit that may wait at a time.
 const MOST_WAITING: usize = RESERVE / 2;
 
 /// How long they wait.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A connection that is idle for less may be about to send a request.
+/// A connection that is idle for a shorter time may be about to send a request.
 const IDLE_AT_LEAST: u64 = 50;
 
 /// All connections of a listener.
@@ -32,7 +32,7 @@ const IDLE_AT_LEAST: u64 = 50;
 pub struct Connections {
     limit: usize,
     epoch: Instant,
-    /// Connections that count against the limit.
+    /// Connections that count towards the limit.
     regular: AtomicUsize,
     /// All of them.
     open: AtomicUsize,
@@ -58,28 +58,28 @@ pub struct Slot {
     begun: AtomicU32,
     /// When the last request ended, in milliseconds since the listener began.
     idle_since: AtomicU64,
-    /// Whether bytes came since then.
+    /// Whether bytes have arrived since then.
     heard: AtomicBool,
-    /// Whether it counts against the limit.
+    /// Whether it counts towards the limit.
     regular: AtomicBool,
     closing: AtomicBool,
     waker: OnceLock<Waker>,
     peer: Option<IpAddr>,
 }
 
-/// A connection's place among the others, given back when it is dropped.
+/// A connection's place, returned when it is dropped.
 #[derive(Debug)]
 pub struct Place {
     index: usize,
     slot: Arc<Slot>,
 }
 
-/// A request in flight on a connection. It keeps the connection's place: a tunnel outlives what served its request.
+/// A request in flight. It keeps the connection's place: a tunnel outlives the service of its request.
 #[derive(Debug)]
 pub struct InFlight(Arc<Place>);
 
 impl Connections {
-    /// Room for so many.
+    /// With this limit.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
@@ -100,12 +100,12 @@ impl Connections {
                 return;
             }
             self.close_idle();
-            // Which connections are idle changes without a notice.
+            // Connections become idle without a notification.
             let _ = tokio::time::timeout(Duration::from_millis(IDLE_AT_LEAST), closed).await;
         }
     }
 
-    /// A place for a connection that was accepted.
+    /// A place for an accepted connection.
     pub fn open(self: &Arc<Self>, peer: Option<IpAddr>) -> Place {
         self.open.fetch_add(1, Ordering::AcqRel);
         let regular = self.take();
@@ -133,13 +133,13 @@ impl Connections {
         Place { index, slot }
     }
 
-    /// Asks all connections to close: at once where they are idle, else after the answers that are under way.
+    /// Asks all connections to close: immediately where idle, else after the answers under way.
     pub fn close_all(&self) {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.all.iter().flatten().for_each(|slot| slot.close());
     }
 
-    /// Waits until all that had a request are closed. One that had none, such as a new one, is of no concern.
+    /// Waits until all connections that had a request are closed. Others, such as new ones, are ignored.
     pub async fn all_served(&self) {
         loop {
             let closed = self.closed.notified();
@@ -150,7 +150,7 @@ impl Connections {
         }
     }
 
-    /// How many have an answer under way.
+    /// How many connections have an answer under way.
     pub fn answering(&self) -> usize {
         self.count_slots(|slot| !slot.is_idle())
     }
@@ -197,7 +197,7 @@ impl Slot {
         self.requests.load(Ordering::Acquire) == 0
     }
 
-    /// Notes that bytes came: between two requests, a head begins.
+    /// Notes that bytes arrived: between two requests, a head begins.
     pub fn hear(&self) {
         if self.is_idle() {
             self.heard.store(true, Ordering::Relaxed);
@@ -215,7 +215,7 @@ impl Slot {
         Duration::from_millis(self.connections.now().saturating_sub(since))
     }
 
-    /// Since when it is idle; none when it is not, or closing already.
+    /// Since when it is idle; none when it is not, or is already closing.
     fn idle_since(&self) -> Option<u64> {
         (self.is_idle() && !self.is_closing()).then(|| self.idle_since.load(Ordering::Relaxed))
     }
@@ -233,17 +233,17 @@ impl Slot {
         }
     }
 
-    /// Who is woken to close: the connection's task, which has one waker as long as it lives.
+    /// Sets the waker for closing: that of the connection's task.
     pub fn woken_by(&self, waker: &Waker) {
         self.waker.get_or_init(|| waker.clone());
     }
 
-    /// Whether it counts against the limit. One that does not only serves what needs no key.
+    /// Whether it counts towards the limit. Other connections can use only routes without a key.
     pub fn is_regular(&self) -> bool {
         self.regular.load(Ordering::Relaxed)
     }
 
-    /// Waits a moment for room within the limit. False when there is none.
+    /// Waits a moment for a place within the limit. False when there is none.
     pub async fn become_regular(&self) -> bool {
         let connections = &self.connections;
         if connections.waiting.fetch_add(1, Ordering::AcqRel) >= MOST_WAITING {
@@ -303,7 +303,7 @@ impl InFlight {
         &self.0.slot
     }
 
-    /// The request goes on as a tunnel when its connection has ended for HTTP.
+    /// For a tunnel, which continues when HTTP has ended on the connection.
     pub fn further(&self) -> Self {
         self.slot().requests.fetch_add(1, Ordering::AcqRel);
         Self(self.0.clone())

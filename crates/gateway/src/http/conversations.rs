@@ -1,4 +1,4 @@
-//! Conversations that the gateway keeps under ids of their own, as OpenAI's API has them.
+//! Stored conversations with ids of their own, as in OpenAI's API.
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind};
@@ -13,12 +13,12 @@ use super::stored::{Page, shown};
 use super::{Api, ResponseBody, path, respond};
 use crate::responses::KeepFor;
 
-/// Most entries of metadata, and how long their names and values may be: OpenAI's limits.
+/// The limits of metadata: number of entries, length of names and values. They are OpenAI's.
 const MOST_ENTRIES: usize = 16;
 const LONGEST_NAME: usize = 64;
 const LONGEST_VALUE: usize = 512;
 
-/// What a caller sends.
+/// The caller's body.
 #[derive(Default, Deserialize)]
 struct Sent<'a> {
     #[serde(borrow, default)]
@@ -27,7 +27,7 @@ struct Sent<'a> {
     metadata: Option<Map<String, Value>>,
 }
 
-/// Serves what is asked of conversations.
+/// Serves the requests about conversations.
 pub async fn serve(
     api: &Api,
     whose: KeepFor<'_>,
@@ -138,7 +138,7 @@ impl Asked<'_> {
         self.api.pipeline.responses.conversation_items(id, self.whose.body_limit).await
     }
 
-    /// The body; one that is empty says nothing.
+    /// The body; an empty one is an empty object.
     fn sent(&self) -> Result<Sent<'_>, Error> {
         if self.body.trim_ascii().is_empty() {
             return Ok(Sent::default());
@@ -188,7 +188,7 @@ fn object(conversation: &Conversation) -> String {
 }
 
 fn not_kept() -> Error {
-    let message = "Nothing is kept here for this key ([responses] store, retention); send the whole conversation as input.";
+    let message = "Nothing is stored for this key ([responses] store, retention); send the whole conversation as input.";
     Error::unsupported("conversation", message)
 }
 

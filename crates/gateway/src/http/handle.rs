@@ -45,7 +45,7 @@ use crate::responses::KeepFor;
 use crate::snapshot::{Current, Snapshot};
 use crate::telemetry::{Metrics, access};
 
-/// What the routes need.
+/// The data that routes need.
 pub struct Api {
     /// Serves chat requests.
     pub pipeline: Arc<Pipeline>,
@@ -53,27 +53,27 @@ pub struct Api {
     pub auth: Arc<Auth>,
     /// Counters.
     pub metrics: Metrics,
-    /// Models of providers that list their own.
+    /// Lists of models of providers outside of the catalog.
     pub discovery: Discovery,
     /// For readiness.
     pub store: store::Store,
     /// The configuration in force.
     pub current: Current,
-    /// Puts another one in force.
+    /// Reloads it.
     pub reloader: Arc<Reloader>,
     /// The dashboard.
     pub console: ConsoleService,
-    /// Bytes of requests and answers that are held.
+    /// The limit of bytes in memory.
     pub buffers: Buffers,
-    /// How far a stop has come.
+    /// The phase of a stop.
     pub lifecycle: Arc<Lifecycle>,
-    /// Who this process is among the others on the database.
+    /// This process among those on the database.
     pub node: Arc<ThisNode>,
     /// Callers come over TLS.
     pub tls: bool,
 }
 
-/// Where a request comes in.
+/// The listener of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
     /// The only listener.
@@ -91,8 +91,8 @@ pub struct Tracked {
     _in_flight: InFlight,
 }
 
-/// Serves one request. All in one function: hyper keeps this future in every open connection, and each nested async
-/// function would hold the request once more.
+/// Serves one request. One async fn: hyper stores this future per connection, and each nested async fn would
+/// hold another copy of the request.
 pub async fn handle(
     api: Arc<Api>,
     door: Door,
@@ -152,8 +152,8 @@ pub async fn handle(
         Err(response) => (noted(&head, &request_id, None, response), Some(body)),
     };
     match unread {
-        // A client that waits for permission to send its body has its answer, and may send the body or not: what comes
-        // next on this connection nobody knows.
+        // A client that waits for permission to send its body now has its answer, and may send the body or
+        // not: the connection cannot be reused.
         Some(body) if waits_for_continue && !body.is_end_stream() => {
             response.headers_mut().insert(CONNECTION, CLOSE);
         }
@@ -169,14 +169,14 @@ pub async fn handle(
     if is_head {
         leave_body(&mut response);
     }
-    tell_id(&mut response, header, request_id_header);
+    add_id(&mut response, header, request_id_header);
     if let Some(origin) = origin {
         Cors::allow(origin, response.headers_mut());
     }
     Ok(response.map(|body| Tracked { body, cut, _in_flight: in_flight }))
 }
 
-/// An answer, or the error that takes its place when the gateway stops.
+/// An answer, or the error that replaces it when the gateway stops.
 async fn unless_cut(
     cut: &mut CutNotice,
     answer: Pin<&mut impl Future<Output = Response<ResponseBody>>>,
@@ -188,7 +188,7 @@ async fn unless_cut(
     }
 }
 
-/// Serves what goes to a provider as it is, or nearly so.
+/// Serves requests that are forwarded nearly unchanged.
 async fn passed(
     api: &Arc<Api>,
     serve: Serve,
@@ -202,8 +202,8 @@ async fn passed(
     }
 }
 
-/// Says the id of the request, by its own header and by that of the caller's format.
-fn tell_id(response: &mut Response<ResponseBody>, id: Option<HeaderValue>, further: Option<&'static str>) {
+/// Adds the id of the request, in the gateway's header and in that of the caller's format.
+fn add_id(response: &mut Response<ResponseBody>, id: Option<HeaderValue>, further: Option<&'static str>) {
     let Some(id) = id else { return };
     if let Some(name) = further {
         response.headers_mut().insert(name, id.clone());
@@ -211,7 +211,7 @@ fn tell_id(response: &mut Response<ResponseBody>, id: Option<HeaderValue>, furth
     response.headers_mut().insert(respond::REQUEST_ID, id);
 }
 
-/// The format that the caller of a route speaks, or of a path without one.
+/// The format of a route's callers, or of a path without a route.
 fn spoken(found: &Result<&Route, Response<ResponseBody>>, head: &Parts) -> &'static dyn Dialect {
     match found {
         Ok(route) => route.serve.dialect(),
@@ -244,7 +244,7 @@ impl Body for Tracked {
 }
 
 impl InFlight {
-    /// Beyond `server.max_connections` only what needs no key is served.
+    /// Above `server.max_connections` only routes without a key are served.
     fn needs_room(&self, access: Access) -> bool {
         !self.slot().is_regular() && access.needs_key()
     }
@@ -268,7 +268,7 @@ impl Door {
 fn full(api: &Api, head: &Parts, is_h2: bool) -> Response<ResponseBody> {
     let mut error = Error::gateway(
         ErrorKind::Unavailable,
-        "The gateway has as many connections as it may (server.max_connections), and none of them is idle; try again.",
+        "The gateway has reached server.max_connections, and no connection is idle; try again.",
     );
     error.retry = Retry::After(Duration::from_secs(1));
     let mut response = refuse(api, head, &error);
@@ -280,13 +280,13 @@ fn full(api: &Api, head: &Parts, is_h2: bool) -> Response<ResponseBody> {
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Some clients of the Responses API ask for a websocket first. Codex falls back at once on 426, and only after some
-/// attempts on other statuses.
+/// Some clients of the Responses API try a WebSocket first. Codex falls back immediately on 426, and only
+/// after some attempts on other statuses.
 fn no_websocket(api: &Api, head: &Parts, path: &str, allowed: &routes::Allowed) -> Response<ResponseBody> {
     let message = format!("{path} is not served over a websocket; send {} requests.", allowed.as_str());
     let mut response = refuse(api, head, &Error::caller(ErrorKind::MethodNotAllowed, message));
     *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
-    // RFC 9110, 15.5.22: what the resource can be had by.
+    // RFC 9110, 15.5.22: the protocol to use instead.
     if head.version == Version::HTTP_11 {
         response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
     }
@@ -313,7 +313,7 @@ fn route(
         }
         Found::Route(route, _) => Ok(route),
         Found::OtherMethods(allowed) if is_options => {
-            // Not 204: that has no length, and plain clients would wait for the end of the connection.
+            // Not 204: it has no length, and simple clients would wait for the end of the connection.
             let mut response = respond::empty(StatusCode::OK);
             if is_origin_allowed && Cors::is_preflight(&head.headers) {
                 Cors::allow_preflight(&head.headers, allowed.header(), response.headers_mut());
@@ -334,7 +334,7 @@ fn route(
     }
 }
 
-/// A request that has no usage record, in the access log.
+/// Logs a request without a usage record.
 fn noted(
     head: &Parts,
     request_id: &str,
@@ -359,7 +359,7 @@ async fn served(
     noted(head, request_id, Some(started), response)
 }
 
-/// Serves what has a body and is answered by no model. Boxed by its caller, for it is rare.
+/// Serves routes with a body that no model answers. Boxed by its caller because it is rare.
 async fn with_body(
     api: &Arc<Api>,
     snapshot: &Arc<Snapshot>,
@@ -378,7 +378,7 @@ async fn with_body(
     }
 }
 
-/// Asks a model for the playground of the dashboard: a conversation like any other, by the session in the place of a key.
+/// Serves the dashboard's playground: a conversation like any other, with the session instead of a key.
 async fn asked_from_playground(
     api: &Arc<Api>,
     snapshot: Arc<Snapshot>,
@@ -471,7 +471,7 @@ async fn administered(
     noted(head, request_id, Some(started), response)
 }
 
-/// Serves what is asked of a kept conversation.
+/// Serves a stored conversation.
 async fn conversation(
     api: &Api,
     snapshot: &Snapshot,
@@ -557,7 +557,7 @@ async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, E
     api.auth.admit(&snapshot.keys, &head.headers, head.uri.query()).await
 }
 
-/// Who asks a model.
+/// The caller of a model.
 async fn asks(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
     let caller = admit(api, snapshot, head).await?;
     caller.check_role(Role::Inference)?;
@@ -580,7 +580,7 @@ fn refuse(api: &Api, head: &Parts, error: &Error) -> Response<ResponseBody> {
     respond::error(routes::dialect_of(&path::spelling(head.uri.path()), &head.method), error)
 }
 
-/// What the URL says beside the route.
+/// The parts of the URL besides the route.
 fn address(head: &Parts) -> Address {
     let path = path::spelling(head.uri.path());
     match routes::find(&path, &head.method) {
@@ -592,7 +592,7 @@ fn address(head: &Parts) -> Address {
     }
 }
 
-/// Who asks for models, and in which format.
+/// The caller of the list of models, and its format.
 struct ModelsAsked<'a> {
     caller: Option<&'a Caller>,
     dialect: &'static dyn Dialect,
@@ -636,14 +636,14 @@ async fn model(
     match Models::new(snapshot, &lists).of(caller).find(&id) {
         Some(entry) => respond::json(StatusCode::OK, dialect.model_entry(entry).to_string()),
         None => {
-            let message =
-                format!("The model {:?} is unknown; GET /v1/models lists what there is.", shown(&id));
+            let message = format!("The model {:?} is unknown; GET /v1/models lists the models.", shown(&id));
             refuse(api, head, &Error::caller(ErrorKind::ModelNotFound, message).at("model"))
         }
     }
 }
 
-/// In the format that the scraper asks for: Prometheus asks for OpenMetrics first, and others take the older text.
+/// In the format that the scraper prefers: Prometheus asks for OpenMetrics first, others use the older text
+/// format.
 fn metrics(api: &Api, head: &Parts) -> Response<ResponseBody> {
     api.metrics.set_rests(&api.auth.resting());
     let mut accepted = head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -663,7 +663,7 @@ fn routing(api: &Api, snapshot: &Snapshot) -> Response<ResponseBody> {
     respond::json(StatusCode::OK, state.to_string())
 }
 
-/// Reads the configuration again. One with mistakes changes nothing, and the answer says why.
+/// Reloads the configuration. One with mistakes changes nothing, and the answer contains them.
 async fn reload(api: &Api, head: &Parts) -> Response<ResponseBody> {
     match api.reloader.reload().await {
         Ok(done) => {
@@ -679,14 +679,15 @@ async fn ready(api: &Api) -> Response<ResponseBody> {
         return respond::error(OWN, &stopping());
     }
     if api.pipeline.metering.check().is_err() {
-        // Why is in the log: whoever asks here need not have a key.
-        let message = "Usage records cannot be kept; the log says why.";
+        // The reason is in the log, because this route needs no key.
+        let message = "Usage records cannot be written; the log has the reason.";
         return respond::error(OWN, &Error::gateway(ErrorKind::StoreUnavailable, message));
     }
     match api.store.is_ready().await {
         Ok(()) => match &api.pipeline.leases {
             None => respond::json(StatusCode::OK, r#"{"status":"ready"}"#),
-            // A node that counts for itself serves what policies allow then: no reason to send its requests elsewhere.
+            // A node that counts alone serves what policies allow in that case: its requests need not be
+            // redirected.
             Some(leases) if leases.is_away() => {
                 respond::json(StatusCode::OK, r#"{"status":"ready","counters":"away"}"#)
             }
@@ -699,14 +700,8 @@ async fn ready(api: &Api) -> Response<ResponseBody> {
 }
 
 fn unknown_route(head: &Parts, path: &str) -> Error {
-    let message =
-        format!("There is no route {} {}; models are asked by {}.", head.method, shown(path), routes::apis());
-    Error::caller(ErrorKind::NotFound, message)
-}
-
-fn not_yet(head: &Parts, path: &str) -> Error {
     let message = format!(
-        "{} {} is not served by this version of llmgateway; models are asked by {}.",
+        "There is no route {} {}; models are served at {}.",
         head.method,
         shown(path),
         routes::apis()
@@ -714,12 +709,22 @@ fn not_yet(head: &Parts, path: &str) -> Error {
     Error::caller(ErrorKind::NotFound, message)
 }
 
-/// A name from outside as an error shows it: not longer than anybody reads.
+fn not_yet(head: &Parts, path: &str) -> Error {
+    let message = format!(
+        "{} {} is not served by this version of llmgateway; models are served at {}.",
+        head.method,
+        shown(path),
+        routes::apis()
+    );
+    Error::caller(ErrorKind::NotFound, message)
+}
+
+/// A text from outside for an error message, shortened.
 fn shown(text: &str) -> &str {
     &text[..text.floor_char_boundary(200)]
 }
 
-/// `HEAD` gets the headers of `GET` alone.
+/// `HEAD` gets the headers of `GET` without the body.
 fn leave_body(response: &mut Response<ResponseBody>) {
     if let Some(length) = response.body().size_hint().exact()
         && !response.headers().contains_key(CONTENT_LENGTH)
@@ -729,7 +734,7 @@ fn leave_body(response: &mut Response<ResponseBody>) {
     *response.body_mut() = ResponseBody::Whole(None);
 }
 
-/// The caller's own id if it is a plain one, else a new one.
+/// The caller's own id if it is valid, else a new one.
 fn request_id(headers: &HeaderMap) -> String {
     let own = headers.get(respond::REQUEST_ID).and_then(|value| value.to_str().ok());
     let plain = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());

@@ -1,5 +1,5 @@
-//! The `Host` of a request: one, and a valid one (RFC 9112, 3.2). Who sends none or several is understood differently by
-//! different servers on the way, which is how requests are smuggled past them.
+//! The `Host` of a request: exactly one, and a valid one (RFC 9112, 3.2). Servers interpret a missing or
+//! repeated one differently, which enables request smuggling.
 
 use canon::{Error, ErrorKind};
 use http::header::HOST;
@@ -9,9 +9,9 @@ use http::{HeaderMap, Version};
 pub fn check(version: Version, headers: &HeaderMap) -> Result<(), Error> {
     let mut values = headers.get_all(HOST).iter();
     let problem = match (values.next(), values.next()) {
-        // HTTP/1.0 has no such rule, and HTTP/2 says it by `:authority`.
+        // HTTP/1.0 has no such rule, and HTTP/2 uses `:authority`.
         (None, _) if version != Version::HTTP_11 => return Ok(()),
-        (None, _) => "The request has no Host header; HTTP/1.1 demands one.",
+        (None, _) => "The request has no Host header; HTTP/1.1 requires one.",
         (Some(_), Some(_)) => "The request has several Host headers; send one.",
         (Some(value), None) if is_host(value.as_bytes()) => return Ok(()),
         (Some(_), None) => "The Host header is not valid; it must be a host with an optional port.",
@@ -19,7 +19,7 @@ pub fn check(version: Version, headers: &HeaderMap) -> Result<(), Error> {
     Err(Error::caller(ErrorKind::InvalidRequest, problem).at("host"))
 }
 
-/// A name or an address, with a port or without. Of what RFC 3986 allows in a name, the marks that no host has are
+/// A name or an address, with an optional port. Marks that RFC 3986 allows in a name but that no host has are
 /// refused.
 fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value.strip_prefix(b"[") {

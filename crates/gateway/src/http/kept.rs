@@ -1,5 +1,6 @@
-//! Files and batches: what providers keep for callers. Requests and answers pass as they are, but for ids: those that callers get lead
-//! back to the provider and the key that they belong to, for the callers' project alone.
+//! Files and batches that providers store for callers. Requests and answers pass unchanged except for ids:
+//! callers get sealed ids, which lead to the provider and the key, and are valid only for the callers'
+//! project.
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use crate::sealed::{Kind, Place, Sealer};
 use crate::snapshot::ProviderHandle;
 use crate::upstream::upload::Upload;
 
-/// What is asked for.
+/// The requested kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// Files, in OpenAI's form.
@@ -40,14 +41,14 @@ pub enum Resource {
     MessageBatches,
 }
 
-/// Largest answer about files and batches. A list of 10,000 files has 3 MB.
+/// Largest answer about files and batches. A list of 10,000 files takes 3 MB.
 const ANSWER: usize = 16 << 20;
-/// As many as OpenAI lists at a time.
+/// OpenAI's maximum page size.
 const FILES_AT_A_TIME: usize = 10_000;
 const BATCHES_AT_A_TIME: usize = 100;
-/// The member of a batch's metadata that says whose it is.
+/// The member of a batch's metadata with its project.
 const MARK: &str = "llmgateway";
-/// As many members as metadata may have at OpenAI.
+/// OpenAI's maximum of metadata members.
 const MOST_METADATA: usize = 16;
 const PROVIDER: HeaderName = HeaderName::from_static("x-llmgateway-provider");
 
@@ -78,7 +79,7 @@ impl Resource {
         }
     }
 
-    /// What its ids are of.
+    /// The kind of its ids.
     fn kind(self) -> Kind {
         match self {
             Self::Files => Kind::File,
@@ -87,7 +88,7 @@ impl Resource {
         }
     }
 
-    /// Whether a provider has it.
+    /// Whether a provider serves it.
     fn is_at(self, provider: &ProviderHandle) -> bool {
         let rows = &provider.row.operations;
         let format = rows.batches.as_ref().map(|row| row.format);
@@ -138,9 +139,9 @@ pub async fn serve(
 
 /// Why there is no answer.
 enum Refused {
-    /// Nobody was asked: it has no record yet.
+    /// Before any provider was asked: there is no record yet.
     Before(Error),
-    /// It has one.
+    /// There is a record.
     Recorded(Box<Failure>),
 }
 
@@ -152,7 +153,7 @@ impl From<Error> for Refused {
 
 type Served<T> = Result<T, Refused>;
 
-/// Who asks for what.
+/// A request for such an object.
 struct Desk<'a> {
     api: &'a Arc<Api>,
     resource: Resource,
@@ -160,14 +161,14 @@ struct Desk<'a> {
     head: &'a Parts,
 }
 
-/// What is asked of a provider.
+/// The request for a provider.
 struct Ask {
     method: Method,
     path: String,
     query: String,
     headers: Headers,
     body: Body,
-    /// Of models: nobody can see which.
+    /// It uses models that the gateway cannot see.
     hides_models: bool,
 }
 
@@ -182,24 +183,24 @@ impl Ask {
     }
 }
 
-/// A body, as far as it is held.
+/// A body, as far as it is buffered.
 struct Body {
     bytes: Bytes,
     held: Held,
     upload: Option<Upload>,
 }
 
-/// Which part of a list.
+/// A page of a list.
 struct Page {
-    /// How many entries at most.
+    /// The requested number of entries.
     wanted: usize,
     /// The query at the provider.
     query: String,
-    /// Whose the entry is that it comes behind.
+    /// The owner of the entry before the page.
     owner: Option<Owner>,
 }
 
-/// Whose something is.
+/// The provider and the key of an object.
 #[derive(Clone)]
 struct Owner {
     provider: Arc<ProviderHandle>,
@@ -224,7 +225,7 @@ impl Desk<'_> {
         leave_unread(body);
         match (self.resource, part) {
             (Resource::MessageBatches, "") if is_get && id.is_empty() => {
-                let message = "Message batches are not listed: a list of the provider's does not say whose they are. \
+                let message = "Message batches are not listed: the provider's list does not show their projects. \
                                Keep the ids of yours.";
                 Err(Error::caller(ErrorKind::UnsupportedFeature, message).into())
             }
@@ -249,7 +250,7 @@ impl Desk<'_> {
         Sealer { hasher: self.api.auth.hasher(), project: &self.inbound.caller.project.id }
     }
 
-    /// Where something of this project's is.
+    /// The location of this project's object.
     fn place(
         &self,
         id: &str,
@@ -270,7 +271,7 @@ impl Desk<'_> {
         })
     }
 
-    /// Who is to keep something new: as the query, a header or the form says, else the only one who could.
+    /// The provider for a new object: from the query, a header or the form, else the only possible one.
     fn chosen(&self, in_form: Option<&str>) -> Served<Owner> {
         let query = self.head.uri.query().unwrap_or_default();
         let mut pairs = form_urlencoded::parse(query.as_bytes());
@@ -297,7 +298,7 @@ impl Desk<'_> {
             }
             (None, _) => {
                 let message = format!(
-                    "Several providers serve {route} ({names}); name one by ?provider= or the header x-llmgateway-provider."
+                    "Several providers serve {route} ({names}); choose one with ?provider= or the header x-llmgateway-provider."
                 );
                 return Err(Error::invalid("provider", message).into());
             }
@@ -332,7 +333,7 @@ impl Desk<'_> {
         passed.map_err(|failure| Refused::Recorded(Box::new(failure)))
     }
 
-    /// Asks for what is not large, and has ids changed in it. Refusals stay as they are.
+    /// Sends a small request and changes the ids in its answer. Refusals stay unchanged.
     async fn answer(
         &self,
         owner: &Owner,
@@ -390,7 +391,7 @@ impl Desk<'_> {
             Ok(())
         })?;
         let content_type = HeaderValue::try_from(form.content_type())
-            .map_err(|_| Error::invalid("content-type", "The boundary cannot stand in a header."))?;
+            .map_err(|_| Error::invalid("content-type", "The boundary is not valid in a header."))?;
         let headers = vec![(CONTENT_TYPE, content_type)];
         let body = Body { bytes: bytes.into(), held, upload };
         let path = self.resource.path().to_owned();
@@ -441,10 +442,10 @@ impl Desk<'_> {
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let path = self.resource.path().to_owned();
         let ask = Ask { hides_models: true, ..Ask::post(path, headers, body) };
-        self.answer(&owner, ask, |batch, owner| self.tell(batch, owner)).await
+        self.answer(&owner, ask, |batch, owner| self.seal_ids(batch, owner)).await
     }
 
-    /// The requests stand in the body, with their models.
+    /// The requests and their models are in the body.
     async fn create_of_messages(&self, body: Incoming) -> Served<Response<ResponseBody>> {
         let (batch, bytes, held) = self.json(body).await?;
         let owner = self.chosen(None)?;
@@ -467,7 +468,7 @@ impl Desk<'_> {
         headers.retain(|(name, _)| name == CONTENT_TYPE || name.as_str().starts_with("anthropic-"));
         let path = self.resource.path().to_owned();
         let ask = Ask::post(path, headers, body);
-        self.answer(&owner, ask, |batch, owner| self.tell(batch, owner)).await
+        self.answer(&owner, ask, |batch, owner| self.seal_ids(batch, owner)).await
     }
 
     /// Asks about one of them.
@@ -480,9 +481,9 @@ impl Desk<'_> {
         self.answer(&owner, ask, |found, owner| {
             match self.resource {
                 Resource::Files => self.tell_file(found, owner, (place.kind, place.made_at)),
-                _ => self.tell(found, owner),
+                _ => self.seal_ids(found, owner),
             }
-            // That something is deleted says nothing of its time.
+            // The answer to a deletion has no time.
             if found.get("id").is_some() {
                 found["id"] = id.into();
             }
@@ -490,7 +491,7 @@ impl Desk<'_> {
         .await
     }
 
-    /// What a file holds, or what a batch gave.
+    /// The content of a file, or the output of a batch.
     async fn content(&self, id: &str) -> Served<Response<ResponseBody>> {
         let is_messages = self.resource == Resource::MessageBatches;
         let is_wanted = |kind| match is_messages {
@@ -515,7 +516,7 @@ impl Desk<'_> {
         Ok(native::answered(answer))
     }
 
-    /// Records what an output cost, if that was not done. Returns the provider's refusal, where it gives none.
+    /// Records the cost of an output, unless it is recorded already. Returns the provider's refusal, if any.
     async fn settle(&self, place: &Place, owner: &Owner, ask: Ask) -> Served<Option<Response<ResponseBody>>> {
         let id = self.sealer().record_id(place);
         let output = Output {
@@ -525,7 +526,7 @@ impl Desk<'_> {
             key: owner.key.unwrap_or_default(),
         };
         let away = |_| {
-            let message = "The database does not say whether this output was recorded.";
+            let message = "The database does not answer whether this output was recorded.";
             Refused::Before(Error::gateway(ErrorKind::StoreUnavailable, message))
         };
         if self.api.pipeline.is_settled(&self.api.store, &output).await.map_err(away)? {
@@ -552,7 +553,7 @@ impl Desk<'_> {
         Ok(None)
     }
 
-    /// Those of this project among the newest of the account.
+    /// This project's objects among the newest ones of the account.
     async fn list(&self) -> Served<Response<ResponseBody>> {
         let Page { wanted, query, owner } = self.page()?;
         let owner = match owner {
@@ -564,7 +565,7 @@ impl Desk<'_> {
         self.answer(&owner, ask, |list, owner| self.tell_list(list, owner, wanted)).await
     }
 
-    /// What the query of a list says.
+    /// The page that a list's query selects.
     fn page(&self) -> Served<Page> {
         let query = self.head.uri.query().unwrap_or_default();
         let (mut wanted, mut owner) = (usize::MAX, None);
@@ -615,7 +616,7 @@ impl Desk<'_> {
         for entry in &mut own {
             match self.resource {
                 Resource::Files => self.tell_file(entry, owner, (Kind::File, 0)),
-                _ => self.tell(entry, owner),
+                _ => self.seal_ids(entry, owner),
             }
         }
         let id = |entry: Option<&Value>| entry.map_or(Value::Null, |entry| entry["id"].clone());
@@ -642,7 +643,7 @@ impl Desk<'_> {
     }
 
     /// Changes the ids in a batch.
-    fn tell(&self, batch: &mut Value, owner: &Owner) {
+    fn seal_ids(&self, batch: &mut Value, owner: &Owner) {
         let made_at = match &batch["created_at"] {
             Value::String(text) => seconds_of(text),
             number => number.as_u64().and_then(|seconds| u32::try_from(seconds).ok()),
@@ -684,7 +685,7 @@ fn segment(id: &str) -> Result<String, Error> {
 }
 
 fn broken_answer() -> Refused {
-    let message = "The provider's answer broke off, or is no JSON.";
+    let message = "The provider's answer is incomplete or not JSON.";
     let error = Error::upstream(ErrorKind::Upstream, canon::Retry::No, message);
     Refused::Recorded(Box::new(Failure::from(error)))
 }

@@ -1,4 +1,4 @@
-//! The door for callers: connections, routes, bodies.
+//! HTTP for callers: connections, routes, bodies.
 
 mod admin;
 mod body;

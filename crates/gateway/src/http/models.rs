@@ -1,5 +1,5 @@
-//! `GET /v1/models`: every name that a chat request may give as its model, in OpenAI's shape (which other formats take apart), with who serves it, for
-//! how much, and what it can do.
+//! `GET /v1/models`: every name that a chat request may give as its model, in OpenAI's form (which other
+//! formats convert), with providers, prices and features.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
@@ -16,25 +16,25 @@ use crate::pipeline::resolve::{AUTO, Resolver};
 use crate::report::per_million;
 use crate::snapshot::Snapshot;
 
-/// What `created` says of a name whose beginning is not known: when this gateway began to list it.
+/// `created` for a name of unknown age: when this gateway began to list it.
 static STARTED: LazyLock<i64> = LazyLock::new(|| clock::now_ms() / 1000);
 
-/// What the list is made from.
+/// The source of the list.
 pub struct Models<'a> {
     snapshot: &'a Snapshot,
     lists: &'a Lists,
     today: String,
-    /// Whose policies hold.
+    /// The caller whose policies apply.
     caller: Option<&'a Caller>,
 }
 
 impl<'a> Models<'a> {
-    /// The models of this configuration, and of the providers that list theirs.
+    /// The models of this configuration, and of the providers with their own lists.
     pub fn new(snapshot: &'a Snapshot, lists: &'a Lists) -> Self {
         Self { snapshot, lists, today: clock::today(), caller: None }
     }
 
-    /// Those among them that this caller may use.
+    /// Only the models that this caller may use.
     pub fn of(self, caller: Option<&'a Caller>) -> Self {
         Self { caller: caller.filter(|caller| caller.is_restricted()), ..self }
     }
@@ -56,7 +56,7 @@ impl<'a> Models<'a> {
         data
     }
 
-    /// One model by any name that a chat request may give it.
+    /// One model by any name that a chat request may use.
     pub fn find(&self, id: &str) -> Option<Value> {
         if self.snapshot.aliases.contains_key(id) {
             return self.alias(id);
@@ -117,7 +117,8 @@ impl<'a> Models<'a> {
         providers.into_iter().flat_map(entries).collect()
     }
 
-    /// A model of the catalog, and itself at each provider; none when no enabled provider serves it any more.
+    /// A model of the catalog, and the same at each provider; none when no enabled provider serves it any
+    /// more.
     fn model(&self, model: &ModelRow) -> Option<(Value, Vec<Value>)> {
         let servings: Vec<_> = model.servings.iter().filter(|serving| self.is_served(serving)).collect();
         let first = servings.first()?;
@@ -169,7 +170,7 @@ impl<'a> Models<'a> {
     }
 }
 
-/// What may be asked of a model at any of its providers.
+/// The operations of a model at any of its providers.
 fn operations(sets: impl IntoIterator<Item = Operations>) -> Vec<&'static str> {
     let every: Operations = sets.into_iter().flat_map(|set| set.iter().collect::<Vec<_>>()).collect();
     every.iter().map(Operation::as_str).collect()

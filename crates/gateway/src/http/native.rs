@@ -1,4 +1,4 @@
-//! `/p/{provider}/…`: a provider's own API, with the gateway's credential in the place of the caller's.
+//! `/p/{provider}/…`: a provider's own API, with the gateway's credential instead of the caller's.
 
 use std::sync::Arc;
 
@@ -35,14 +35,14 @@ use crate::pipeline::{Failure, Inbound, RequestOptions};
 use crate::snapshot::{ProviderHandle, Snapshot};
 use crate::upstream::upload::{Bounds, Rest, Upload};
 
-/// A body up to this size is held: it can be sent again.
+/// A body up to this size is buffered: it can be sent again.
 const HELD: usize = 1 << 20;
-/// So much of a body is held where it may name the model.
+/// The limit where the body may name the model.
 const HELD_FOR_MODEL: usize = 4 << 20;
 
-/// Who asks, and with which id.
+/// The caller, and the names of the request.
 pub struct Asking {
-    /// The configuration that the request sees.
+    /// The snapshot of the request.
     pub snapshot: Arc<Snapshot>,
     /// The id of the request.
     pub request_id: String,
@@ -88,7 +88,7 @@ pub(super) async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts, role: Ro
     let caller = api.auth.admit(&snapshot.keys, &head.headers, head.uri.query()).await?;
     caller.check_role(role)?;
     if caller.is_guarded() {
-        let message = "Guardrails look at what this key sends, and cannot look at files, batches and what passes to a provider's own API; \
+        let message = "Guardrails check the requests of this key, but cannot check files, batches and requests to a provider's own API; \
                        use the gateway's other endpoints, or a key without guardrails.";
         return Err(Error::caller(ErrorKind::Permission, message));
     }
@@ -113,7 +113,7 @@ pub(super) fn inbound(asking: Asking, caller: Caller) -> Inbound {
     }
 }
 
-/// Reads what has to be known of a request before it passes.
+/// Reads the facts of a request before it is forwarded.
 async fn question(
     api: &Api,
     inbound: &mut Inbound,
@@ -158,7 +158,7 @@ async fn question(
     })
 }
 
-/// Whom the URL names, and which path there; and what the headers ask of the gateway.
+/// The provider and the path in the URL, and the gateway's headers.
 fn addressed(api: &Api, inbound: &mut Inbound, head: &Parts) -> Result<(Arc<ProviderHandle>, String), Error> {
     let rest = head.uri.path().strip_prefix("/p/").unwrap_or_default();
     let (id, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -176,7 +176,8 @@ fn addressed(api: &Api, inbound: &mut Inbound, head: &Parts) -> Result<(Arc<Prov
         return Err(not_found(format!("The provider {:?} is not enabled: {reason}.", provider.id())));
     }
     if Native::is_ambiguous(path) {
-        let message = "The path holds a dot segment, which would lead elsewhere; write the path itself.";
+        let message =
+            "The path contains a dot segment, which some servers resolve; write the path without it.";
         return Err(Error::invalid("path", message));
     }
     let provider = provider.clone();
@@ -203,7 +204,7 @@ pub(super) fn read_options(api: &Api, inbound: &mut Inbound, headers: &HeaderMap
     Ok(())
 }
 
-/// The query without what can hold a key of the caller's.
+/// The query without parameters that may contain a key of the caller.
 fn query(query: &str) -> String {
     let is_key = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
@@ -213,7 +214,8 @@ fn query(query: &str) -> String {
     query.split('&').filter(|pair| !is_key(pair)).collect::<Vec<_>>().join("&")
 }
 
-/// Headers that end here: those of one connection, those that name the caller, credentials, and what is the gateway's own.
+/// Headers that are not forwarded: those of one connection, those that identify the caller, credentials, and
+/// the gateway's own.
 const KEPT_BACK: [HeaderName; 15] = [
     ACCEPT_ENCODING,
     AUTHORIZATION,
@@ -231,8 +233,8 @@ const KEPT_BACK: [HeaderName; 15] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
-/// The same by names that have no constant. The trace and the id of the request are added anew; whose bill it is, the gateway's
-/// credential says.
+/// The same by names without a constant. Trace and request id are added anew; the gateway's credential
+/// decides on the billed account.
 const KEPT_BACK_TOO: [&str; 22] = [
     "api-key",
     "keep-alive",
@@ -257,10 +259,10 @@ const KEPT_BACK_TOO: [&str; 22] = [
     "x-csrf-token",
     "http2-settings",
 ];
-/// And those that begin so.
+/// And those with these prefixes.
 const KEPT_BACK_FROM: [&str; 4] = ["x-llmgateway-", "x-forwarded-", "sec-", "cf-"];
 
-/// The caller's headers that go along.
+/// The caller's headers that are forwarded.
 pub(super) fn passed(headers: &HeaderMap) -> Headers {
     let of_connection = named_by_connection(headers);
     let goes = |name: &HeaderName| {
@@ -279,13 +281,14 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<&str> {
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty()).collect()
 }
 
-/// Whether a WebSocket is asked for.
+/// Whether a WebSocket is requested.
 pub fn wants_websocket(head: &Parts) -> bool {
     let asked = head.headers.get(UPGRADE).and_then(|value| value.to_str().ok());
     asked.is_some_and(|asked| asked.eq_ignore_ascii_case("websocket"))
 }
 
-/// The caller's side of a WebSocket, where it asks for one. HTTP/2 has another way for that, which is not served.
+/// The caller's side of a WebSocket, where it asks for one. HTTP/2 has another mechanism for that, which is
+/// not supported.
 fn tunnel(api: &Api, head: &mut Parts, in_flight: &InFlight) -> Option<TunnelEnd> {
     let upgrade = head.extensions.remove::<OnUpgrade>()?;
     let asks = wants_websocket(head) && head.method == Method::GET && head.version == Version::HTTP_11;
@@ -296,8 +299,8 @@ fn tunnel(api: &Api, head: &mut Parts, in_flight: &InFlight) -> Option<TunnelEnd
     })
 }
 
-/// What the two sides of a WebSocket agree on. Browsers have no other place for a key than among the protocols; extensions would
-/// hide the frames' text.
+/// The headers that the two sides of a WebSocket negotiate. Browsers can put a key only among the protocols;
+/// extensions would hide the text of frames.
 fn of_websocket(headers: &HeaderMap) -> Headers {
     let mut all: Headers = Vec::new();
     for name in [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION] {
@@ -319,15 +322,15 @@ fn of_websocket(headers: &HeaderMap) -> Headers {
     all
 }
 
-/// How much of a body is held.
+/// How much of a body is buffered.
 struct Holding {
-    /// All of it, or nobody can be asked.
+    /// All of it, or the request fails.
     whole: bool,
     /// It may name the model.
     names_model: bool,
 }
 
-/// What of a body is held.
+/// The buffered part of a body.
 struct Beginning {
     bytes: Bytes,
     held: Held,
@@ -368,7 +371,7 @@ impl Holding {
         if self.names_model
             && let Err(error) = begun.read(bounds).await
         {
-            // Who was too slow once is not waited for again.
+            // No further wait for a client that was already too slow.
             if !matches!(error.kind, ErrorKind::RequestTimeout | ErrorKind::Cancelled) {
                 leave_unread(begun.body);
             }
@@ -393,7 +396,7 @@ struct Begun {
 }
 
 impl Begun {
-    /// Reads until there is enough of it, or all.
+    /// Reads until there is enough, or the end.
     async fn read(&mut self, bounds: Bounds) -> Result<(), Error> {
         while self.bytes.len() < HELD_FOR_MODEL {
             let until = bounds.end.min(clock::now() + bounds.pause);
@@ -414,7 +417,7 @@ impl Begun {
     }
 }
 
-/// The provider's answer, as it is but for what is of its connection, or about its caller: us.
+/// The provider's answer without headers of its connection, or about its caller, which is the gateway.
 pub(super) fn answered(answer: NativeAnswer) -> Response<ResponseBody> {
     let NativeAnswer { status, headers, body, served, .. } = answer;
     let body = match body {
@@ -426,8 +429,8 @@ pub(super) fn answered(answer: NativeAnswer) -> Response<ResponseBody> {
     *response.status_mut() = status;
     let of_connection = named_by_connection(&headers);
     for (name, value) in &headers {
-        // Of a body that was read and cleaned the length may be another one.
-        if is_told(name, &of_connection) && (name != CONTENT_LENGTH || !is_whole) {
+        // The length of a body that was read and cleaned may have changed.
+        if is_passed(name, &of_connection) && (name != CONTENT_LENGTH || !is_whole) {
             response.headers_mut().append(name.clone(), value.clone());
         }
     }
@@ -439,8 +442,8 @@ pub(super) fn answered(answer: NativeAnswer) -> Response<ResponseBody> {
     respond::served(response, served.as_ref())
 }
 
-/// Whether the caller gets this header of the provider's.
-fn is_told(name: &HeaderName, of_connection: &[&str]) -> bool {
+/// Whether the caller gets this header of the provider.
+fn is_passed(name: &HeaderName, of_connection: &[&str]) -> bool {
     let text = name.as_str();
     let is_kept = KEPT_FROM_CALLER.contains(name) || KEPT_FROM_CALLER_TOO.contains(&text);
     let is_of_connection = of_connection.iter().any(|named| named.eq_ignore_ascii_case(text));

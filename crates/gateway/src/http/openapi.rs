@@ -1,5 +1,5 @@
-//! The OpenAPI document, written from the table of routes. Bodies are described loosely: their formats belong to other APIs, and
-//! fields that the gateway does not know pass through.
+//! The OpenAPI document, generated from the table of routes. Bodies are described loosely: their formats
+//! belong to other APIs, and unknown fields pass through.
 
 use std::sync::LazyLock;
 
@@ -201,7 +201,7 @@ fn success(serve: Serve) -> Value {
     json!({ "description": "A good answer.", "headers": headers, "content": content })
 }
 
-/// An error in the shape of the format that callers of the route speak.
+/// An error in the format of the route's callers.
 fn failure(serve: Serve) -> Value {
     let name = match serve.dialect().protocol() {
         Some(Protocol::AnthropicMessages) => "MessagesError",

@@ -1,5 +1,5 @@
-//! What headers ask for. A header of ours with a value that is not understood is refused: `x-llmgateway-strict: banana`
-//! asked for something, and a safety switch must not be off by mistake.
+//! Options in headers. An invalid value of one of the gateway's headers is refused: with
+//! `x-llmgateway-strict: banana` the caller wanted an option, and a safety switch must not be off by mistake.
 
 use canon::Error;
 use http::header::USER_AGENT;
@@ -22,10 +22,10 @@ const SESSION: HeaderName = HeaderName::from_static("x-session-id");
 
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
-/// Twice of what everybody has to pass on.
+/// Twice the length that every implementation has to pass on.
 const LONGEST_TRACE_STATE: usize = 1024;
 
-/// Reads the headers of ours. `hops` and `metadata` are what the gateway itself has to say about them.
+/// Reads the gateway's headers. `hops` and `metadata` are the gateway's own values.
 pub(super) fn options(
     headers: &HeaderMap,
     hops: &Hops,
@@ -47,7 +47,7 @@ pub(super) fn options(
     })
 }
 
-/// Whether an answer may come from the cache, and how old it may be.
+/// Whether an answer may come from the cache, and its maximum age.
 fn cache(headers: &HeaderMap) -> Result<CacheAsked, Error> {
     if switch(headers, &NO_CACHE)? {
         return Ok(CacheAsked::No);
@@ -68,7 +68,7 @@ fn cache(headers: &HeaderMap) -> Result<CacheAsked, Error> {
     Ok(asked)
 }
 
-/// What the request is for, as it is written; what it means is checked with the key's policy. Sent several times, all count.
+/// The tags as written; their meaning is checked with the key's policy. Repeated headers are joined.
 fn tags(headers: &HeaderMap) -> Result<Option<String>, Error> {
     if !headers.contains_key(&TAGS) {
         return Ok(None);
@@ -78,11 +78,11 @@ fn tags(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let name = "x-llmgateway-tags";
     texts
         .map(|texts| Some(texts.join(",")))
-        .ok_or_else(|| Error::invalid(name, format!("The header {name} is no UTF-8.")))
+        .ok_or_else(|| Error::invalid(name, format!("The header {name} is not UTF-8.")))
 }
 
-/// The trace that the request belongs to (W3C Trace Context). A parent that is not valid is not passed on, and neither is
-/// the state that belongs to it.
+/// The trace that the request belongs to (W3C Trace Context). An invalid parent is not passed on, and neither
+/// is its state.
 fn trace(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let mut parents = headers.get_all(&TRACE_PARENT).iter();
     let (Some(parent), None) = (parents.next(), parents.next()) else { return Vec::new() };
@@ -97,7 +97,7 @@ fn trace(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     trace
 }
 
-/// `00-TRACE-PARENT-FLAGS` in small hexadecimal digits; later versions may add more behind it.
+/// `00-TRACE-PARENT-FLAGS` in lowercase hexadecimal digits; later versions may append more.
 fn is_trace_parent(text: &[u8]) -> bool {
     let Some((head, rest)) = text.split_at_checked(55) else { return false };
     let parts: Vec<&[u8]> = head.split(|byte| *byte == b'-').collect();
@@ -111,7 +111,7 @@ fn is_trace_parent(text: &[u8]) -> bool {
     fits && is_whole && version != b"ff" && !is_zero(trace) && !is_zero(parent)
 }
 
-/// Where the gateway's object goes: as the header says, as the client is known to need it, or as configured.
+/// The place of the gateway's object: from the header, from known clients, or as configured.
 fn place(headers: &HeaderMap, configured: MetadataPlace) -> Result<MetadataPlace, Error> {
     let mut said = None;
     for value in headers.get_all(&METADATA) {
@@ -138,9 +138,9 @@ fn wrong_place() -> Error {
     Error::invalid(name, format!("The header {name} must be metadata, llmgateway or none."))
 }
 
-/// A header that is on or off; off where it is not there. Sent several times, it must say the same.
+/// A header that is on or off; off without it. Repeated headers must agree.
 fn switch(headers: &HeaderMap, name: &HeaderName) -> Result<bool, Error> {
-    // Most requests have none of them: one look each.
+    // Most requests have none of them: one lookup each.
     if !headers.contains_key(name) {
         return Ok(false);
     }

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// The path in the spelling of the table. Clients join a base URL and a path, which gives doubled slashes and a slash
-/// at the end: below `/v1` and `/v1beta` such paths are understood. Every other path has one spelling, because proxies in front of
-/// the gateway have rules for the plain one.
+/// The path in the spelling of the table. Clients join a base URL and a path, which can double slashes or add
+/// one at the end: below `/v1` and `/v1beta` such paths are accepted. Every other path has one spelling,
+/// because proxies in front of the gateway have rules for the plain one.
 pub fn spelling(path: &str) -> Cow<'_, str> {
     if let Some(model) = path.strip_prefix("/v1beta/").filter(|rest| is_bare_model(rest)) {
         return Cow::Owned(format!("/v1beta/models/{model}"));
@@ -21,13 +21,14 @@ pub fn spelling(path: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether this is a model and a method: the AI SDK takes a name with a slash for a whole resource, and leaves `models/` out.
+/// Whether this is a model and a method: the AI SDK treats a name with a slash as a whole resource, and omits
+/// `models/`.
 fn is_bare_model(rest: &str) -> bool {
     const METHODS: [&str; 3] = [":generateContent", ":streamGenerateContent", ":countTokens"];
     !rest.starts_with("models/") && METHODS.iter().any(|method| rest.ends_with(method))
 }
 
-/// A part of a path without its escapes; none when it is no UTF-8 then.
+/// An unescaped part of a path; none when the result is not UTF-8.
 pub fn unescape(part: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(part).decode_utf8().ok()
 }

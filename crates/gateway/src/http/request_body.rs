@@ -16,46 +16,47 @@ use crate::snapshot::RequestLimits;
 
 /// A body that was read.
 pub struct Received {
-    /// All of it, decoded.
+    /// The whole body, decoded.
     pub bytes: Bytes,
     /// Its share of the gateway's memory.
     pub held: Held,
 }
 
-/// What a body's headers say of it.
+/// The announcements in a body's headers.
 pub struct Announced {
-    /// Undoes its content codings, where it has some.
+    /// Decodes it, if it has a content coding.
     decoder: Option<Decoder>,
     pub(super) length: Option<usize>,
-    /// Not a byte of it may change.
+    /// The bytes must not change.
     is_raw: bool,
     /// The boundary of a form.
     pub(super) form: Option<Boundary>,
 }
 
-/// The first room for a body of several pieces; it doubles as pieces come. What is only announced takes no memory.
+/// The first allocation for a body of several pieces; it doubles as pieces arrive. An announced length alone
+/// allocates nothing.
 const FIRST_ROOM: usize = 64 << 10;
 
-/// The content codings that are understood.
+/// The accepted content codings.
 pub(super) const ACCEPTED: &str = "gzip, deflate, br, zstd";
 
-/// A coded body may always become this large.
+/// A coded body may always decode to this size.
 const ALWAYS: usize = 1 << 20;
 
-/// Beyond [`ALWAYS`], a body may become this many times as large as it was sent. Text rarely shrinks to less than a
-/// fiftieth; a body that was made to fill memory shrinks to a thousandth.
+/// Above [`ALWAYS`], a body may decode to this multiple of its size. Text rarely compresses below a fiftieth;
+/// a compression bomb to a thousandth.
 const GROWTH: usize = 100;
 
-/// Decoding more than this would hold up the other requests of a thread.
+/// A larger body is decoded on a blocking thread, so that it does not delay other requests.
 const DECODED_AT_ONCE: usize = 32 << 10;
 
 impl Announced {
-    /// Reads the headers, before the body. A length beyond the limit and a coding that is not understood are refused.
+    /// Reads the headers, before the body. A length above the limit and an unknown coding are refused.
     pub fn read(headers: &HeaderMap, limit: usize) -> Result<Self, Error> {
         Self::within(headers, limit, too_large)
     }
 
-    /// The same of a body whose content coding is its reader's business.
+    /// The same for a body whose content coding is left to its reader.
     pub fn as_it_is(headers: &HeaderMap, limit: usize) -> Result<Self, Error> {
         let length = announced_length(headers);
         match length.is_some_and(|length| length > limit) {
@@ -67,14 +68,14 @@ impl Announced {
     /// The same of a form with files.
     pub fn of_form(headers: &HeaderMap, boundary: Boundary, limits: RequestLimits) -> Result<Self, Error> {
         let announced = match headers.contains_key(CONTENT_ENCODING) {
-            // What is decoded is held.
+            // Decoded bytes are buffered.
             true => Self::read(headers, limits.body)?,
             false => Self::within(headers, limits.upload, too_large_upload)?,
         };
         Ok(Self { form: Some(boundary), ..announced })
     }
 
-    /// Its bytes are not what they stand for.
+    /// The bytes are still coded.
     pub(super) fn is_coded(&self) -> bool {
         self.decoder.is_some()
     }
@@ -90,7 +91,7 @@ impl Announced {
     }
 }
 
-/// How long a body says that it is.
+/// The announced length of a body.
 pub(super) fn announced_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -104,7 +105,7 @@ pub async fn read(
 ) -> Result<Received, Error> {
     let mut reading = Reading { body, held: buffers.nothing(), first: None, joined: None };
     if let Err(error) = reading.all(announced.length, limits).await {
-        // Who was too slow once is not waited for again.
+        // No further wait for a client that was already too slow.
         if error.kind != ErrorKind::RequestTimeout {
             leave_unread(reading.body);
         }
@@ -115,7 +116,7 @@ pub async fn read(
     if let Some(decoder) = announced.decoder {
         bytes = decode(decoder, bytes, limits.body, &mut held).await?;
     }
-    // Some clients and most text files of Windows begin with a byte order mark, which is no JSON.
+    // Some clients and most text files of Windows begin with a byte order mark, which is not JSON.
     if bytes.starts_with(b"\xef\xbb\xbf") && !announced.is_raw {
         bytes.advance(3);
     }
@@ -125,7 +126,7 @@ pub async fn read(
 struct Reading {
     body: Incoming,
     held: Held,
-    /// The only piece so far. Most bodies have one, and it is not copied.
+    /// The only piece so far. Most bodies have a single one, and it is not copied.
     first: Option<Bytes>,
     joined: Option<BytesMut>,
 }
@@ -178,7 +179,7 @@ impl Reading {
     }
 }
 
-/// Twice the room of before, and no more than was announced.
+/// Twice the previous capacity, and at most the announced length.
 fn room(needed: usize, before: usize, announced: Option<usize>) -> usize {
     let doubled = (before * 2).max(FIRST_ROOM);
     doubled.min(announced.unwrap_or(usize::MAX)).max(needed)
@@ -217,8 +218,9 @@ fn refused(error: &CodingError, limit: usize) -> Error {
             Error::caller(ErrorKind::UnsupportedMedia, message).at(at_fault)
         }
         CodingError::Invalid(name) => {
-            let message =
-                format!("The body is no valid {name}, as its content encoding says, or it is cut off.");
+            let message = format!(
+                "The body is not valid {name}, which its content encoding declares, or it is cut off."
+            );
             Error::caller(ErrorKind::UnsupportedMedia, message).at(at_fault)
         }
         CodingError::TooLarge => {

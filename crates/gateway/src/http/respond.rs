@@ -35,7 +35,7 @@ pub fn empty(status: StatusCode) -> Response<ResponseBody> {
     response
 }
 
-/// A stream that no proxy may hold back.
+/// A stream that proxies must not buffer.
 pub fn stream(content_type: &'static str, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = with_type(StatusCode::OK, HeaderValue::from_static(content_type), body);
     let headers = response.headers_mut();
@@ -44,7 +44,7 @@ pub fn stream(content_type: &'static str, body: ResponseBody) -> Response<Respon
     response
 }
 
-/// Says what kind of content it is.
+/// Sets the content type.
 pub fn typed(mut response: Response<ResponseBody>, content_type: HeaderValue) -> Response<ResponseBody> {
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
@@ -57,7 +57,7 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-llmgateway-attempts");
 const COUNT: HeaderName = HeaderName::from_static("x-llmgateway-count");
 const COST: HeaderName = HeaderName::from_static("x-llmgateway-cost-usd");
 
-/// Says in headers who served a request: for clients that cannot see the body.
+/// Reports in headers who served a request, for clients that do not see the body.
 pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> Response<ResponseBody> {
     let Some(served) = served else { return response };
     let headers = response.headers_mut();
@@ -65,7 +65,7 @@ pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> 
     for (name, value) in
         [(PROVIDER, Some(&served.provider)), (MODEL, Some(&served.model)), (COST, cost.as_ref())]
     {
-        // A model's name may hold what no header may; the body says it then.
+        // A model's name may contain characters that a header cannot; the body then has it.
         let said = value.filter(|value| !value.is_empty());
         if let Some(value) = said.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
             headers.insert(name, value);
@@ -81,8 +81,8 @@ pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> 
     response
 }
 
-/// What is left of limits, by the names that OpenAI gives these headers. The three values share a buffer, for each answer
-/// of a key with limits has them.
+/// The remaining limits, with OpenAI's names of these headers. The three values share a buffer, because each
+/// answer of a key with limits has them.
 fn limits(headers: &mut HeaderMap, remaining: &Remaining) {
     for (names, figure) in [(REQUESTS, remaining.requests), (TOKENS, remaining.tokens)] {
         let Some(figure) = figure else { continue };
@@ -113,7 +113,7 @@ const TOKENS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
-/// Says where a count of tokens comes from.
+/// Reports the source of a token count.
 pub fn counted(mut response: Response<ResponseBody>, source: CountSource) -> Response<ResponseBody> {
     response.headers_mut().insert(COUNT, HeaderValue::from_static(source.as_str()));
     response
@@ -124,7 +124,7 @@ pub fn error(dialect: &dyn Dialect, error: &Error) -> Response<ResponseBody> {
     failure(dialect, &Failure::from(error.clone()))
 }
 
-/// An error with what was tried.
+/// An error with the attempts.
 pub fn failure(dialect: &dyn Dialect, failure: &Failure) -> Response<ResponseBody> {
     let (status, body) = dialect.error(&failure.error, failure.metadata.as_deref());
     let response = json(status, body);

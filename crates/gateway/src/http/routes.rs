@@ -1,5 +1,5 @@
-//! Every route: its path, its method, who may use it, who serves it. 404 and 405, `Allow`, `OPTIONS` and the answers to
-//! preflight requests come from this table.
+//! Every route: its path, its method, its access rule, its handler. 404 and 405, `Allow`, `OPTIONS` and the
+//! answers to preflight requests come from this table.
 
 use canon::Operation;
 use http::{HeaderMap, HeaderValue, Method};
@@ -11,28 +11,29 @@ use super::kept;
 /// One route.
 #[derive(Debug)]
 pub struct Route {
-    /// The path. A part in braces at its end stands for the rest of the path, slashes and all.
+    /// The path. A part in braces at its end matches the rest of the path, slashes included.
     pub path: &'static str,
     /// The method. A route for `GET` also takes `HEAD`.
     pub method: Method,
-    /// Who may use it.
+    /// The access rule.
     pub access: Access,
-    /// Who serves it.
+    /// The handler.
     pub serve: Serve,
 }
 
-/// Who may use a route.
+/// The access rule of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Everybody.
     Anyone,
-    /// Everybody who reaches the operator's listener; on the callers' listener only while there is no other.
+    /// Everybody who reaches the operator's listener; on the callers' listener only without an operator's
+    /// listener.
     Operator,
-    /// Who has a key.
+    /// Callers with a key.
     Key,
-    /// Who has an admin key, or one of a viewer.
+    /// Callers with an admin key, or a viewer's.
     Viewer,
-    /// Who has an admin key.
+    /// Callers with an admin key.
     Admin,
 }
 
@@ -43,20 +44,20 @@ impl Access {
     }
 }
 
-/// Who serves a route.
+/// The handler of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serve {
     /// A conversation with a model, in this format.
     Chat(Protocol),
-    /// A text that a model goes on from, in the format of OpenAI's legacy completions.
+    /// A text that a model continues, in the format of OpenAI's legacy completions.
     Completions,
-    /// An answer that the gateway keeps.
+    /// A stored answer.
     Stored,
-    /// A conversation that the gateway keeps.
+    /// A stored conversation.
     Conversations,
-    /// How many tokens a prompt has, in this format.
+    /// The token count of a prompt, in this format.
     CountTokens(Protocol),
-    /// What is asked of a model without a conversation.
+    /// An operation without a conversation.
     Endpoint(Operation),
     /// Files and batches.
     Kept(kept::Resource),
@@ -72,7 +73,7 @@ pub enum Serve {
     Health,
     /// Readiness.
     Ready,
-    /// Projects, keys and what they use.
+    /// Projects, keys and usage.
     Admin(Resource),
     /// A reload of the configuration.
     Reload,
@@ -82,13 +83,13 @@ pub enum Serve {
     Console,
     /// The document of all routes.
     OpenApi,
-    /// What this server is.
+    /// A description of this server.
     Root,
-    /// Nobody yet: a known request of other APIs that this version does not serve.
+    /// Not implemented: a known request of other APIs that this version does not serve.
     NotYet,
 }
 
-/// What the admin API shows and changes.
+/// A resource of the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// All projects.
@@ -99,9 +100,9 @@ pub enum Resource {
     Keys,
     /// One of them.
     Key,
-    /// Budgets and limits with what is taken of them.
+    /// Budgets and limits with their current use.
     Budgets,
-    /// The ledger, and what was used by whom of what.
+    /// The ledger, and usage by dimension.
     Usage,
     /// Requests, the newest first.
     Requests,
@@ -111,17 +112,17 @@ pub enum Resource {
     Models,
     /// Providers.
     Providers,
-    /// What routing knows of them.
+    /// The measurements of routing.
     Routing,
-    /// What administrators have rest.
+    /// Suspensions by administrators.
     Rests,
     /// One of them.
     Rest,
-    /// What would happen to a request.
+    /// The dry run of a request.
     Explain,
     /// The processes on the database.
     Nodes,
-    /// Who changed what.
+    /// The log of changes.
     Audit,
 }
 
@@ -143,7 +144,7 @@ const BATCHES: Serve = Serve::Kept(kept::Resource::Batches);
 const MESSAGE_BATCHES: Serve = Serve::Kept(kept::Resource::MessageBatches);
 const MODELS: Serve = Serve::Models(Protocol::OpenaiChat);
 
-/// All routes. The first of them is looked for first.
+/// All routes. The first one is the most frequent.
 pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/chat/completions", Access::Key, CHAT),
     route(Method::POST, "/chat/completions", Access::Key, CHAT),
@@ -252,7 +253,7 @@ impl Serve {
         matches!(self, Self::Chat(_) | Self::Completions | Self::CountTokens(_) | Self::Endpoint(_))
     }
 
-    /// What is asked of a model.
+    /// The operation of a model.
     pub fn operation(self) -> Operation {
         match self {
             Self::CountTokens(_) => Operation::CountTokens,
@@ -269,7 +270,7 @@ impl Serve {
             )
     }
 
-    /// The format that its callers speak.
+    /// The format of its callers.
     pub fn dialect(self) -> &'static dyn Dialect {
         match self {
             Self::Chat(protocol)
@@ -285,8 +286,8 @@ impl Serve {
 }
 
 impl Serve {
-    /// The format that the caller of a list of models speaks: several APIs have theirs at `/v1/models`, and their clients give
-    /// themselves away by a header.
+    /// The format for the list of models: several APIs have theirs at `/v1/models`, and their clients can be
+    /// recognised by a header.
     pub fn dialect_for(self, headers: &HeaderMap) -> &'static dyn Dialect {
         let is_googles =
             ["x-goog-api-client", "x-goog-api-key"].iter().any(|name| headers.contains_key(*name));
@@ -304,7 +305,7 @@ impl Serve {
     }
 }
 
-/// The format in which a request of this path is refused.
+/// The format of error answers for this path.
 pub fn dialect_of(path: &str, method: &Method) -> &'static dyn Dialect {
     let speaks = |route: &&Route| route.serve.has_dialect() && route.rest(path).is_some();
     let asked = ROUTES.iter().filter(speaks).find(|route| route.takes(method));
@@ -312,7 +313,7 @@ pub fn dialect_of(path: &str, method: &Method) -> &'static dyn Dialect {
         Some(route) => route.serve.dialect(),
         // Only Google's API has this version.
         None if path.starts_with("/v1beta/") => wire::dialect(Protocol::Gemini).unwrap_or(OWN),
-        // What of Anthropic's API is not served, such as its batches.
+        // Unsupported parts of Anthropic's API, such as its batches.
         None if path.starts_with("/v1/messages/") => {
             wire::dialect(Protocol::AnthropicMessages).unwrap_or(OWN)
         }
@@ -320,23 +321,23 @@ pub fn dialect_of(path: &str, method: &Method) -> &'static dyn Dialect {
     }
 }
 
-/// Where models are asked, for callers who are lost: `POST /v1/chat/completions, POST /v1/messages, …`. Of several paths for
-/// one thing, the first.
+/// The routes of models, for error messages: `POST /v1/chat/completions, POST /v1/messages, …`. Of several
+/// paths with the same handler, the first.
 pub fn apis() -> String {
-    let mut told: Vec<&Route> = Vec::new();
+    let mut listed: Vec<&Route> = Vec::new();
     for route in ROUTES.iter().filter(|route| route.serve.is_answered_by_model() || route.serve == MODELS) {
-        if !told.iter().any(|other| other.serve == route.serve) {
-            told.push(route);
+        if !listed.iter().any(|other| other.serve == route.serve) {
+            listed.push(route);
         }
     }
-    let names: Vec<String> = told.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    let names: Vec<String> = listed.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
     names.join(", ")
 }
 
-/// What a request's path and method lead to.
+/// The result of a lookup.
 #[derive(Debug)]
 pub enum Found<'a> {
-    /// A route, and what stands for the part in braces, still escaped.
+    /// A route, and the part for its braces, still escaped.
     Route(&'static Route, &'a str),
     /// The path has routes, but none for this method.
     OtherMethods(Allowed),
@@ -361,7 +362,7 @@ impl Allowed {
 }
 
 impl Route {
-    /// What stands for the part in braces; empty where there is none. None when this is another path.
+    /// The part for the braces; empty without braces. None when this is another path.
     fn rest<'a>(&self, path: &'a str) -> Option<&'a str> {
         match self.path.split_once('{') {
             None => (self.path == path).then_some(""),
@@ -383,7 +384,7 @@ pub fn find<'a>(path: &'a str, method: &Method) -> Found<'a> {
         if route.takes(method) {
             return Found::Route(route, rest);
         }
-        // A request that nobody serves yet is not there, by whatever method.
+        // A request that is not implemented does not exist, whatever the method.
         if others.is_none_or(|other: &Route| other.serve == Serve::NotYet) {
             others = Some(route);
         }
@@ -408,7 +409,7 @@ fn allowed(path: &str) -> Allowed {
     Allowed(methods.join(", "))
 }
 
-/// What a route serves, in words for the documents.
+/// Description of a route for the documents.
 pub(super) fn about(serve: Serve) -> &'static str {
     match serve {
         Serve::Chat(Protocol::OpenaiChat) => "a conversation, in the format of OpenAI's chat completions",
@@ -418,9 +419,7 @@ pub(super) fn about(serve: Serve) -> &'static str {
         }
         Serve::Chat(Protocol::OpenaiResponses) => "a conversation, in the format of OpenAI's Responses",
         Serve::Chat(_) => "a conversation",
-        Serve::Completions => {
-            "a text that the model goes on from, in the format of OpenAI's legacy completions"
-        }
+        Serve::Completions => "a text that the model continues, in the format of OpenAI's legacy completions",
         Serve::Console => "the dashboard ([dashboard.md](dashboard.md))",
         Serve::Conversations => {
             "a stored conversation: `POST` makes one, `GET`, `POST` and `DELETE ID`, `GET` and `POST ID/items`, `GET` and `DELETE ID/items/ITEM` ([responses.md](responses.md))"
@@ -593,11 +592,11 @@ numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` ab
 
     #[test]
     fn the_lost_learn_where_models_are_asked() {
-        let told = apis();
+        let listed = apis();
         for path in ["/v1/chat/completions", "/v1/messages", "/v1/completions", "GET /v1/models"] {
-            assert!(told.contains(path), "{path}: {told}");
+            assert!(listed.contains(path), "{path}: {listed}");
         }
-        assert_eq!(told.matches("chat/completions").count(), 1, "{told}");
+        assert_eq!(listed.matches("chat/completions").count(), 1, "{listed}");
     }
 
     #[test]

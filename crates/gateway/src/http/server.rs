@@ -23,15 +23,15 @@ use super::{Api, handle};
 use crate::lifecycle::Phase;
 use crate::tls::Tls;
 
-/// Where connections come in.
+/// A listening socket and its settings.
 pub struct Listener {
     /// The socket.
     pub socket: TcpListener,
-    /// What is served here.
+    /// The routes that are served here.
     pub door: Door,
     /// TLS, with HTTP/1.1 and HTTP/2.
     pub tls: Option<Tls>,
-    /// Whether clients may begin with HTTP/2 without TLS.
+    /// Whether clients may use HTTP/2 without TLS by prior knowledge.
     pub h2c: bool,
 }
 
@@ -42,11 +42,11 @@ pub struct Limits {
     pub max_connections: usize,
     /// Largest request head in bytes.
     pub header_limit: usize,
-    /// How long a connection may do nothing.
+    /// How long a connection may be idle.
     pub times: Times,
-    /// How long everything is served after the stop was asked for.
+    /// How long all requests are served after a stop was requested.
     pub drain: Duration,
-    /// How long answers may go on after that.
+    /// How long answers may continue after that.
     pub shutdown: Duration,
 }
 
@@ -56,11 +56,12 @@ const OPERATORS: usize = 256;
 /// Requests at a time on one HTTP/2 connection.
 const STREAMS: u32 = 256;
 
-/// How long the last bytes of answers that were cut may take.
+/// How long the last bytes of cut answers may take.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-/// Serves until `stop` is ready, then refuses new requests and waits for the answers under way. They are cut when they take
-/// too long, or when `at_once` is ready, which is asked for only then. Returns how many were cut.
+/// Serves until `stop` is ready, then refuses new requests and waits for the answers under way. They are cut
+/// when they take too long, or when `at_once`, which is polled only then, is ready. Returns how many were
+/// cut.
 pub async fn serve(
     listeners: Vec<Listener>,
     api: Arc<Api>,
@@ -101,7 +102,7 @@ pub async fn serve(
     cut
 }
 
-/// Closes the connections as their answers end.
+/// Closes the connections when their answers end.
 async fn all_served(entrances: &[Arc<Connections>]) {
     entrances.iter().for_each(|connections| connections.close_all());
     for connections in entrances {
@@ -109,7 +110,7 @@ async fn all_served(entrances: &[Arc<Connections>]) {
     }
 }
 
-/// A listener and what its connections need.
+/// A listener and the data for its connections.
 struct Entrance {
     listener: Listener,
     api: Arc<Api>,
@@ -127,7 +128,7 @@ impl Entrance {
                     self.connection(stream, Arc::new(self.connections.open(peer)));
                 }
                 Err(error) => {
-                    // Out of file descriptors, usually: accepting again at once would spin.
+                    // Usually out of file descriptors: an immediate retry would spin.
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -143,7 +144,7 @@ impl Entrance {
             Some(tls) => {
                 let acceptor = tls.acceptor();
                 tokio::spawn(async move {
-                    // A handshake is the head of a connection, and takes no longer.
+                    // A handshake has the time limit of a head.
                     let handshake = acceptor.accept(socket);
                     let stream = match tokio::time::timeout(limits.times.head, handshake).await {
                         Ok(Ok(stream)) => stream,
@@ -169,8 +170,8 @@ impl Entrance {
     }
 }
 
-/// A connection that sends small pieces at once: without that, each waits up to 40 ms for the peer's acknowledgement of
-/// the one before.
+/// Accepts a connection with TCP_NODELAY: without it, each small piece waits up to 40 ms for the peer's
+/// acknowledgement of the previous one.
 async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
     let (stream, _) = listener.accept().await?;
     if let Err(error) = stream.set_nodelay(true) {
@@ -179,14 +180,14 @@ async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// What takes the requests of one connection.
+/// The handler of a connection's requests.
 struct Desk {
     api: Arc<Api>,
     place: Arc<Place>,
     door: Door,
 }
 
-/// HTTP/1. How long heads and pauses may be is watched by [`Serving`], for hyper has one time for both.
+/// HTTP/1. [`Serving`] watches the time of heads and pauses, because hyper has a single setting for both.
 fn http1<I>(io: I, desk: Desk, limits: Limits) -> impl Protocol + Send
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -219,7 +220,7 @@ where
     Boxed { connection: Box::pin(connection), close: |connection| connection.graceful_shutdown() }
 }
 
-/// HTTP/1, or HTTP/2 by a client that knows beforehand that it is understood.
+/// HTTP/1, or HTTP/2 by prior knowledge.
 fn either<I>(io: I, desk: Desk, limits: Limits) -> impl Protocol + Send
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -243,13 +244,13 @@ where
     Boxed { connection: Box::pin(connection), close: |connection| connection.graceful_shutdown() }
 }
 
-/// A connection of hyper's that may move, and how it is asked to close.
+/// A connection of hyper's that is `Unpin`.
 struct Inline<C> {
     connection: C,
     close: fn(Pin<&mut C>),
 }
 
-/// A connection of hyper's that may not.
+/// A connection of hyper's that is not.
 struct Boxed<C> {
     connection: Pin<Box<C>>,
     close: fn(Pin<&mut C>),

@@ -1,5 +1,5 @@
-//! One connection while it is served: it ends when it is asked to, when it is idle for too long, and when a head takes
-//! too long to come.
+//! One connection while it is served. It ends on request, when it is idle for too long, and when a head takes
+//! too long.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use super::connections::{Place, Slot};
 use crate::clock;
 use crate::telemetry::Metrics;
 
-/// How long a connection may do nothing.
+/// How long a connection may be idle.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// Between two requests.
@@ -22,18 +22,18 @@ pub struct Times {
     pub head: Duration,
 }
 
-/// How long a connection that was asked to close may take for it without a request in flight. HTTP/2 waits for the peer.
+/// How long a connection without a request in flight may take to close. HTTP/2 waits for the peer.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// What serves the requests of a connection.
+/// A connection that serves requests.
 pub trait Protocol: Future<Output = Result<(), Self::Error>> + Unpin {
     /// Why it fails.
     type Error: std::fmt::Display;
 
-    /// Whether the bytes between two requests are the beginning of the next one.
+    /// Whether bytes between two requests are the beginning of the next one.
     const HEADS_ARE_BYTES: bool;
 
-    /// Closes at once when idle, else after the answers that are under way.
+    /// Closes immediately when idle, else after the answers under way.
     fn close(&mut self);
 }
 
@@ -43,10 +43,10 @@ pub struct Serving<C> {
     place: Arc<Place>,
     metrics: Metrics,
     times: Times,
-    /// Fires when something may have taken too long, and seldom else: it is not moved for each request.
+    /// Fires when something may have taken too long. It is not moved for each request.
     timer: Pin<Box<Sleep>>,
     is_armed: bool,
-    /// The head that the timer watches: how many requests came before it, and when it must be there.
+    /// The head that the timer watches: the number of requests before it, and its deadline.
     head: Option<(u32, Instant)>,
     is_closing: bool,
 }
@@ -69,7 +69,7 @@ impl<C: Protocol> Serving<C> {
         self.timer.as_mut().reset(clock::now() + CLOSING);
     }
 
-    /// A head that has begun and is not there yet has a time of its own.
+    /// An incomplete head has its own deadline.
     fn watch_head(&mut self) {
         let before = self.slot().begun();
         if C::HEADS_ARE_BYTES
@@ -127,12 +127,13 @@ impl<C: Protocol> Future for Serving<C> {
                 }
                 return Poll::Ready(());
             }
-            // Hyper takes a connection that never had a request for a busy one.
+            // Hyper treats a connection that never had a request as busy.
             if this.is_closing && this.slot().begun() == 0 {
                 return Poll::Ready(());
             }
             this.watch_head();
-            // Once the timer knows the task's waker, which stays the same, it is polled again only when it has fired.
+            // Once the timer has the task's waker, which stays the same, it is polled again only when it has
+            // fired.
             if this.is_armed && !this.timer.is_elapsed() {
                 return Poll::Pending;
             }

@@ -1,8 +1,9 @@
-//! A client's socket. It notes when bytes come, and closes so that the client can read the last answer.
+//! A client's socket. It notes arriving bytes, and closes so that the client can read the last answer.
 //!
-//! A socket that is closed while bytes of the client are unread, or still on their way, is reset, and the client may lose
-//! the answer that it was sent before (RFC 9112, 9.6). So the end is a half close: nothing more is written, and what
-//! still comes is read and thrown away until the client closes too, within bounds.
+//! A socket that is closed while bytes of the client are unread, or still on their way, is reset, and the
+//! client may lose the answer that it was sent before (RFC 9112, 9.6). It therefore ends with a half close:
+//! nothing more is written, and arriving bytes are read and discarded until the client closes too, within
+//! limits.
 
 use std::future::Future;
 use std::io;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 use super::connections::Slot;
 use crate::clock;
 
-/// How long a client may go on sending after the last answer, how long it may pause, and how much it may send.
+/// How long a client may send after the last answer, how long it may pause, and how much it may send.
 const LONGEST: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(2);
 const MOST: usize = 256 << 20;
@@ -44,7 +45,7 @@ impl Socket {
         Self { stream, slot, is_read_to_end: false, lingering: None }
     }
 
-    /// A client that has closed, or that was idle when it was closed, sends nothing that could be lost.
+    /// A client that has closed, or that was idle when it was closed, cannot lose an answer.
     fn has_to_linger(&self) -> bool {
         !self.is_read_to_end && !self.slot.is_closing()
     }

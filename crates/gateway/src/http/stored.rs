@@ -1,4 +1,4 @@
-//! Answers that the gateway keeps: what their callers ask of them.
+//! Requests about stored answers.
 
 use canon::{Error, ErrorKind};
 use http::request::Parts;
@@ -10,22 +10,22 @@ use wire::kept::{self, Turn};
 use super::{Api, ResponseBody, path, respond};
 use crate::snapshot::Snapshot;
 
-/// How many items a page has, and how many at most.
+/// The default and the maximum page size.
 const PAGE: usize = 20;
 const MOST: usize = 100;
 
-/// Which of the items of an answer's input, or of a conversation.
+/// A page of the items of an answer's input, or of a conversation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The first item comes first.
+    /// Oldest first.
     pub is_ascending: bool,
     /// How many items.
     pub limit: usize,
-    /// The item that the page comes behind.
+    /// The item before the page.
     pub after: Option<String>,
 }
 
-/// Serves what is asked of one answer.
+/// Serves the requests about one answer.
 pub async fn serve(
     api: &Api,
     snapshot: &Snapshot,
@@ -94,7 +94,7 @@ fn parameter(query: &str, name: &str) -> Option<String> {
 }
 
 impl Page {
-    /// What a query asks for.
+    /// The page that a query selects.
     pub fn read(query: &str) -> Result<Self, Error> {
         let limit = match parameter(query, "limit") {
             None => PAGE,
@@ -113,7 +113,7 @@ impl Page {
         Ok(Self { is_ascending, limit, after: parameter(query, "after") })
     }
 
-    /// The page of the items that a conversation's last answer was made from.
+    /// The page of the items behind a conversation's last answer.
     fn of(&self, turns: &[(&str, &str)]) -> Result<String, Error> {
         let Some(((last, _), earlier)) = turns.split_last() else { return Ok(String::new()) };
         let earlier: Vec<_> = earlier.iter().map(|(input, answer)| Turn { input, answer }).collect();
@@ -122,7 +122,7 @@ impl Page {
         self.of_items(items)
     }
 
-    /// The page of these items, the first of which comes first.
+    /// The page of these items, given oldest first.
     pub fn of_items(&self, mut items: Vec<&RawValue>) -> Result<String, Error> {
         if !self.is_ascending {
             items.reverse();

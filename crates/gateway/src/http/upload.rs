@@ -1,4 +1,4 @@
-//! Forms with files: small ones are held, of large ones the beginning.
+//! Forms with files: small ones are buffered, of large ones the beginning.
 
 use canon::{Error, ErrorKind, Operation};
 use http_body_util::BodyExt;
@@ -16,18 +16,18 @@ use crate::pipeline::Question;
 use crate::snapshot::RequestLimits;
 use crate::upstream::upload::{Bounds, Rest, Upload};
 
-/// A form up to this size is held: it can be sent again, and to another provider.
+/// A form up to this size is buffered: it can be sent again, and to another provider.
 const HELD: usize = 4 << 20;
-/// The same of a form whose length is not known before.
+/// The limit for a form of unknown length.
 const HELD_OF_UNKNOWN: usize = 1 << 20;
-/// So much is held of a form whose model comes behind the file, as many clients of OpenAI's have it: the largest recording that
-/// OpenAI takes has 25 MB.
+/// The limit for a form whose model follows the file, as many clients of OpenAI send it: the largest
+/// recording that OpenAI accepts has 25 MB.
 const HELD_FOR_MODEL: usize = 32 << 20;
 
-/// What is accepted, who counts what is held, and who looks at the fields.
+/// The limits, the memory accounting, and the guardrails.
 type Within<'a> = (RequestLimits, &'a Buffers, Option<&'a Guard>);
 
-/// Reads a form, or as much of it as has to be known.
+/// Reads a form, or its beginning with the required fields.
 pub async fn read(
     operation: Operation,
     body: Incoming,
@@ -38,7 +38,7 @@ pub async fn read(
     Ok(Question { request: endpoints::read_form(operation, form)?, held, upload })
 }
 
-/// Reads a form up to a file that can pass as it comes. `names_model`: it has to name one before.
+/// Reads a form up to a file that can be streamed. `names_model`: a model is required before the file.
 pub async fn beginning(
     body: Incoming,
     mut announced: Announced,
@@ -46,7 +46,7 @@ pub async fn beginning(
     (limits, buffers, guard): Within<'_>,
 ) -> Result<(Form, Held, Option<Upload>), Error> {
     let Some(boundary) = announced.form.take() else {
-        return Err(Error::gateway(ErrorKind::Internal, "The body is no form."));
+        return Err(Error::gateway(ErrorKind::Internal, "The body is not a form."));
     };
     let mut form = Form::new(boundary);
     if announced.is_coded() {
@@ -66,7 +66,7 @@ pub async fn beginning(
     let read = reading.beginning().await;
     let Reading { body, form, held, .. } = reading;
     if let Err(error) = read {
-        // Who was too slow once is not waited for again.
+        // No further wait for a client that was already too slow.
         if !matches!(error.kind, ErrorKind::RequestTimeout | ErrorKind::Cancelled) {
             leave_unread(body);
         }
@@ -82,7 +82,7 @@ pub async fn beginning(
     Ok((form, held, Some(Upload::new(rest))))
 }
 
-/// Has guardrails look at the texts of a form.
+/// Checks the texts of a form with the guardrails.
 async fn check_fields(guard: Option<&Guard>, form: &Form) -> Result<(), Error> {
     let Some(guard) = guard else { return Ok(()) };
     for name in ["prompt", "instructions", "input"] {
@@ -99,14 +99,14 @@ struct Reading {
     held: Held,
     end: Instant,
     limits: RequestLimits,
-    /// So much is held even of a form that could pass as it comes.
+    /// This much is buffered even of a form that could be streamed.
     held_at_once: usize,
-    /// The model has to be known.
+    /// The model is required.
     names_model: bool,
 }
 
 impl Reading {
-    /// Reads until all of the form is held, or it is known for whom it is and the rest is a file.
+    /// Reads until the whole form is buffered, or the provider is known and the rest is a file.
     async fn beginning(&mut self) -> Result<(), Error> {
         while !self.form.is_whole() && !self.may_pass()? {
             let until = self.end.min(clock::now() + self.limits.pause);

@@ -1,4 +1,4 @@
-//! Finds who calls: keys of the configuration and keys of the database, looked up by their keyed hash.
+//! Finds the caller: keys of the configuration and of the database, looked up by their keyed hash.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -21,23 +21,24 @@ use super::{Caller, Keys, Roles, caller};
 use crate::admission::Books;
 use crate::clock;
 
-/// How old the knowledge of the database's keys may be when a request is answered with it. A revoked key works at most this
-/// long.
+/// The maximum age of the keys in memory when a request is answered with them. A revoked key works for at
+/// most this long.
 const FRESH: Duration = Duration::from_secs(1);
-/// From this age on it is renewed in the background, so that under traffic nobody waits.
+/// From this age on they are renewed in the background, so that under traffic no request waits.
 const RENEW: Duration = Duration::from_millis(500);
-/// The least time between two looks at the database: five queries a second, however many unknown keys come.
+/// The minimum time between two checks of the database: five queries per second, however many unknown keys
+/// arrive.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a request waits for the database.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// So long after a failure the database is not waited for, nor while it is being asked again after one.
+/// For this time after a failure requests do not wait for the database, nor while it is asked again.
 const AWAY: Duration = Duration::from_secs(1);
-/// How long a key that is not in the database is refused without another look: keys are random, so that it becomes valid only
-/// when an older database is put back.
+/// How long a key that is not in the database is refused without another check: keys are random, so it
+/// becomes valid only when an older database is restored.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
-/// When a connection that tells of changes is lost, it is opened again after this time. Looks go on meanwhile.
+/// A lost connection for notifications is reopened after this time. Checks continue meanwhile.
 const LISTEN_AGAIN: Duration = Duration::from_secs(2);
-/// So many unknown keys are remembered.
+/// Maximum number of remembered unknown keys.
 const UNKNOWN_KEYS: usize = 10_000;
 
 /// Checks keys.
@@ -47,7 +48,7 @@ pub struct Auth {
     books: Books,
     stored: ArcSwap<Stored>,
     rests: Rests,
-    /// The last look at the database.
+    /// The last check of the database.
     looked: watch::Sender<Look>,
     unknown: Mutex<Unknown>,
 }
@@ -56,27 +57,28 @@ pub struct Auth {
 pub struct KeyList {
     /// Changes with every change of a key.
     pub marker: i64,
-    /// What there is; none when it is that of the marker that was given.
+    /// None when the given marker is current.
     pub known: Option<Known>,
 }
 
-/// What the database has for routing and for the admission of requests.
+/// The database's data for routing and the admission of requests.
 #[derive(Default)]
 pub struct Known {
-    /// The keys that may be used.
+    /// The valid keys.
     pub keys: Vec<KeyHash>,
     /// Projects.
     pub projects: Vec<Project>,
-    /// What administrators have rest.
+    /// Suspensions by administrators.
     pub rests: Vec<Rest>,
 }
 
 /// Where keys are stored.
 pub trait KeySource: Send + Sync + 'static {
-    /// The keys that may be used, unless they are those of this marker.
+    /// The valid keys, unless the marker is current.
     fn keys_since(&self, marker: Option<i64>) -> BoxFuture<'_, Result<KeyList, StoreError>>;
 
-    /// Calls whenever it is told of a change. Sources that are not told of changes never do; looks find them.
+    /// Calls back on every notified change. Sources without notifications never do; checks find their
+    /// changes.
     fn listen<'a>(&'a self, _changed: &'a (dyn Fn() + Send + Sync)) -> BoxFuture<'a, Infallible> {
         Box::pin(std::future::pending())
     }
@@ -87,7 +89,7 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 impl KeySource for Store {
     fn keys_since(&self, marker: Option<i64>) -> BoxFuture<'_, Result<KeyList, StoreError>> {
         Box::pin(async move {
-            // The marker comes first: a change in between is found at the next look.
+            // The marker comes first: a change in between is found by the next check.
             let now = self.change_marker().await?;
             let known = match marker == Some(now) {
                 true => None,
@@ -105,7 +107,7 @@ impl KeySource for Store {
         Box::pin(async move {
             loop {
                 if let Ok(mut changes) = self.changes().await {
-                    // What happened before it listened is found by the look that follows.
+                    // Changes before the start of listening are found by the following check.
                     changed();
                     while changes.next().await.is_ok() {
                         changed();
@@ -117,7 +119,7 @@ impl KeySource for Store {
     }
 }
 
-/// What the database said.
+/// The keys and projects of the database.
 #[derive(Default)]
 pub struct Stored {
     /// Keys and projects.
@@ -126,12 +128,12 @@ pub struct Stored {
     marker: Option<i64>,
 }
 
-/// A look at the database.
+/// A check of the database.
 #[derive(Clone, Copy)]
 struct Look {
     /// The keys in memory are those of this time.
     as_of: Instant,
-    /// When the last look began, and when it ended if it failed.
+    /// When the last check began, or ended if it failed.
     began: Instant,
     failed: Option<Instant>,
     /// A task has begun one, or is about to.
@@ -142,7 +144,7 @@ struct Look {
 struct Away;
 
 impl Auth {
-    /// Knows the secret of the installation.
+    /// Has the secret of the installation.
     pub fn hasher(&self) -> &KeyHasher {
         &self.hasher
     }
@@ -172,8 +174,8 @@ impl Auth {
         Ok(Arc::new(auth))
     }
 
-    /// The caller of a request. Keys of the configuration are looked up first. What is known of those of the database is
-    /// used while it is fresh; an unknown key is looked for once, because it may have just been made.
+    /// The caller of a request. Keys of the configuration are looked up first. The database's keys in memory
+    /// are used while they are fresh. An unknown key causes one check, because it may be new.
     pub async fn admit(
         self: &Arc<Self>,
         fixed: &Keys,
@@ -189,19 +191,20 @@ impl Auth {
         let hash = self.hasher.hash(&key);
         let fixed_key = fixed.keys.get(&hash);
         if fixed_key.is_some_and(|known| known.project.is_some()) {
-            // All of it is in the configuration.
+            // The configuration has all the data.
             return self.find(fixed, &hash).unwrap_or_else(|| Err(not_valid()));
         }
         let now = clock::now();
         if fixed_key.is_some() || self.stored.load().keys.contains(&hash) {
             let age = now.saturating_duration_since(self.looked.borrow().as_of);
             if fixed_key.is_some() {
-                // Its project is the database's default; the key itself is good without that.
+                // Its project is the database's default; the key itself is valid without the database.
                 if age > FRESH {
                     self.look();
                 }
             } else if age > FRESH {
-                // Rare, and large: boxed, so that it does not enlarge the future of every connection.
+                // Boxed because it is rare and large: unboxed it would enlarge the future of every
+                // connection.
                 Box::pin(self.renewed()).await;
             } else if age > RENEW {
                 self.look();
@@ -214,8 +217,8 @@ impl Auth {
         Box::pin(self.unknown_key(fixed, &hash, now)).await
     }
 
-    /// Nothing was asked for a while: a key may have been revoked since. While the database is away the last knowledge
-    /// stays in force.
+    /// No request came for a while: a key may have been revoked since. While the database is away the last
+    /// known keys stay in force.
     async fn renewed(self: &Arc<Self>) {
         let fresh_enough = clock::now().checked_sub(FRESH).unwrap_or_else(clock::now);
         let _ = self.knowledge_of(fresh_enough).await;
@@ -237,7 +240,7 @@ impl Auth {
         })
     }
 
-    /// Waits until the keys in memory are those of this time or later. All who wait share a look.
+    /// Waits until the keys in memory are those of this time or later. All waiting requests share a check.
     async fn knowledge_of(self: &Arc<Self>, time: Instant) -> Result<(), Away> {
         let mut looked = self.looked.subscribe();
         let answer = async {
@@ -260,7 +263,7 @@ impl Auth {
         tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(Away))
     }
 
-    /// Who asks models from a session of the dashboard, for a project; none when there is no such project in force.
+    /// The caller of a dashboard session, for a project; none when the project is not in force.
     pub fn of_session(&self, fixed: &Keys, name: &str, project: &str) -> Option<Caller> {
         let stored = self.stored.load();
         let found = fixed.projects().get(project).or_else(|| stored.keys.projects().get(project))?;
@@ -275,7 +278,8 @@ impl Auth {
         })
     }
 
-    /// The roles of whoever owns this, as fresh as a request would have them; none when the key is gone, expired or disabled.
+    /// The current roles of this owner, as fresh as for a request; none when the key is deleted, expired or
+    /// disabled.
     pub async fn roles_of(self: &Arc<Self>, fixed: &Keys, owner: &str) -> Option<Roles> {
         if let Some(roles) = fixed.roles_of(owner) {
             return Some(roles);
@@ -290,12 +294,12 @@ impl Auth {
         caller(fixed, &self.stored.load().keys, hash)
     }
 
-    /// Looks whenever the database tells of a change, for as long as this is polled.
+    /// Checks on every notification of a change, as long as this is polled.
     pub async fn listen(self: &Arc<Self>) -> Infallible {
         self.source.listen(&|| self.look()).await
     }
 
-    /// Looks after the database, unless somebody does. Nothing ticks without requests.
+    /// Starts a check of the database, unless one is running. Without requests there are no checks.
     pub fn look(self: &Arc<Self>) {
         let begins = self.looked.send_if_modified(|look| !std::mem::replace(&mut look.running, true));
         if !begins {
@@ -312,7 +316,7 @@ impl Auth {
         });
     }
 
-    /// Reads the keys of the database again, if they have changed.
+    /// Reads the database's keys again, if they have changed.
     pub async fn reload(&self) -> Result<(), StoreError> {
         let began = clock::now();
         self.looked.send_modify(|look| look.began = began);
@@ -322,14 +326,14 @@ impl Auth {
             Ok(KeyList { marker, known }) => {
                 if let Some(Known { keys, projects, rests }) = known {
                     let keys = Keys::stored(&keys, &projects, &self.books);
-                    // A budget that is new here counts what was spent before, or is not in force.
+                    // A budget that is new here must know its earlier spending before it is in force.
                     if let Err(error) = self.books.load().await {
                         self.failed();
                         return Err(error);
                     }
                     self.stored.store(Arc::new(Stored { keys, rests, marker: Some(marker) }));
                 }
-                // Also when nothing has changed: one may be over.
+                // Also without changes: a suspension may have expired.
                 let rests = self.resting();
                 self.rests.set(rests.iter().map(|rest| (rest.provider.as_str(), rest.key.as_deref())));
                 self.looked.send_modify(|look| {
@@ -353,18 +357,18 @@ impl Auth {
         });
     }
 
-    /// What administrators have rest, for routing.
+    /// The suspensions, for routing.
     pub fn rests(&self) -> &Rests {
         &self.rests
     }
 
-    /// What administrators have rest now, as it was at the last look.
+    /// The suspensions as of the last check.
     pub fn resting(&self) -> Vec<Rest> {
         let (stored, now) = (self.stored.load(), clock::now_ms());
         stored.rests.iter().filter(|rest| rest.is_active(now)).cloned().collect()
     }
 
-    /// The keys and projects of the database, as they were at the last look.
+    /// The database's keys and projects as of the last check.
     pub fn stored(&self) -> Arc<Stored> {
         self.stored.load_full()
     }
@@ -378,7 +382,7 @@ fn not_valid() -> Error {
     Error::caller(ErrorKind::Authentication, "The API key is not valid.")
 }
 
-/// A look that has begun. One that dies is over too: the next may begin.
+/// A check that has begun. Its failure ends it too: the next one may begin.
 struct Running(Arc<Auth>);
 
 impl Drop for Running {
@@ -387,7 +391,7 @@ impl Drop for Running {
     }
 }
 
-/// Keys that the database did not have, the oldest first.
+/// Keys that the database does not have, the oldest first.
 #[derive(Default)]
 struct Unknown {
     since: HashMap<[u8; 32], Instant>,
@@ -411,8 +415,8 @@ impl Unknown {
     }
 }
 
-/// The key that a request presents: `Authorization: Bearer KEY` (the scheme in any case), one of the headers that
-/// clients of other APIs use, or `?key=`. The first that is there counts.
+/// The key that a request presents: `Authorization: Bearer KEY` (the scheme in any case), one of the headers
+/// that clients of other APIs use, or `?key=`. The first one is used.
 pub fn presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, key) = value.trim().split_once(' ')?;
@@ -427,7 +431,7 @@ pub fn presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<C
     })
 }
 
-/// Headers that hold a key alone: of Anthropic's clients, Azure's and Google's.
+/// Headers with a bare key: of Anthropic's clients, Azure's and Google's.
 const KEY_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
@@ -525,7 +529,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn under_traffic_nobody_waits_for_the_database() {
+    async fn under_traffic_no_request_waits_for_the_database() {
         let fake = Fake::default();
         fake.change(|state| state.keys = vec![key("a")]);
         let auth = fake.auth().await;
@@ -554,7 +558,7 @@ mod tests {
             }
         }
         assert!(fake.looks() <= 2 + started.elapsed().as_millis() as usize / 200, "{}", fake.looks());
-        // The same keys again cost nothing.
+        // Repeated unknown keys cause no check.
         let (before, now) = (fake.looks(), Instant::now());
         for number in 0..100 {
             assert_eq!(ask(&auth, &format!("3-{number}")).await, Err(ErrorKind::Authentication));
@@ -592,7 +596,7 @@ mod tests {
             assert_eq!(ask(&auth, "a").await, Ok(()));
             assert_eq!(ask(&auth, "other").await, Err(ErrorKind::StoreUnavailable));
         }
-        // One that does not even say that it fails is waited for once.
+        // A database that does not even fail is waited for once.
         fake.change(|state| state.takes = Duration::from_secs(3600));
         tokio::time::sleep(Duration::from_secs(3600)).await;
         let (before, mut waits) = (Instant::now(), 0);

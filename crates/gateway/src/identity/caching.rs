@@ -1,24 +1,24 @@
-//! What a caller may have to do with the cache of answers.
+//! A caller's permissions for the response cache.
 
 use std::time::Duration;
 
-/// What a request may get from the cache, and leaves in it.
+/// What a request may read from the cache and write to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caching {
-    /// How old an answer may be, and how long a new one is kept.
+    /// The maximum age of an answer, and the time to live of a new one.
     pub oldest: Duration,
     /// The request waits for an equal one that is under way.
     pub share: bool,
 }
 
-/// What a request's headers say of the cache.
+/// The request's header for the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheAsked {
-    /// Nothing: the policy decides.
+    /// None: the policy decides.
     #[default]
     Unsaid,
-    /// An answer may be so many seconds old.
+    /// An answer may be this many seconds old.
     Seconds(u64),
-    /// Past the cache.
+    /// Bypass the cache.
     No,
 }

@@ -1,7 +1,7 @@
-//! Who calls, and what they may do: projects, keys, policies.
+//! Callers and their permissions: projects, keys, policies.
 //!
-//! A key has the rules of its project and its own; both hold, so that a key's own policy narrows and never widens. What a
-//! policy says is made ready ([`Terms`]) when keys and projects are read, not when a request comes.
+//! A key has the rules of its project and its own. Both apply, so a key's own policy narrows and never
+//! widens. Policies are compiled ([`Terms`]) when keys and projects are read, not per request.
 
 pub mod auth;
 mod caching;
@@ -24,21 +24,21 @@ pub use auth::{Auth, presented};
 pub use caching::{CacheAsked, Caching};
 pub use terms::{Offered, Terms};
 
-/// Who calls.
+/// The caller of a request.
 #[derive(Clone)]
 pub struct Caller {
     /// `static:LABEL`, or the id of the key in the database.
     pub key_id: Arc<str>,
-    /// Whose the answers are that the gateway keeps: the key itself, whatever it is called. The names of static keys follow
-    /// their order in the configuration, and a key that takes the place of another one takes nothing else of it.
+    /// The owner of stored answers: the key itself, independent of its name. The names of static keys follow
+    /// their order in the configuration, and a key that takes another's place must not get its answers.
     pub owner: Arc<str>,
     /// May use the admin routes.
     pub admin: bool,
-    /// What the key is for.
+    /// The roles of the key.
     pub roles: Roles,
-    /// Whose the key is.
+    /// The project of the key.
     pub project: Arc<Project>,
-    /// What the key itself says; none where it says nothing.
+    /// The key's own policy; none without one.
     pub own: Option<Arc<Terms>>,
 }
 
@@ -46,17 +46,17 @@ pub struct Caller {
 pub struct Project {
     /// Names it.
     pub id: Arc<str>,
-    /// What it may do, as it is written.
+    /// Its policy as written.
     pub policy: Policy,
-    /// The same, ready for requests.
+    /// The same, compiled.
     pub terms: Terms,
-    /// The counters of it and of its keys.
+    /// The counters of the project and of its keys.
     pub book: crate::admission::Book,
-    /// None of its keys is good.
+    /// None of its keys is valid.
     pub is_disabled: bool,
 }
 
-/// What a key is for, as a set.
+/// The roles of a key, as a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Roles(u8);
 
@@ -66,7 +66,7 @@ impl Roles {
     /// Asks models.
     pub const INFERENCE: Self = Self(1);
 
-    /// The roles of these words; those that this release does not know give no right.
+    /// The roles of these words; unknown words grant nothing.
     pub fn of(words: &str) -> Self {
         let named = words.split(',').filter_map(|word| Role::named(word.trim()));
         named.fold(Self(0), |roles, role| match role {
@@ -87,7 +87,7 @@ impl Roles {
 }
 
 impl Caller {
-    /// The terms that bind it: its project's, then its own.
+    /// The policies that bind it: its project's, then its own.
     pub fn terms(&self) -> impl Iterator<Item = &Terms> + Clone {
         std::iter::once(&self.project.terms).chain(self.own.as_deref())
     }
@@ -102,7 +102,7 @@ impl Caller {
         !self.project.terms.rules.is_empty() || self.own.as_ref().is_some_and(|own| !own.rules.is_empty())
     }
 
-    /// Whether models of unknown price are refused: where a policy says so, or a budget would not see them.
+    /// Whether models of unknown price are refused: by a policy, or because a budget could not count them.
     pub fn blocks_unpriced(&self) -> bool {
         let said = self.terms().filter_map(|terms| terms.unpriced);
         let mut said = said.peekable();
@@ -112,12 +112,13 @@ impl Caller {
         }
     }
 
-    /// Whether money is counted.
+    /// Whether it has a budget.
     pub fn has_budget(&self) -> bool {
         self.terms().any(Terms::has_budget)
     }
 
-    /// Whether requests are refused while the counters that nodes share do not answer. `is_money`: a budget is among them.
+    /// Whether requests are refused while the shared counters do not answer. `is_money`: a budget is among
+    /// them.
     pub fn needs_counters(&self, is_money: bool) -> bool {
         let mut said = self.terms().filter_map(|terms| terms.counters_away).peekable();
         match said.peek() {
@@ -126,24 +127,24 @@ impl Caller {
         }
     }
 
-    /// Whether anything looks at its requests and answers.
+    /// Whether it has guardrails.
     pub fn is_guarded(&self) -> bool {
         !self.project.terms.guardrails.is_empty()
             || self.own.as_ref().is_some_and(|own| !own.guardrails.is_empty())
     }
 
-    /// The names of what looks at its requests and answers.
+    /// The names of its guardrails.
     pub fn guardrails(&self) -> impl Iterator<Item = &str> {
         self.terms().flat_map(|terms| &terms.guardrails).map(String::as_str)
     }
 
-    /// Whether answers may be kept for it.
+    /// Whether answers may be stored for it.
     pub fn may_store(&self) -> bool {
         self.terms().all(|terms| terms.stored_responses)
     }
 
-    /// What a request may get from the cache. The key's policy goes before the project's, and the request before both; none of
-    /// them allows what another one forbids.
+    /// What a request may get from the cache. The key's policy takes precedence over the project's, and the
+    /// request over both; none of them allows what another one forbids.
     pub fn caching(&self, asked: CacheAsked) -> Option<Caching> {
         let said = || self.terms().filter_map(|terms| terms.cache);
         let seconds = match asked {
@@ -168,17 +169,18 @@ impl Caller {
         })
     }
 
-    /// Whether a policy is about some models and not about others: what names no model could be one of them.
+    /// Whether a policy allows only some models: a request without a visible model could use one of the
+    /// others.
     pub fn singles_out_models(&self) -> bool {
         self.terms().any(Terms::singles_out_models)
     }
 
-    /// Whether anything can be refused by a policy: a look that spares the rest.
+    /// Whether a policy can refuse anything: a cheap check that spares the rest.
     pub fn is_restricted(&self) -> bool {
         self.project.terms.restricts || self.own.as_ref().is_some_and(|own| own.restricts)
     }
 
-    /// Refuses what the key is not for.
+    /// Refuses a request without the role.
     pub fn check_role(&self, role: Role) -> Result<(), Error> {
         if self.roles.has(role) {
             return Ok(());
@@ -188,7 +190,7 @@ impl Caller {
         Err(Error::caller(ErrorKind::Permission, message))
     }
 
-    /// The tags of a request that names these.
+    /// The tags of a request with these.
     pub fn tags(&self, said: Option<&str>) -> Result<BTreeMap<String, String>, Error> {
         let has_tags =
             !self.project.terms.tags.is_empty() || self.own.as_ref().is_some_and(|own| !own.tags.is_empty());
@@ -209,25 +211,25 @@ impl Project {
         Arc::new(Self { id: id.into(), policy: policy.clone(), terms, book, is_disabled })
     }
 
-    /// One that restricts nothing.
+    /// A project without restrictions.
     pub fn free(id: &str, books: &Books) -> Arc<Self> {
         Self::new(id, &Policy::default(), false, books)
     }
 }
 
-/// A key that is known.
+/// An entry for a key.
 struct Known {
     key_id: Arc<str>,
     owner: Arc<str>,
     roles: Roles,
     project_id: Arc<str>,
-    /// The project, as it was known together with the key.
+    /// The project, read together with the key.
     project: Option<Arc<Project>>,
     own: Option<Arc<Terms>>,
     expires_at_ms: Option<i64>,
 }
 
-/// Keys and whose they are, by the hash of the key; and projects by their ids.
+/// Keys with their owners, by the hash of the key; and projects by their ids.
 #[derive(Default)]
 pub struct Keys {
     keys: HashMap<[u8; 32], Known>,
@@ -282,8 +284,8 @@ impl Keys {
         self.keys.entry(hash).insert_entry(known).into_mut()
     }
 
-    /// The keys and projects of the database. A policy that this release cannot read allows nothing: it would have to be
-    /// guessed what it forbids.
+    /// The keys and projects of the database. A policy that this release cannot read allows nothing: its
+    /// prohibitions are unknown.
     pub fn stored(keys: &[KeyHash], projects: &[store::Project], books: &Books) -> Self {
         let mut stored = Self::default();
         for row in projects {
@@ -335,13 +337,13 @@ impl Keys {
         self.keys.contains_key(hash)
     }
 
-    /// The roles of the key of this owner, if it is good.
+    /// The roles of the key of this owner, if it is valid.
     pub fn roles_of(&self, owner: &str) -> Option<Roles> {
         let known = self.keys.values().find(|known| *known.owner == *owner)?;
         known.expires_at_ms.is_none_or(|expires| expires > now_ms()).then_some(known.roles)
     }
 
-    /// Whose the kept answers are that were asked for with these keys.
+    /// The owners of answers stored with these keys.
     pub fn owners(&self) -> impl Iterator<Item = Arc<str>> {
         self.keys.values().map(|known| known.owner.clone())
     }
@@ -352,7 +354,8 @@ impl Keys {
     }
 }
 
-/// The caller with a key; none when nobody knows it. Projects of the configuration go before those of the database.
+/// The caller with a key; none for an unknown one. Projects of the configuration take precedence over those
+/// of the database.
 fn caller(fixed: &Keys, stored: &Keys, hash: &[u8; 32]) -> Option<Result<Caller, Error>> {
     let known = fixed.keys.get(hash).or_else(|| stored.keys.get(hash))?;
     if known.expires_at_ms.is_some_and(|expires| expires <= now_ms()) {
@@ -384,7 +387,7 @@ fn read_policy(json: &str) -> (Policy, bool) {
     serde_json::from_str(json).map_or_else(|_| (Policy::default(), false), |policy| (policy, true))
 }
 
-/// A name for a key that says nothing about it.
+/// An identifier for a key that reveals nothing about it.
 fn owner(hash: &[u8; 32]) -> Arc<str> {
     let mut name = "static:".to_owned();
     for byte in &hash[..16] {

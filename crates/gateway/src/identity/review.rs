@@ -1,4 +1,4 @@
-//! Projects of the configuration that could use nothing.
+//! Warnings about projects of the configuration that cannot use any model.
 
 use limits::{Scope, Unpriced};
 
@@ -8,8 +8,8 @@ use crate::config::Settings;
 use crate::config::file::Mistake;
 use crate::config::settings::ProjectSettings;
 
-/// What is probably not meant in the policies of projects: one that allows no model at all, or with a budget only models that it
-/// refuses because nobody knows their price.
+/// Likely mistakes in the policies of projects: a policy that allows no model, or a budget whose allowed
+/// models all have an unknown price and are refused.
 pub fn doubts(settings: &Settings) -> Vec<Mistake> {
     settings.projects.iter().filter_map(|project| doubt(settings, project)).collect()
 }
@@ -42,7 +42,7 @@ fn doubt(settings: &Settings, project: &ProjectSettings) -> Option<Mistake> {
                 .to_owned(),
         });
     }
-    // A provider without a list serves whatever its server has.
+    // A provider without a list serves every model of its server.
     let has_open =
         enabled.iter().any(|id| !settings.catalog.has_servings(id) && terms.provider_refusal(id).is_none());
     (!has_open && allowed.next().is_none()).then(|| Mistake {

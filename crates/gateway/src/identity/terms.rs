@@ -1,4 +1,4 @@
-//! A policy, ready for requests.
+//! A compiled policy.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,30 +7,30 @@ use limits::{CachePolicy, CountersAway, Pattern, Policy, Rule, Scope, Unpriced};
 
 use crate::admission::Book;
 
-/// A policy, ready for requests.
+/// A compiled policy.
 #[derive(Default)]
 pub struct Terms {
     models: Vec<Pattern>,
     deny: Vec<Pattern>,
     providers: Vec<Pattern>,
     deny_providers: Vec<Pattern>,
-    /// Something can be refused: models, providers, or what has no known price.
+    /// It can refuse something: models, providers, or unknown prices.
     pub restricts: bool,
-    /// Money is counted.
+    /// It has a budget.
     has_budget: bool,
     /// Budgets and limits, with their accounts in the project's book.
     pub rules: Vec<Rule>,
     /// Tags of every request.
     pub tags: BTreeMap<String, String>,
-    /// Whether models of unknown price may be used, where it is said.
+    /// Whether models of unknown price may be used; none if unset.
     pub unpriced: Option<Unpriced>,
-    /// Whether answers may be kept.
+    /// Whether answers may be stored.
     pub stored_responses: bool,
-    /// What becomes of requests while shared counters do not answer, where it is said.
+    /// What happens while shared counters do not answer; none if unset.
     pub counters_away: Option<CountersAway>,
-    /// How answers are kept for equal requests, where it is said.
+    /// How answers are cached for equal requests; none if unset.
     pub cache: Option<CachePolicy>,
-    /// What looks at requests and answers.
+    /// The guardrails of requests and answers.
     pub guardrails: Vec<String>,
 }
 
@@ -38,14 +38,14 @@ pub struct Terms {
 pub struct Offered<'a> {
     /// The provider.
     pub provider: &'a str,
-    /// The name that was asked for (empty where it says nothing), the provider's own, the catalog's.
+    /// The requested name (empty for `auto`), the provider's own, the catalog's.
     pub names: [&'a str; 3],
-    /// Nobody knows what it costs.
+    /// Its price is unknown.
     pub price_unknown: bool,
 }
 
 impl Offered<'_> {
-    /// Whether the pattern is one for it, with or without the provider in front.
+    /// Whether the pattern matches it, with or without the provider prefix.
     pub fn matches(&self, pattern: &Pattern) -> bool {
         self.names.iter().any(|name| pattern.matches(name))
             || self.names[1..].iter().any(|name| pattern.matches(&format!("{}/{name}", self.provider)))
@@ -74,7 +74,7 @@ impl Terms {
         }
     }
 
-    /// Those of a key; none where it says nothing.
+    /// The policy of a key; none for an empty one.
     pub fn of_key(policy: &Policy, key_id: &Arc<str>, book: &Book) -> Option<Arc<Self>> {
         (*policy != Policy::default()).then(|| Arc::new(Self::new(policy, &Scope::Key(key_id.clone()), book)))
     }
@@ -84,17 +84,17 @@ impl Terms {
         self.has_budget
     }
 
-    /// Whether it is about some models and not about others.
+    /// Whether it allows only some models.
     pub fn singles_out_models(&self) -> bool {
         !self.deny.is_empty() || self.rules.iter().any(|rule| rule.model.is_some())
     }
 
-    /// Whether `models` names it, by a pattern that says something.
+    /// Whether `models` names it by a pattern other than `*`.
     pub fn names(&self, alias: &str) -> bool {
         self.models.iter().any(|pattern| pattern.as_str() != "*" && pattern.matches(alias))
     }
 
-    /// The rule that refuses a provider whatever the model, as it is written.
+    /// The rule that refuses a provider for every model, as written.
     pub fn provider_refusal(&self, provider: &str) -> Option<String> {
         if let Some(pattern) = self.deny_providers.iter().find(|pattern| pattern.matches(provider)) {
             return Some(format!("deny_providers = {:?}", pattern.as_str()));
@@ -104,7 +104,7 @@ impl Terms {
         (!is_allowed).then(|| format!("providers = {}", list(&self.providers)))
     }
 
-    /// The rule that refuses an offer, as it is written.
+    /// The rule that refuses an offer, as written.
     pub fn refusal(&self, offered: &Offered<'_>) -> Option<String> {
         if let Some(pattern) = self.deny.iter().find(|pattern| offered.matches(pattern)) {
             return Some(format!("deny = {:?}", pattern.as_str()));
@@ -117,7 +117,7 @@ impl Terms {
     }
 }
 
-/// The list as it is written, as far as somebody reads it.
+/// The list as written, shortened.
 fn list(patterns: &[Pattern]) -> String {
     let shown: Vec<String> =
         patterns.iter().take(8).map(|pattern| format!("{:?}", pattern.as_str())).collect();

@@ -1,4 +1,5 @@
-//! One usage record for every request, also a failed or cancelled one. The same record feeds the log and the metrics.
+//! One usage record per request, including failed and cancelled ones. The same record feeds the log and the
+//! metrics.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,14 +19,14 @@ use crate::guardrails::Guard;
 use crate::identity::Caller;
 use crate::telemetry::{Metrics, RouteCounters, access};
 
-/// What an answer is priced by: what is shown, recorded and counted comes from here.
+/// The prices of an answer: the displayed, recorded and counted cost comes from here.
 #[derive(Clone, Default)]
 pub struct Pricing {
-    /// The model at its provider; none for one that the catalog does not know.
+    /// The model at its provider; none for a model outside of the catalog.
     pub serving: Option<Arc<Serving>>,
-    /// The service tier that was asked of the provider.
+    /// The service tier of the provider's request.
     pub asked_tier: Option<String>,
-    /// Nothing was asked of a provider, and nothing is billed.
+    /// No provider was asked, and nothing is billed.
     is_nothing: bool,
 }
 
@@ -35,13 +36,13 @@ impl Pricing {
         Self { serving, asked_tier, is_nothing: false }
     }
 
-    /// Of an answer that costs nothing.
+    /// The prices of a free answer.
     pub fn nothing() -> Self {
         Self { is_nothing: true, ..Self::default() }
     }
 
-    /// What these tokens cost by the tier that the answer names, else by the one that was asked for. None when the price is
-    /// unknown.
+    /// The cost of these tokens in the tier that the answer names, else in the requested one. None when the
+    /// price is unknown.
     pub fn cost(&self, usage: &Usage, served_tier: Option<&str>) -> Option<Cost> {
         if self.is_nothing {
             return Some(Cost::default());
@@ -50,7 +51,7 @@ impl Pricing {
         price.cost(usage, served_tier.or_else(|| price.tier_asked(self.asked_tier.as_deref())))
     }
 
-    /// What an answer costs as far as it is known: its tokens, and what is billed by a unit. None when that is unknown.
+    /// The known cost of an answer: its tokens, and its units. None when it is unknown.
     fn cost_of(&self, progress: &Progress) -> Option<Cost> {
         if self.is_nothing {
             return Some(Cost::default());
@@ -59,12 +60,12 @@ impl Pricing {
         let Some(amount) = progress.amount else { return self.cost_by_tokens(progress, tier) };
         let price = self.serving.as_ref()?.price.as_ref()?;
         let tier = tier.or_else(|| price.tier_asked(self.asked_tier.as_deref()));
-        // An answer may be measured in several ways; the price list decides which of them is billed.
+        // An answer may have several measures; the price list decides which one is billed.
         let by_unit = price.cost_of(amount, &progress.usage.unwrap_or_default(), tier);
         by_unit.or_else(|| price.cost(&progress.usage?, tier))
     }
 
-    /// An answer whose units nobody counted costs something else than nothing where the price is one of units.
+    /// The cost of an answer without counted units: unknown where units have a price.
     fn cost_by_tokens(&self, progress: &Progress, tier: Option<&str>) -> Option<Cost> {
         let cost = self.cost(&progress.usage?, tier)?;
         let price = self.serving.as_ref()?.price.as_ref()?;
@@ -72,19 +73,19 @@ impl Pricing {
     }
 }
 
-/// Keeps usage records.
+/// Writes usage records.
 #[derive(Clone)]
 pub struct Metering {
     spool: Spool,
     metrics: Metrics,
     node: Option<&'static str>,
-    /// Requests in flight. Apart from the metric, which is for people: a metric steers nothing.
+    /// Requests in flight. Separate from the metric: a metric never steers.
     in_flight: Arc<AtomicUsize>,
-    /// When it was last said that records are lost, in milliseconds since 1970.
+    /// When a loss of records was last logged, in milliseconds since 1970.
     lost_said: Arc<AtomicI64>,
 }
 
-/// Who asked for what: the beginning of a record.
+/// The beginning of a record.
 pub struct Begin<'a> {
     /// The id that the answer carries.
     pub request_id: &'a str,
@@ -100,35 +101,35 @@ pub struct Begin<'a> {
     pub session: Option<String>,
     /// The estimated length of the prompt.
     pub prompt_tokens: u64,
-    /// What is asked.
+    /// The operation.
     pub operation: Operation,
-    /// What the request is for.
+    /// The tags of the request.
     pub tags: BTreeMap<String, String>,
-    /// The format that the caller speaks; none for OpenAI's chat completions.
+    /// The format of the caller; none for OpenAI's chat completions.
     pub dialect: Option<&'static str>,
-    /// What looks at the request and its answer.
+    /// The guardrails of the request.
     pub guard: Option<Arc<Guard>>,
-    /// When the request arrived, and when its caller was known.
+    /// When the request arrived, and when its caller was identified.
     pub arrival: Arrival,
 }
 
-/// When a request arrived, and when its caller was known.
+/// When a request arrived, and when its caller was identified.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
-    /// Its head was there.
+    /// Its head was complete.
     pub received: Instant,
-    /// It was known who asks.
+    /// The caller was identified.
     pub admitted: Instant,
 }
 
 impl Metering {
-    /// Appends to this spool and counts here.
-    /// `node` names this process in its records, where several share budgets.
+    /// Appends to this spool and counts in these metrics. `node` names this process in its records, where
+    /// several share budgets.
     pub fn new(spool: Spool, metrics: Metrics, node: Option<&'static str>) -> Self {
         Self { spool, metrics, node, in_flight: Arc::default(), lost_said: Arc::default() }
     }
 
-    /// A record that ends with `finish`, `fail`, or when it is dropped because the caller went away.
+    /// A record that ends with `finish`, `fail`, or when it is dropped because the caller hung up.
     pub fn begin(&self, begin: Begin<'_>) -> Record {
         self.metrics.active().inc();
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -176,10 +177,10 @@ impl Metering {
         }
     }
 
-    /// Ends the record of a complete answer, which is handed over once this is ready: the record is then safe, or counted
-    /// as lost. While several requests are in flight their records are written together.
+    /// Ends the record of a complete answer, which is sent once this is ready: the record is then durable, or
+    /// counted as lost. While several requests are in flight their records are written together.
     pub async fn finish(&self, record: &mut Record) {
-        // Not by the metric, which is for people: a metric steers nothing.
+        // Not from the metric: a metric never steers.
         if self.in_flight.load(Ordering::Relaxed) <= 1 {
             return record.finish(200);
         }
@@ -198,7 +199,7 @@ impl Metering {
         self.spool.bytes()
     }
 
-    /// Fails when the next record could not be kept.
+    /// Fails when the next record could not be written.
     pub fn check(&self) -> Result<(), store::AppendError> {
         self.spool.check().inspect_err(|error| self.say_lost(error, None))
     }
@@ -209,7 +210,7 @@ impl Metering {
         }
     }
 
-    /// The metric counts each lost record. A log line for each would fill the disk that is full.
+    /// The metric counts each lost record. A log line for each would fill the full disk further.
     fn say_lost(&self, error: &dyn std::fmt::Display, request_id: Option<&str>) {
         let (now, last) = (clock::now_ms(), self.lost_said.load(Ordering::Relaxed));
         if now.saturating_sub(last) >= LOST_SAID_EVERY_MS {
@@ -226,14 +227,14 @@ impl Metering {
 /// What the cache did for a request: `metadata.cache`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheUse {
-    /// The answer is one that was kept.
+    /// The answer came from the cache.
     Hit,
-    /// There was none.
+    /// The cache had none.
     Miss,
 }
 
 impl CacheUse {
-    /// The word of metadata, headers and records.
+    /// The word in metadata, headers and records.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
@@ -242,7 +243,7 @@ impl CacheUse {
     }
 }
 
-/// Who served a request: what response headers say of it.
+/// Who served a request, for response headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
     /// The provider of the last attempt.
@@ -251,11 +252,11 @@ pub struct Served {
     pub model: String,
     /// How many attempts there were.
     pub attempts: usize,
-    /// What a whole answer cost, where its price is known.
+    /// The cost of a whole answer, where its price is known.
     pub cost: Option<Cost>,
-    /// What is left of the caller's limits.
+    /// The remaining limits of the caller.
     pub limits: Option<Box<Remaining>>,
-    /// What the cache did.
+    /// The effect of the cache.
     pub cache: Option<CacheUse>,
 }
 
@@ -310,26 +311,26 @@ pub struct Record {
     counters: Option<Arc<RouteCounters>>,
     pricing: Pricing,
     progress: Progress,
-    /// The provider of the attempt under way has the request, or has begun a good answer: it bills the prompt.
+    /// The provider has received the request, or has begun a successful answer: it bills the prompt.
     is_at_work: bool,
-    /// What the failed attempts cost; none when one of them has no known price.
+    /// The cost of the failed attempts; none when the price of one is unknown.
     failed_cost: Option<Pico>,
     closed: bool,
-    /// What is reserved of budgets and limits.
+    /// The reservations of budgets and limits.
     grant: Option<Grant>,
-    /// What is recorded if the process dies; none where no money is reserved.
+    /// The record in case the process dies; none without reserved money.
     open: Option<OpenRequest>,
-    /// What is left of limits.
+    /// The remaining limits.
     limits: Option<Box<Remaining>>,
     downgrade: Downgrade,
     cache: Option<CacheUse>,
     guard: Option<Arc<Guard>>,
-    /// Whatever the answer is, it costs this share of its price, in hundredths; 0 where nothing is billed.
+    /// The share of the price that the answer costs, in per cent; 0 where nothing is billed.
     price_percent: Option<u8>,
     row: UsageRecord,
 }
 
-/// Whether a budget that is exhausted has another model serve.
+/// Whether an exhausted budget has another model serve.
 enum Downgrade {
     No,
     /// To this alias, from the next attempt on.
@@ -343,18 +344,18 @@ impl Record {
         self.row.started_at_ms
     }
 
-    /// What is reserved.
+    /// The reservations.
     pub fn grant(&self) -> Option<&Grant> {
         self.grant.as_ref()
     }
 
-    /// Takes charge of what is reserved, until the record ends.
+    /// Takes over the reservations until the record ends.
     pub fn granted(&mut self, grant: Grant, remaining: Remaining) {
         self.grant = Some(grant);
         self.limits = admission::said(remaining);
     }
 
-    /// A further attempt may cost more than was reserved before.
+    /// A further attempt may cost more than the reservation.
     pub fn raised(&mut self, money: Option<Pico>) {
         if let Some(grant) = &mut self.grant {
             grant.reserved = grant.reserved.max(money);
@@ -366,7 +367,7 @@ impl Record {
         self.limits = admission::said(remaining);
     }
 
-    /// What looks at the request and its answer.
+    /// The guardrails of the request.
     pub fn guard(&self) -> Option<&Arc<Guard>> {
         self.guard.as_ref()
     }
@@ -376,12 +377,12 @@ impl Record {
         self.limits.clone()
     }
 
-    /// A budget is exhausted, and this alias serves then.
+    /// A budget is exhausted, and this alias serves instead.
     pub fn downgrade_to(&mut self, alias: String) {
         self.downgrade = Downgrade::To(alias);
     }
 
-    /// The alias that serves from now on, if the last attempt was refused for that.
+    /// The alias that serves from now on, if the last attempt was refused for a budget.
     pub fn take_downgrade(&mut self) -> Option<String> {
         match std::mem::replace(&mut self.downgrade, Downgrade::No) {
             Downgrade::To(alias) => {
@@ -395,7 +396,7 @@ impl Record {
         }
     }
 
-    /// Whether another model serves than the one that was asked for.
+    /// Whether a model other than the requested one serves.
     pub fn is_downgraded(&self) -> bool {
         matches!(self.downgrade, Downgrade::Done)
     }
@@ -430,17 +431,17 @@ impl Record {
         self.row.requested_provider.as_deref()
     }
 
-    /// The model that the provider said it ran.
+    /// The model that the provider reported.
     pub fn underlying_model(&self) -> Option<&str> {
         self.row.underlying_model.as_deref()
     }
 
-    /// Whether tokens were estimated, for the provider counted none.
+    /// Whether tokens were estimated because the provider sent no counts.
     pub fn is_estimated(&self) -> bool {
         self.row.usage_estimated
     }
 
-    /// Who serves the request, and what it cost once that is settled.
+    /// Who serves the request, and the settled cost.
     pub fn served(&self) -> Option<Served> {
         let (provider, model) = self.used()?;
         Some(Served {
@@ -453,18 +454,18 @@ impl Record {
         })
     }
 
-    /// What the cache did; none where it was not to do anything.
+    /// The effect of the cache; none where it was not used.
     pub fn cache_use(&self) -> Option<CacheUse> {
         self.cache
     }
 
-    /// The cache did this.
+    /// Sets the effect of the cache.
     pub fn used_cache(&mut self, what: CacheUse) {
         self.cache = Some(what);
         self.row.cache = Some(what.as_str().into());
     }
 
-    /// The answer is one that this model at this provider gave before.
+    /// The answer is a cached one of this model at this provider.
     pub fn answers_from(&mut self, provider: &str, model: &str) {
         self.row.used_provider = Some(provider.to_owned());
         self.row.used_model = Some(model.to_owned());
@@ -475,19 +476,19 @@ impl Record {
         &self.row.attempts
     }
 
-    /// The caller pinned this provider.
+    /// The caller chose this provider.
     pub fn pinned(&mut self, provider: &str) {
         self.row.requested_provider = Some(provider.to_owned());
     }
 
-    /// Keeps scores, exclusions and reasons, once.
+    /// Stores scores, exclusions and reasons, once.
     pub fn decided(&mut self, selection: impl FnOnce() -> routing::Selection) {
         if self.row.decision.is_none() {
             self.row.decision = serde_json::to_value(selection()).ok();
         }
     }
 
-    /// It took so long to open a connection.
+    /// The time to open a connection.
     pub fn connected(&mut self, time: Duration) {
         self.phases.connect += micros(time);
     }
@@ -523,8 +524,8 @@ impl Record {
         }
     }
 
-    /// Keeps what is recorded if the process dies from now on: nobody can say then what the answer cost, and the budgets
-    /// must not be told less than that.
+    /// Writes the record for the case that the process dies: the cost of the answer is then unknown, and the
+    /// budgets must count at least the reservation.
     fn outlive(&mut self, reserved: Pico) {
         let open = self.open.get_or_insert_with(|| self.metering.spool.open_request());
         let kept = open.keep(&self.row, reserved);
@@ -540,25 +541,26 @@ impl Record {
         }
     }
 
-    /// The provider has the request, or has begun a good answer: should the attempt fail, its prompt is billed all the same.
+    /// The provider has the request, or has begun a successful answer: if the attempt fails, its prompt is
+    /// billed nevertheless.
     pub fn is_at_work(&mut self) {
         self.is_at_work = true;
     }
 
-    /// What the failed attempts cost so far, as far as it is known: the prompts of those that the provider had begun. None
+    /// The known cost of the failed attempts so far: the prompts of those that the provider had begun. None
     /// when a price is unknown.
     pub fn failed_cost(&self) -> Option<Pico> {
         self.failed_cost
     }
 
-    /// What the providers bill, where that is not what the caller is charged. Settled with the record.
+    /// The providers' bill, where it differs from the caller's charge. Settled with the record.
     pub fn upstream_cost_beside(&self) -> Option<UpstreamCost> {
         let row = &self.row;
         let charged = row.cost.map(|cost| cost.total);
         (charged != row.upstream_cost).then_some(UpstreamCost { charged, upstream: row.upstream_cost })
     }
 
-    /// The attempt got an answer: status and time to its head or first token.
+    /// The attempt has an answer: its status and the time to its head or first token.
     pub fn attempt_ended(&mut self, status: u16, error: Option<&Error>, since: Instant) {
         let elapsed = since.elapsed();
         self.phases.wait += micros(elapsed);
@@ -574,7 +576,7 @@ impl Record {
                 counters.error(error.kind.as_str());
             }
         }
-        // A provider that refuses a request says so, and bills nothing.
+        // A provider that refuses a request bills nothing.
         if error.is_some_and(|error| error.upstream.is_none()) && self.is_at_work {
             self.is_at_work = false;
             let is_withheld = error.is_some_and(|error| error.kind == ErrorKind::ContentPolicy);
@@ -590,20 +592,20 @@ impl Record {
         }
     }
 
-    /// Counts what the provider of the last attempt bills.
+    /// Counts the bill of the last attempt's provider.
     fn bill(&self, cost: Option<Pico>) {
         if let (Some(counters), Some(cost)) = (&self.counters, cost) {
             counters.upstream_cost.inc_by(cost.as_usd());
         }
     }
 
-    /// The last attempt cost so much at its provider.
+    /// The last attempt's cost at its provider.
     fn last_attempt_cost(&mut self, cost: Option<Pico>) {
         self.bill(cost);
         self.row.upstream_cost = sum(self.failed_cost, cost);
     }
 
-    /// Says what prices the answer of this attempt.
+    /// Sets the prices for the answer of this attempt.
     pub fn priced_by(&mut self, pricing: Pricing) {
         self.pricing = pricing;
     }
@@ -613,7 +615,7 @@ impl Record {
         &self.pricing
     }
 
-    /// What the translation lost.
+    /// The losses of the translation.
     pub fn losses(&mut self, losses: &Losses) {
         if let Some(counters) = &self.counters {
             losses.iter().for_each(|loss| counters.loss(loss.action.as_str()));
@@ -630,12 +632,12 @@ impl Record {
         }
     }
 
-    /// What is known of the answer by now: what was produced counts even if the caller goes away.
+    /// The progress of the answer: its output counts even if the caller hangs up.
     pub fn progress(&mut self, progress: &Progress) {
         self.progress.clone_from(progress);
     }
 
-    /// Output tokens per second since the first token, once there is something to measure.
+    /// Output tokens per second since the first token, once measurable.
     pub fn tokens_per_second(&self) -> Option<f64> {
         let first = self.row.ttft_ms?;
         let elapsed = (self.started.elapsed().as_millis() as u64).checked_sub(first)?;
@@ -644,7 +646,7 @@ impl Record {
         (elapsed > 20).then(|| tokens as f64 * 1000.0 / elapsed as f64)
     }
 
-    /// The answer is complete. The record is safe before the caller has the last byte.
+    /// The answer is complete. The record is durable before the caller has the last byte.
     pub fn finish(&mut self, status: u16) {
         if self.closed {
             return;
@@ -655,7 +657,7 @@ impl Record {
         self.close();
     }
 
-    /// A request that costs nothing is answered, such as one to count tokens.
+    /// A free request is answered, such as a token count.
     pub fn finish_free(&mut self, status: u16) {
         self.row.status = status;
         self.row.cost = Some(Cost::default());
@@ -663,8 +665,8 @@ impl Record {
         self.close();
     }
 
-    /// The answer is complete, and is handed over when the returned future is ready: the record is then safe, written
-    /// together with those of other requests.
+    /// The answer is complete, and is sent when the returned future is ready: the record is then durable,
+    /// written together with those of other requests.
     fn finish_with_others(&mut self, status: u16) -> Commit {
         self.row.status = status;
         self.settle();
@@ -673,14 +675,14 @@ impl Record {
         self.metering.spool.append_with_others(&self.row, self.open.take())
     }
 
-    /// The request failed, before or during the answer. A failed request costs nothing; what was produced in a stream
-    /// that broke is counted, and not charged.
+    /// The request failed, before or during the answer. A failed request costs nothing; the output of a
+    /// broken stream is counted, but not charged.
     pub fn fail(&mut self, error: &Error) {
         self.last_attempt_cost(Some(Pico::ZERO));
         self.failed(error);
     }
 
-    /// The same of a failure that the caller gets with the provider's own status.
+    /// The same for a failure that the caller gets with the provider's own status.
     pub fn fail_with(&mut self, error: &Error, status: u16) {
         self.last_attempt_cost(Some(Pico::ZERO));
         self.failed_with(error, status);
@@ -699,7 +701,8 @@ impl Record {
         self.row.underlying_model.clone_from(&self.progress.model);
         self.row.usage = self.progress.usage;
         self.count_tokens();
-        // The provider produced what a guardrail withholds: whoever always asks for that would otherwise spend more than a budget has.
+        // The provider produced the answer that a guardrail withholds. Otherwise a caller could spend more
+        // than a budget by repeating such requests.
         let is_withheld = error.kind == ErrorKind::ContentPolicy && self.progress.content_started;
         self.row.cost = Some(Cost::default());
         if is_withheld {
@@ -709,7 +712,7 @@ impl Record {
         self.close();
     }
 
-    /// A stream broke after its first content: its attempt failed after all.
+    /// A stream broke after its first content: its attempt failed.
     pub fn broke(&mut self, error: &Error) {
         if let Some(attempt) = self.row.attempts.last_mut() {
             error.kind.as_str().clone_into(&mut attempt.error_type);
@@ -722,7 +725,7 @@ impl Record {
         self.failed(error);
     }
 
-    /// What the answer so far costs; none when that is unknown.
+    /// The cost of the answer so far; none when it is unknown.
     fn answer_cost(&self) -> Option<Cost> {
         match self.price_percent {
             None => self.pricing.cost_of(&self.progress),
@@ -731,13 +734,13 @@ impl Record {
         }
     }
 
-    /// The answer costs this share of its price, in hundredths.
+    /// The share of its price that the answer costs, in per cent.
     pub fn costs_percent(&mut self, percent: u8) {
         self.price_percent = Some(percent);
     }
 
-    /// Records what was done at another time, once, however often it is seen: of records with the same time and id, the database
-    /// takes the first.
+    /// Records a past event once, however often it is observed: of records with the same time and id, the
+    /// database keeps the first.
     pub fn finish_once(mut self, started_at_ms: i64) {
         self.row.status = 200;
         self.settle();
@@ -749,8 +752,8 @@ impl Record {
         }
     }
 
-    /// What is known of a whole answer without a conversation. Tokens that the provider does not count are estimated, where nothing
-    /// else is billed.
+    /// The progress of a whole answer without a conversation. Tokens without a provider's count are
+    /// estimated, where nothing else is billed.
     pub fn answered(&mut self, progress: Progress) {
         self.progress = progress;
         if self.progress.amount.is_none() {
@@ -758,14 +761,14 @@ impl Record {
         }
     }
 
-    /// Counts what was produced where the provider's own counts never came.
+    /// Estimates the output where the provider's counts never arrived.
     fn estimate_usage(&mut self) {
         if self.progress.content_started && self.progress.usage.is_none() {
             self.assume_usage();
         }
     }
 
-    /// Takes the estimate of the prompt and of what was produced for what the provider counts.
+    /// Uses the estimate of the prompt and of the output as the provider's count.
     fn assume_usage(&mut self) {
         self.row.usage_estimated = true;
         self.progress.usage = Some(Usage {
@@ -775,7 +778,7 @@ impl Record {
         });
     }
 
-    /// What a provider bills that has read the prompt, and of whose answer nothing is known.
+    /// The bill of a provider that has read the prompt and sent no known answer.
     fn prompt_cost(&self) -> Option<Pico> {
         let read = Usage { input: self.prompt_tokens, ..Usage::default() };
         Some(self.pricing.cost(&read, None)?.total)
@@ -783,7 +786,7 @@ impl Record {
 
     /// Counts tokens and cost.
     fn settle(&mut self) {
-        // A budget would not see an answer whose provider says nothing of its tokens.
+        // A budget would not see an answer without the provider's token counts.
         if self.grant.is_some() {
             self.estimate_usage();
         }
@@ -797,7 +800,7 @@ impl Record {
         self.count_cost();
     }
 
-    /// Counts what the caller is charged.
+    /// Counts the caller's charge.
     fn count_cost(&self) {
         let Some(counters) = &self.counters else { return };
         match self.row.cost {
@@ -832,7 +835,7 @@ impl Record {
         self.row.phases = Some(self.phases_at_end(micros(elapsed)));
         if let Some(mut grant) = self.grant.take() {
             let cost = self.row.cost.map_or(Pico::ZERO, |cost| cost.total);
-            // Tokens of a kept answer were counted when it was new.
+            // Tokens of a cached answer were counted when it was new.
             let usage = self.row.usage.as_ref().filter(|_| self.cache != Some(CacheUse::Hit));
             grant.settle(cost, usage);
         }
@@ -850,7 +853,7 @@ impl Record {
         let rest = all.saturating_sub(phases.plan + phases.queue + phases.wait);
         match self.row.streamed && self.row.ttft_ms.is_some() {
             true => phases.stream = rest,
-            // Of an attempt that never ended, because the caller went away, it is the wait.
+            // For an attempt that never ended, because the caller hung up, it is the wait.
             false if self.is_under_way() => phases.wait += rest,
             false => phases.settle = rest,
         }
@@ -865,7 +868,7 @@ impl Record {
         self.row.attempts.last().is_some_and(|last| last.error_type.is_empty() && last.status_code == 0)
     }
 
-    /// The caller went away: the prompt was read and what was produced was produced.
+    /// The caller hung up: the prompt was read, and the output so far was produced.
     fn cancelled(&mut self) {
         self.row.canceled = true;
         self.row.status = 499;
@@ -875,7 +878,8 @@ impl Record {
         let is_charged = self.progress.content_started || is_asked && self.reserves_money();
         if is_charged {
             if !self.progress.content_started {
-                // Whoever always hangs up before the first word would otherwise spend more than a budget has.
+                // Otherwise a caller who always hangs up before the first word could spend more than a
+                // budget.
                 self.assume_usage();
             }
             self.settle();
@@ -897,17 +901,17 @@ fn micros(time: Duration) -> u64 {
     time.as_micros() as u64
 }
 
-/// The sum; none where a part is unknown.
+/// The sum; none where an operand is unknown.
 fn sum(left: Option<Pico>, right: Option<Pico>) -> Option<Pico> {
     Some(left? + right?)
 }
 
-/// What the caller is charged and what the providers bill, where the two differ. None is unknown.
+/// The caller's charge and the providers' bill, where the two differ. None is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamCost {
     /// The cost of the answer.
     pub charged: Option<Pico>,
-    /// The cost of the answer, and of what failed or broke before.
+    /// The cost of the answer, and of failed or broken attempts before it.
     pub upstream: Option<Pico>,
 }
 

@@ -1,4 +1,4 @@
-//! What an attempt may take at most is reserved before it is made.
+//! The reservation of the most that an attempt may cost, before it is made.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use crate::metering::Record;
 
 /// Output that an answer may have where neither the caller nor the model sets a limit.
 const USUAL_OUTPUT: u64 = 4096;
-/// How long after its request's deadline a reservation that nobody settled counts as spent, in milliseconds.
+/// How long after its request's deadline an unsettled reservation counts as spent, in milliseconds.
 const OVERDUE_MS: i64 = 3_600_000;
 
-/// Reserves what an attempt at this offer may take at most, or refuses the request. What earlier attempts reserved is
-/// raised where it is not enough.
+/// Reserves the most that an attempt at this offer may cost, or refuses the request. Earlier reservations are
+/// raised where they are not enough.
 pub async fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Result<(), Error> {
     reserve(cx, offer, || worst_case(offer, cx.asked, cx.operation), record).await
 }
 
-/// The same for an answer that was kept: a request, which takes no money and no tokens.
+/// The same for a cached answer: it counts as a request and takes no money and no tokens.
 pub async fn admit_kept(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Result<(), Error> {
     reserve(cx, offer, Ask::default, record).await
 }
@@ -36,11 +36,12 @@ async fn reserve(
     record: &mut Record,
 ) -> Result<(), Error> {
     let caller = &cx.inbound.caller;
-    // A count of tokens is neither billed nor an answer.
+    // A token count is neither billed nor an answer.
     if !caller.has_rules() || cx.operation == Operation::CountTokens {
         return Ok(());
     }
-    // The name of an alias has limits of its own; any other name is one of the offer's, or of another offer.
+    // The name of an alias may have its own limits; any other name is one of the offer's, or of another
+    // offer.
     let model = cx.asked.model;
     let is_alias = !record.is_downgraded() && cx.inbound.snapshot.aliases.contains_key(model);
     let offered = offer.offered(if is_alias { model } else { "" });
@@ -93,21 +94,21 @@ async fn reserve(
     }
 }
 
-/// Has the caller's budgets and limits count what was used already, whatever is left of them.
+/// Counts past usage against the caller's budgets and limits, whatever remains of them.
 pub fn note(caller: &Caller, offer: &Offer, record: &mut Record) {
     let offered = offer.offered("");
     let rules = caller.rules().filter(|rule| rule.model.as_ref().is_none_or(|model| offered.matches(model)));
     let now = record.started_at_ms();
     let ask = Ask { deadline_ms: now.saturating_add(OVERDUE_MS), others: Others::Away, ..Ask::default() };
     let book = &caller.project.book;
-    // Refused, it is in the ledger all the same, from which budgets begin.
+    // If refused, the ledger contains it nevertheless, and budgets start from the ledger.
     let reserved = book.lock().reserve(rules, ask, now);
     if let Ok((ticket, remaining)) = reserved {
         record.granted(Grant { book: book.clone(), ticket: Some(ticket), reserved: None }, remaining);
     }
 }
 
-/// Asks for more of the counters that nodes share. Returns what is known of the others then.
+/// Asks for more of the shared counters. Returns the state of the others.
 async fn ask_others(
     cx: &RequestContext<'_>,
     book: &Book,
@@ -121,7 +122,7 @@ async fn ask_others(
             leases.count("asked");
             Ok(Others::Asked)
         }
-        // Somebody else asked at the same time, perhaps for enough.
+        // Another request asked at the same time, perhaps for enough.
         Ok(false) => Ok(others),
         Err(Away) if cx.inbound.caller.needs_counters(book.lock().is_about_money(short)) => {
             leases.count("refused");
@@ -137,8 +138,8 @@ async fn ask_others(
     }
 }
 
-/// The most that an answer of this offer takes, as far as it can be known before: the prompt at its most expensive rate, and
-/// output up to the limit of the caller or the model.
+/// The highest cost of an answer of this offer, as far as it can be known in advance: the prompt at its most
+/// expensive rate, and output up to the limit of the caller or the model.
 pub fn worst_case(offer: &Offer, asked: &Asked<'_>, operation: Operation) -> Ask {
     let prompt = asked.reserved_tokens;
     let model_limit = offer.facts().max_output_tokens;
@@ -149,7 +150,7 @@ pub fn worst_case(offer: &Offer, asked: &Asked<'_>, operation: Operation) -> Ask
     let cost = offer.serving.as_ref().and_then(|serving| serving.price.as_ref()).and_then(|price| {
         let tier = price.tier_asked(asked.service_tier);
         let rates = price.rates_for(prompt, tier)?;
-        // A prompt that is written to the provider's cache costs more than one that is only read.
+        // A prompt that is written to the provider's cache costs more than one that is only read from it.
         let read = rates.cache_write.map_or(rates.input, |write| write.max(rates.input));
         let made = match operation {
             Operation::Speech => rates.audio_output,

@@ -1,4 +1,4 @@
-//! What the gateway adds to an answer: ids, cost, and the metadata that tells what it did.
+//! The gateway's additions to an answer: ids, cost, and the metadata.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -17,21 +17,21 @@ use crate::metering::{CacheUse, Pricing, Record, UpstreamCost};
 pub struct Envelope {
     /// The request's id.
     pub request_id: String,
-    /// Where the gateway's object goes.
+    /// The place of the gateway's object.
     pub place: MetadataPlace,
-    /// The answer's id where the provider gives none; made when it is asked for.
+    /// The answer's id where the provider gives none; created on first use.
     pub answer_id: OnceLock<String>,
-    /// How ids begin.
+    /// The prefixes of ids.
     pub ids: IdPrefixes,
     /// Unix seconds.
     pub created: i64,
     /// The model as the caller wrote it.
     pub requested_model: String,
-    /// The provider that the caller pinned.
+    /// The provider that the caller chose.
     pub requested_provider: Option<String>,
-    /// The model that was asked of the provider.
+    /// The model in the provider's request.
     pub used_model: String,
-    /// Who answered.
+    /// The provider that answered.
     pub used_provider: String,
     /// The label of the key that was used.
     pub key: String,
@@ -39,23 +39,23 @@ pub struct Envelope {
     pub provider_request_id: Option<String>,
     /// The attempts before this one.
     pub earlier: Vec<AttemptRecord>,
-    /// What the cache did; none where it was not to do anything.
+    /// The effect of the cache; none where it was not used.
     pub cache: Option<CacheUse>,
     /// When this attempt began.
     pub attempt_started: Instant,
-    /// Why this provider.
+    /// The reason for this provider.
     pub selection: Selection,
-    /// What the translation lost.
+    /// The losses of the translation.
     pub losses: Losses,
-    /// What prices the answer.
+    /// The prices of the answer.
     pub pricing: Pricing,
-    /// What earlier attempts cost.
+    /// The cost of earlier attempts.
     pub earlier_cost: EarlierCost,
-    /// What looks at the answer.
+    /// The guardrails of the answer.
     pub guard: Option<Arc<Guard>>,
 }
 
-/// What attempts cost that failed before the answer. It is added to the cost of the answer as that was last shown.
+/// The cost of attempts that failed before the answer. It is added to the cost of the answer.
 pub struct EarlierCost {
     /// None when it is unknown.
     pub cost: Option<Pico>,
@@ -98,7 +98,7 @@ impl Annotator for Envelope {
         self.place.name()
     }
 
-    /// By hand, and not by serde: every answer has it, and it is a tenth of what an answer costs.
+    /// Hand-written instead of serde: every answer has it, and it is a tenth of the cost of an answer.
     fn write_metadata(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
         out.push(b'{');
         push_text(out, "request_id", &self.request_id);
@@ -136,7 +136,7 @@ impl Annotator for Envelope {
 impl Envelope {
     fn upstream_cost(&self, usage: Option<&Usage>) -> UpstreamCost {
         let shown = *self.earlier_cost.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        // An answer whose usage the caller did not ask for was not priced yet.
+        // The cost of an answer without requested usage has not been computed yet.
         let charged = shown.or_else(|| self.pricing.cost(usage?, None)).map(|cost| cost.total);
         let upstream = charged.zip(self.earlier_cost.cost).map(|(answer, earlier)| answer + earlier);
         UpstreamCost { charged, upstream }
@@ -156,7 +156,7 @@ impl Envelope {
     }
 }
 
-/// Why a provider was chosen: `metadata.selection`.
+/// The reason for a provider: `metadata.selection`.
 #[derive(Clone)]
 pub enum Selection {
     /// In a word.
@@ -178,7 +178,7 @@ impl Selection {
     }
 }
 
-/// The gateway's object of an error, as a further member of its body: what was tried, and what that cost.
+/// The gateway's object of an error, as a further member of its body: the attempts and their cost.
 pub fn failure_member(name: &str, record: &Record) -> Vec<u8> {
     let mut out = Vec::new();
     push_key(&mut out, name);
@@ -241,8 +241,8 @@ fn push_optional(out: &mut Vec<u8>, name: &str, text: Option<&str>) {
     }
 }
 
-/// Adds the member to the JSON of the event that begins at `start`. An error that comes first there stays last: whoever looks
-/// at the end of a stream finds it.
+/// Adds the member to the JSON of the event that begins at `start`. An error member stays the last one, so
+/// that readers of a stream's end find it.
 pub fn add_to_event(out: &mut Vec<u8>, start: usize, member: &[u8]) {
     let event = &out[start..];
     let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n' | b']');

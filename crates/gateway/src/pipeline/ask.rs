@@ -1,5 +1,5 @@
-//! The story of a request without a conversation: embeddings, speech, images and the like. As in chat, with one answer, which is
-//! whole or passes as it comes.
+//! Requests without a conversation: embeddings, speech, images and others. As in chat, with one answer, whole
+//! or streamed.
 
 use std::sync::Arc;
 
@@ -23,17 +23,17 @@ use crate::clock;
 use crate::metering::{Pricing, Record};
 use crate::upstream::upload::Upload;
 
-/// A request, as it was read.
+/// A parsed request.
 pub struct Question {
-    /// What is asked.
+    /// The request.
     pub request: Box<dyn EndpointRequest>,
     /// Its share of memory.
     pub held: Held,
-    /// What is not held of it.
+    /// The part of it that is not buffered.
     pub upload: Option<Upload>,
 }
 
-/// A good answer of a provider, and its content type.
+/// A successful answer, and its content type.
 struct Answered {
     answer: Outcome,
     content_type: HeaderValue,
@@ -45,7 +45,7 @@ enum Outcome {
     Stream(Box<Begun>),
 }
 
-/// An answer that is there.
+/// A complete answer.
 struct Whole {
     answer: EndpointAnswer,
     losses: Losses,
@@ -54,8 +54,8 @@ struct Whole {
 }
 
 impl Pipeline {
-    /// Serves one request of an endpoint without a conversation: resolve, plan, try in order, and hand the answer over, with its
-    /// content type.
+    /// Serves one request of an endpoint without a conversation: resolve, plan, try in order, and return the
+    /// answer with its content type.
     pub async fn ask(
         self: Arc<Self>,
         inbound: Inbound,
@@ -114,7 +114,7 @@ impl Pipeline {
         }
     }
 
-    /// Closes the record, and adds to the answer what the gateway says of it.
+    /// Closes the record, and adds the gateway's object to the answer.
     async fn hand_over(
         &self,
         inbound: &Inbound,
@@ -139,7 +139,7 @@ impl Pipeline {
     }
 }
 
-/// Vectors of two models do not compare: all who may serve must serve one model.
+/// Vectors of two models are not comparable: all candidates must serve the same model.
 pub(super) fn check_same_model(operation: Operation, resolved: &Resolved) -> Result<(), Error> {
     let [first, others @ ..] = &resolved.offers[..] else { return Ok(()) };
     if !operation.keeps_model() || others.iter().all(|other| other.is_same_model(first)) {

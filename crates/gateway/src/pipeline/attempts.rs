@@ -1,5 +1,6 @@
-//! Attempts in order. Retry and fallback happen here and nowhere else, and never after the first content went to the
-//! caller. Every request to a provider is one attempt: in the record, in the counters, and in the retry budget.
+//! Attempts in order. Retry and fallback happen only here, and never after the first content went to the
+//! caller. Every request to a provider is one attempt: in the record, in the counters, and in the retry
+//! budget.
 
 use std::time::Duration;
 
@@ -18,23 +19,23 @@ use crate::clock;
 use crate::metering::Record;
 use crate::telemetry::log::excerpt;
 
-/// One attempt to make.
+/// An attempt to make.
 pub struct Attempt<'a> {
-    /// Who is asked.
+    /// The candidate.
     pub offer: &'a Offer,
-    /// With which of its keys.
+    /// The index of its key.
     pub key: usize,
-    /// Why it was chosen.
+    /// The reason for it.
     pub selection: &'a Selection,
     /// When the attempt began.
     pub started: Instant,
-    /// What was repaired after earlier attempts with this key.
+    /// Repairs after earlier attempts with this key.
     pub repaired: Repaired,
-    /// The request as repaired; none when it has to be written.
+    /// The repaired request; none when it has to be written.
     pub body: Option<Written>,
 }
 
-/// Offers in the order in which they would be asked.
+/// Offers in their order.
 pub struct Ranked<'a> {
     offers: &'a [Offer],
     order: Vec<usize>,
@@ -42,7 +43,7 @@ pub struct Ranked<'a> {
 }
 
 impl<'a> Ranked<'a> {
-    /// The first so many, as attempts that are not made: for what can be known without asking.
+    /// The first ones, as attempts that are not made: for information that needs no provider.
     pub fn first(&self, most: usize) -> Vec<Attempt<'a>> {
         let of = |index: &usize| Attempt {
             offer: &self.offers[*index],
@@ -56,12 +57,12 @@ impl<'a> Ranked<'a> {
     }
 }
 
-/// Repairs that were made. Each is worth one attempt with a key.
+/// Repairs. Each justifies one more attempt with a key.
 #[derive(Clone, Copy, Default)]
 pub struct Repaired {
     /// The credential was renewed.
     pub credential: bool,
-    /// Thinking of earlier turns was left out.
+    /// Thinking of earlier turns was removed.
     pub thinking: bool,
 }
 
@@ -69,22 +70,22 @@ pub struct Repaired {
 pub struct Failed {
     /// Why.
     pub error: Error,
-    /// How the same key may work at once.
+    /// How the same key may work immediately.
     pub repair: Option<Box<Repair>>,
 }
 
 /// How a failed attempt can be repaired.
 pub struct Repair {
-    /// All that was repaired by now.
+    /// All repairs so far.
     pub repaired: Repaired,
     /// The request to send; none when it has to be written.
     pub body: Option<Written>,
 }
 
-/// Calls one provider once: for a conversation, or for what another endpoint serves. A trait and not a closure: the
+/// Calls one provider once: for a conversation, or for another endpoint. A trait and not a closure: the
 /// compiler cannot yet prove that the future of an `AsyncFnMut` over borrowed arguments is `Send`.
 pub trait ProviderCall: Sync {
-    /// A good answer.
+    /// A successful answer.
     type Answer;
     /// Makes one attempt.
     fn attempt(
@@ -92,7 +93,7 @@ pub trait ProviderCall: Sync {
         attempt: Attempt<'_>,
         record: &mut Record,
     ) -> impl Future<Output = Result<Self::Answer, Failed>> + Send;
-    /// An answer to an equal request that was kept, with the offer that it is from. None where there is none, or none is wanted.
+    /// A cached answer to an equal request, with its offer. None where there is none, or none is wanted.
     fn kept<'a>(
         &self,
         _ranked: Ranked<'a>,
@@ -109,8 +110,8 @@ impl From<Error> for Failed {
 }
 
 impl RequestContext<'_> {
-    /// What keeps a conversation at its provider: the header, or what the request itself calls the conversation. Nothing else
-    /// warms a prompt cache.
+    /// The key that keeps a conversation at its provider: the header, or the request's own field. Other
+    /// requests do not warm a prompt cache.
     fn session(&self) -> Option<&str> {
         if self.operation != Operation::Chat {
             return None;
@@ -118,8 +119,8 @@ impl RequestContext<'_> {
         self.inbound.options.session.as_deref().or(self.asked.conversation)
     }
 
-    /// Asks where a conversation is warm that this node does not know, if there is a choice.
-    async fn hear_of(&self, session: &str, offers: &[Offer]) {
+    /// Asks the other nodes where an unknown conversation is warm, if there is a choice.
+    async fn ask_others_about(&self, session: &str, offers: &[Offer]) {
         let (caller, sessions) = (&self.inbound.caller.key_id, &self.inbound.snapshot.sessions);
         let has_choice = offers.len() > 1 || offers.iter().any(|offer| offer.keys().0.len() > 1);
         let Some(conversations) = self.pipeline.conversations.as_ref().filter(|_| has_choice) else { return };
@@ -130,7 +131,7 @@ impl RequestContext<'_> {
         }
     }
 
-    /// The conversation was just served by this route.
+    /// Records that the conversation was just served by this route.
     fn is_warm_at(&self, session: &str, route: routing::Route<'_>) {
         let (caller, sessions) = (&self.inbound.caller.key_id, &self.inbound.snapshot.sessions);
         let news = sessions.put(caller, session, route, self.pipeline.now());
@@ -149,7 +150,8 @@ impl RequestContext<'_> {
         let mut preferences = candidates::preferences(self.asked, offers, &self.inbound.snapshot.catalog)?;
         preferences.allow_fallbacks &= !self.inbound.options.no_fallback;
         let mut needs = match self.operation {
-            // A prompt that is too long for the model has a length too; what passes as it is, its provider judges.
+            // The count of a prompt that is too long is valid, too; a forwarded request is judged by its
+            // provider.
             Operation::CountTokens | Operation::Passthrough | Operation::Files | Operation::Batches => {
                 Needs { model: self.asked.model, ..Needs::default() }
             }
@@ -165,12 +167,12 @@ impl RequestContext<'_> {
             .map_err(|none| none.to_error())
     }
 
-    /// True when there is no time left for another attempt after this wait.
+    /// True when there is no time for another attempt after this wait.
     fn is_over(&self, wait: Option<Duration>) -> bool {
         clock::now() + wait.unwrap_or_default() >= self.deadline
     }
 
-    /// Whether the decision is kept even if the first attempt answers.
+    /// Whether the decision is stored even if the first attempt answers.
     fn keeps_decision(&self) -> bool {
         self.inbound.options.explain || self.inbound.snapshot.decisions_sample.takes(self.seed)
     }
@@ -183,8 +185,8 @@ impl RequestContext<'_> {
     }
 }
 
-/// Tries the candidates in the plan's order until one answers. The permit comes with the answer: who hands the answer
-/// over reports how it ended.
+/// Tries the candidates in the plan's order until one answers. The permit is returned with the answer: its
+/// owner reports how the answer ended.
 pub async fn in_order<E: ProviderCall>(
     cx: &RequestContext<'_>,
     offers: &[Offer],
@@ -197,9 +199,9 @@ pub async fn in_order<E: ProviderCall>(
     let budget = &snapshot.retries.of(&cx.inbound.caller.key_id);
     let session = cx.session();
     let candidates = candidates::candidates(offers, cx.asked);
-    // In a box, like all that few requests wait for: the future of every request has room for what it may wait for.
+    // Boxed because it is rare: unboxed it would enlarge every request's future.
     if let (Some(session), true) = (session, cx.pipeline.conversations.is_some()) {
-        Box::pin(cx.hear_of(session, offers)).await;
+        Box::pin(cx.ask_others_about(session, offers)).await;
     }
     let plan = cx.plan(offers, &candidates, session)?;
     let selection = cx.selection(&plan, &candidates);
@@ -237,7 +239,7 @@ pub async fn in_order<E: ProviderCall>(
             Err(failed) => failed,
         };
         let mut error = failed.error;
-        // Here the provider's words become ours: they leave for the caller, the log and the record.
+        // The provider's message leaves for the caller, the log and the record here: its secrets are masked.
         offer.provider.credentials.clean(&mut error);
         let status = error.upstream.as_ref().and_then(|reply| reply.status).unwrap_or(0);
         record.attempt_ended(status, Some(&error), started);
@@ -250,7 +252,7 @@ pub async fn in_order<E: ProviderCall>(
             continue;
         }
         turn.permit.failed(&error);
-        // Whoever looks at it asks why it went to these.
+        // The record should explain why these candidates were tried.
         record.decided(|| plan.selection(&candidates));
         match attempts.next(&error, health, budget, now, cx.seed) {
             Next::GiveUp => return Err(error),
@@ -260,11 +262,11 @@ pub async fn in_order<E: ProviderCall>(
     }
 }
 
-/// One key's turn: an attempt, and those that repair it.
+/// One key's turn: an attempt, and its repairs.
 struct Turn<'a> {
     offer: &'a Offer,
     index: usize,
-    /// Its key, by the place among the provider's, and among those that will do.
+    /// Its key, by index among the provider's keys, and among the permitted ones.
     key: usize,
     label: usize,
     after: Option<Duration>,

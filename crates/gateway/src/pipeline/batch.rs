@@ -1,9 +1,9 @@
-//! What the answers of a batch cost: recorded once, when its output is first asked for.
+//! The cost of the answers of a batch: recorded once, when its output is first requested.
 //!
-//! The gateway reads the output itself before anybody gets it, so that it does not matter how much of it a caller reads. For each model
-//! there is one record. Its id is made of the output's, and its time is the batch's: of records with one id and one time the database
-//! takes the first, and charges no other, whichever node sends it and however often. What this process has recorded, and what the
-//! database knows, is not read again.
+//! The gateway reads the whole output itself before a caller gets it, however much the caller reads. There is
+//! one record per model. Its id is derived from the output's id, and its time is the batch's: of records with
+//! the same id and time the database keeps the first and charges only that one, whichever nodes send them. An
+//! output that this process or the database has recorded is not read again.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,20 +20,20 @@ use crate::clock;
 use crate::metering::{Begin, Pricing};
 use crate::snapshot::ProviderHandle;
 
-/// So many outputs are remembered; of others the database is asked.
+/// This many outputs are remembered; for others the database is asked.
 const MOST: usize = 10_000;
 
-/// The outputs that were recorded.
+/// The recorded outputs.
 #[derive(Default)]
 pub struct Settled(Mutex<HashSet<String>>);
 
 /// An output.
 pub struct Output<'a> {
-    /// The first part of the ids of its records.
+    /// The id prefix of its records.
     pub id: &'a str,
-    /// When its batch was made, in seconds since 1970.
+    /// The creation of its batch, in seconds since 1970.
     pub made_at: u32,
-    /// Whose batch it is.
+    /// The provider of its batch.
     pub provider: &'a Arc<ProviderHandle>,
     /// The key that it belongs to.
     pub key: usize,
@@ -61,7 +61,7 @@ impl Pipeline {
         Ok(!store.usage(filter).await?.is_empty())
     }
 
-    /// Records what an output says of its tokens.
+    /// Records the tokens of an output.
     pub fn settle(&self, inbound: &Inbound, output: &Output<'_>, read: &BatchOutput) {
         if read.unread() > 0 {
             tracing::warn!(
@@ -70,7 +70,8 @@ impl Pipeline {
                 "the tokens of some answers of a batch cannot be read, and are not charged"
             );
         }
-        // The one that is asked for is the last: if the process dies in between, all are recorded the next time.
+        // The record that is checked later is the last one: if the process dies in between, all are recorded
+        // the next time.
         for (index, (model, usage)) in read.used().iter().enumerate().rev() {
             self.settle_model(inbound, output, (&format!("{}_{index}", output.id), model, *usage));
         }
@@ -112,7 +113,7 @@ impl Pipeline {
                 record.priced_by(Pricing::new(offer.serving.clone(), None));
                 record.costs_percent(percent);
             }
-            // Nobody knows what it costs.
+            // Its price is unknown.
             None => record.priced_by(Pricing::default()),
         }
         record.progress(&Progress {

@@ -1,4 +1,4 @@
-//! Answers from the cache: what a request looks for, how a kept answer is given, and how a new one is kept.
+//! Answers from the cache: the lookup, the replay of a cached answer, and the storing of a new one.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,13 +19,14 @@ use crate::clock;
 use crate::identity::Caching;
 use crate::metering::{CacheUse, Pricing, Record};
 
-/// Of so many offers, in the order in which they would be asked, an answer is looked for. For each the request is written.
+/// The lookup covers this many offers, in their order. The request is written for each.
 const MOST_OFFERS: usize = 4;
-/// A request waits at most so long for an equal one, and asks itself then.
+/// The longest wait for an equal request; after that the request is sent.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Chat<'_> {
-    /// The answer to an equal request, with the offer that it is from. Without one, what was written stays for the attempts.
+    /// The answer to an equal request, with its offer. Without one, the written requests are kept for the
+    /// attempts.
     pub(super) async fn find_kept<'a>(
         &self,
         ranked: Ranked<'a>,
@@ -37,7 +38,7 @@ impl Chat<'_> {
         for attempt in ranked.first(MOST_OFFERS) {
             let offer = attempt.offer;
             let attempt = ChatAttempt { cx: self.cx, intake: self.intake, attempt, missed: None };
-            // What cannot be asked of a provider shows when it is to be asked.
+            // An error in the request is reported by its attempt.
             let Ok(written) = attempt.prepare().await else { continue };
             if self.cx.check_strict(&written.caller_losses).is_err() {
                 continue;
@@ -57,14 +58,14 @@ impl Chat<'_> {
                     cache.metrics().response_cache("hit");
                     return Ok(Some((offer, begun)));
                 }
-                // What cannot be read any more is asked for anew.
+                // An unreadable answer is requested again.
                 break None;
             }
             if !caching.share {
                 break None;
             }
             match cache.turn(*first) {
-                // Between the look and the turn another one may have ended.
+                // Another request may have ended between the lookup and this point.
                 Turn::Leads(flight) if cache.in_memory(&keys, caching.oldest).is_some() => drop(flight),
                 Turn::Leads(flight) => break Some(flight),
                 Turn::Follows(landing) => {
@@ -95,7 +96,7 @@ impl ChatAttempt<'_> {
         Request::new(offer, key, written)
     }
 
-    /// Gives a kept answer in place of the provider's. None when it cannot be read.
+    /// Replays a cached answer instead of the provider's. None when it cannot be read.
     async fn replay(
         &self,
         answer: &CachedAnswer,
@@ -118,7 +119,7 @@ impl ChatAttempt<'_> {
         let read = transcoder.push(&body, &mut out).and_then(|()| transcoder.finish(&mut out));
         let read = released(read, (&mut *transcoder, &mut out), record).await;
         if let Err(error) = read {
-            // A guardrail looks at kept answers too, and may withhold one.
+            // A guardrail checks cached answers too, and may withhold one.
             if error.origin != Origin::Upstream {
                 return Err(error);
             }
@@ -136,10 +137,10 @@ impl ChatAttempt<'_> {
         Ok(Some(Begun { body: None, transcoder, out, held, deadlines, ping, breaks_off: false }))
     }
 
-    /// The way of the answer, which keeps it on the way where that is wanted.
+    /// The transcoder of the answer, which also stores it where that is wanted.
     pub(super) fn kept_on_the_way(&self, inner: Box<dyn Transcoder>, streams: bool) -> Box<dyn Transcoder> {
         let (Some(missed), Some(caching)) = (self.missed, self.cx.inbound.cache) else { return inner };
-        // What had to be repaired is not the request that others are compared with.
+        // A repaired request differs from the one that is compared with others.
         if self.attempt.repaired.thinking {
             return inner;
         }
@@ -157,7 +158,7 @@ impl ChatAttempt<'_> {
     }
 }
 
-/// Keeps what a provider sends, once it turns out to be complete and good.
+/// Stores a provider's bytes, once the answer is complete and successful.
 struct Keeping {
     inner: Box<dyn Transcoder>,
     cache: Arc<ResponseCache>,
@@ -165,9 +166,9 @@ struct Keeping {
     keep: Duration,
     protocol: wire::Protocol,
     streams: bool,
-    /// What came by now; none when it is too much.
+    /// The bytes so far; none when they are too many.
     body: Option<BytesMut>,
-    /// Others wait for the answer.
+    /// Other requests wait for the answer.
     flight: Option<Flight>,
 }
 
@@ -205,7 +206,7 @@ impl Transcoder for Keeping {
         if result.is_ok() {
             self.keep();
         }
-        // The others find it, or ask themselves.
+        // The others find it, or send their requests.
         self.flight = None;
         result
     }

@@ -1,4 +1,4 @@
-//! From offers to routing's candidates, and the caller's wishes about providers.
+//! Converts offers to routing's candidates, and reads the caller's provider preferences.
 
 use canon::{Error, Feature, Features, ModelFacts, Pico, WhenMissing};
 use catalog::{Catalog, Rates};
@@ -8,10 +8,10 @@ use wire::Asked;
 use super::resolve::{AUTO, Offer};
 use crate::clock;
 
-/// Tokens that an answer is expected to have when the caller sets no limit: prices are compared by it.
+/// Expected output tokens when the caller sets no limit: used to compare prices.
 const EXPECTED_OUTPUT: u64 = 500;
 
-/// Facts of a model that nothing is known of.
+/// Facts of an unknown model.
 static UNKNOWN: ModelFacts = ModelFacts {
     context_tokens: None,
     max_output_tokens: None,
@@ -44,7 +44,7 @@ pub fn candidates<'a>(offers: &'a [Offer], asked: &Asked<'_>) -> Vec<Candidate<'
 
 fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>) -> Candidate<'a> {
     let provider = &offer.provider;
-    // Of a model that the catalog does not know, the provider is the judge.
+    // For a model outside of the catalog, the provider is the judge.
     let facts = if offer.serving.is_some() { offer.facts() } else { &UNKNOWN };
     let mut candidate = Candidate::new(provider.id(), &offer.model, facts);
     candidate.granted = wire::providers::granted(offer.protocol);
@@ -65,7 +65,7 @@ fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>)
     candidate
 }
 
-/// What the request needs.
+/// The needs of the request.
 pub fn needs<'a>(asked: &Asked<'a>) -> Needs<'a> {
     Needs {
         model: asked.model,
@@ -77,7 +77,8 @@ pub fn needs<'a>(asked: &Asked<'a>) -> Needs<'a> {
     }
 }
 
-/// The models to try behind the first, in the caller's order (`models`, in the words of OpenRouter's clients).
+/// The models to try after the first, in the caller's order (`models`, with the names of OpenRouter's
+/// clients).
 pub fn further_models(asked: &Asked<'_>) -> Result<Vec<String>, Error> {
     let Some(raw) = asked.wishes.models else { return Ok(Vec::new()) };
     let models: Vec<String> = serde_json::from_slice(raw)
@@ -88,8 +89,8 @@ pub fn further_models(asked: &Asked<'_>) -> Result<Vec<String>, Error> {
     }
 }
 
-/// The caller's wishes: the `provider` object in the words of OpenRouter's clients, or `routing` with one word. A
-/// provider that is a router itself gets them as they are.
+/// The caller's preferences: the `provider` object of OpenRouter's clients, or `routing` with one word. A
+/// provider that is a router itself gets them unchanged.
 pub fn preferences(asked: &Asked<'_>, offers: &[Offer], catalog: &Catalog) -> Result<Preferences, Error> {
     let mut preferences = Preferences::default();
     if asked.model == AUTO {
@@ -124,7 +125,8 @@ pub fn preferences(asked: &Asked<'_>, offers: &[Offer], catalog: &Catalog) -> Re
 /// Most providers that a caller may name.
 const MOST_NAMES: usize = 200;
 
-/// A provider that does not exist is a typing mistake: with it, `only` would allow nobody and `order` mean nothing.
+/// An unknown provider is a typing mistake: with it, `only` would allow none and `order` would have no
+/// effect.
 fn check_names(preferences: &Preferences, catalog: &Catalog) -> Result<(), Error> {
     for (count, (field, name)) in preferences.names().enumerate() {
         let param = format!("provider.{field}");

@@ -33,25 +33,25 @@ const ERROR_LIMIT: usize = 1 << 20;
 
 type FindProofs<'a> = dyn Fn(&CallName) -> Option<Arc<Proofs>> + Sync + 'a;
 
-/// A good answer: all of it, or a stream up to its first content.
+/// A successful answer: all of it, or a stream up to its first content.
 pub struct Begun {
-    /// What the provider still sends; none when the answer is complete.
+    /// The rest of the provider's answer; none when the answer is complete.
     pub body: Option<AnswerBody>,
-    /// Turns it into what the caller gets.
+    /// Converts it to the caller's answer.
     pub transcoder: Box<dyn Transcoder>,
-    /// What the caller gets already.
+    /// The caller's output so far.
     pub out: Vec<u8>,
-    /// The share of memory of what is held.
+    /// The share of memory of the buffered bytes.
     pub held: Held,
-    /// How long the rest may take.
+    /// The deadlines of the rest.
     pub deadlines: Deadlines,
-    /// What keeps the stream alive.
+    /// The ping of the stream.
     pub ping: &'static [u8],
-    /// The stream has no place for words of the gateway's: one that fails breaks off.
+    /// The stream's format has no place for an error of the gateway: a failed stream is broken off.
     pub breaks_off: bool,
 }
 
-/// What has been read of a good answer.
+/// The beginning of a successful answer.
 struct Received {
     rest: Option<AnswerBody>,
     transcoder: Box<dyn Transcoder>,
@@ -63,9 +63,9 @@ struct Received {
 pub struct Chat<'a> {
     /// The request.
     pub cx: &'a RequestContext<'a>,
-    /// What is asked.
+    /// The caller's request.
     pub intake: &'a Intake,
-    /// What was looked for in the cache.
+    /// The cache lookups.
     pub(super) missed: Missed,
 }
 
@@ -100,16 +100,16 @@ impl ProviderCall for Chat<'_> {
 pub(super) struct ChatAttempt<'a> {
     /// The request.
     pub(super) cx: &'a RequestContext<'a>,
-    /// What is asked.
+    /// The caller's request.
     pub(super) intake: &'a Intake,
-    /// Who is asked.
+    /// The attempt.
     pub(super) attempt: Attempt<'a>,
-    /// What was looked for in the cache; none where the answer is not to be kept there.
+    /// The cache lookups; none where the answer is not to be cached.
     pub(super) missed: Option<&'a Missed>,
 }
 
 impl ChatAttempt<'_> {
-    /// Sends the request, and reads the answer as far as it has to be known to be good.
+    /// Sends the request, and reads the answer until it is known to be successful.
     async fn run(mut self, record: &mut Record) -> Result<Begun, Failed> {
         let written = self.attempt.body.take().or_else(|| self.missed?.take_written(self.attempt.offer));
         let mut prepared = match written {
@@ -135,11 +135,11 @@ impl ChatAttempt<'_> {
         }
     }
 
-    /// What may make the same key work at once.
+    /// The repair that may make the same key work immediately.
     async fn repair(&self, error: &Error, credential: &Credential, prepared: Written) -> Option<Repair> {
         let Repaired { credential: renewed, thinking } = self.attempt.repaired;
         let credentials = &self.attempt.offer.provider.credentials;
-        // A token can end before its time; a fixed key cannot be had anew.
+        // A token can expire early; a fixed key cannot be renewed.
         if !renewed && is_refused_credential(error) && credentials.refused(self.attempt.key, credential) {
             return Some(Repair { repaired: Repaired { credential: true, thinking }, body: Some(prepared) });
         }
@@ -151,7 +151,7 @@ impl ChatAttempt<'_> {
         Some(Repair { repaired: Repaired { credential: renewed, thinking: true }, body: Some(body) })
     }
 
-    /// The request as it can be repeated when the provider refused the thinking of earlier turns.
+    /// A request to retry when the provider refused the thinking of earlier turns.
     async fn without_refused_thinking(&self, error: &Error) -> Option<Written> {
         let refusal = Refusal::of(error)?;
         let find = |call: &CallName| self.remembered(call);
@@ -197,7 +197,7 @@ impl ChatAttempt<'_> {
         }
     }
 
-    /// The same with what other nodes know of the conversation.
+    /// The same with other nodes' knowledge of the conversation.
     async fn prepare_with(&self, conversations: &SharedConversations) -> Result<Written, Error> {
         let unknown = Mutex::new(Vec::new());
         let find = |call: &CallName| {
@@ -209,7 +209,7 @@ impl ChatAttempt<'_> {
         };
         let written = self.written(self.exchange_with(&find).draft(false)?).await;
         let unknown = std::mem::take(&mut *unknown.lock().unwrap_or_else(PoisonError::into_inner));
-        // What this node does not know, another one that served an earlier turn may.
+        // Another node that served an earlier turn may know what this one does not.
         let caller = &self.cx.inbound.caller.key_id;
         let proofs =
             if unknown.is_empty() { Vec::new() } else { conversations.proofs(caller, &unknown).await };
@@ -246,7 +246,7 @@ impl ChatAttempt<'_> {
         draft.write()
     }
 
-    /// What is known of the answer that made a call.
+    /// The remembered answer that made a call.
     fn remembered(&self, call: &CallName) -> Option<Arc<Proofs>> {
         self.cx.pipeline.proof_memory.find(&self.cx.inbound.caller.key_id, call, self.cx.pipeline.now())
     }
@@ -290,7 +290,7 @@ impl ChatAttempt<'_> {
             let Some(frame) = watch.until(body.frame()).await? else { break None };
             let Ok(data) = frame.map_err(|error| cut(&error))?.into_data() else { continue };
             watch.input();
-            // White space ahead of an answer keeps the connection, and says nothing of what will come.
+            // White space before an answer keeps the connection open and says nothing about the answer.
             if transcoder.is_none() && data.trim_ascii().is_empty() {
                 continue;
             }
@@ -313,13 +313,13 @@ impl ChatAttempt<'_> {
         Ok(Received { rest, transcoder, out, held })
     }
 
-    /// Whether the answer is a stream: what arrived decides, not what was asked for or how it is labelled.
+    /// Whether the answer is a stream: the bytes decide, not the request or the content type.
     fn streams(&self, headers: &HeaderMap, beginning: &[u8]) -> bool {
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         wire::is_stream(self.attempt.offer.protocol, content_type, beginning, self.form().stream)
     }
 
-    /// The way of an answer that begins like this.
+    /// The transcoder of an answer with this beginning.
     pub(super) fn unframed(
         &self,
         beginning: &[u8],
@@ -345,7 +345,7 @@ impl ChatAttempt<'_> {
         })
     }
 
-    /// What the gateway adds to the answer.
+    /// The gateway's additions to the answer.
     fn envelope(&self, prepared: &Written, record: &Record) -> Envelope {
         let offer = self.attempt.offer;
         let attempts = record.attempts();
@@ -372,7 +372,7 @@ impl ChatAttempt<'_> {
         }
     }
 
-    /// What prices the answer. The tier that was asked for only counts where it reached the provider.
+    /// The prices of the answer. The requested tier applies only where it reached the provider.
     fn pricing(&self, prepared: &Written) -> Pricing {
         let asked = self.intake.service_tier.clone();
         let was_sent = |_: &String| prepared.losses.iter().all(|loss| loss.field.name() != "service_tier");
@@ -384,7 +384,7 @@ impl ChatAttempt<'_> {
     }
 }
 
-/// Waits until what was read may be handed over. An answer that a guardrail withholds is billed like any other.
+/// Waits until the output may be sent. An answer that a guardrail withholds is billed like any other.
 pub(super) async fn released(
     read: Result<(), Error>,
     (transcoder, out): (&mut dyn Transcoder, &mut Vec<u8>),

@@ -1,4 +1,4 @@
-//! What is known of a request while it is served.
+//! The data of a request while it is served.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,36 +17,36 @@ use crate::metering::Arrival;
 use crate::responses::Keep;
 use crate::snapshot::Snapshot;
 
-/// Who asks, and how: all of a request but what is asked.
+/// The caller and its options: all data of a request except its content.
 pub struct Inbound {
     /// The id that the answer carries.
     pub request_id: String,
-    /// The path of the route, as the table of routes has it.
+    /// The path of the route, from the table of routes.
     pub path: &'static str,
-    /// The configuration that the request sees from beginning to end.
+    /// The snapshot of the configuration for the whole request.
     pub snapshot: Arc<Snapshot>,
     /// Who calls.
     pub caller: Caller,
     /// The format that the caller speaks.
     pub dialect: &'static dyn Dialect,
-    /// What the headers ask for.
+    /// The options in headers.
     pub options: RequestOptions,
-    /// How the answer is kept; none where it is not.
+    /// How the answer is stored; none where it is not.
     pub keep: Option<Arc<Keep>>,
-    /// The request goes on from something that only a named provider of the same format can have. This is the error where
-    /// none is named.
+    /// The request continues something that only a named provider of the same format can have. This is the
+    /// error where none is named.
     pub elsewhere: Option<Error>,
-    /// What it may get from the cache, and leaves there; none where it has nothing to do with it.
+    /// Its use of the response cache; none where it does not use it.
     pub cache: Option<Caching>,
-    /// What the request is for.
+    /// The tags of the request.
     pub tags: BTreeMap<String, String>,
-    /// What looks at the request and its answer; none where nothing does.
+    /// Its guardrails; none without any.
     pub guard: Option<Arc<Guard>>,
     /// When it arrived.
     pub arrival: Arrival,
 }
 
-/// What headers ask for.
+/// Options in headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestOptions {
     /// `x-no-fallback: true`
@@ -57,34 +57,35 @@ pub struct RequestOptions {
     pub explain: bool,
     /// `x-session-id`
     pub session: Option<String>,
-    /// `traceparent` and `tracestate`, which go to the provider as they are.
+    /// `traceparent` and `tracestate`, which are forwarded unchanged.
     pub trace: Vec<(HeaderName, HeaderValue)>,
     /// The gateways that the request has passed: `x-llmgateway-hops`.
     pub hops: Option<String>,
     /// `x-no-cache`, else `x-llmgateway-cache`.
     pub cache: CacheAsked,
-    /// `x-llmgateway-tags`, as it came.
+    /// `x-llmgateway-tags`, unchanged.
     pub tags: Option<String>,
-    /// Where the gateway's object goes: `x-llmgateway-metadata`, else what is known of the client, else the setting.
+    /// The place of the gateway's object: from `x-llmgateway-metadata`, else from known clients, else the
+    /// setting.
     pub metadata: MetadataPlace,
 }
 
-/// One request on its way, whoever serves it.
+/// One request on its way through the attempts.
 pub struct RequestContext<'a> {
     /// What is asked of providers.
     pub operation: Operation,
     /// Client, health and the like.
     pub pipeline: &'a Arc<Pipeline>,
-    /// Who asks, and how.
+    /// The caller and its options.
     pub inbound: &'a Inbound,
-    /// What is asked, as far as it decides who serves and what that may cost.
+    /// The facts that decide who serves and what it may cost.
     pub asked: &'a Asked<'a>,
     /// Its share of memory.
     pub held: &'a Held,
-    /// The provider that the caller pinned.
+    /// The provider that the caller chose.
     pub pinned: Option<&'a str>,
-    /// When the request with all its attempts has to be over.
+    /// The deadline of the request with all its attempts.
     pub deadline: Instant,
-    /// Decides where chance does.
+    /// Random number for all random decisions.
     pub seed: u64,
 }

@@ -1,5 +1,5 @@
-//! How many tokens a prompt has: the provider's own count where one model is meant and somebody who serves it counts, else
-//! an estimate that says that it is one ([`wire::tokens`]).
+//! The token count of a prompt: the provider's own where the name means a single model and one of its
+//! providers counts, else an estimate that is marked as such ([`wire::tokens`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,23 +21,24 @@ use crate::buffers::Held;
 use crate::clock;
 use crate::metering::Record;
 
-/// Largest answer to a request to count.
+/// Largest answer to a counting request.
 const ANSWER_LIMIT: usize = 1 << 20;
-/// Longest wait for a provider's count, with all attempts. Agents count in front of each turn, and have the estimate then.
+/// Longest wait for a provider's count, with all attempts. Agents count before each turn, and then use the
+/// estimate.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Most ways of counting that are tried where many models may be meant: each reads the prompt.
+/// Most counting rules that are tried where the name may mean many models: each reads the prompt.
 const MOST_WAYS: usize = 4;
 
 /// A count.
 pub struct Count {
     /// How many tokens.
     pub tokens: u64,
-    /// Where the number comes from.
+    /// The source of the number.
     pub source: CountSource,
     /// The provider's whole answer, where it speaks the caller's format.
     pub answer: Option<Bytes>,
-    /// Who was asked.
+    /// The provider that was asked.
     pub served: Option<Served>,
 }
 
@@ -46,12 +47,12 @@ pub struct Count {
 pub enum CountSource {
     /// The provider counted.
     Exact,
-    /// From the content.
+    /// Estimated from the content.
     Estimate,
 }
 
 impl CountSource {
-    /// The word of `x-llmgateway-count`.
+    /// The value of `x-llmgateway-count`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Exact => "exact",
@@ -75,8 +76,8 @@ impl Count {
 }
 
 impl Pipeline {
-    /// Counts the tokens of a prompt. A provider that cannot be reached leaves an estimate; one that refuses the request as
-    /// such would refuse to answer it too, and the caller hears why.
+    /// Counts the tokens of a prompt. If a provider cannot be reached, the result is an estimate. If it
+    /// refuses the request itself, it would refuse to answer it too, and the caller gets the error.
     pub async fn count(
         self: Arc<Self>,
         inbound: &Inbound,
@@ -125,14 +126,14 @@ impl Pipeline {
                 Err(_) => {}
             }
         }
-        // What nobody would answer is no prompt.
+        // An invalid prompt has no count.
         let request = inbound.dialect.decode(intake)?;
         let tokens = estimate(&resolved, &request);
         Ok(Count { tokens, source: CountSource::Estimate, answer: None, served: None })
     }
 }
 
-/// An estimate for the model that is meant; where several may be, for the one that makes the most of the prompt.
+/// An estimate for the model; where the name may mean several, for the one with the most tokens.
 fn estimate(resolved: &Resolved, request: &Request) -> u64 {
     let mut ways: Vec<&Rules> = Vec::new();
     for offer in &resolved.offers {
@@ -145,7 +146,7 @@ fn estimate(resolved: &Resolved, request: &Request) -> u64 {
     ways.iter().map(|rules| rules.estimate(request)).max().unwrap_or_default()
 }
 
-/// Those who count. None where several models may be meant: each has its own tokens.
+/// The providers that count. None where the name may mean several models: each has its own tokens.
 fn counting(resolved: &Resolved) -> Vec<Offer> {
     let [first, others @ ..] = &resolved.offers[..] else { return Vec::new() };
     if !others.iter().all(|other| other.is_same_model(first)) {
@@ -163,7 +164,7 @@ fn counts(offer: &Offer) -> Option<Offer> {
     row.path.is_none().then(|| Offer { protocol, ..offer.clone() })
 }
 
-/// Whether an answer would have been refused as well. A provider without the count's address refuses by 404 and 405.
+/// Whether the request itself would be refused. A provider without a counting endpoint answers 404 or 405.
 fn is_about_the_request(error: &Error) -> bool {
     let status = error.upstream.as_ref().and_then(|reply| reply.status);
     let is_of_caller = matches!(

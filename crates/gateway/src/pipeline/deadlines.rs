@@ -1,7 +1,7 @@
-//! How long an attempt may take, phase by phase.
+//! The deadlines of an attempt, phase by phase.
 //!
 //! 1. To the head of the answer: `first_byte`; for a stream to its first content: `first_token`.
-//! 2. Between two pieces: `idle`. White space that is sent to keep the connection is a piece.
+//! 2. Between two pieces: `idle`. White space that keeps the connection open is a piece.
 //! 3. The attempt as a whole: `total`; the request with all its attempts: `request`.
 
 use std::future::Future;
@@ -21,17 +21,17 @@ pub struct Deadlines {
     limits: Timeouts,
     /// When the attempt began.
     started: Instant,
-    /// When the request was sent, as far as it is known to have taken time.
+    /// When the request was sent, including the time for its body.
     sent: Instant,
-    /// When the request with all its attempts has to be over.
+    /// The deadline of the request with all its attempts.
     request: Instant,
-    /// When something arrived last.
+    /// When something last arrived.
     last_input: Instant,
     phase: Phase,
     stream: bool,
 }
 
-/// What is waited for.
+/// The current phase.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Head,
@@ -50,13 +50,13 @@ impl Deadlines {
         self.sent = at;
     }
 
-    /// The head of the answer is there.
+    /// The head of the answer has arrived.
     pub fn head(&mut self) {
         self.phase = Phase::Content;
         self.last_input = clock::now();
     }
 
-    /// The first content of a stream is there.
+    /// The first content of a stream has arrived.
     pub fn content(&mut self) {
         self.phase = Phase::More;
         self.last_input = clock::now();
@@ -67,7 +67,7 @@ impl Deadlines {
         self.last_input = clock::now();
     }
 
-    /// When to look again.
+    /// The next time to check.
     pub fn next(&self) -> Instant {
         self.all().into_iter().map(|(at, ..)| at).min().unwrap_or(self.request)
     }
@@ -78,7 +78,7 @@ impl Deadlines {
         passed.map_or(Ok(()), |(_, what, limit)| Err(self.passed(what, limit)))
     }
 
-    /// The deadlines of this phase, each with what did not happen in time.
+    /// The deadlines of this phase, each with its event.
     fn all(&self) -> [(Instant, What, Duration); 4] {
         let limits = &self.limits;
         let total = (self.started + limits.total, What::Total, limits.total);
@@ -100,7 +100,8 @@ impl Deadlines {
             let message = format!("The request took longer than the gateway allows ({seconds} seconds).");
             return Error::gateway(ErrorKind::Timeout, message);
         }
-        // A whole answer that the provider has begun is paid for; elsewhere it would be bought a second time.
+        // A whole answer that the provider has begun is billed; a retry elsewhere would be billed a second
+        // time.
         let is_begun = self.phase != Phase::Head && !self.stream;
         let retry = if is_begun && !self.limits.repeat_begun { Retry::No } else { Retry::Again };
         let message = match what {
@@ -115,7 +116,7 @@ impl Deadlines {
     }
 }
 
-/// What did not happen in time.
+/// The event that did not happen in time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
     Head,
@@ -144,7 +145,7 @@ impl<'a> Watch<'a> {
         self.timer.as_mut().reset(self.deadlines.next());
     }
 
-    /// Something arrived. Deadlines only move away, so that the timer finds out by itself.
+    /// Something arrived. Deadlines only move later, so the timer need not be reset.
     pub fn input(&mut self) {
         self.deadlines.input();
     }

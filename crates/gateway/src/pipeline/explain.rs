@@ -1,4 +1,4 @@
-//! What would happen to a request: the plan with its reasons, and the request that the first provider would get.
+//! The dry run of a request: the plan with its reasons, and the request for the first provider.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -16,15 +16,15 @@ use super::resolve::{Offer, Resolver};
 use crate::snapshot::Snapshot;
 use crate::upstream::client::with_our_headers;
 
-/// What would happen to a request.
+/// The result of a dry run.
 pub struct Explanation {
     model: String,
-    /// Who would serve, why, and at what price.
+    /// The provider, the reason and the price.
     sentence: String,
     selection: Selection,
     losses: Value,
     request: Upstream,
-    /// What guardrails look at it, where that was asked.
+    /// The actions of guardrails, where that was requested.
     guardrails: Option<Vec<Value>>,
 }
 
@@ -36,7 +36,7 @@ struct Upstream {
     body: Value,
 }
 
-/// Explains a conversation, as health is at this time. Nothing is sent.
+/// Explains a conversation, with the current health. Nothing is sent.
 pub fn explain(snapshot: &Snapshot, body: &Bytes, now: Timestamp) -> Result<Explanation, Error> {
     let dialect = OWN;
     let intake = dialect.intake(Addressed::default(), body)?;
@@ -49,7 +49,8 @@ pub fn explain(snapshot: &Snapshot, body: &Bytes, now: Timestamp) -> Result<Expl
     })
 }
 
-/// Explains a request of an endpoint without a conversation. Nothing is sent; of a request that goes in parts, the first is shown.
+/// Explains a request of an endpoint without a conversation. Nothing is sent; of a request in parts, the
+/// first one is shown.
 pub fn explain_operation(
     snapshot: &Snapshot,
     operation: Operation,
@@ -60,8 +61,7 @@ pub fn explain_operation(
     let resolver = Resolver { operation, ..Resolver::of(snapshot) };
     explained(&resolver, &request.asked(), now, |offer| {
         let written = request.write(offer.endpoint_target())?;
-        let part =
-            written.parts.first().ok_or_else(|| Error::invalid("", "The request asks for nothing."))?;
+        let part = written.parts.first().ok_or_else(|| Error::invalid("", "The request has no input."))?;
         let credential = offer.provider.credentials.example();
         let call = offer.part_call(part, &credential, SystemTime::UNIX_EPOCH);
         let sent = offer.provider.endpoint.operation_request(&call, operation)?;
@@ -69,7 +69,7 @@ pub fn explain_operation(
     })
 }
 
-/// Plans a request, and has `write` write it for whoever is first.
+/// Plans a request, and has `write` write it for the first candidate.
 fn explained(
     resolver: &Resolver<'_>,
     asked: &Asked<'_>,
@@ -98,7 +98,7 @@ fn explained(
 }
 
 impl Explanation {
-    /// With what guardrails do with the request.
+    /// Adds the actions of guardrails.
     pub fn guarded(self, guardrails: Option<Vec<Value>>) -> Self {
         Self { guardrails, ..self }
     }
@@ -161,7 +161,7 @@ impl Explanation {
     }
 }
 
-/// For people: first in words, then the figures, then the request.
+/// For people: a sentence, then the scores, then the request.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.sentence)?;
@@ -211,11 +211,11 @@ fn because(reason: Reason) -> &'static str {
         Reason::Latency => "it has the shortest time to the first token",
         Reason::Exploration => "some requests go to others so that their figures stay known",
         Reason::Probe => "it failed before and is tried again",
-        Reason::LastResort => "all that can serve it failed lately, and it is the least bad",
+        Reason::LastResort => "all candidates failed recently, and it is the least bad",
     }
 }
 
-/// The request as the first provider would get it; media that would be fetched stay URLs.
+/// The request for the first provider; media that would be fetched stay URLs.
 fn encode(offer: &Offer, dialect: &'static dyn Dialect, intake: &Intake) -> Result<Written, Error> {
     let target = offer.target();
     Exchange { dialect, intake, upstream: offer.protocol, target, memory: None }.draft(false)?.write()

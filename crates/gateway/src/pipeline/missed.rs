@@ -1,4 +1,4 @@
-//! What was looked for in the cache without finding an answer.
+//! Cache lookups without a result.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +8,7 @@ use super::resolve::Offer;
 use crate::cache::{Flight, Key};
 use crate::snapshot::ProviderHandle;
 
-/// The requests that were looked for without finding an answer: the first attempts send what was written for that.
+/// The lookups without a result: the first attempts reuse their written requests.
 #[derive(Default)]
 pub(super) struct Missed(Mutex<Looked>);
 
@@ -18,7 +18,7 @@ struct Looked {
     flight: Option<Flight>,
 }
 
-/// A request as one provider would get it.
+/// A request for one provider.
 pub(super) struct Request {
     provider: Arc<ProviderHandle>,
     model: String,
@@ -28,18 +28,18 @@ pub(super) struct Request {
 }
 
 impl Missed {
-    /// These were looked for.
+    /// Records the lookups.
     pub(super) fn set(&self, requests: Vec<Request>, flight: Option<Flight>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Looked { requests, flight };
     }
 
-    /// The request to this offer, if it was written.
+    /// The written request for this offer, if there is one.
     pub(super) fn take_written(&self, offer: &Offer) -> Option<Written> {
         let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         looked.requests.iter_mut().find(|request| request.is_to(offer))?.written.take()
     }
 
-    /// What an answer of this offer is kept under, and who waits for it.
+    /// The cache key for an answer of this offer, and the requests that wait for it.
     pub(super) fn capture(&self, offer: &Offer) -> Option<(Key, Option<Flight>)> {
         let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = looked.requests.iter().find(|request| request.is_to(offer))?.key;
@@ -48,7 +48,6 @@ impl Missed {
 }
 
 impl Request {
-    /// A request to this offer.
     pub(super) fn new(offer: &Offer, key: Key, written: Written) -> Self {
         Self { provider: offer.provider.clone(), model: offer.model.clone(), key, written: Some(written) }
     }

@@ -1,4 +1,4 @@
-//! The story of one request.
+//! The steps of one request.
 
 mod admit;
 pub mod annotate;
@@ -58,36 +58,36 @@ pub struct Pipeline {
     pub media: MediaFetcher,
     /// Keeps usage records.
     pub metering: Metering,
-    /// This node's part of the counters that several share; none when it is alone.
+    /// This node's part of shared counters; none for a single node.
     pub leases: Option<Arc<Leases>>,
-    /// Answers that are kept for callers.
+    /// Stored answers.
     pub responses: Responses,
-    /// Conversations that may go on at another node; none when this one is alone.
+    /// Conversations that may continue on another node; none for a single node.
     pub conversations: Option<SharedConversations>,
-    /// Answers that equal requests get again.
+    /// The response cache.
     pub cache: Arc<ResponseCache>,
-    /// Proofs that callers drop and providers want back.
+    /// Proofs that callers drop and providers require.
     pub proof_memory: proof_memory::ProofMemory,
-    /// Decide where chance does.
+    /// Random numbers for requests.
     pub seeds: Seeds,
-    /// Stops loops of gateways.
+    /// Detects loops of gateways.
     pub hops: Hops,
     /// The zero of the clock that health is measured by.
     pub epoch: Instant,
-    /// The outputs of batches that were read, by the ids of their records.
+    /// The outputs of batches that were recorded.
     pub settled: batch::Settled,
 }
 
-/// An error on its way to the caller, with the metadata of what was tried.
+/// An error for the caller, with the metadata of the attempts.
 #[derive(Debug)]
 pub struct Failure {
     /// What went wrong.
     pub error: Error,
-    /// The gateway's object as a member of the error body, once a provider was tried.
+    /// The gateway's object as a member of the error body, if a provider was asked.
     pub metadata: Option<Vec<u8>>,
-    /// The last attempt, once there was one.
+    /// The last attempt, if there was one.
     pub served: Option<Served>,
-    /// What is left of the caller's limits.
+    /// The remaining limits of the caller.
     pub limits: Option<Box<Remaining>>,
 }
 
@@ -97,11 +97,11 @@ impl From<Error> for Failure {
     }
 }
 
-/// A good answer.
+/// A successful answer.
 pub enum Answer {
     /// All of it.
     Whole(Bytes, Option<Served>),
-    /// A stream whose first piece is there.
+    /// A stream with its first piece.
     Stream(Box<Pump>, Option<Served>),
     /// Streams of the parts of a request, as one.
     Several(Box<Several>, Option<Served>),
@@ -116,7 +116,7 @@ impl Pipeline {
         Timestamp(self.epoch.elapsed().as_millis() as u64)
     }
 
-    /// Serves one request: resolve, plan, try in order, and hand the answer over.
+    /// Serves one request: resolve, plan, try in order, and return the answer.
     ///
     /// `held` is the body's share of memory, until the request is answered or its stream has begun.
     pub async fn run(
@@ -132,7 +132,7 @@ impl Pipeline {
         }
     }
 
-    /// Records a request that is refused before anybody could serve it.
+    /// Records a request that is refused before it is served.
     pub fn refuse(&self, inbound: &Inbound, operation: Operation, error: &Error) {
         self.record(inbound, operation, None).fail(error);
     }
@@ -165,7 +165,7 @@ impl Pipeline {
             let cx =
                 RequestContext { operation, pipeline: self, inbound, asked, held, pinned, deadline, seed };
             let answer = in_order(&cx, &resolved.offers, record, &Chat::new(&cx, intake)).await;
-            // A budget that is exhausted may say who serves then. That happens once: the second time such budgets only count.
+            // An exhausted budget may name an alias. This happens once: afterwards such budgets only count.
             match record.take_downgrade() {
                 Some(alias) if inbound.elsewhere.is_none() => resolved = resolver.resolve(&alias)?,
                 _ => return answer,
@@ -173,7 +173,7 @@ impl Pipeline {
         }
     }
 
-    /// Hands a good answer over: closes the record of a whole one; a stream takes record and permit along.
+    /// Returns a successful answer: closes the record of a whole one; a stream takes record and permit along.
     async fn answer(
         self: &Arc<Self>,
         inbound: &Inbound,
@@ -200,7 +200,7 @@ impl Pipeline {
         Answer::Whole(begun.held.keep(begun.out), record.served())
     }
 
-    /// Remembers what the provider will want back in the next turn.
+    /// Keeps the proofs that the provider will require in the next turn.
     fn keep_proofs(&self, record: &Record, transcoder: &mut dyn wire::Transcoder) {
         if let (Some(mut proofs), Some((provider, model))) = (transcoder.proofs(), record.used()) {
             provider.clone_into(&mut proofs.issuer);
@@ -234,7 +234,7 @@ impl Pipeline {
     }
 }
 
-/// Random numbers, one for each request: SplitMix64 from a random start.
+/// Random numbers, one per request: SplitMix64 from a random start.
 pub struct Seeds(AtomicU64);
 
 impl Default for Seeds {
@@ -249,7 +249,7 @@ impl Seeds {
     }
 }
 
-/// Ends the record of a request that failed; the error body says what was tried, if anything was.
+/// Ends the record of a failed request; the error body contains the attempts, if any.
 fn failed(inbound: &Inbound, mut record: Record, error: Error) -> Failure {
     record.fail(&error);
     let name = inbound.options.metadata.name().filter(|_| !record.attempts().is_empty());
@@ -257,7 +257,7 @@ fn failed(inbound: &Inbound, mut record: Record, error: Error) -> Failure {
     Failure { error, metadata, served: record.served(), limits: record.limits() }
 }
 
-/// What turns names of models into offers, by the snapshot and the policy of the caller.
+/// The resolver for this request, with its snapshot and the caller's policy.
 fn resolver<'a>(inbound: &'a Inbound, intake: &'a Intake, seed: u64) -> Resolver<'a> {
     Resolver {
         snapshot: &inbound.snapshot,

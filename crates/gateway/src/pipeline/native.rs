@@ -1,5 +1,5 @@
-//! The story of a request of a provider's own API: one provider, the caller's words, the provider's answer as it is. Policies,
-//! limits, health and the record are those of every request.
+//! Requests of a provider's own API: one provider, the caller's request, the provider's answer unchanged.
+//! Policies, limits, health and the record apply as for every request.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,15 +38,15 @@ use crate::upstream::waits;
 /// Largest error body that is read.
 const ERROR_LIMIT: usize = 1 << 20;
 
-/// A request, as far as it was read.
+/// A request, with the part of it that was read.
 pub struct NativeQuestion {
-    /// What is asked: what its caller says it is, or what the gateway itself asks of files and batches.
+    /// The operation: that of the caller's request, or of the gateway's own requests about files and batches.
     pub operation: Operation,
-    /// No model has to do with it, as with a file, or those that have were looked at.
+    /// No model is involved, as with a file, or the models were checked before.
     pub asks_no_model: bool,
-    /// Who is asked.
+    /// The provider.
     pub provider: Arc<ProviderHandle>,
-    /// The only one of its keys that will do.
+    /// The only permitted key.
     pub key: Option<usize>,
     /// The method.
     pub method: Method,
@@ -54,7 +54,7 @@ pub struct NativeQuestion {
     pub path: String,
     /// The query.
     pub query: String,
-    /// The caller's headers that go along.
+    /// The caller's headers that are forwarded.
     pub headers: Headers,
     /// Where the caller reaches the provider's own paths, as far as it says so.
     pub here: Option<String>,
@@ -62,27 +62,27 @@ pub struct NativeQuestion {
     pub form: NativeForm,
     /// The body, or its beginning.
     pub body: Bytes,
-    /// How long all of it is, as far as that is known.
+    /// The length of the whole body, as far as it is known.
     pub length: usize,
     /// Its share of memory.
     pub held: Held,
-    /// What is not held of it.
+    /// The part of it that is not buffered.
     pub upload: Option<Upload>,
-    /// The caller's connection, where it wants a tunnel.
+    /// The caller's connection, for a tunnel.
     pub tunnel: Option<TunnelEnd>,
 }
 
 /// The caller's side of a tunnel.
 pub struct TunnelEnd {
-    /// Its connection, once it is no HTTP any more.
+    /// Its connection after HTTP has ended on it.
     pub upgrade: OnUpgrade,
     /// Ends the tunnel when the gateway stops.
     pub lifecycle: Arc<Lifecycle>,
-    /// What holds the place of the connection.
+    /// Keeps the place of the connection.
     pub place: Box<dyn Any + Send + Sync>,
 }
 
-/// What the provider answered.
+/// The provider's answer.
 pub struct NativeAnswer {
     /// Its status.
     pub status: StatusCode,
@@ -104,21 +104,21 @@ pub enum NativeBody {
     Stream(Box<Pump>),
 }
 
-/// An answer whose head is there; without a body, all of it is.
+/// An answer whose head has arrived; without a body, it is complete.
 pub(super) struct Answered {
     status: StatusCode,
     headers: HeaderMap,
     rest: Rest,
 }
 
-/// What follows a head.
+/// The part after the head.
 enum Rest {
     Nothing,
     Body(Box<Begun>),
     Tunnel(OnUpgrade),
 }
 
-/// What a provider answered to a request that it refused.
+/// A provider's error answer.
 struct Refused {
     status: StatusCode,
     headers: HeaderMap,
@@ -126,15 +126,15 @@ struct Refused {
 }
 
 impl NativeQuestion {
-    /// Whether something has to be known of all of the body before anybody is asked.
+    /// Whether the whole body must be known before the provider is asked.
     pub fn must_be_whole(provider: &ProviderHandle, inbound: &Inbound, form: &NativeForm) -> bool {
         let names_model_in_body = form.metered.is_some() && form.model.is_none();
         let is_bound = inbound.caller.is_restricted() || inbound.caller.has_rules();
-        // A signature of AWS is one of the body too.
+        // An AWS signature covers the body.
         provider.row.calling == wire::providers::CallStyle::AwsBedrock || names_model_in_body && is_bound
     }
 
-    /// What the format of the request says of it, where it has one that is read.
+    /// The intake of the request, where its format is known.
     fn intake(&self) -> Option<Intake> {
         let Some(Metered::Conversation(protocol)) = self.form.metered else { return None };
         if self.upload.is_some() {
@@ -145,7 +145,7 @@ impl NativeQuestion {
         wire::dialect(protocol)?.intake(Addressed { rest: &rest, query: &self.query }, &self.body).ok()
     }
 
-    /// The model by the provider's own name; empty where the request names none.
+    /// The provider's name of the model; empty where the request names none.
     fn model(&self, intake: Option<&Intake>) -> String {
         let named = self.form.model.clone().or_else(|| Some(intake?.model.clone()));
         let named = named.or_else(|| wire::native::model_of(&self.body)).unwrap_or_default();
@@ -153,7 +153,7 @@ impl NativeQuestion {
         self.provider.endpoint.model_named(&named, settings).to_owned()
     }
 
-    /// What limits and metering ask. Of an answer that nobody reads no tokens are reserved.
+    /// The facts for limits and metering. For an answer that is not read no tokens are reserved.
     fn asked<'a>(&self, model: &'a str, intake: Option<&'a Intake>) -> Asked<'a> {
         let tokens = (self.length as u64).div_ceil(4);
         let unread = Asked { model, max_output_tokens: Some(0), ..Asked::default() };
@@ -164,7 +164,7 @@ impl NativeQuestion {
                 Asked { prompt_tokens: tokens, reserved_tokens: tokens, ..unread }
             }
             (Some(_), Some(intake)) => {
-                // The provider judges what its model can do.
+                // The provider decides on the features of its model.
                 Asked { model, needs: Features::NONE, wishes: Default::default(), ..intake.asked() }
             }
             (Some(_), None) => Asked {
@@ -179,14 +179,14 @@ impl NativeQuestion {
 
     fn may_be_repeated(&self, error: &Error) -> bool {
         let is_safe = matches!(self.method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE);
-        // What was refused for who we are, or for how much we asked, was not done.
+        // A request that was refused for its credential or its rate was not executed.
         let is_undone = matches!(error.kind, ErrorKind::RateLimit | ErrorKind::UpstreamCredential);
         self.form.metered.is_some() || is_safe || is_undone
     }
 }
 
 impl Pipeline {
-    /// Passes a request on to its provider, and the head of the answer back.
+    /// Forwards a request to its provider, and returns the head of the answer.
     pub async fn pass(
         self: Arc<Self>,
         inbound: &Inbound,
@@ -203,7 +203,7 @@ impl Pipeline {
             Err(error) => return Err(failed(inbound, record, error)),
         };
         if question.operation != Operation::Passthrough {
-            // What answers of a batch cost is recorded when its output is read.
+            // The cost of a batch's answers is recorded when its output is read.
             record.costs_percent(0);
         }
         let cx = self.native_context(inbound, &asked, &question, &record);
@@ -236,7 +236,7 @@ impl Pipeline {
             }
             Err(error) => error,
         };
-        // Whose key the provider refused is not the caller's business: that is the gateway's own.
+        // A refused gateway key is not the caller's concern: the caller gets the gateway's own error.
         let refused = passing.refused.into_inner().unwrap_or_else(PoisonError::into_inner);
         match refused
             .filter(|_| error.kind != ErrorKind::UpstreamCredential && error.origin == Origin::Upstream)
@@ -289,7 +289,7 @@ fn tunnel_through(
     Tunnel { caller: upgrade, provider, session, lifecycle, idle, end, place }.start();
 }
 
-/// The provider's model, where the caller may use it. What is not metered has no known price.
+/// The provider's model, where the caller may use it. A request that is not metered has no known price.
 fn offer(inbound: &Inbound, question: &NativeQuestion, model: &str) -> Result<Offer, Error> {
     let caller = &inbound.caller;
     if model.len() > MAX_NAME_BYTES {
@@ -334,7 +334,7 @@ fn offer(inbound: &Inbound, question: &NativeQuestion, model: &str) -> Result<Of
 }
 
 impl Pipeline {
-    /// Refuses a batch that has a model in it which the caller may not use.
+    /// Refuses a batch with a model that the caller may not use.
     pub fn check_models(
         &self,
         inbound: &Inbound,
@@ -357,9 +357,9 @@ impl Pipeline {
 struct Passing<'a> {
     cx: &'a RequestContext<'a>,
     question: &'a NativeQuestion,
-    /// A WebSocket is wanted.
+    /// A WebSocket is requested.
     tunnels: bool,
-    /// What the last attempt was refused with.
+    /// The error answer of the last attempt.
     refused: Mutex<Option<Refused>>,
 }
 
@@ -387,7 +387,7 @@ impl ProviderCall for Passing<'_> {
             error.retry = Retry::No;
         }
         record.provider_request_id(error.upstream.as_ref().and_then(|reply| reply.request_id.clone()));
-        // A token can end before its time; a fixed key cannot be had anew.
+        // A token can expire early; a fixed key cannot be renewed.
         let is_renewed = !attempt.repaired.credential
             && error.retry != Retry::No
             && is_refused_credential(&error)
@@ -475,7 +475,7 @@ impl Passing<'_> {
         Err(Error::upstream(ErrorKind::Upstream, Retry::No, message))
     }
 
-    /// What an error answer means; it is kept as it came.
+    /// The meaning of an error answer, which is kept unchanged.
     fn refused(&self, attempt: &Attempt<'_>, head: http::response::Parts, body: Vec<u8>) -> Error {
         let format = wire::adapter(attempt.offer.protocol);
         let error = format.decode_error(head.status, &head.headers, &body);

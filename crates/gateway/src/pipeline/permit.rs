@@ -1,4 +1,4 @@
-//! The right to send to a provider's model, and the duty to report how it went.
+//! Permission to send to a provider's model, with the duty to report the outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use super::resolve::Offer;
 use crate::clock;
 use crate::snapshot::{ProviderHandle, Snapshot};
 
-/// Holds routing's permit while an answer is under way. Whoever drops it without a report (the caller went away, at
-/// whatever `.await`) gives the permit back as [`Report::cancelled`]: a half-open route would otherwise stay closed for
-/// `breaker.probe_seconds`.
+/// Holds routing's permit while an answer is under way. Dropping it without a report (the caller hung up, at
+/// any `.await`) returns the permit as [`Report::cancelled`]: a half-open route would otherwise stay closed
+/// for `breaker.probe_seconds`.
 pub struct HeldPermit {
     snapshot: Arc<Snapshot>,
     operation: Operation,
@@ -23,7 +23,7 @@ pub struct HeldPermit {
     provider: Arc<ProviderHandle>,
     model: String,
     key: usize,
-    /// None once it was given back.
+    /// None after it was returned.
     permit: Option<Permit>,
     started: Instant,
     first_token: Option<Duration>,
@@ -45,7 +45,7 @@ impl HeldPermit {
         }
     }
 
-    /// For an answer that nobody was asked for: there is nothing to report.
+    /// For an answer without a provider: there is nothing to report.
     pub fn none(cx: &RequestContext<'_>, offer: &Offer) -> Self {
         Self {
             snapshot: cx.inbound.snapshot.clone(),
@@ -65,7 +65,7 @@ impl HeldPermit {
         self.started = started;
     }
 
-    /// The first content of a stream is there. Whether the stream was good shows at its end.
+    /// The first content of a stream has arrived. Whether the stream succeeds is known at its end.
     pub fn begun(&mut self) {
         self.first_token = Some(self.started.elapsed());
         let now = self.now();
@@ -85,7 +85,7 @@ impl HeldPermit {
         self.give_back(&Report::failure(error));
     }
 
-    /// An error in the provider's words, without its secrets.
+    /// An error with the provider's message, without its secrets.
     pub fn cleaned(&self, mut error: Error) -> Error {
         self.provider.credentials.clean(&mut error);
         error

@@ -1,4 +1,4 @@
-//! One attempt at an answer that is no conversation: one request, or a few parts of one at the same time.
+//! One attempt at an answer without a conversation: one request, or several parts of one at the same time.
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Retry};
@@ -28,13 +28,13 @@ const ERROR_LIMIT: usize = 1 << 20;
 /// How many parts of a request are under way at a time.
 const PARTS_AT_A_TIME: usize = 4;
 
-/// Reads an error answer to the part of this number.
+/// Reads an error answer to the part with this index.
 pub type ReadError<'a> = dyn Fn(usize, StatusCode, &HeaderMap, &[u8]) -> Error + Sync + 'a;
 
-/// What passes on as it comes a good answer with these headers; none where it is read whole.
+/// The transcoder for a successful answer with these headers; none where it is read whole.
 pub type Streams<'a> = dyn Fn(&HeaderMap) -> Option<Box<dyn Transcoder>> + Sync + 'a;
 
-/// Of answers that are always read whole.
+/// For answers that are always read whole.
 pub fn never_streams(_: &HeaderMap) -> Option<Box<dyn Transcoder>> {
     None
 }
@@ -43,21 +43,21 @@ pub fn never_streams(_: &HeaderMap) -> Option<Box<dyn Transcoder>> {
 pub struct PlainAttempt<'a> {
     /// The request.
     pub cx: &'a RequestContext<'a>,
-    /// Who is asked, with which key.
+    /// The provider and its key.
     pub attempt: &'a Attempt<'a>,
     /// Largest answer that is read.
     pub limit: usize,
     /// Reads an error answer to a part.
     pub error: &'a ReadError<'a>,
-    /// Of an answer to the only part: whether it streams.
+    /// For an answer to the only part: whether it streams.
     pub streams: &'a Streams<'a>,
-    /// What follows the body of the only part, as the caller sends it.
+    /// The rest of the only part's body, as the caller sends it.
     pub upload: Option<&'a Upload>,
 }
 
-/// What came back.
+/// The answers.
 pub struct Received {
-    /// One answer for each part, in the order of the parts. The body is empty of an answer that streams.
+    /// One answer per part, in the order of the parts. The body of a streamed answer is empty.
     pub answers: Vec<PartAnswer>,
     /// Their share of memory.
     pub held: Held,
@@ -73,8 +73,8 @@ struct PartFailed {
 }
 
 impl PlainAttempt<'_> {
-    /// Sends what `make` makes for a credential and the number of a part, and reads the whole answers. The first failure
-    /// drops the other parts.
+    /// Sends the requests of `make` for a credential and the index of a part, and reads the whole answers.
+    /// The first failure drops the other parts.
     pub async fn exchange(
         &self,
         parts: usize,
@@ -108,7 +108,7 @@ impl PlainAttempt<'_> {
             record.is_at_work();
         }
         let repaired = self.attempt.repaired;
-        // A token can end before its time; a fixed key cannot be had anew.
+        // A token can expire early; a fixed key cannot be renewed.
         let is_renewed =
             !repaired.credential && is_refused_credential(&error) && credentials.refused(key, &credential);
         let repair = is_renewed
@@ -197,7 +197,7 @@ impl PlainAttempt<'_> {
     }
 }
 
-/// Waits for the head of an answer while a file passes: as long as it moves, the provider has time.
+/// Waits for the head of an answer while a file is sent: the deadline moves as long as the file moves.
 pub(super) async fn uploading<F: Future>(
     sending: F,
     upload: &Upload,
@@ -237,7 +237,7 @@ async fn begin(
     Ok((None, transcoder, out))
 }
 
-/// Whether an answer is events. Any other stream is bytes, in which nothing of the gateway's can stand.
+/// Whether an answer is events. Any other stream is bytes, which cannot contain an error of the gateway.
 fn is_events(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.trim_start().get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"))

@@ -1,8 +1,8 @@
 //! Proofs of thinking and tool calls, kept for the next turn of a tool loop: most callers drop them, and some providers
 //! refuse a turn without them.
 //!
-//! Bounded in number, bytes and time, and kept apart by caller: a key only ever gets back what it was sent itself. What is
-//! asked for is kept on: a conversation that goes on does not lose its beginning.
+//! Limited in number, bytes and time, and separate for each caller: a key gets back only what was sent to it.
+//! Used entries are kept longer, so that a continuing conversation keeps its beginning.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use routing::Timestamp;
 use wire::proofs::{CallName, Proofs};
 
-/// Most tool calls and signatures that are remembered.
+/// Maximum number of tool calls and signatures.
 const MOST_CALLS: usize = 50_000;
-/// Most memory for what is remembered, in bytes.
+/// Maximum memory in bytes.
 const MOST_BYTES: usize = 64 << 20;
-/// How long an answer is remembered after it was given or asked for.
+/// How long an answer is kept after its last use.
 const KEPT_MS: u64 = 60 * 60 * 1000;
 
 /// See the module.
@@ -30,14 +30,14 @@ pub struct ProofMemory {
 struct State {
     /// Answers by their calls and signatures.
     calls: HashMap<u64, Arc<Answer>>,
-    /// Every answer, in the order in which they are looked at when there is too much.
+    /// Every answer, in the order of eviction checks.
     queue: VecDeque<Queued>,
     bytes: usize,
 }
 
 struct Answer {
     proofs: Arc<Proofs>,
-    /// When it was put or asked for last, in milliseconds.
+    /// When it was last stored or used, in milliseconds.
     used: AtomicU64,
 }
 
@@ -45,12 +45,12 @@ struct Queued {
     answer: Arc<Answer>,
     names: Vec<u64>,
     size: usize,
-    /// What `used` was when it came to the end of the queue.
+    /// The value of `used` when it was queued.
     since: u64,
 }
 
 impl ProofMemory {
-    /// Remembers the proofs of an answer by its tool calls and signatures.
+    /// Stores the proofs of an answer under its tool calls and signatures.
     pub fn put(&self, caller: &str, proofs: Proofs, now: Timestamp) {
         let size = proofs.size();
         let names: Vec<u64> = proofs.names().map(|name| self.key(caller, name)).collect();
@@ -62,7 +62,7 @@ impl ProofMemory {
         state.forget(now);
     }
 
-    /// The proofs of the answer that made this call, or that gave this signature.
+    /// The proofs of the answer that made this call, or that contained this signature.
     pub fn find(&self, caller: &str, call: &CallName, now: Timestamp) -> Option<Arc<Proofs>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = state.calls.get(&self.key(caller, call))?;
@@ -73,7 +73,7 @@ impl ProofMemory {
         Some(answer.proofs.clone())
     }
 
-    /// True when nothing is remembered: the common case costs one lock.
+    /// True when nothing is stored: the common case costs one lock.
     pub fn is_empty(&self) -> bool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).calls.is_empty()
     }
@@ -88,7 +88,8 @@ fn is_over(used: u64, now: Timestamp) -> bool {
 }
 
 impl State {
-    /// Drops what is over, and as much more as there is too much. What was asked for since it was queued has another turn.
+    /// Evicts expired answers, then the oldest until the limits hold. An answer that was used since it was
+    /// queued goes to the back once more (second chance).
     fn forget(&mut self, now: Timestamp) {
         while let Some(first) = self.queue.front() {
             let too_much = self.bytes > MOST_BYTES || self.calls.len() > MOST_CALLS;
@@ -109,7 +110,7 @@ impl State {
     fn remove(&mut self, queued: &Queued) {
         self.bytes -= queued.size;
         for name in &queued.names {
-            // A later answer may have taken the name.
+            // A later answer may have replaced it under this name.
             if self.calls.get(name).is_some_and(|answer| Arc::ptr_eq(answer, &queued.answer)) {
                 self.calls.remove(name);
             }
@@ -142,11 +143,11 @@ mod tests {
         assert!(knows(&proof_memory, 1, KEPT_MS), "inbound for it keeps it on");
         assert!(!knows(&proof_memory, 1, 3 * KEPT_MS));
         proof_memory.put("alice", proofs(2), Timestamp(3 * KEPT_MS));
-        assert_eq!(proof_memory.state.lock().unwrap().queue.len(), 1, "what is over is forgotten");
+        assert_eq!(proof_memory.state.lock().unwrap().queue.len(), 1, "expired answers are evicted");
     }
 
     #[test]
-    fn the_memory_is_bounded_and_forgets_what_nobody_asks_for() {
+    fn the_memory_is_bounded_and_evicts_unused_answers() {
         let proof_memory = ProofMemory::default();
         let last = 2 * MOST_CALLS as u64;
         for id in 0..=last {

@@ -1,5 +1,5 @@
-//! Moves a stream from the provider to the caller. No task, no channel, no timer for each piece: the caller's connection
-//! polls this body, and everything that has already arrived goes out in one write.
+//! Moves a stream from the provider to the caller, without a task, a channel or a timer per piece: the
+//! caller's connection polls this body, and everything that has arrived is sent in one write.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,20 +27,20 @@ use crate::responses::Keep;
 use crate::telemetry::log::excerpt;
 use crate::upstream::client::{AnswerBody, cut};
 
-/// After so much silence the caller gets a ping, so that proxies keep the connection.
+/// After this silence the caller gets a ping, so that proxies keep the connection open.
 pub const PING_AFTER: Duration = Duration::from_secs(15);
-/// Pieces that have arrived are joined up to about this size.
+/// Arrived pieces are joined up to about this size.
 const JOIN_LIMIT: usize = 64 << 10;
 
-/// How many fruitless turns to wait for more before what has arrived goes out. The caller's connection polls several times in
-/// one turn, so that with fewer nothing else would run in between.
+/// How many turns without new data to wait for more before the data are sent. The caller's connection polls
+/// several times in one turn, so with fewer nothing else would run in between.
 const PATIENCE: u8 = 8;
 
 /// The body of a streamed response.
 pub struct Pump {
-    /// What the provider still sends; none when all of it is there.
+    /// The rest of the provider's answer; none when it is complete.
     body: Option<AnswerBody>,
-    /// The provider's answer is complete, and what is held back of it is being looked at.
+    /// The provider's answer is complete, and its held part is being checked.
     is_complete: bool,
     transcoder: Box<dyn Transcoder>,
     /// A ping in the caller's format.
@@ -49,31 +49,31 @@ pub struct Pump {
     breaks_off: bool,
     /// The status that the caller has got.
     status: u16,
-    /// What the caller gets next.
+    /// The next output.
     out: Vec<u8>,
-    /// The share of memory of what had come before the stream could begin.
+    /// The share of memory of the bytes before the stream began.
     _held: Held,
     record: Record,
     permit: HeldPermit,
     pipeline: Arc<Pipeline>,
-    /// How the answer is kept, until it is being stored.
+    /// How the answer is stored, until the storing begins.
     keep: Option<Arc<Keep>>,
     saving: Option<Saving>,
-    /// Where the gateway's object goes.
+    /// The place of the gateway's object.
     place: MetadataPlace,
     deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
     last_output: Instant,
-    /// How often it has run since something new arrived.
+    /// How many turns have passed since new data arrived.
     turns: u8,
     /// The stream failed.
     has_failed: bool,
-    /// What came before the failure has had its turn to go out.
+    /// The data before the failure had a turn to be sent.
     is_flushed: bool,
     closed: bool,
 }
 
-/// A stream ended before its end, and the caller must not take it for whole.
+/// A stream ended early, and the caller must not treat it as complete.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off")]
 pub struct BrokenOff;
@@ -85,7 +85,7 @@ struct Saving {
 }
 
 impl Pump {
-    /// Goes on with a stream that has begun.
+    /// Continues a stream that has begun.
     pub fn new(
         begun: Begun,
         record: Record,
@@ -120,13 +120,13 @@ impl Pump {
         }
     }
 
-    /// Of an answer with another status than 200.
+    /// With a status other than 200.
     pub fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status.as_u16();
         self
     }
 
-    /// Takes everything that has arrived.
+    /// Takes all data that have arrived.
     fn drain(&mut self, cx: &mut Context<'_>) {
         while !self.ended() && (self.is_complete || self.out.len() < JOIN_LIMIT) {
             match self.transcoder.poll_released(cx, &mut self.out) {
@@ -151,8 +151,8 @@ impl Pump {
         }
     }
 
-    /// True while it is worth letting the other tasks run once more: a provider that writes piece by piece is about to write
-    /// the next, and a write to the caller costs far more than a turn.
+    /// True while it is worthwhile to let other tasks run once more: a provider that writes piece by piece is
+    /// about to write the next one, and a write to the caller costs far more than a turn.
     fn waits_for_more(&mut self, length_before: usize) -> bool {
         if self.ended() || self.out.len() >= JOIN_LIMIT {
             return false;
@@ -164,7 +164,7 @@ impl Pump {
         self.turns <= PATIENCE
     }
 
-    /// Nothing more comes from the provider.
+    /// The provider's stream has ended.
     fn ended(&self) -> bool {
         self.body.is_none()
     }
@@ -181,7 +181,7 @@ impl Pump {
         self.body = None;
     }
 
-    /// The answer is stored before the caller has the last byte, if it is one to keep and came to its end.
+    /// Stores the answer before the caller has the last byte, if it is to be stored and is complete.
     fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(keep) = self.keep.take()
             && let Some(kept) = self.transcoder.kept()
@@ -200,7 +200,7 @@ impl Pump {
         Poll::Ready(())
     }
 
-    /// Ends the stream for a reason of the gateway's own, if it has not ended.
+    /// Ends the stream for a reason of the gateway, if it has not ended.
     pub fn stop(&mut self, error: Error) {
         if !self.ended() {
             self.fail(error);
@@ -226,7 +226,7 @@ impl Pump {
         tracing::warn!(request_id, kind = error.kind.as_str(), "a stream broke: {}", excerpt(&error.message));
     }
 
-    /// Breaks the caller's connection, after a turn in which what came before goes out.
+    /// Breaks the caller's connection, after a turn in which earlier data are sent.
     fn break_off(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if !std::mem::replace(&mut self.is_flushed, true) {
             cx.waker().wake_by_ref();
@@ -253,7 +253,7 @@ impl Pump {
     }
 }
 
-/// The caller went away: what was produced by now is what the record says.
+/// The caller hung up: the record contains the output so far.
 impl Drop for Pump {
     fn drop(&mut self) {
         self.record.progress(self.transcoder.progress());
@@ -289,7 +289,7 @@ impl Body for Pump {
             std::task::ready!(this.poll_kept(cx));
             this.record.progress(this.transcoder.progress());
             this.permit.succeeded(this.record.tokens_per_second());
-            // The record is safe before the caller has the last byte.
+            // The record is durable before the caller has the last byte.
             this.record.finish(this.status);
             if this.breaks_off && this.has_failed && this.out.is_empty() {
                 return this.break_off(cx);

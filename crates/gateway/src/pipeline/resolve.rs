@@ -1,4 +1,4 @@
-//! From the name of a model to those who could serve it.
+//! From the name of a model to its possible providers.
 
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
@@ -22,21 +22,21 @@ pub struct Offer {
     pub provider: Arc<ProviderHandle>,
     /// The wire format of this model there.
     pub protocol: Protocol,
-    /// Its entry in the catalog; none for a model that is forwarded as it is.
+    /// Its entry in the catalog; none for a model that is forwarded without one.
     pub serving: Option<Arc<Serving>>,
     /// The provider's own id of the model.
     pub model: String,
     /// Facts: the catalog's, or those of the nearest known relative.
     pub facts: FactsSource,
-    /// Lower comes first whatever the score.
+    /// Lower tiers come first whatever the score.
     pub tier: u32,
-    /// The only one of the provider's keys that will do.
+    /// The only permitted key of the provider.
     pub key: Option<usize>,
     /// The timeouts of the alias that led here.
     pub timeouts: Option<Box<TimeoutSection>>,
 }
 
-/// Where facts come from.
+/// The source of facts.
 #[derive(Clone)]
 pub enum FactsSource {
     /// The entry of this or a related model.
@@ -46,7 +46,7 @@ pub enum FactsSource {
 }
 
 impl Offer {
-    /// The labels of the keys that will do, and the place of the first among the provider's.
+    /// The labels of the permitted keys, and the index of the first one among the provider's.
     pub fn keys(&self) -> (&[String], usize) {
         let labels = &self.provider.key_labels;
         match self.key.and_then(|key| Some((labels.get(key..=key)?, key))) {
@@ -63,12 +63,12 @@ impl Offer {
         }
     }
 
-    /// Whom a request is written for.
+    /// The model and the provider that a request is written for.
     pub fn target(&self) -> Target<'_> {
         Target { model: &self.model, facts: self.facts(), quirks: &self.provider.row.quirks }
     }
 
-    /// How the provider is called with a request.
+    /// The call of the provider with a request.
     pub fn call<'a>(
         &'a self,
         written: &'a Written,
@@ -80,7 +80,7 @@ impl Offer {
         Call { streaming, path, ..self.raw_call((&written.body, &written.headers), credential, now) }
     }
 
-    /// How the provider is called with this body and these headers of the caller's.
+    /// The call of the provider with this body and these headers of the caller.
     pub fn raw_call<'a>(
         &'a self,
         (body, passed): (&Bytes, &'a Headers),
@@ -104,7 +104,7 @@ impl Offer {
         }
     }
 
-    /// Whom a request without a conversation is written for.
+    /// The target of a request without a conversation.
     pub fn endpoint_target(&self) -> EndpointTarget<'_> {
         static NOTHING: LazyLock<EndpointFacts> = LazyLock::new(EndpointFacts::default);
         let facts = self.serving.as_ref().and_then(|serving| serving.endpoint.as_deref());
@@ -116,13 +116,13 @@ impl Offer {
         }
     }
 
-    /// How the provider is called with a part of such a request.
+    /// The call of the provider with a part of such a request.
     pub fn part_call<'a>(&'a self, part: &'a Part, credential: &'a Credential, now: SystemTime) -> Call<'a> {
         Call { path: Some(&part.path), ..self.raw_call((&part.body, &part.headers), credential, now) }
     }
 
-    /// Whether both are offers of one model. Of models that the catalog does not know, only the same name at the same provider
-    /// is.
+    /// Whether both are offers of one model. Models outside of the catalog are equal only with the same name
+    /// at the same provider.
     pub fn is_same_model(&self, other: &Self) -> bool {
         match (&self.serving, &other.serving) {
             (Some(serving), Some(other)) => serving.model == other.model,
@@ -131,13 +131,13 @@ impl Offer {
         }
     }
 
-    /// The model as an error names it.
+    /// The model for error messages.
     pub fn shown_model(&self) -> String {
         format!("{}/{}", self.provider.id(), self.model)
     }
 
-    /// The label of this model in metrics. What the catalog does not know is `other`: only at a provider that names its
-    /// models itself do they count under their names.
+    /// The label of this model in metrics. Models outside of the catalog are `other`, except at a provider
+    /// that names its models itself.
     pub fn metric_label(&self) -> &str {
         match &self.serving {
             Some(serving) => &serving.model,
@@ -147,46 +147,47 @@ impl Offer {
     }
 }
 
-/// What a model name stands for.
+/// The result for a model name.
 pub struct Resolved {
-    /// The provider that the caller pinned.
+    /// The provider that the caller chose.
     pub pinned: Option<String>,
-    /// Those who could serve it, in no particular order; never empty.
+    /// The possible offers, in no particular order; never empty.
     pub offers: Vec<Offer>,
 }
 
-/// The name that lets the gateway choose the model, unless an alias of this name says among which.
+/// The name with which the gateway chooses the model. An alias of this name can limit the choice.
 pub const AUTO: &str = "auto";
 
-/// Names are kept by health, metrics, log and records, and compared with those of the catalog: they are bounded.
+/// Names are stored by health, metrics, log and records, and compared with the catalog: their length is
+/// limited.
 pub(super) const MAX_NAME_BYTES: usize = 512;
 
-/// Finds out what model names stand for.
+/// Resolves model names.
 #[derive(Clone, Copy)]
 pub struct Resolver<'a> {
-    /// The configuration that the request sees.
+    /// The snapshot of the request.
     pub snapshot: &'a Snapshot,
-    /// What the caller asks for: it decides which of a provider's formats is spoken.
+    /// The caller's request: it selects one of a provider's formats.
     pub asked: FormatChoice,
-    /// Decides weighted aliases.
+    /// Random number for weighted aliases.
     pub random: u64,
-    /// Whose policies hold; none for commands and lists of the operator's own.
+    /// The caller whose policies apply; none for commands and the operator's own lists.
     pub caller: Option<&'a Caller>,
-    /// What is asked of the model.
+    /// The operation.
     pub operation: Operation,
 }
 
 impl<'a> Resolver<'a> {
-    /// For callers of the gateway's own language, without chance.
+    /// For callers of the default format, without random choice.
     pub fn of(snapshot: &'a Snapshot) -> Self {
         let asked = FormatChoice { caller: OWN.protocol(), needs: Features::NONE, thinking: false };
         Self { snapshot, asked, random: 0, caller: None, operation: Operation::Chat }
     }
-    /// Resolves the request's model and, behind it, those of its `models` list: the next serves when one cannot.
+    /// Resolves the request's model and, after it, those of its `models` list as fallbacks.
     pub fn resolve_all(&self, name: &str, further: &[String]) -> Result<Resolved, Error> {
         let mut resolved = self.resolve(name)?;
         for (index, name) in further.iter().enumerate() {
-            // Behind every tier of those before: an alias in the list has several.
+            // After every tier of the earlier models: an alias in the list has several.
             let tier = 1 + resolved.offers.iter().map(|offer| offer.tier).max().unwrap_or(0);
             let more = self.resolve(name).map_err(|error| error.at(format!("models[{index}]")))?;
             resolved.offers.extend(more.offers.into_iter().map(|mut offer| {
@@ -197,7 +198,7 @@ impl<'a> Resolver<'a> {
         Ok(resolved)
     }
 
-    /// Resolves `provider/model`, a model of the catalog, or an alias, to what the caller may use.
+    /// Resolves `provider/model`, a model of the catalog, or an alias, to the offers that the caller may use.
     pub fn resolve(&self, name: &str) -> Result<Resolved, Error> {
         let mut resolved = self.find(name)?;
         self.check_operation(name, &mut resolved.offers)?;
@@ -209,7 +210,7 @@ impl<'a> Resolver<'a> {
         Ok(resolved)
     }
 
-    /// Leaves the offers that serve what is asked. Of a model that the catalog does not know, its provider is the judge.
+    /// Keeps the offers that serve the operation. For a model outside of the catalog the provider decides.
     fn check_operation(&self, name: &str, offers: &mut Vec<Offer>) -> Result<(), Error> {
         let operation = self.operation.of_model();
         let serves = |offer: &Offer| {
@@ -231,10 +232,8 @@ impl<'a> Resolver<'a> {
     fn find(&self, name: &str) -> Result<Resolved, Error> {
         let snapshot = self.snapshot;
         if name.len() > MAX_NAME_BYTES {
-            let message = format!(
-                "The model's name has {} bytes; a name of more than {MAX_NAME_BYTES} is none of a model.",
-                name.len()
-            );
+            let message =
+                format!("The model's name has {} bytes; at most {MAX_NAME_BYTES} are allowed.", name.len());
             return Err(Error::invalid("model", message));
         }
         if let Some(alias) = snapshot.aliases.get(name) {
@@ -260,7 +259,8 @@ impl<'a> Resolver<'a> {
         self.bare(name)
     }
 
-    /// Every model of known price that an enabled provider serves; what the request needs decides among them.
+    /// Every model of known price that an enabled provider serves; the needs of the request decide among
+    /// them.
     fn auto(&self) -> Result<Resolved, Error> {
         let snapshot = self.snapshot;
         let today = crate::clock::today();
@@ -276,8 +276,7 @@ impl<'a> Resolver<'a> {
             .collect();
         match offers.is_empty() {
             true => Err(not_found(
-                "No enabled provider serves a model of known price, so that \"auto\" has no choice."
-                    .to_owned(),
+                "No enabled provider serves a model of known price, so \"auto\" has no candidate.".to_owned(),
             )),
             false => Ok(Resolved { pinned: None, offers }),
         }
@@ -350,8 +349,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The format in which a model is called. Further formats go with the provider's usual one: a family of models that is
-    /// called otherwise has only that.
+    /// The format for a model. The further formats belong to the provider's default one: a family of models
+    /// with another format has only that.
     fn format(&self, handle: &ProviderHandle, model: &str, facts: &ModelFacts) -> Protocol {
         let usual = handle.endpoint.protocol(handle.row.protocol, model);
         if usual != handle.row.protocol {
@@ -362,14 +361,15 @@ impl<'a> Resolver<'a> {
         if handle.endpoint.speaks(format, model) { format } else { usual }
     }
 
-    /// A provider's model by its own name. An empty name is of no model.
+    /// A provider's model by its own name. An empty name means no model.
     pub(super) fn offer(&self, handle: &Arc<ProviderHandle>, model: &str) -> Offer {
         let snapshot = self.snapshot;
         if let Some(serving) = snapshot.catalog.serving(handle.id(), model) {
             return self.known_offer(handle, serving);
         }
         let protocol = self.format(handle, model, &snapshot.unknown_facts);
-        // A translation needs facts, and a relative's are better than none. What is forwarded is left to the provider.
+        // A translation needs facts, and a relative's are better than none. For a forwarded request the
+        // provider decides.
         let relative =
             snapshot.catalog.relative(protocol, model).filter(|_| self.asked.caller != Some(protocol));
         let facts = match relative {
@@ -389,8 +389,8 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Leaves the offers that policies allow. This is the one place: whoever serves a request gets its offers from here, so that
-/// no alias, no fallback and no list of models leads out of a policy.
+/// Keeps the offers that policies allow. This is the only place: every endpoint gets its offers from here, so
+/// no alias, fallback or list of models can bypass a policy.
 fn permitted(caller: &Caller, name: &str, offers: &mut Vec<Offer>) -> Result<(), Error> {
     let mut refused = None;
     offers.retain(|offer| match caller.refusal(&offer.offered(name)) {
@@ -410,7 +410,7 @@ fn permitted(caller: &Caller, name: &str, offers: &mut Vec<Offer>) -> Result<(),
     }
 }
 
-/// The model is asked for what it does not serve: the error names the route that does.
+/// The model does not serve the operation: the error names the right route.
 fn wrong_operation(name: &str, offer: &Offer, operation: Operation) -> Error {
     let shown: String = name.chars().take(100).collect();
     let known =
@@ -418,11 +418,7 @@ fn wrong_operation(name: &str, offer: &Offer, operation: Operation) -> Error {
     let message = match known {
         Some(known) => {
             let routes: Vec<_> = known.iter().map(|known| format!("POST {}", known.route())).collect();
-            format!(
-                "The model {shown:?} does not serve {}; it is asked by {}.",
-                operation.as_str(),
-                routes.join(", ")
-            )
+            format!("The model {shown:?} does not serve {}; use {}.", operation.as_str(), routes.join(", "))
         }
         None => format!("The provider {:?} does not serve {}.", offer.provider.id(), operation.as_str()),
     };
@@ -441,7 +437,7 @@ fn unknown(snapshot: &Snapshot, name: &str) -> Error {
     };
     let what = if name.contains('/') { "provider of the model" } else { "model" };
     not_found(match near.is_empty() {
-        true => format!("The {what} {shown:?} is unknown; GET /v1/models lists what there is."),
+        true => format!("The {what} {shown:?} is unknown; GET /v1/models lists the models."),
         false => format!(
             "The {what} {shown:?} is unknown; near to it: {near}. GET /v1/models lists what there is."
         ),

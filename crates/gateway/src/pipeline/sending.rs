@@ -1,4 +1,4 @@
-//! What all requests to providers have in common: headers, deadlines, strictness, errors.
+//! The common parts of all requests to providers: headers, deadlines, strictness, errors.
 
 use canon::{Error, ErrorKind, Losses, Retry};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -14,14 +14,14 @@ use crate::upstream::client::AnswerBody;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl RequestContext<'_> {
-    /// Adds what goes along to every provider: the trace, the gateways that were passed, the request's id.
+    /// Adds the headers for every provider: the trace, the passed gateways, the request's id.
     pub(super) fn add_headers(&self, offer: &Offer, headers: &mut HeaderMap) {
         let options = &self.inbound.options;
         for (name, value) in &options.trace {
             headers.append(name, value.clone());
         }
         let settings = &offer.provider.settings;
-        // An address from the catalog is a provider's own, which does not lead back here.
+        // A base URL from the catalog is a provider's own, which does not lead back to this gateway.
         if settings.base_url_source.is_some()
             && let Some(hops) = self.pipeline.hops.onward(options.hops.as_deref())
         {
@@ -34,7 +34,7 @@ impl RequestContext<'_> {
         }
     }
 
-    /// How long an attempt may take.
+    /// The deadlines of an attempt.
     pub(super) fn deadlines(&self, attempt: &Attempt<'_>, stream: bool) -> Deadlines {
         let offer = attempt.offer;
         let limits = offer.provider.settings.timeouts;
@@ -42,7 +42,7 @@ impl RequestContext<'_> {
         Deadlines::new(limits, attempt.started, self.deadline, stream)
     }
 
-    /// An error for callers who accept no loss.
+    /// An error for callers who accept no losses.
     pub(super) fn check_strict(&self, losses: &Losses) -> Result<(), Error> {
         match losses.iter().next() {
             Some(loss) if self.inbound.options.strict => Err(Error::unsupported(
@@ -59,13 +59,14 @@ impl RequestContext<'_> {
     }
 }
 
-/// The provider does not know who we are. A 403 is no sign of that: then it knows us and says no.
+/// The provider rejects the credential. A 403 does not count: the provider then knows the credential and
+/// refuses the action.
 pub(super) fn is_refused_credential(error: &Error) -> bool {
     let status = error.upstream.as_ref().and_then(|reply| reply.status);
     error.kind == ErrorKind::UpstreamCredential && status == Some(401)
 }
 
-/// An error answer. A redirect is one too: keys are never sent on to another address.
+/// An error answer. A redirect is one too: keys are never sent to another address.
 pub(super) fn refusal(
     read: impl FnOnce(StatusCode, &HeaderMap, &[u8]) -> Error,
     status: StatusCode,

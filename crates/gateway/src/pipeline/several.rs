@@ -1,5 +1,6 @@
-//! A request that stands for several, each served like any other: with its own attempts, reservation and record. Some are
-//! under way at a time. One that fails ends the whole; the others are dropped then, and their records say so.
+//! A request that is split into several, each served like any other: with its own attempts, reservation and
+//! record. A few are under way at a time. A failed one ends the whole; the others are then dropped, and their
+//! records say so.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -17,10 +18,10 @@ use super::{Answer, Failure, Inbound, Pending, Pipeline, resolver};
 use crate::buffers::Held;
 use crate::metering::Served;
 
-/// How many parts are under way at a time: providers limit how many requests a key may have at once.
+/// How many parts are under way at a time: providers limit the concurrent requests of a key.
 const AT_ONCE: usize = 4;
 
-/// The answers to the parts of a request, as one.
+/// The joined answers to the parts of a request.
 pub struct Several {
     pipeline: Arc<Pipeline>,
     inbound: Inbound,
@@ -29,7 +30,7 @@ pub struct Several {
     waiting: VecDeque<(usize, Intake)>,
     running: Vec<(usize, Part)>,
     joiner: Box<dyn Joiner>,
-    /// What the caller gets next.
+    /// The next output.
     out: Vec<u8>,
     served: Option<Served>,
     is_closed: bool,
@@ -41,7 +42,7 @@ enum Part {
 }
 
 impl Pipeline {
-    /// The parts of a request that nobody who may serve it serves as one; none where it goes on as it is.
+    /// The parts of a request that no possible provider serves as one; none where it is sent whole.
     pub fn parts(self: &Arc<Self>, inbound: &Inbound, intake: &Intake) -> Result<Option<Vec<Intake>>, Error> {
         let dialect = inbound.dialect;
         let Some(bodies) = dialect.parts(intake)? else { return Ok(None) };
@@ -61,7 +62,7 @@ impl Pipeline {
 }
 
 impl Several {
-    /// The parts of a request, before any of them is under way.
+    /// The parts of a request, none of them started yet.
     pub async fn new(
         pipeline: Arc<Pipeline>,
         inbound: Inbound,
@@ -103,7 +104,7 @@ impl Several {
         })
     }
 
-    /// Takes what has arrived of the parts, and starts further ones in place of those that have ended.
+    /// Takes the parts' new data, and starts further parts in place of ended ones.
     fn poll_parts(&mut self, cx: &mut Context<'_>) -> Result<(), Box<Failure>> {
         let mut index = 0;
         while !self.is_closed {
@@ -149,7 +150,7 @@ impl Several {
         self.joiner.end(number, &mut self.out).map_err(|error| Box::new(error.into()))
     }
 
-    /// Who served the first part that was answered, with the attempts and the cost of all.
+    /// Who served the first answered part, with the attempts and the cost of all.
     fn joined(&mut self, next: Option<Served>) {
         let Some(next) = next else { return };
         let Some(served) = &mut self.served else {
@@ -193,7 +194,7 @@ fn added(sum: Cost, cost: Cost) -> Cost {
     }
 }
 
-/// What became of a part.
+/// The result of a part.
 enum Step {
     Began(Box<Pump>, Option<Served>),
     Bytes(Bytes),
@@ -215,7 +216,7 @@ impl Part {
                 .map_err(Box::new),
             Self::Streaming(pump) => Pin::new(&mut **pump).poll_frame(cx).map(|frame| match frame {
                 Some(Ok(frame)) => Ok(frame.into_data().map_or(Step::Ended, Step::Bytes)),
-                // Conversations have events, in which a failure is told: none breaks off.
+                // Conversations have events, which can contain a failure: none is broken off.
                 Some(Err(_)) | None => Ok(Step::Ended),
             }),
         }
@@ -223,7 +224,7 @@ impl Part {
 }
 
 impl Inbound {
-    /// The same for a part of the request. Records are known by the id.
+    /// The same for a part of the request. Records are identified by the id.
     fn part(&self, number: usize) -> Self {
         Self {
             request_id: format!("{}-{number}", self.request_id),
@@ -234,7 +235,7 @@ impl Inbound {
             options: self.options.clone(),
             keep: None,
             elsewhere: None,
-            // Equal parts of one request are to have answers of their own.
+            // Equal parts of one request need separate answers.
             cache: None,
             tags: self.tags.clone(),
             guard: self.guard.clone(),

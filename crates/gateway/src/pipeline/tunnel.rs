@@ -1,4 +1,5 @@
-//! A WebSocket between a caller and a provider, once both have agreed on it: bytes both ways, read on the way for what turns cost.
+//! A WebSocket between a caller and a provider after both have agreed on it: bytes in both directions, read
+//! for the cost of turns.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,11 +18,11 @@ use crate::clock;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::metering::Record;
 
-/// How much of either direction is under way.
+/// The buffer of each direction.
 const ROOM: usize = 16 << 10;
 /// How long one side may take to end after the other has.
 const ENDING: Duration = Duration::from_secs(5);
-/// "Going away" (RFC 6455, 7.4.1), as a server says it.
+/// "Going away" (RFC 6455, 7.4.1), in a server's form.
 const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
 /// The status that ended HTTP.
 const SWITCHED: u16 = 101;
@@ -32,25 +33,25 @@ pub struct Tunnel {
     pub caller: OnUpgrade,
     /// The provider's.
     pub provider: OnUpgrade,
-    /// How it is settled.
+    /// The data that are settled at the end.
     pub session: Session,
     /// Ends it when the gateway stops.
     pub lifecycle: Arc<Lifecycle>,
     /// Longest silence.
     pub idle: Duration,
-    /// When it has to be over.
+    /// The deadline.
     pub end: Instant,
-    /// What holds the place of the caller's connection.
+    /// Keeps the place of the caller's connection.
     pub place: Box<dyn Any + Send + Sync>,
 }
 
-/// What is settled at the end, however it comes.
+/// The data that are settled at the end, in every case.
 pub struct Session {
     /// The record.
     pub record: Record,
     /// The permit.
     pub permit: HeldPermit,
-    /// Reads what the provider sends.
+    /// Reads the provider's messages.
     pub turns: Mutex<Realtime>,
 }
 
@@ -60,12 +61,12 @@ enum Ended {
     Closed,
     /// The provider's connection broke.
     Broke(std::io::Error),
-    /// Nobody closed it, and the gateway did.
+    /// The gateway closed it.
     ByGateway,
 }
 
 impl Tunnel {
-    /// Serves it in a task of its own.
+    /// Serves it in a separate task.
     pub fn start(self) {
         tokio::spawn(self.run());
     }
@@ -73,7 +74,7 @@ impl Tunnel {
     async fn run(self) {
         let Self { caller, provider, mut session, lifecycle, idle, end, place: _place } = self;
         let both = async { tokio::try_join!(caller, provider) };
-        // Who goes away before the answer is sent drops the record, which says so.
+        // A caller who hangs up before the answer is sent drops the record, which then says so.
         let Ok(Ok((caller, provider))) = tokio::time::timeout_at(end, both).await else { return };
         let ended = between(caller, provider, &session, Ends { lifecycle: &lifecycle, idle, end }).await;
         session.end(ended);
@@ -96,7 +97,7 @@ impl Session {
                 self.record.broke(&error);
                 self.permit.failed(&error);
             }
-            // What was said before is to be paid for.
+            // The turns so far are billed.
             _ => {
                 self.permit.succeeded(None);
                 self.record.finish(SWITCHED);
@@ -105,7 +106,7 @@ impl Session {
     }
 }
 
-/// A task that is given up ends as one whose caller went away.
+/// A dropped task ends like one whose caller hung up.
 impl Drop for Session {
     fn drop(&mut self) {
         let progress = self.turns().progress().clone();
@@ -113,14 +114,14 @@ impl Drop for Session {
     }
 }
 
-/// What ends a tunnel that nobody closes.
+/// The conditions that end a tunnel.
 struct Ends<'a> {
     lifecycle: &'a Lifecycle,
     idle: Duration,
     end: Instant,
 }
 
-/// When something passed last.
+/// When data last passed.
 struct Moved {
     since: Instant,
     milliseconds: AtomicU64,
@@ -131,7 +132,7 @@ impl Moved {
         self.milliseconds.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Waits for so long a silence.
+    /// Waits for this long a silence.
     async fn silent_for(&self, idle: Duration) {
         loop {
             let last = self.since + Duration::from_millis(self.milliseconds.load(Ordering::Relaxed));
@@ -156,7 +157,7 @@ async fn between(caller: Upgraded, provider: Upgraded, session: &Session, ends: 
         }));
         let ended = async {
             tokio::select! {
-                // Whatever became of the caller, the provider's last words still count.
+                // The provider's last messages count, whatever happened to the caller.
                 (up, down) = ended_by_caller(up, down) => down.or(up),
                 () = moved.silent_for(ends.idle) => Some(Ended::ByGateway),
                 () = tokio::time::sleep_until(ends.end) => Some(Ended::ByGateway),
@@ -176,7 +177,7 @@ async fn between(caller: Upgraded, provider: Upgraded, session: &Session, ends: 
     ended
 }
 
-/// Waits until either direction has ended, and a moment for the other.
+/// Waits until one direction has ended, and a moment for the other.
 async fn ended_by_caller(
     up: impl Future<Output = Result<(), Broke>> + Unpin,
     down: impl Future<Output = Result<(), Broke>> + Unpin,
@@ -201,11 +202,11 @@ async fn ended_by_caller(
 /// Why a direction ended early.
 struct Broke {
     error: std::io::Error,
-    /// It was what is read that broke, and not what is written to.
+    /// The read side broke, not the write side.
     at_reading: bool,
 }
 
-/// Copies until the end, and passes that on.
+/// Copies until the end, and passes the end on.
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,

@@ -1,7 +1,7 @@
-//! The access log: one line for each request, whatever became of it.
+//! The access log: one line per request, whatever its outcome.
 //!
-//! Lines are written by hand, for there is one for every request. They go where all log lines go, which never waits and
-//! never fails. The log belongs to the process, as standard error does.
+//! Lines are hand-written because every request has one. They use the same output as all log lines, which
+//! never waits and never fails. Like standard error, the log belongs to the process.
 
 use std::sync::OnceLock;
 
@@ -12,20 +12,20 @@ use time::OffsetDateTime;
 
 use crate::clock;
 
-/// The name by which `LLMGATEWAY_LOG` knows the lines.
+/// The name of these lines in `LLMGATEWAY_LOG`.
 pub const TARGET: &str = "access";
 
-/// Longest name of a caller's making in a line.
+/// Longest text from a caller in a line.
 const LONGEST: usize = 200;
 
-/// How a line is written.
+/// The form of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// For people: `name=value`.
     #[default]
     Text,
-    /// For machines: one JSON object a line.
+    /// For machines: one JSON object per line.
     Json,
 }
 
@@ -33,12 +33,12 @@ type Sink = Box<dyn Fn(&[u8]) + Send + Sync>;
 
 static LOG: OnceLock<(Format, Sink)> = OnceLock::new();
 
-/// From now on each request is written as a line to `sink`. Only the first call counts.
+/// Writes each request as a line to `sink` from now on. Only the first call has an effect.
 pub fn start(format: Format, sink: impl Fn(&[u8]) + Send + Sync + 'static) {
     let _ = LOG.set((format, Box::new(sink)));
 }
 
-/// A request that asked for no model: the list of models, an unknown path, a wrong key.
+/// A request without a model: the list of models, an unknown path, a wrong key.
 pub fn other(method: &str, path: &str, status: u16, request_id: &str, duration_ms: u64) {
     let Some((format, sink)) = LOG.get() else { return };
     let mut line = Line::begin(*format, clock::now_ms() - duration_ms as i64);
@@ -50,7 +50,7 @@ pub fn other(method: &str, path: &str, status: u16, request_id: &str, duration_m
     sink(&line.end());
 }
 
-/// A request to a model, as its usage record tells.
+/// A request to a model, from its usage record.
 pub fn model_request(path: &str, row: &UsageRecord) {
     if let Some((format, sink)) = LOG.get() {
         sink(&of_record(*format, path, row));
@@ -150,7 +150,7 @@ impl Line {
         self.raw(key, |out| out.extend_from_slice(if flag { b"true" } else { b"false" }));
     }
 
-    /// A value that may have come from a caller: without a quote, a space or a line's end that would forge a field.
+    /// A value that may come from a caller: without a quote, a space or a line end that could forge a field.
     fn text(&mut self, key: &str, text: &str) {
         let shown = &text[..text.floor_char_boundary(LONGEST)];
         let is_plain = !shown.is_empty() && is_word(shown.as_bytes());

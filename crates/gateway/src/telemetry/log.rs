@@ -1,7 +1,9 @@
-//! Where log lines go. A line that cannot be written is dropped and counted: no answer fails or waits because of the log.
+//! The output of log lines. A line that cannot be written is dropped and counted: no answer fails or waits
+//! because of the log.
 //!
-//! A line is written at once where the system takes it without waiting. Where it does not (a pipe whose reader is slow or
-//! stalled), lines gather in memory up to a limit, and a thread writes them as fast as they are taken.
+//! A line is written immediately where the system accepts it without waiting. Otherwise (a pipe whose reader
+//! is slow or stalled) lines are buffered up to a limit, and a thread writes them as fast as they are
+//! accepted.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -13,17 +15,17 @@ use std::time::Duration;
 use canon::scan::is_printable;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// A pipe that is ready takes so much without waiting (`PIPE_BUF` of Linux).
+/// A ready pipe accepts this much without waiting (`PIPE_BUF` of Linux).
 const PIECE_BYTES: usize = 4096;
-/// What is kept for a reader that is slow.
+/// The buffer for a slow reader.
 const BACKLOG_BYTES: usize = 1 << 20;
 const EXCERPT_BYTES: usize = 2048;
 /// Longer lines are cut.
 const LINE_BYTES: usize = 64 << 10;
-/// How long the end of the process waits for a reader that is slow.
+/// How long the end of the process waits for a slow reader.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// Lines that were dropped since the process began: the log belongs to the process, as standard error does.
+/// Lines that were dropped since the process began. Like standard error, the log belongs to the process.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// How many lines could not be written.
@@ -31,23 +33,23 @@ pub fn lost_lines() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// What the log shows of a text that somebody else wrote, such as a provider's error.
+/// An excerpt of another party's text for the log, such as a provider's error.
 pub fn excerpt(text: &str) -> &str {
     &text[..text.floor_char_boundary(EXCERPT_BYTES)]
 }
 
-/// What log lines are written to.
+/// The target of log lines.
 pub trait Output: Send + 'static {
-    /// Whether a write of [`PIECE_BYTES`] would be taken without waiting.
+    /// Whether a write of [`PIECE_BYTES`] would be accepted without waiting.
     fn is_ready(&self) -> bool;
     /// Writes some of the bytes; may wait.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
-/// A place for log lines that never fails.
+/// A writer of log lines that never fails.
 pub struct LogWriter<O> {
     shared: Arc<Shared<O>>,
-    /// The formatter colours lines, so that its escape sequences have to pass.
+    /// The formatter colours lines, so its escape sequences have to pass.
     ansi: bool,
 }
 
@@ -57,7 +59,7 @@ struct Shared<O> {
     emptied: Condvar,
 }
 
-/// What waits for a slow reader.
+/// Lines that wait for a slow reader.
 #[derive(Default)]
 struct Backlog {
     bytes: Vec<u8>,
@@ -65,7 +67,7 @@ struct Backlog {
     draining: bool,
 }
 
-/// Waits a moment, when it is dropped, until the lines that a slow reader has not taken yet are written.
+/// On drop, waits a moment until the buffered lines are written.
 pub struct LastLines<O: Output + Sync>(Arc<Shared<O>>);
 
 impl<O> Clone for LogWriter<O> {
@@ -82,7 +84,6 @@ impl LogWriter<StandardError> {
 }
 
 impl<O: Output + Sync> LogWriter<O> {
-    /// Writes there.
     pub fn new(output: O, ansi: bool) -> Self {
         let shared = Shared { output, backlog: Mutex::default(), emptied: Condvar::new() };
         Self { shared: Arc::new(shared), ansi }
@@ -93,7 +94,7 @@ impl<O: Output + Sync> LogWriter<O> {
         Shared::put(&self.shared, &one_line(line, self.ansi));
     }
 
-    /// What the process holds until its end.
+    /// A guard that the process keeps until its end.
     pub fn last_lines(&self) -> LastLines<O> {
         LastLines(Arc::clone(&self.shared))
     }
@@ -125,7 +126,7 @@ impl<O: Output + Sync> Shared<O> {
     fn put(shared: &Arc<Self>, line: &[u8]) {
         let mut backlog = shared.backlog();
         let written = match backlog.bytes.is_empty() && !backlog.draining {
-            // Under the mutex, so that lines of several threads do not mix.
+            // Under the mutex, so that lines of several threads are not interleaved.
             true => shared.write_while_ready(line),
             false => Ok(0),
         };
@@ -152,7 +153,7 @@ impl<O: Output + Sync> Shared<O> {
         }
     }
 
-    /// How much could be written without waiting.
+    /// How much was written without waiting.
     fn write_while_ready(&self, line: &[u8]) -> io::Result<usize> {
         let mut written = 0;
         while written < line.len() && self.output.is_ready() {
@@ -161,7 +162,7 @@ impl<O: Output + Sync> Shared<O> {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(length) => written += length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Somebody has made it non-blocking: it is full, not broken.
+                // Another process made it non-blocking: it is full, not broken.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
@@ -218,8 +219,8 @@ fn lose() {
     LOST.fetch_add(1, Ordering::Relaxed);
 }
 
-/// One line: texts of callers and providers must not begin another. Control characters are escaped, and so is what some
-/// viewers take for a line end; a line of absurd length is cut.
+/// One line: texts of callers and providers must not begin another. Control characters and characters that
+/// some viewers treat as line ends are escaped; an overlong line is cut.
 fn one_line(line: &[u8], ansi: bool) -> Cow<'_, [u8]> {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     let is_coloured = || ansi && text.split(|byte| *byte == 0x1b).all(is_printable);
@@ -243,7 +244,7 @@ fn one_line(line: &[u8], ansi: bool) -> Cow<'_, [u8]> {
     Cow::Owned(out.into_bytes())
 }
 
-/// Standard error, without the lock of `std::io::stderr`: a write that waits would hold it.
+/// Standard error, without the lock of `std::io::stderr`, which a waiting write would hold.
 pub struct StandardError(File);
 
 impl StandardError {
@@ -268,7 +269,7 @@ impl Output for StandardError {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
         let mut polled = [PollFd::new(&self.0, PollFlags::OUT)];
-        // An error is for the write to find.
+        // The write reports errors.
         poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0)
     }
 
@@ -288,7 +289,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes what the test lets it take.
+    /// Accepts what the test permits.
     struct Scripted {
         ready: bool,
         room: Mutex<mpsc::Receiver<io::Result<usize>>>,
@@ -325,7 +326,7 @@ mod tests {
             self.log.make_writer().write_all(line.as_bytes()).unwrap();
         }
 
-        /// Everything that arrived, once nothing waits any more.
+        /// All output, once nothing waits any more.
         fn written(self) -> String {
             drop(self.room);
             drop(self.log.last_lines());
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_reader_that_has_stalled() {
+    fn a_stalled_reader_delays_nothing() {
         let rig = Rig::new(false);
         let before = lost_lines();
         let line = format!("{}\n", "x".repeat(1000));
@@ -360,7 +361,7 @@ mod tests {
         let written = BACKLOG_BYTES * 3 / line.len();
         (0..written).for_each(|_| rig.write(&line));
         assert!(lost_lines() > before);
-        // The reader goes on: it gets whole lines, as many as were kept.
+        // The reader continues: it gets whole lines, as many as were buffered.
         let text = rig.written();
         assert!(text.lines().all(|line| line.len() == 1000));
         assert!((BACKLOG_BYTES - line.len()..=2 * BACKLOG_BYTES).contains(&text.len()), "{}", text.len());

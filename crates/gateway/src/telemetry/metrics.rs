@@ -1,5 +1,6 @@
-//! Prometheus metrics with bounded labels: providers of the configuration, models of the catalog, and the first
-//! [`MOST_OWN_MODELS`] models of each provider that the catalog lists nothing of; every other model counts as `other`.
+//! Prometheus metrics with bounded labels: providers of the configuration, models of the catalog, and the
+//! first [`MOST_OWN_MODELS`] models of each provider without models in the catalog; every other model counts
+//! as `other`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,9 +16,9 @@ use store::Spool;
 
 use super::log;
 
-/// The label of models that do not count under their names.
+/// The label of models without a label of their own.
 pub const OTHER: &str = "other";
-/// Most models that count under their names at one provider. The catalog lists fewer of any.
+/// Most models with labels of their own at one provider. The catalog lists fewer for each.
 const MOST_OWN_MODELS: usize = 200;
 /// Longest name of a model that becomes a label.
 const LONGEST_LABEL: usize = 200;
@@ -29,7 +30,7 @@ struct Route {
     model: String,
 }
 
-/// Provider, model and one more word out of a closed set.
+/// Provider, model and a word from a closed set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteWith {
     provider: String,
@@ -110,7 +111,7 @@ fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, 
     metric
 }
 
-/// Times: to the first token, of an attempt, and before the first one.
+/// Durations: to the first token, of an attempt, and before the first attempt.
 fn times(registry: &mut Registry) -> [Histograms; 3] {
     let mut time = |name: &str, help: &str, make: fn() -> Histogram| {
         let metric = Histograms::new_with_constructor(make);
@@ -132,21 +133,21 @@ fn times(registry: &mut Registry) -> [Histograms; 3] {
     ]
 }
 
-/// What guardrails did.
+/// Actions of guardrails.
 fn guardrails(registry: &mut Registry) -> Family<OfGuardrail, Counter> {
     registered(
         registry,
         "guardrails",
-        "What guardrails did: `redacted` (each match), `denied`, `unchecked` when a check did not answer and the text passed, `unavailable` when it was refused then",
+        "Actions of guardrails: `redacted` (each match), `denied`, `unchecked` when a check failed and the text passed, `unavailable` when it was refused",
     )
 }
 
-/// What is counted where nodes share budgets and limits.
+/// Shared counters of budgets and limits.
 fn shared_counters(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge) {
     let requests = registered(
         registry,
         "shared_counters",
-        "Requests that this node's part of shared counters was too small for: `asked` for more, `refused` or `allowed` while the counters did not answer",
+        "Requests for which this node's part of shared counters was too small: `asked` for more, `refused` or `allowed` while the counters did not answer",
     );
     let up = registered(
         registry,
@@ -160,11 +161,11 @@ fn shared_memory_up(registry: &mut Registry) -> Gauge {
     registered(
         registry,
         "shared_memory_up",
-        "1 while what nodes share beside counters can be had: kept answers, conversations, outages; 0 when it cannot, or nothing is shared",
+        "1 while the data that nodes share besides counters are available: cached answers, conversations, outages; 0 when they are not, or nothing is shared",
     )
 }
 
-/// What is counted of answers that equal requests get again.
+/// The response cache.
 fn response_cache(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge) {
     let requests = registered(
         registry,
@@ -176,12 +177,12 @@ fn response_cache(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge) {
 }
 
 impl Metrics {
-    /// Fresh metrics, all at zero, of a gateway that keeps no usage records.
+    /// Metrics at zero, for a gateway without usage records.
     pub fn new() -> Self {
         Self::with(None)
     }
 
-    /// Fresh metrics, and those of the usage log.
+    /// Metrics at zero, with those of the usage log.
     pub fn of(spool: Spool) -> Self {
         Self::with(Some(spool))
     }
@@ -191,33 +192,30 @@ impl Metrics {
         let requests = registered(
             &mut registry,
             "requests",
-            "Requests to a provider: one for each attempt, also a failed one",
+            "Requests to a provider: one per attempt, including failed ones",
         );
         let errors = registered(&mut registry, "errors", "Failed attempts by kind of error");
         let tokens = registered(&mut registry, "tokens", "Tokens by bucket");
         let cost = registered(
             &mut registry,
             "cost_usd",
-            "What callers are charged in USD: the cost of complete and of cancelled answers",
+            "Charge to callers in USD: the cost of complete and of cancelled answers",
         );
         let upstream_cost = registered(
             &mut registry,
             "upstream_cost_usd",
-            "What providers bill in USD as far as it is known: broken answers and failed attempts too",
+            "Known bill of providers in USD, including broken answers and failed attempts",
         );
         let unpriced = registered(&mut registry, "unpriced", "Answers whose price is unknown");
-        let losses = registered(
-            &mut registry,
-            "losses",
-            "Fields that a translation could not carry, by what became of them",
-        );
+        let losses =
+            registered(&mut registry, "losses", "Fields that a translation could not carry, by action");
         let [first_token, upstream, overhead] = times(&mut registry);
         let refused =
-            registered(&mut registry, "refused", "Requests that no provider was asked for, by kind of error");
+            registered(&mut registry, "refused", "Requests that reached no provider, by kind of error");
         let stored_responses = registered(
             &mut registry,
             "stored_responses",
-            "Answers that were to be kept, by what became of them: `stored`, `too_large`, or `failed` when the database did not take them",
+            "Answers to be stored, by result: `stored`, `too_large`, or `failed` when the database refused them",
         );
         let guardrails = guardrails(&mut registry);
         let (shared_counters, shared_counters_up) = shared_counters(&mut registry);
@@ -226,7 +224,7 @@ impl Metrics {
         let resting = registered(
             &mut registry,
             "resting",
-            "1 for what an administrator has rest: a provider, or one of its keys (else `key` is empty)",
+            "1 for each provider or key that an administrator suspended (`key` is empty for a whole provider)",
         );
         let active =
             registered(&mut registry, "active_requests", "Requests for models that are not answered yet");
@@ -281,17 +279,17 @@ impl Metrics {
         RouteMetrics { metrics: self.clone(), provider: id.to_owned(), models: RwLock::default() }
     }
 
-    /// A request that no provider saw.
+    /// A request that reached no provider.
     pub fn refused(&self, kind: &'static str) {
         self.inner.refused.get_or_create(&Kind { kind }).inc();
     }
 
-    /// An answer was to be kept.
+    /// The result of storing an answer.
     pub fn stored_response(&self, kind: &'static str) {
         self.inner.stored_responses.get_or_create(&Kind { kind }).inc();
     }
 
-    /// A guardrail did something so many times.
+    /// Counts actions of a guardrail.
     pub fn guardrail(&self, name: &str, on: &'static str, action: &'static str, times: u64) {
         let labels = OfGuardrail { guardrail: name.to_owned(), on, action };
         self.inner.guardrails.get_or_create(&labels).inc_by(times);
@@ -312,17 +310,17 @@ impl Metrics {
         self.inner.response_cache.get_or_create(&Kind { kind }).inc();
     }
 
-    /// Memory of the answers that are kept.
+    /// Memory of the cached answers.
     pub fn response_cache_bytes(&self) -> &Gauge {
         &self.inner.response_cache_bytes
     }
 
-    /// Whether what nodes share beside counters can be had.
+    /// Whether the data that nodes share besides counters are available.
     pub fn shared_memory_up(&self) -> &Gauge {
         &self.inner.shared_memory_up
     }
 
-    /// What administrators have rest now.
+    /// The current suspensions.
     pub fn set_rests(&self, rests: &[store::Rest]) {
         self.inner.resting.clear();
         for rest in rests {
@@ -343,7 +341,8 @@ impl Metrics {
     }
 }
 
-/// What is read where it is counted, so that nothing is counted twice or late: the usage log and the log.
+/// Values that are read where they are counted, so that nothing is counted twice or late: the usage log and
+/// the log.
 #[derive(Debug)]
 struct UsageLog(Spool);
 
@@ -366,7 +365,7 @@ impl Collector for UsageLog {
             ("unrecorded", "Usage records that are not in the database and will not be", spool.lost()),
             (
                 "unrecorded_refused",
-                "Those of them that the database refused and that were moved to rejected.jsonl",
+                "Of these, records that the database refused and that were moved to rejected.jsonl",
                 spool.refused(),
             ),
             (
@@ -407,7 +406,7 @@ pub struct RouteCounters {
     pub output_tokens: Counter,
     /// Cost in USD.
     pub cost: Counter<f64, std::sync::atomic::AtomicU64>,
-    /// What the provider bills in USD.
+    /// The provider's bill in USD.
     pub upstream_cost: Counter<f64, std::sync::atomic::AtomicU64>,
     /// Answers of unknown price.
     pub unpriced: Counter,
@@ -420,7 +419,8 @@ pub struct RouteCounters {
 }
 
 impl RouteMetrics {
-    /// The counters of a model by its label. Past the bound, and for names that are too long, those of `other`.
+    /// The counters of a model by its label. Above the limit, and for names that are too long, those of
+    /// `other`.
     pub fn model(&self, model: &str) -> Arc<RouteCounters> {
         let known = self.models.read().unwrap_or_else(PoisonError::into_inner).get(model).cloned();
         known.unwrap_or_else(|| {
@@ -472,8 +472,8 @@ impl RouteCounters {
     }
 }
 
-/// OpenMetrics names a counter's family without the `_total` of its samples; the older format has one name for both, and
-/// knows neither units nor an end.
+/// OpenMetrics names a counter's family without the `_total` of its samples; the older format has one name
+/// for both, and neither units nor an end marker.
 fn as_prometheus_text(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = None;

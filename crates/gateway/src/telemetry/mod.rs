@@ -1,4 +1,4 @@
-//! What operators see: metrics and log lines.
+//! Data for operators: metrics and log lines.
 
 pub mod access;
 pub mod log;

@@ -14,7 +14,7 @@ const BEGIN: &str =
     "<!-- Written by `UPDATE_DOCS=1 cargo test -p gateway metrics_page`; a test compares it. -->\n";
 const END: &str = "<!-- The end of what is written. -->\n";
 
-/// All metrics, each with a sample: labels are only seen on one.
+/// All metrics, each with a sample: labels are only visible on samples.
 fn sampled() -> String {
     let folder = tempfile::tempdir().unwrap();
     let (spool, _reader) = Spool::open(folder.path(), SpoolLimits { max_bytes: 1 << 20 }).unwrap();
@@ -28,7 +28,7 @@ fn sampled() -> String {
     metrics.prometheus_text()
 }
 
-/// The names of the labels of a metric, but for those that its type has.
+/// The names of a metric's labels, except those of its type.
 fn labels<'a>(text: &'a str, name: &str) -> BTreeSet<&'a str> {
     let samples = text.lines().filter_map(|line| {
         let (sample, labels) = line.split_once('{')?;
@@ -45,7 +45,7 @@ fn table() -> String {
     let mut help = "";
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
-            // OpenMetrics' registry ends a sentence; a collector does not.
+            // OpenMetrics' registry adds a full stop; a collector does not.
             help = rest.split_once(' ').unwrap().1.trim_end_matches('.');
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();

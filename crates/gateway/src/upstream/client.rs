@@ -1,4 +1,4 @@
-//! The HTTP client: pooled connections, HTTP/2 where the provider speaks it, answers without their content coding.
+//! The HTTP client: pooled connections, HTTP/2 where the provider supports it, decoded answers.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,16 +27,16 @@ use super::upload::Upload;
 use crate::clock;
 use crate::coding::{CodingError, Decoder, Limits};
 
-/// Who we are to providers.
+/// The gateway's name in requests to providers.
 const PRODUCT: HeaderValue = HeaderValue::from_static(concat!("llmgateway/", env!("CARGO_PKG_VERSION")));
-/// Tokens are worth more early than small.
+/// No content coding: early tokens are more important than small answers.
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-/// A connection that was idle and ends without a byte within this time had been given up by the provider before. Later,
-/// the provider may have been at work on the request, and sending it again could be paid for twice.
+/// An idle connection that ends without a byte within this time had been closed by the provider before.
+/// Later, the provider may have processed the request, and sending it again could be billed twice.
 const STALE: Duration = Duration::from_secs(10);
 
-/// How far coded answers may grow.
+/// The limits for decoded answers.
 const DECODED: Limits = Limits { total: 1 << 30, ratio: 100, free: 16 << 20 };
 
 /// Sends requests to providers. Clones share their connections.
@@ -51,19 +51,19 @@ struct Inner {
 }
 
 impl Client {
-    /// A client whose connections are made this way.
+    /// A client whose connections use this route.
     pub fn new(route: Route) -> Self {
         Self { inner: Arc::new(Inner { connector: Connector::new(route, None), pool: Pool::new(true) }) }
     }
 
-    /// A client for addresses that a guard must allow. It keeps no connection: one that is kept could be to an address that
-    /// was public once.
+    /// A client for addresses that a guard must allow. It keeps no connections, because a kept one could lead
+    /// to an address that was public only earlier.
     pub(super) fn guarded(route: Route, guard: Guard) -> Self {
         let connector = Connector::new(route, Some(guard));
         Self { inner: Arc::new(Inner { connector, pool: Pool::new(false) }) }
     }
 
-    /// How many HTTP/2 connections take requests.
+    /// How many HTTP/2 connections accept requests.
     #[cfg(test)]
     pub(super) fn open_connections(&self) -> usize {
         self.inner.pool.open_connections()
@@ -74,9 +74,10 @@ impl Client {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Sends a request and returns the head of the answer. `make` makes the request, and makes it once more in the rare case
-    /// that it has to be sent again: a copy for that case would cost each request a dozen allocations. The request dies with
-    /// the returned future or body. The log names it by `request_id`.
+    /// Sends a request and returns the head of the answer. `make` makes the request, and makes it again in
+    /// the rare case that it has to be sent again: a copy for that case would cost each request a dozen
+    /// allocations. Dropping the returned future or body cancels the request. The log identifies it by
+    /// `request_id`.
     pub async fn send(
         &self,
         request_id: Option<&str>,
@@ -88,7 +89,8 @@ impl Client {
         decoded(response).map_err(|error| cut(&AnswerError::Coding(error)))
     }
 
-    /// Sends a request whose body goes on with what the caller still sends. It is sent once: what passed is gone.
+    /// Sends a request whose body continues with the caller's upload. It is sent once, because the upload
+    /// cannot be read again.
     pub async fn send_upload(
         &self,
         request_id: Option<&str>,
@@ -111,7 +113,7 @@ impl Client {
         let origin = origin(request.uri()).ok_or_else(Failure::url)?;
         let (socket, forwarding) = self.inner.connector.open_to_upgrade(origin.uri()).await?;
         let (mut sender, driver) = http1::handshake(socket).await.map_err(|error| Failure::broken(&error))?;
-        // It ends with the answer, or when the connection is handed over.
+        // The task ends with the answer, or when the connection is taken over.
         tokio::spawn(driver.with_upgrades());
         let path = request.uri().path_and_query().cloned();
         let mut request = with_our_headers(request.map(Full::new));
@@ -119,7 +121,7 @@ impl Client {
         sender.send_request(request).await.map_err(|error| Failure::broken(&error))
     }
 
-    /// Like [`send`](Self::send). The error is the reason in words, without a secret.
+    /// Like [`send`](Self::send). The error is the reason as text, without secrets.
     pub(super) async fn fetch(&self, request: Request<Bytes>) -> Result<Response<AnswerBody>, String> {
         let whole = |request: Request<Bytes>| request.map(RequestBody::from);
         let copy = request.clone();
@@ -128,17 +130,17 @@ impl Client {
         decoded(response).map_err(|error| error.to_string())
     }
 
-    /// Sends a request and reads the whole of a small answer. The error is the reason in words, without a secret.
+    /// Sends a request and reads a small answer completely. The error is the reason as text, without secrets.
     pub async fn exchange(&self, request: Request<Bytes>, limit: usize) -> Result<Response<Bytes>, String> {
         let (head, body) = self.fetch(request).await?.into_parts();
         let body = Limited::new(body, limit).collect().await.map_err(|error| root_cause(error.as_ref()))?;
         Ok(Response::from_parts(head, body.to_bytes()))
     }
 
-    /// Takes an idle connection, and another if that has ended meanwhile; opens one when there is none.
+    /// Takes an idle connection, and another one if that has ended meanwhile; opens one when there is none.
     ///
-    /// A request that the provider has not seen is sent again at once, and once more one whose idle connection turned out
-    /// to be dead: both are nobody's fault and no attempt.
+    /// A request that the provider has not seen is sent again immediately, and once more if its idle
+    /// connection was dead: neither is a failure of the provider, nor an attempt.
     async fn try_send(
         &self,
         request_id: Option<&str>,
@@ -150,7 +152,7 @@ impl Client {
         let path = request.uri().path_and_query().cloned();
         let mut request = with_our_headers(request);
         let again = || again().map(with_our_headers);
-        // What can be sent only once goes over a connection that is known to be good.
+        // A request that can be sent only once uses a connection that is known to work.
         let mut may_be_stale = matches!(request.body(), RequestBody::Whole(_));
         let mut refusals = 0;
         let (mut opening, mut took) = (None, None);
@@ -197,7 +199,8 @@ impl Client {
     }
 }
 
-/// How long it took to open the connection that an answer came over; an extension of the answer's head. Absent where it was open.
+/// The time to open the connection of an answer, as an extension of the answer's head. Absent for an open
+/// connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connected(pub Duration);
 
@@ -210,7 +213,7 @@ impl Origin {
         if self.tls { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
-    /// The host as the header has it: without a user, and without the usual port.
+    /// The host for the header: without a user, and without the default port.
     fn host(&self) -> &str {
         let usual = if self.tls { 443 } else { 80 };
         match self.authority.port_u16() {
@@ -233,7 +236,7 @@ impl Origin {
     }
 }
 
-/// The request with what every request says of us. A catalog row or the configuration may say otherwise.
+/// The request with the gateway's own headers. A catalog row or the configuration may override them.
 pub fn with_our_headers<B>(mut request: Request<B>) -> Request<B> {
     let headers = request.headers_mut();
     headers.entry(USER_AGENT).or_insert(PRODUCT);
@@ -250,7 +253,8 @@ fn addressed(
 ) -> Request<RequestBody> {
     let forwarding = match connection {
         Connection::Http1(connection) => connection.forwarding.as_deref(),
-        // As requests are made. Only one that was on its way over HTTP/1 has another form.
+        // The form in which requests are made. Only a request that was on its way over HTTP/1 has another
+        // form.
         Connection::Http2(_) if request.uri().authority().is_some() => return request,
         Connection::Http2(_) => {
             request.headers_mut().remove(HOST);
@@ -262,7 +266,7 @@ fn addressed(
     request
 }
 
-/// HTTP/1 has the host in a header, and a proxy wants the whole URL.
+/// HTTP/1 has the host in a header, and a proxy needs the whole URL.
 fn address_http1<B>(
     request: &mut Request<B>,
     origin: &Origin,
@@ -297,12 +301,12 @@ pub enum AnswerError {
     /// The connection broke.
     #[error(transparent)]
     Http(#[from] hyper::Error),
-    /// Its content coding is not what it should be.
+    /// Its content coding is invalid.
     #[error(transparent)]
     Coding(#[from] CodingError),
 }
 
-/// Providers are asked for answers without a content coding, and some code theirs all the same.
+/// Providers are asked for answers without a content coding, but some use one nevertheless.
 fn decoded(response: Response<PooledBody>) -> Result<Response<AnswerBody>, CodingError> {
     let (mut head, body) = response.into_parts();
     let decoder = match head.headers.contains_key(CONTENT_ENCODING) {
@@ -321,7 +325,7 @@ fn without_coding(headers: &mut HeaderMap) {
 }
 
 impl AnswerBody {
-    /// What comes out of a piece; none when more is needed.
+    /// The decoded bytes of a piece; none when more input is needed.
     fn decode(&mut self, frame: Frame<Bytes>) -> Option<Result<Frame<Bytes>, AnswerError>> {
         let Some(decoder) = &mut self.decoder else { return Some(Ok(frame)) };
         let data = match frame.into_data() {
@@ -336,7 +340,7 @@ impl AnswerBody {
         }
     }
 
-    /// What the decoder still holds at the end.
+    /// The rest of the decoder at the end.
     fn finish(&mut self) -> Option<Result<Frame<Bytes>, AnswerError>> {
         let mut out = Vec::new();
         match self.decoder.take()?.finish(&mut out) {

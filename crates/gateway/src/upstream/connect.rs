@@ -1,5 +1,5 @@
-//! Opens connections: through a proxy where one leads there, with TLS where the origin wants it, all within one limit of
-//! time.
+//! Opens connections: through a proxy where one is set, with TLS where the origin requires it, all within one
+//! time limit.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -26,7 +26,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Clone)]
 pub(super) struct Connector {
     tls: HttpsConnector<Outlet>,
-    /// The same without HTTP/2: a connection that another protocol takes over afterwards.
+    /// The same without HTTP/2: a connection that another protocol takes over later.
     http1: HttpsConnector<Outlet>,
     proxies: Proxies,
     limit: Duration,
@@ -55,7 +55,8 @@ impl Connector {
         }
     }
 
-    /// A connection that can take a request. The limit holds for all of it: name, TCP, proxy, TLS, the beginning of HTTP/2.
+    /// A connection that can take a request. The limit covers everything: name, TCP, proxy, TLS, the start of
+    /// HTTP/2.
     pub(super) async fn open(&self, origin: Uri) -> Result<Connection, Failure> {
         match tokio::time::timeout(self.limit, self.open_unlimited(origin)).await {
             Ok(opened) => opened,
@@ -86,7 +87,7 @@ impl Connector {
         }
     }
 
-    /// How the proxy on the way to an origin is asked, if it is one that is asked for whole URLs.
+    /// The proxy for an origin, if requests to it have whole URLs.
     fn forwarding(&self, origin: &Uri) -> Option<Box<Forwarding>> {
         if origin.scheme() == Some(&Scheme::HTTPS) {
             return None;
@@ -100,7 +101,7 @@ fn is_socks(proxy: &Intercept) -> bool {
     proxy.uri().scheme_str().is_some_and(|scheme| scheme.starts_with("socks"))
 }
 
-/// Opens TCP connections that send small pieces at once.
+/// Opens TCP connections without delay for small pieces.
 fn tcp(resolver: Resolver, limit: Duration) -> HttpConnector<Resolver> {
     let mut connector = HttpConnector::new_with_resolver(resolver);
     connector.set_nodelay(true);
@@ -120,7 +121,7 @@ where
     service.call(uri).await.map_err(Into::into)
 }
 
-/// Opens what TLS to the origin runs over: TCP to the origin, or a way through a proxy.
+/// Opens the transport below TLS to the origin: TCP to the origin, or a tunnel through a proxy.
 #[derive(Clone)]
 struct Outlet {
     direct: HttpConnector<Resolver>,
@@ -148,7 +149,7 @@ impl Outlet {
     async fn through(self, proxy: &Intercept, origin: Uri) -> Result<Outer, BoxError> {
         let address = proxy.uri().clone();
         if is_socks(proxy) {
-            // The proxy resolves names for `socks5` too: here, it would block the runtime.
+            // The proxy resolves names for `socks5` too: resolving here would block the runtime.
             let mut socks = SocksV5::new(address, self.to_socks);
             if let Some((user, password)) = proxy.raw_auth() {
                 socks = socks.with_auth(user.to_owned(), password.to_owned());

@@ -1,8 +1,8 @@
 //! Connections to providers.
 //!
-//! An HTTP/1 connection has no task of its own: whoever waits for the answer drives it, so that bytes go from the
-//! provider's socket to the caller's without a change of tasks, and all that has arrived is there at once. An HTTP/2
-//! connection is shared by many requests and has a task.
+//! An HTTP/1 connection has no task of its own: the task that waits for the answer drives it, so that bytes
+//! go from the provider's socket to the caller's without a change of tasks, and everything that has arrived
+//! is available immediately. An HTTP/2 connection is shared by many requests and has a task.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -35,29 +35,30 @@ pub(super) type Outer = MaybeHttpsStream<TokioIo<TcpStream>>;
 /// A connection to an origin, with TLS or without.
 pub(super) type Socket = MaybeHttpsStream<Outer>;
 
-/// A proxy that is asked for whole URLs: the way of plain HTTP.
+/// A proxy that gets whole URLs: for plain HTTP.
 #[derive(Clone, Debug)]
 pub(super) struct Forwarding {
     /// `Proxy-Authorization`
     pub(super) auth: Option<HeaderValue>,
 }
 
-/// Most requests that share an HTTP/2 connection, where the provider allows as many. Most providers allow 100 to 128.
+/// Most requests that share an HTTP/2 connection, if the provider allows as many. Most providers allow 100 to
+/// 128.
 const MOST_STREAMS: usize = 100;
-/// How much of an answer may wait for a caller who does not read.
+/// How much of an answer is buffered for a caller who does not read.
 const STREAM_WINDOW: u32 = 512 << 10;
-/// As much as all streams of a connection together, so that callers who do not read never hold up the others.
+/// As much as all streams of a connection together, so that callers who do not read never delay the others.
 const CONNECTION_WINDOW: u32 = MOST_STREAMS as u32 * STREAM_WINDOW;
-/// A provider that says nothing for this long is asked for a sign of life (PING) …
+/// A silent provider gets a PING after this time …
 const PING_AFTER: Duration = Duration::from_secs(30);
-/// … and the connection is given up when there is none.
+/// … and the connection is closed without an answer in this time.
 const PING_ANSWER: Duration = Duration::from_secs(15);
 
 /// What is sent.
 pub(super) enum RequestBody {
-    /// A body that is there.
+    /// A complete body.
     Whole(Full<Bytes>),
-    /// The rest of it comes from the caller. Boxed because it is rare and large.
+    /// The rest comes from the caller. Boxed because it is rare and large.
     Upload(Box<UploadBody>),
 }
 
@@ -98,9 +99,10 @@ impl Body for RequestBody {
 
 /// Why a request got no answer.
 pub(super) enum SendError {
-    /// Nothing of it was sent, as the connection had ended before; or the provider says that it did not look at it.
+    /// Nothing of it was sent, because the connection had ended before; or the provider reports that it did
+    /// not process it.
     Unsent(Option<Box<Request<RequestBody>>>, hyper::Error),
-    /// The connection ended, and no byte of an answer had come.
+    /// The connection ended without a byte of an answer.
     Silent(hyper::Error),
     /// The connection broke.
     Broken(hyper::Error),
@@ -121,8 +123,8 @@ impl Connection {
         Ok(Self::Http1(Box::new(Http1 { sender, driver, is_over: false, forwarding })))
     }
 
-    /// In a box: unboxed, this future falls into the allocator's 8 KiB class, which hyper's buffers share. They would
-    /// inherit its touched pages: 3.6 KiB more resident memory for each stream.
+    /// Boxed: unboxed, this future falls into the allocator's 8 KiB class, which hyper's buffers share. They
+    /// would inherit its touched pages: 3.6 KiB more resident memory per stream.
     pub(super) async fn open_http2(socket: Socket) -> Result<Self, Failure> {
         Box::pin(async move { Ok(Self::Http2(Shared::open(socket).await?)) }).await
     }
@@ -137,12 +139,12 @@ pub(super) struct Http1 {
 }
 
 impl Http1 {
-    /// Reads and writes what can be.
+    /// Reads and writes as far as possible.
     pub(super) fn drive(&mut self, context: &mut Context<'_>) {
         self.is_over = self.is_over || Pin::new(&mut self.driver).poll(context).is_ready();
     }
 
-    /// True if it can take a request, as far as can be known without sending one.
+    /// True if it can take a request, as far as that can be known without sending one.
     pub(super) fn is_usable(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         !self.is_over && self.sender.is_ready()
@@ -173,7 +175,7 @@ impl Http1 {
             return SendError::Unsent(Some(Box::new(request)), error.into_error());
         }
         let error = error.into_error();
-        // What is left over is the beginning of an answer.
+        // Remaining bytes are the beginning of an answer.
         let is_silent = self.driver.into_parts().read_buf.is_empty() && !error.is_parse() && !error.is_user();
         if is_silent { SendError::Silent(error) } else { SendError::Broken(error) }
     }
@@ -184,7 +186,7 @@ pub(super) struct Shared {
     sender: http2::SendRequest<RequestBody>,
     /// How many requests use it.
     streams: AtomicUsize,
-    /// How many the provider allows; follows its settings.
+    /// The provider's limit; follows its settings.
     allowed: watch::Receiver<usize>,
     used: Mutex<Instant>,
 }
@@ -212,7 +214,7 @@ impl Shared {
         Ok(Slot(Arc::new(shared)))
     }
 
-    /// A place for one more request; none when it is full or ends.
+    /// A place for one more request; none when the connection is full or ends.
     pub(super) fn join(self: &Arc<Self>) -> Option<Slot> {
         if self.is_closed() {
             return None;
@@ -223,19 +225,19 @@ impl Shared {
         Some(Slot(self.clone()))
     }
 
-    /// It takes no requests any more: it broke, or the provider wants it to end (GOAWAY).
+    /// It accepts no more requests: it broke, or the provider ends it (GOAWAY).
     pub(super) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
-    /// True when nobody has used it for so long.
+    /// True when it has been unused for this long.
     pub(super) fn is_idle_for(&self, time: Duration) -> bool {
         let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
         self.streams.load(Ordering::Acquire) == 0 && used.elapsed() >= time
     }
 }
 
-/// Runs a connection and announces how many requests the provider allows on it.
+/// Drives a connection and announces the provider's limit of requests.
 async fn drive(
     mut driver: http2::Connection<Socket, RequestBody, Starter>,
     starter: Starter,
@@ -263,8 +265,8 @@ async fn drive(
     }
 }
 
-/// Spawns the tasks of an HTTP/2 connection. hyper reads the socket in one of them and says nothing of the provider's
-/// settings, so until these have come, each turn of that task lets [`drive`] look.
+/// Spawns the tasks of an HTTP/2 connection. hyper reads the socket in one of them and does not report the
+/// provider's settings, so until they have arrived, each turn of that task lets [`drive`] check.
 #[derive(Clone, Default)]
 struct Starter {
     came: Arc<Notify>,
@@ -325,8 +327,8 @@ impl Drop for Slot {
     }
 }
 
-/// What the provider says about a request without an answer (RFC 9113, 8.7): a refused stream was not processed, nor one
-/// that came after the last that GOAWAY names.
+/// The provider's report about a request without an answer (RFC 9113, 8.7): a refused stream was not
+/// processed, nor one after the last stream of a GOAWAY.
 fn judge_http2(error: hyper::Error) -> SendError {
     let Some(reason) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
         return SendError::Broken(error);

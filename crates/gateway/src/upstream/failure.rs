@@ -11,7 +11,7 @@ use canon::{Error, ErrorKind, Retry};
 pub(super) struct Failure {
     stage: Stage,
     is_timeout: bool,
-    /// In words, without a secret.
+    /// The reason as text, without secrets.
     pub(super) reason: String,
 }
 
@@ -19,7 +19,7 @@ pub(super) struct Failure {
 enum Stage {
     /// The provider could not be reached.
     Connect,
-    /// The connection broke before an answer came.
+    /// The connection broke before an answer arrived.
     Exchange,
     /// The URL names no host.
     Url,
@@ -35,7 +35,7 @@ impl Failure {
         Self { stage: Stage::Connect, is_timeout: true, reason }
     }
 
-    /// An HTTP/2 connection that ended before the provider had said anything on it.
+    /// An HTTP/2 connection that ended before the provider had sent anything.
     pub(super) fn ended_early() -> Self {
         let reason = "the connection ended before HTTP/2 had begun".to_owned();
         Self { stage: Stage::Connect, is_timeout: false, reason }
@@ -49,7 +49,7 @@ impl Failure {
         Self { stage: Stage::Url, is_timeout: false, reason: "it names no host".to_owned() }
     }
 
-    /// What it means: nothing came back, so another provider can be asked.
+    /// The error: nothing came back, so another provider can be asked.
     pub(super) fn into_error(self) -> Error {
         let reason = self.reason;
         let (kind, message) = match self.stage {
@@ -74,7 +74,7 @@ pub(super) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// The innermost cause in words; it never holds a header or a body.
+/// The innermost cause as text; it never contains a header or a body.
 pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {

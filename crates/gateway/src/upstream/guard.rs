@@ -1,4 +1,4 @@
-//! Keeps what callers name by URL away from addresses that are not public.
+//! Prevents callers' URLs from reaching addresses that are not public.
 
 use std::future::Future;
 use std::io;
@@ -14,7 +14,7 @@ const REFUSED: &str = "its address is not public; the gateway fetches only from 
 
 pub(super) type Looking = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// Says which addresses may be connected to.
+/// Decides which addresses may be connected to.
 #[derive(Clone)]
 pub(super) struct Guard {
     pub(super) allows: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
@@ -50,16 +50,17 @@ impl Guard {
     /// The addresses of a name, if all of them may be connected to.
     pub(super) async fn resolve(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let found = (self.lookup)(name).await?;
-        // One address inside is enough to refuse all: who mixes them means the one inside.
+        // One internal address is enough to refuse all: a name with both kinds is meant to reach the internal
+        // one.
         match found.iter().all(|address| (self.allows)(address.ip())) {
             true => Ok(found),
             false => Err(io::Error::other("its address is not public")),
         }
     }
 
-    /// Whether a proxy may be asked for a host, which it resolves by itself. What is known here decides: an address, or
-    /// what the name stands for here. A name that nothing is known of here is left to the proxy, as networks that are left
-    /// by a proxy only often do not resolve outside names, unless it is one of a local network.
+    /// Whether a proxy may be asked for a host, which it resolves by itself. An address is checked here, and
+    /// so is a name that resolves here. A name that does not resolve here is left to the proxy, because
+    /// networks with a proxy often do not resolve outside names, unless it is a name of a local network.
     pub(super) async fn check_for_proxy(&self, host: &str) -> io::Result<()> {
         let refused = || io::Error::other("its address is not public");
         if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
@@ -93,8 +94,8 @@ fn is_local_name(host: &str) -> bool {
         || LOCAL.iter().any(|end| host.strip_suffix(end).is_some_and(|rest| rest.ends_with('.')))
 }
 
-/// How names are resolved: by the system, and where there is a guard only to addresses that it allows. What passes is what
-/// is connected to.
+/// The resolver: the system's, and with a guard only for addresses that it allows. Connections use exactly
+/// the checked addresses.
 #[derive(Clone)]
 pub(super) struct Resolver(pub(super) Option<Guard>);
 
@@ -119,8 +120,8 @@ impl tower_service::Service<Name> for Resolver {
     }
 }
 
-/// True for addresses of the public internet: no private, loopback, link-local (metadata services), shared, multicast,
-/// documentation or reserved ones, also not when an IPv6 address stands for one of them.
+/// True for addresses of the public internet: no private, loopback, link-local (metadata services), shared,
+/// multicast, documentation or reserved ones, including IPv6 forms of such addresses.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -130,7 +131,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 
 /// By the IANA registry of special addresses.
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    // Looks public, and is the host that every virtual machine of Azure asks for its secrets.
+    // It looks public, and is the host that every virtual machine of Azure asks for its secrets.
     const AZURE_HOST: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
     let [first, second, third, _] = address.octets();
     let special = address.is_private()
@@ -154,9 +155,10 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let [.., high, low] = segments;
     let embedded = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match segments {
-        // IPv4-mapped and NAT64 addresses stand for an IPv4 address; NAT64 of a network's own is not public at all.
+        // IPv4-mapped and NAT64 addresses contain an IPv4 address; a network's own NAT64 prefix is never
+        // public.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(embedded(high, low)),
-        // 6to4 holds one in its second and third segment.
+        // 6to4 contains one in its second and third segment.
         [0x2002, high, low, ..] => is_public_v4(embedded(high, low)),
         // Teredo and other special purposes, documentation.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,

@@ -1,8 +1,8 @@
-//! Fetches media that a request names by URL, for providers that only take bytes.
+//! Fetches media that a request names by URL, for providers that take only bytes.
 //!
-//! The URL is the client's word, so the guard is strict: only http and https, only public addresses (checked on what
-//! the name resolves to, and that is what is connected to, for each redirect anew), no credentials, limits of size, time,
-//! number and type. Nothing of the request but the URL goes out: no header of the caller, no cookie, no key.
+//! The client controls the URL, so the guard is strict: only http and https, only public addresses (the
+//! resolved address is checked and connected to, again for each redirect), no credentials, limits of size,
+//! time, number and type. Only the URL of the request is sent: no header of the caller, no cookie, no key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,13 +30,14 @@ const REDIRECTS: usize = 3;
 const FILES: usize = 20;
 /// Most files that are fetched at a time for one request.
 const AT_A_TIME: usize = 4;
-/// Most files that are fetched at a time for all requests: together with the size this bounds the memory.
+/// Most files that are fetched at a time for all requests: together with the size limit this bounds the
+/// memory.
 const AT_A_TIME_FOR_ALL: usize = 32;
 
 /// The longest that connecting to a file's server may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// How much and how long.
+/// The limits of size and time.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     /// Largest file, in bytes.
@@ -65,7 +66,7 @@ impl Default for MediaFetcher {
 }
 
 impl MediaFetcher {
-    /// Fetches over connections of this kind, from public addresses only.
+    /// Fetches over this route, from public addresses only.
     pub fn guarded(route: Route) -> Self {
         Self::new(route, Guard::default(), LIMITS)
     }
@@ -80,8 +81,8 @@ impl MediaFetcher {
         }
     }
 
-    /// Fetches files, a few at a time; each address once. Either all of them come, in order, or an error that names the
-    /// first one that does not.
+    /// Fetches files, a few at a time, each URL once. Returns either all of them in order, or an error that
+    /// names the first failed one.
     pub async fn fetch_all(&self, wanted: Vec<MediaUrl>) -> Result<Vec<MediaFile>> {
         let mut addresses: Vec<(&str, MediaKind, usize)> = Vec::new();
         let mut places = HashMap::new();
@@ -110,7 +111,7 @@ impl MediaFetcher {
         let mut files: Vec<Option<MediaFile>> = vec![None; addresses.len()];
         let mut tasks = JoinSet::new();
         let (mut next, mut total) = (0, 0);
-        // Dropping the tasks ends them: a caller who hangs up, or a file that fails, stops the others.
+        // Dropping the tasks ends them: a caller who hangs up, or a failed file, stops the others.
         loop {
             while next < addresses.len() && tasks.len() < AT_A_TIME {
                 let (fetcher, (url, kind, _), place) = (self.clone(), addresses[next], next);
@@ -167,19 +168,19 @@ impl MediaFetcher {
         Err(format!("its server redirects more than {REDIRECTS} times."))
     }
 
-    /// Reads the file, and never more than the limit.
+    /// Reads the file, up to the limit.
     async fn take(&self, response: Response<AnswerBody>, kind: MediaKind) -> Result<(String, Bytes), String> {
         let (head, body) = response.into_parts();
         let limit = self.limits.file;
         if body.size_hint().lower() > limit as u64 {
             return Err(format!("it is larger than {limit} bytes."));
         }
-        let told =
+        let declared =
             head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
         let collected = Limited::new(body, limit).collect().await;
         let data =
             collected.map_err(|_| format!("it is larger than {limit} bytes, or broke off."))?.to_bytes();
-        let mime = mime_of(&data, &told);
+        let mime = mime_of(&data, &declared);
         match fits(kind, &mime, &data) {
             true => Ok((mime, data)),
             false => Err(format!("its content is {mime:?}, not {}.", kind_name(kind))),
@@ -196,8 +197,9 @@ fn kind_name(kind: MediaKind) -> &'static str {
     }
 }
 
-/// Whether the content is of the kind that was asked for. Pictures, sound, films and PDF are known by their content; the
-/// server's word is enough only for what has no mark, and never for a text in place of a file.
+/// Whether the content has the expected kind. Images, sound, videos and PDF are detected by their content;
+/// the server's content type is enough only for types without a signature, and never for a text in place of a
+/// file.
 fn fits(kind: MediaKind, mime: &str, data: &[u8]) -> bool {
     let marked = mark_of(data).is_some();
     let is_text = !data.is_empty() && std::str::from_utf8(data).is_ok_and(|text| !text.contains('\0'));
@@ -211,22 +213,22 @@ fn fits(kind: MediaKind, mime: &str, data: &[u8]) -> bool {
     }
 }
 
-/// Documents that some providers take and that have no mark of their own.
+/// Documents that some providers take and that have no signature.
 const OFFICE: [&str; 3] =
     ["application/vnd.openxmlformats-officedocument.", "application/msword", "application/vnd.ms-excel"];
 
-/// The type by the first bytes, which cannot be mistaken, else what the server says.
-fn mime_of(data: &[u8], told: &str) -> String {
-    let told = told.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+/// The type by the first bytes, which are unambiguous, else the server's content type.
+fn mime_of(data: &[u8], declared: &str) -> String {
+    let declared = declared.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     match mark_of(data) {
-        // These frames hold sound or film.
-        Some("application/ogg") if told.starts_with("video/") => "video/ogg".to_owned(),
+        // These frames contain sound or video.
+        Some("application/ogg") if declared.starts_with("video/") => "video/ogg".to_owned(),
         Some("application/ogg") => "audio/ogg".to_owned(),
-        Some("video/webm") if told.starts_with("audio/") => "audio/webm".to_owned(),
-        Some("video/mp4") if told.starts_with("audio/") || told == "video/quicktime" => told,
+        Some("video/webm") if declared.starts_with("audio/") => "audio/webm".to_owned(),
+        Some("video/mp4") if declared.starts_with("audio/") || declared == "video/quicktime" => declared,
         Some(mime) => mime.to_owned(),
-        None if told.is_empty() => "application/octet-stream".to_owned(),
-        None => told,
+        None if declared.is_empty() => "application/octet-stream".to_owned(),
+        None => declared,
     }
 }
 
@@ -253,7 +255,7 @@ fn mark_of(data: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Where a redirect leads: an absolute address, or one relative to the last.
+/// The target of a redirect: an absolute URL, or one relative to the last.
 fn next(from: &Uri, response: &Response<AnswerBody>) -> Result<Uri, String> {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("");
     let scheme = from.scheme_str().unwrap_or("https");

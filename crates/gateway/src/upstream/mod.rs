@@ -1,4 +1,4 @@
-//! The door to providers: the only place that sends to one.
+//! Access to providers: the only module that sends to them.
 
 pub mod client;
 mod connect;

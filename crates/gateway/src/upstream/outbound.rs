@@ -1,4 +1,4 @@
-//! How connections to the outside are made: whom TLS trusts, who we are, and which proxy leads out.
+//! Outgoing connections: trusted authorities, client certificates, and proxies.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,30 +12,30 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::CertificateResult;
 
-/// Longest time for a connection where no setting says otherwise.
+/// The default time limit for opening a connection.
 const USUAL_LIMIT: Duration = Duration::from_secs(10);
 
-/// What the configuration and the environment say about all connections to the outside.
+/// Settings of all outgoing connections from the configuration and the environment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutboundSettings {
-    /// Authorities to trust beside the system's and the built-in ones.
+    /// Authorities to trust besides the system's and the built-in ones.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// `SSL_CERT_FILE`: stands for the system's authorities.
+    /// `SSL_CERT_FILE`: replaces the system's authorities.
     pub cert_file: Option<PathBuf>,
     /// `SSL_CERT_DIR`: likewise.
     pub cert_dir: Option<PathBuf>,
-    /// The proxies that the environment names.
+    /// The proxies of the environment.
     pub proxies: Proxies,
 }
 
-/// What a provider's section says about its connections.
+/// A provider section's settings of connections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProviderOutbound {
     /// Further authorities to trust.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// Who we are to a server that asks for a certificate.
+    /// The client certificate for a server that asks for one.
     pub identity: Option<Arc<Identity>>,
-    /// The proxy, or none; by the environment where nothing is said.
+    /// The proxy, or none; from the environment where unset.
     pub proxies: Option<Proxies>,
 }
 
@@ -65,13 +65,13 @@ impl Identity {
     }
 }
 
-/// Which proxy leads where. Its `Debug` shows no password.
+/// The proxies by target. `Debug` shows no password.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     matcher: Option<Arc<Matcher>>,
-    /// What the matcher was made of.
+    /// The source of the matcher.
     source: Option<Secret>,
-    /// A proxy that the operator set for a provider serves loopback addresses as well.
+    /// A proxy that the operator set for a provider is used for loopback addresses as well.
     with_loopback: bool,
 }
 
@@ -90,13 +90,13 @@ impl Proxies {
         Self { matcher: Some(Arc::new(matcher)), source: Some(source), with_loopback: false }
     }
 
-    /// One proxy for everything.
+    /// One proxy for all targets.
     pub fn always(url: &str) -> Self {
         let matcher = Matcher::builder().all(url).build();
         Self { matcher: Some(Arc::new(matcher)), source: Some(Secret::new(url)), with_loopback: true }
     }
 
-    /// Why a URL is not one of a proxy. The reason never repeats the URL, which may hold a password.
+    /// Why a URL is not a valid proxy. The reason never contains the URL, which may contain a password.
     pub fn mistake(url: &str) -> Option<&'static str> {
         let uri: Uri = match url.parse() {
             Ok(uri) => uri,
@@ -111,11 +111,11 @@ impl Proxies {
         }
     }
 
-    /// The proxy that leads to an address; none for a direct connection.
+    /// The proxy for an address; none for a direct connection.
     pub(super) fn lead_to(&self, uri: &Uri) -> Option<Intercept> {
         let matcher = self.matcher.as_ref()?;
         let host = uri.host()?;
-        // A proxy elsewhere cannot reach this machine, nor the address where a cloud hands out tokens to it.
+        // A remote proxy can reach neither this machine nor the address where a cloud issues its tokens.
         let is_out_of_reach = is_link_local(host) || (!self.with_loopback && is_loopback(host));
         (!is_out_of_reach).then(|| matcher.intercept(uri)).flatten()
     }
@@ -150,7 +150,7 @@ pub struct Outbound {
     settings: OutboundSettings,
 }
 
-/// Trusts the built-in authorities only, and knows no proxy.
+/// Trusts only the built-in authorities, without a proxy.
 impl Default for Outbound {
     fn default() -> Self {
         let roots = Arc::new(built_in());
@@ -176,17 +176,16 @@ impl Outbound {
         Self { tls: plain_config(roots.clone()), roots, settings }
     }
 
-    /// What it was made of.
     pub fn settings(&self) -> &OutboundSettings {
         &self.settings
     }
 
-    /// How connections of no provider in particular are made.
+    /// The route of connections without a provider.
     pub fn route(&self) -> Route {
         Route { limit: USUAL_LIMIT, tls: self.tls.clone(), proxies: self.settings.proxies.clone() }
     }
 
-    /// How connections to a provider are made.
+    /// The route of connections to a provider.
     pub fn provider_route(&self, provider: &ProviderOutbound, limit: Duration) -> Route {
         let proxies = provider.proxies.as_ref().unwrap_or(&self.settings.proxies).clone();
         if provider.authorities.is_empty() && provider.identity.is_none() {
@@ -195,20 +194,20 @@ impl Outbound {
         let mut roots = RootCertStore::clone(&self.roots);
         roots.add_parsable_certificates(provider.authorities.iter().cloned());
         let roots = Arc::new(roots);
-        // `Identity::new` has tried the same.
+        // `Identity::new` has checked the same.
         let tls = client_config(roots.clone(), provider.identity.as_deref());
         Route { limit, tls: tls.unwrap_or_else(|_| plain_config(roots)), proxies }
     }
 }
 
-/// How connections are made.
+/// The settings of a connection.
 #[derive(Clone)]
 pub struct Route {
-    /// The longest that opening a connection may take: name, proxy and TLS included.
+    /// The longest time to open a connection: name, proxy and TLS included.
     pub limit: Duration,
-    /// Whom TLS trusts, and who we are.
+    /// Trusted authorities and the client certificate.
     pub tls: ClientConfig,
-    /// Which proxy leads where.
+    /// The proxies by target.
     pub proxies: Proxies,
 }
 
@@ -222,7 +221,7 @@ fn built_in() -> RootCertStore {
     RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
 }
 
-/// Read once: they are a few hundred files.
+/// Read once: they are several hundred files.
 fn system_authorities() -> &'static [CertificateDer<'static>] {
     static FOUND: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
     FOUND.get_or_init(|| warned(rustls_native_certs::load_native_certs()))

@@ -1,8 +1,9 @@
-//! Idle connections, and those that requests share.
+//! Idle and shared connections.
 //!
-//! An HTTP/1 connection serves one request at a time and waits here in between. An HTTP/2 connection stays here and takes
-//! as many requests as the provider and we allow; then there is another one. Where a provider may speak HTTP/2, one
-//! request opens a connection and the others wait for it: a burst after a quiet time opens one and not a hundred.
+//! An HTTP/1 connection serves one request at a time and waits here in between. An HTTP/2 connection stays
+//! here and takes as many requests as the provider and the gateway allow; further requests open another one.
+//! Where a provider may support HTTP/2, one request opens a connection and the others wait for it: a burst
+//! after an idle time opens one instead of a hundred.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,14 +28,14 @@ const IDLE: Duration = Duration::from_secs(55);
 /// Most idle HTTP/1 connections to one provider.
 const MOST_IDLE: usize = 1024;
 
-/// Where connections lead: with TLS or without, and to whom.
+/// The origin of connections: with TLS or without, host and port.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) tls: bool,
     pub(super) authority: Authority,
 }
 
-/// By the text as it stands: [`Authority`] itself compares letter by letter, whatever their case.
+/// Compares the text: [`Authority`] compares case-insensitively, letter by letter.
 impl PartialEq for Origin {
     fn eq(&self, other: &Self) -> bool {
         (self.tls, self.authority.as_str()) == (other.tls, other.authority.as_str())
@@ -52,19 +53,19 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Origins {
-    /// A list, as a client has few origins, mostly one: looking through it is cheaper than a hash.
+    /// A list, because a client has few origins, mostly one: a search is cheaper than a hash.
     known: Vec<(Origin, Known)>,
-    /// A task closes what has been idle for too long; there is none while nothing is open.
+    /// A task closes connections that were idle for too long; without open connections there is none.
     is_swept: bool,
 }
 
 #[derive(Default)]
 struct Known {
-    /// The last is the one that was used last.
+    /// The last one is the most recently used.
     http1: Vec<(Box<Http1>, Instant)>,
-    /// The first is the one that is filled first.
+    /// The first one is filled first.
     http2: Vec<Arc<Shared>>,
-    /// The last connection spoke HTTP/1: then each request needs one of its own, and none waits for another's.
+    /// The last connection used HTTP/1: each request then needs its own, and none waits for another's.
     speaks_http1: bool,
     /// A request opens a connection that others may share.
     opening: Option<watch::Receiver<Option<Landed>>>,
@@ -77,25 +78,25 @@ enum Landed {
     Failed(Failure),
 }
 
-/// Who opens the next connection.
+/// Which request opens the next connection.
 enum Turn {
     /// There is one already.
     Ready(Connection),
-    /// Everybody for themselves.
+    /// Each request for itself.
     Alone,
-    /// This request, for all that wait.
+    /// This request, for all waiting ones.
     Lead(Lead),
     /// Another request.
     Wait(watch::Receiver<Option<Landed>>),
 }
 
 impl Pool {
-    /// Keeps connections for the next request, or keeps none.
+    /// Keeps connections for later requests, or not.
     pub(super) fn new(keeps: bool) -> Self {
         Self { origins: Arc::default(), keeps }
     }
 
-    /// A connection that has served before and waits for a request; none if there is none.
+    /// A used connection that waits for a request; none without one.
     pub(super) fn take(&self, origin: &Origin) -> Option<Connection> {
         loop {
             let mut origins = self.lock();
@@ -111,7 +112,7 @@ impl Pool {
         }
     }
 
-    /// A connection that `open` opens, for this request or for others as well.
+    /// A connection that `open` opens, for this request or also for others.
     pub(super) async fn open<F>(&self, origin: &Origin, open: impl Fn() -> F) -> Result<Connection, Failure>
     where
         F: Future<Output = Result<Connection, Failure>>,
@@ -155,7 +156,7 @@ impl Pool {
         Turn::Lead(Lead { pool: self.clone(), origin: origin.clone(), sender, has_landed: false })
     }
 
-    /// Sends a request over a connection of this pool's.
+    /// Sends a request over a connection of this pool.
     pub(super) async fn send(
         &self,
         origin: &Origin,
@@ -222,8 +223,8 @@ impl Known {
     }
 }
 
-/// The right to open a connection for all that wait. Dropped before it lands, because its request went away, it lets the
-/// next one try.
+/// The right to open a connection for all waiting requests. If its request is dropped first, the next one
+/// tries.
 struct Lead {
     pool: Pool,
     origin: Origin,
@@ -265,8 +266,8 @@ impl Drop for Lead {
     }
 }
 
-/// The body of an answer. It drives the connection that it comes from, and gives it back at its end; dropped before
-/// that, it closes an HTTP/1 connection and ends its stream of an HTTP/2 one.
+/// The body of an answer. It drives its connection, and returns it at the end. Dropped earlier, it closes an
+/// HTTP/1 connection and ends its stream of an HTTP/2 one.
 pub(super) struct PooledBody {
     body: Incoming,
     lease: Option<Lease>,
@@ -278,8 +279,8 @@ enum Lease {
 }
 
 impl PooledBody {
-    /// The connection can be given back. A stream of HTTP/2 gives its place back when the body says that it has ended, or is
-    /// dropped: to ask after each piece takes the connection's lock.
+    /// The connection can be returned. An HTTP/2 stream returns its place when the body reports its end, or
+    /// is dropped: a check after each piece would take the connection's lock.
     fn is_at_end(&self) -> bool {
         matches!(self.lease, Some(Lease::Http1 { .. })) && self.body.is_end_stream()
     }
@@ -307,7 +308,7 @@ impl Body for PooledBody {
             connection.drive(context);
             polled = Pin::new(&mut this.body).poll_frame(context);
         }
-        // A body of known length ends with its last piece, one in chunks says that it has ended.
+        // A body of known length ends with its last piece, a chunked one with its end marker.
         if matches!(polled, Poll::Ready(None)) || this.is_at_end() {
             this.give_back();
         }
@@ -337,7 +338,7 @@ impl Origins {
         &mut self.known[at].1
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes connections that were idle for too long.
     fn shrink(&mut self) {
         self.known.retain_mut(|(_, known)| {
             known.http1.retain(|(_, used)| used.elapsed() < IDLE);

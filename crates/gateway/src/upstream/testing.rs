@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::outbound::{Outbound, OutboundSettings, Route};
 
-/// A private authority that nobody knows.
+/// A private authority that no other party trusts.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(super) certificate: CertificateDer<'static>,
@@ -36,7 +36,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate }
     }
 
-    /// A certificate for this machine, good for servers and clients.
+    /// A certificate for this machine, valid for servers and clients.
     pub(super) fn issue(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).unwrap();
@@ -47,7 +47,7 @@ impl Authority {
         (vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
     }
 
-    /// A way to servers of this authority.
+    /// A route to servers of this authority.
     pub(super) fn route(&self) -> Route {
         let authorities = vec![self.certificate.clone()];
         Outbound::new(OutboundSettings { authorities, ..OutboundSettings::default() }).route()
@@ -127,8 +127,8 @@ impl TlsServer {
     }
 }
 
-/// A proxy on loopback that leads every request to one address, wherever it asks for. Returns its address and the heads
-/// that it saw.
+/// A proxy on loopback that sends every request to one address, whatever its target. Returns its address and
+/// the received heads.
 pub(super) async fn proxy(
     to: SocketAddr,
     acceptor: Option<TlsAcceptor>,
@@ -162,7 +162,7 @@ async fn lead(
         if socket.read_buf(&mut head).await.unwrap_or(0) == 0 {
             return;
         }
-        // What comes behind the head of a forwarded request is its body.
+        // The bytes after the head of a forwarded request are its body.
         if head.windows(4).any(|end| end == b"\r\n\r\n") {
             break;
         }

@@ -1,7 +1,7 @@
-//! What a caller still sends, on its way to a provider: large bodies are not held.
+//! The rest of a caller's body, on its way to a provider: large bodies are not buffered.
 //!
-//! A provider's connection asks for the next piece when it has room, and only then the caller's connection is read. What passed is
-//! gone, so that an attempt can be repeated only while nothing has been read.
+//! A provider's connection asks for the next piece when it has space, and only then the caller's connection
+//! is read. Sent pieces cannot be read again, so an attempt can be repeated only while nothing has been read.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use wire::multipart;
 use crate::clock;
 use crate::incoming::{broken, late, leave_unread, too_large_upload};
 
-/// The rest of a caller's body. Clones are the same one.
+/// The rest of a caller's body. Clones share it.
 #[derive(Clone)]
 pub struct Upload(Arc<Mutex<Shared>>);
 
@@ -27,44 +27,44 @@ struct Shared {
     unread: Option<Rest>,
     /// Something of it was read.
     is_begun: bool,
-    /// Nobody wants it any more.
+    /// It is no longer wanted.
     is_over: bool,
-    /// Why it ended early: the caller's fault.
+    /// Why it ended early: a fault of the caller.
     failure: Option<Error>,
-    /// When something passed last.
+    /// When data last passed.
     moved: Instant,
 }
 
-/// What is still to come of a body.
+/// The unread part of a body.
 pub struct Rest {
     body: Option<Incoming>,
-    /// Reads along, where the body is a form.
+    /// Checks a form while it passes.
     form: Option<multipart::Rest>,
     /// How many bytes came before.
     came: usize,
     bounds: Bounds,
 }
 
-/// How large a body may be, and how long it may take.
+/// Limits of a body's size and time.
 #[derive(Clone, Copy)]
 pub struct Bounds {
-    /// How many bytes there are in all, where the caller said so.
+    /// The total length, if the caller announced it.
     pub length: Option<usize>,
-    /// How many there may be.
+    /// The maximum length.
     pub limit: usize,
     /// Longest pause.
     pub pause: Duration,
-    /// When all of it has to be there.
+    /// The deadline for all of it.
     pub end: Instant,
 }
 
 impl Rest {
-    /// The rest of `form`, of which everything that came is held.
+    /// The rest of `form`, which holds everything that has arrived.
     pub fn new(body: Incoming, form: &multipart::Form, bounds: Bounds) -> Self {
         Self { body: Some(body), form: Some(form.rest()), came: form.len(), bounds }
     }
 
-    /// The rest of a body that nobody reads, of which `came` bytes are held.
+    /// The rest of a body that is not parsed, of which `came` bytes are buffered.
     pub fn plain(body: Incoming, came: usize, bounds: Bounds) -> Self {
         Self { body: Some(body), form: None, came, bounds }
     }
@@ -81,7 +81,7 @@ impl Rest {
         }
         let Some(form) = &mut self.form else { return Ok(()) };
         form.push(data)?;
-        // A body of known length is not asked for more than that: its end is seen here.
+        // A body of known length is not read beyond it: its end is detected here.
         if self.bounds.length == Some(self.came) { form.finish() } else { Ok(()) }
     }
 
@@ -99,7 +99,7 @@ impl Drop for Rest {
 }
 
 impl Upload {
-    /// What the rest of a body is for the attempts of its request.
+    /// The rest of a body for the attempts of its request.
     pub fn new(rest: Rest) -> Self {
         Self(Arc::new(Mutex::new(Shared {
             unread: Some(rest),
@@ -126,7 +126,8 @@ impl Upload {
         })
     }
 
-    /// Why an attempt failed: the caller's fault comes first. A part of the body that passed is gone, and nobody else can be asked.
+    /// Why an attempt failed: a fault of the caller takes precedence. If a part of the body was sent, no
+    /// other provider can be asked.
     pub fn failed(&self, mut error: Error) -> Error {
         let mut shared = self.lock();
         shared.is_over |= shared.is_begun;
@@ -139,7 +140,7 @@ impl Upload {
         error
     }
 
-    /// When something passed last.
+    /// When data last passed.
     pub fn moved(&self) -> Instant {
         self.lock().moved
     }
@@ -149,24 +150,24 @@ impl Upload {
     }
 }
 
-/// The body of a request to a provider: bytes that are held, and the rest of the caller's body.
+/// The body of a request to a provider: buffered bytes, and the rest of the caller's body.
 pub(super) struct UploadBody {
     beginning: Option<Bytes>,
     /// None at the end.
     rest: Option<Rest>,
-    /// When the caller has been silent for too long.
+    /// Fires when the caller has been silent for too long.
     timer: Pin<Box<Sleep>>,
     upload: Upload,
 }
 
-/// The body ended early. The reason is the upload's.
+/// The body ended early. The upload has the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the caller's upload ended early")]
 pub(super) struct UploadError;
 
 impl UploadBody {
     fn fail(&mut self, error: Error) -> UploadError {
-        // Who was too slow, or went away, is not waited for again.
+        // No further wait for a caller who was too slow or hung up.
         if matches!(error.kind, ErrorKind::RequestTimeout | ErrorKind::Cancelled)
             && let Some(rest) = &mut self.rest
         {
@@ -234,7 +235,7 @@ impl Body for UploadBody {
         }
     }
 
-    /// The length that the provider is told, where the caller said one.
+    /// The announced length, if there is one.
     fn size_hint(&self) -> SizeHint {
         let beginning = self.beginning.as_ref().map_or(0, Bytes::len) as u64;
         match self.rest.as_ref().map_or(Some(0), Rest::left) {

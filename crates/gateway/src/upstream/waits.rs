@@ -1,17 +1,17 @@
-//! The wait that a provider asks for, where reading it needs a clock: as a date.
+//! A provider's requested wait, where reading it needs a clock: a date.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue};
 
-/// OpenRouter's: when the limit is over, in milliseconds since 1970.
+/// OpenRouter's header: when the limit resets, in milliseconds since 1970.
 const RESET: &str = "x-ratelimit-reset";
-/// Numbers beyond this are moments, numbers below are seconds to wait: a wait of three years is none.
+/// Larger numbers are points in time, smaller ones are seconds to wait: no wait takes three years.
 const MOMENTS: f64 = 1e8;
 
-/// Puts `Retry-After` into seconds where it is a date, or where only the moment is given at which a limit is over. Dates are
-/// compared with the provider's own clock where the answer has its time, else with ours.
+/// Converts `Retry-After` to seconds where it is a date, or where only the time of a limit's reset is given.
+/// Dates are compared with the provider's own clock where the answer has its time, else with ours.
 pub fn in_seconds(headers: &mut HeaderMap, now: SystemTime) {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let date = |name: &str| text(name).and_then(|text| httpdate::parse_http_date(text).ok());
@@ -56,7 +56,7 @@ mod tests {
         assert_eq!(read(&[("retry-after", at)]).unwrap(), "30", "29.5 seconds by our clock");
         let date = "Tue, 14 Nov 2023 22:13:45 GMT";
         assert_eq!(read(&[("retry-after", at), ("date", date)]).unwrap(), "5", "by theirs");
-        assert_eq!(read(&[("retry-after", date), ("date", at)]).unwrap(), "0", "it is over");
+        assert_eq!(read(&[("retry-after", date), ("date", at)]).unwrap(), "0", "it has passed");
         assert_eq!(read(&[("retry-after", "7")]).unwrap(), "7");
         assert_eq!(read(&[("retry-after", "soon")]).unwrap(), "soon");
         assert_eq!(read(&[("x-ratelimit-reset", "1700000010500")]).unwrap(), "10");

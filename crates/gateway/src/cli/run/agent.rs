@@ -1,4 +1,4 @@
-//! How each coding agent is pointed at the gateway: variables, arguments, and settings for one process.
+//! How each coding agent is configured for the gateway: variables, arguments, and settings for one process.
 
 use serde_json::{Value, json};
 
@@ -18,40 +18,40 @@ pub enum Agent {
     Opencode,
 }
 
-/// What the agent shall use.
+/// What the agent uses.
 #[derive(Clone, Debug)]
 pub struct Choice {
-    /// The gateway, without a slash at the end.
+    /// The gateway, without a trailing slash.
     pub url: String,
-    /// The model of the session; none leaves it to the agent.
+    /// The model of the session; none for the agent's own choice.
     pub model: Option<String>,
-    /// The model of titles and other small requests.
+    /// The model for titles and other small requests.
     pub small_model: Option<String>,
-    /// What the gateway lists.
+    /// The gateway's list of models.
     pub listing: Listing,
 }
 
 /// How an agent is started.
 #[derive(Debug, Default, PartialEq)]
 pub struct Launch {
-    /// The variable that holds the key.
+    /// The variable with the key.
     pub key_variable: &'static str,
     /// Other variables.
     pub set: Vec<(&'static str, String)>,
-    /// Variables that the user's own go before.
+    /// Variables that the user's own override.
     pub defaults: Vec<(&'static str, String)>,
-    /// Variables that would lead the agent elsewhere.
+    /// Variables that would send the agent elsewhere.
     pub unset: &'static [&'static str],
-    /// Arguments in front of the user's.
+    /// Arguments before the user's.
     pub arguments: Vec<String>,
     /// Settings that the agent reads only from a file.
     pub overlay: Option<Overlay>,
 }
 
-/// The variable of the key, for agents that can be told the name of theirs.
+/// The variable of the key, for agents with a configurable name.
 pub const KEY_VARIABLE: &str = "LLMGATEWAY_API_KEY";
 
-/// The most bytes of one variable that Linux passes on (`MAX_ARG_STRLEN` is 128 KiB).
+/// Most bytes of a variable that Linux accepts (`MAX_ARG_STRLEN` is 128 KiB).
 const VARIABLE_LIMIT: usize = 120 << 10;
 
 impl Agent {
@@ -75,7 +75,7 @@ impl Agent {
         }
     }
 
-    /// Whether it cannot do without the list of models.
+    /// Whether it needs the list of models.
     pub fn needs_list(self, model: Option<&str>) -> bool {
         self == Self::Opencode && model.is_none()
     }
@@ -91,13 +91,13 @@ impl Agent {
     }
 }
 
-/// A token goes as `Authorization`; a key would have to be approved by the user once.
+/// A token is sent as `Authorization`; the user would have to approve a key once.
 fn claude(choice: &Choice) -> Launch {
     let mut set = vec![("ANTHROPIC_BASE_URL", choice.url.clone())];
     let mut defaults = Vec::new();
     if let Some(model) = &choice.model {
         let small = choice.small_model.as_ref().unwrap_or(model);
-        // Sub-agents and commands ask for a family by its name.
+        // Sub-agents and commands request a family by its name.
         set.extend([
             ("ANTHROPIC_MODEL", model.clone()),
             ("ANTHROPIC_DEFAULT_FABLE_MODEL", model.clone()),
@@ -105,7 +105,7 @@ fn claude(choice: &Choice) -> Launch {
             ("ANTHROPIC_DEFAULT_SONNET_MODEL", model.clone()),
             ("ANTHROPIC_DEFAULT_HAIKU_MODEL", small.clone()),
         ]);
-        // The first is for names that it does not know, the second lowers the window of those that it knows.
+        // The first is for unknown models, the second lowers the window of known ones.
         if let Some(context) = choice.listing.window(model).context {
             defaults.push(("CLAUDE_CODE_MAX_CONTEXT_TOKENS", context.to_string()));
             defaults.push(("CLAUDE_CODE_AUTO_COMPACT_WINDOW", context.to_string()));
@@ -116,7 +116,7 @@ fn claude(choice: &Choice) -> Launch {
     Launch { key_variable: "ANTHROPIC_AUTH_TOKEN", set, defaults, unset: OTHER_CLOUDS, ..Launch::default() }
 }
 
-/// A key of the user's own account, and the switches that lead Claude Code to clouds without a base URL.
+/// A key of the user's own account, and the switches that send Claude Code to clouds without a base URL.
 const OTHER_CLOUDS: &[&str] = &[
     "ANTHROPIC_API_KEY",
     "CLAUDE_CODE_USE_ANTHROPIC_AWS",
@@ -128,8 +128,8 @@ const OTHER_CLOUDS: &[&str] = &[
     "CLAUDE_CODE_USE_VERTEX",
 ];
 
-/// A provider of its own, because the built-in one expects OpenAI's own service behind it: websockets, and a compaction
-/// that only OpenAI can do.
+/// A separate provider, because the built-in one expects OpenAI's own service: WebSockets, and a compaction
+/// that only OpenAI has.
 fn codex(choice: &Choice) -> Launch {
     let provider = format!(
         "model_providers.llmgateway={{name=\"llmgateway\", base_url={}, env_key=\"{KEY_VARIABLE}\", \
@@ -140,7 +140,7 @@ fn codex(choice: &Choice) -> Launch {
         vec!["-c".to_owned(), "model_provider=\"llmgateway\"".to_owned(), "-c".to_owned(), provider];
     if let Some(model) = &choice.model {
         arguments.extend(["-m".to_owned(), model.clone()]);
-        // Of its maker's models it knows more than the window, such as where a longer prompt costs more.
+        // For its maker's models it knows more than the window, such as the price steps of longer prompts.
         let own = ["gpt-", "codex-"].iter().any(|family| base_name(model).starts_with(family));
         if let Some(context) = choice.listing.window(model).context.filter(|_| !own) {
             arguments.extend(["-c".to_owned(), format!("model_context_window={context}")]);
@@ -149,7 +149,7 @@ fn codex(choice: &Choice) -> Launch {
     Launch { key_variable: KEY_VARIABLE, arguments, ..Launch::default() }
 }
 
-/// With a base URL alone, it asks how to authenticate, or takes the user's login at Google.
+/// With only a base URL, it asks how to authenticate, or uses the user's Google login.
 fn gemini(choice: &Choice) -> Launch {
     let mut set = vec![("GOOGLE_GEMINI_BASE_URL", choice.url.clone())];
     set.extend(choice.model.iter().map(|model| ("GEMINI_MODEL", model.clone())));
@@ -168,7 +168,7 @@ fn gemini(choice: &Choice) -> Launch {
     }
 }
 
-/// Its settings can come whole in a variable, which goes above all files.
+/// Its whole settings can be in a variable, which takes precedence over all files.
 fn opencode(choice: &Choice) -> anyhow::Result<Launch> {
     let named = [&choice.model, &choice.small_model].into_iter().flatten().cloned();
     let listed = if choice.model.is_none() { choice.listing.names() } else { Vec::new() };
@@ -183,14 +183,14 @@ fn opencode(choice: &Choice) -> anyhow::Result<Launch> {
     if let Some(model) = &choice.model {
         settings["model"] = format!("llmgateway/{model}").into();
     }
-    // Without it, titles are asked of a model that nobody chose.
+    // Without it, titles use a model that the user did not choose.
     if let Some(model) = choice.small_model.as_ref().or(choice.model.as_ref()) {
         settings["small_model"] = format!("llmgateway/{model}").into();
     }
     let text = settings.to_string();
     if text.len() > VARIABLE_LIMIT {
         anyhow::bail!(
-            "The gateway lists {} models, more than opencode can be told of. Choose one: --model MODEL.",
+            "The gateway lists {} models, more than fit into opencode's settings. Choose one: --model MODEL.",
             count
         );
     }
@@ -198,7 +198,7 @@ fn opencode(choice: &Choice) -> anyhow::Result<Launch> {
     Ok(Launch { key_variable: KEY_VARIABLE, set, ..Launch::default() })
 }
 
-/// Without limits it takes the window for 0, and never compacts.
+/// Without limits it assumes a window of 0, and never compacts.
 fn opencode_model(model: String, listing: &Listing) -> (String, Value) {
     let mut settings = json!({ "name": model, "provider": { "npm": package_for(&model) } });
     if let Window { context: Some(context), output } = listing.window(&model) {
@@ -207,13 +207,13 @@ fn opencode_model(model: String, listing: &Listing) -> (String, Value) {
     (model, settings)
 }
 
-/// What most models can answer with, where nothing is known.
+/// A limit that most models support, where nothing is known.
 const OUTPUT_TOKENS: u64 = 8192;
 
 const CHAT_PACKAGE: &str = "@ai-sdk/openai-compatible";
 
-/// A model is asked in the API of its family, where nothing has to be translated: marks for the cache stay, and thinking
-/// keeps its proofs.
+/// A model uses the API of its family, where nothing has to be translated: cache marks and proofs of thinking
+/// are kept.
 fn package_for(model: &str) -> &'static str {
     let name = base_name(model);
     match name {
@@ -295,15 +295,15 @@ mod tests {
     }
 
     #[test]
-    fn agents_are_told_the_window_of_models_that_they_do_not_know() {
-        let told = |agent: Agent, model: &str| {
+    fn agents_get_the_window_of_unknown_models() {
+        let changes = |agent: Agent, model: &str| {
             let launch = agent.launch(&Choice { listing: listed(&[model]), ..choice(Some(model)) }).unwrap();
             format!("{launch:?}").matches("32000").count()
         };
-        assert_eq!(told(Agent::Claude, "llama"), 2);
-        assert_eq!(told(Agent::Codex, "llama"), 1);
-        assert_eq!(told(Agent::Codex, "openai/gpt-5.5"), 0);
-        assert_eq!(told(Agent::Opencode, "llama"), 1);
+        assert_eq!(changes(Agent::Claude, "llama"), 2);
+        assert_eq!(changes(Agent::Codex, "llama"), 1);
+        assert_eq!(changes(Agent::Codex, "openai/gpt-5.5"), 0);
+        assert_eq!(changes(Agent::Opencode, "llama"), 1);
     }
 
     #[test]

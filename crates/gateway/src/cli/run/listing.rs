@@ -1,5 +1,5 @@
-//! What the gateway's list says of a model: agents know nothing of models that are not their maker's, and compact a long
-//! session too late, or never, when nobody tells them the window.
+//! The gateway's list of models, for agents: they do not know other makers' models, and without the window
+//! they compact a long session too late, or never.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default)]
 pub struct Listing(Vec<Value>);
 
-/// How much a model takes and gives; none is unknown.
+/// The window of a model; none is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
     /// Tokens of prompt and answer together.
@@ -16,11 +16,11 @@ pub struct Window {
     pub output: Option<u64>,
 }
 
-/// Aliases of aliases go no deeper.
+/// Maximum depth of nested aliases.
 const DEEPEST: usize = 4;
 
 impl Listing {
-    /// Takes the list apart; none when it is no list of models.
+    /// Parses the list; none for another body.
     pub fn read(body: &[u8]) -> Option<Self> {
         let list: Value = serde_json::from_slice(body).ok()?;
         list.get("data")?.as_array().cloned().map(Self)
@@ -31,7 +31,7 @@ impl Listing {
         self.0.iter().filter_map(|entry| Some(entry.get("id")?.as_str()?.to_owned())).collect()
     }
 
-    /// The smallest window that this name may lead to: a request must fit wherever it goes.
+    /// The smallest window that this name may lead to: a request must fit every target.
     pub fn window(&self, name: &str) -> Window {
         let windows = self.windows(name, 0);
         let least = |of: fn(&Window) -> Option<u64>| windows.iter().filter_map(of).min();

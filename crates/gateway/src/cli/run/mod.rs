@@ -1,4 +1,4 @@
-//! `llmgateway run`: a coding agent against the gateway, for one process. The user's own files stay as they are.
+//! `llmgateway run`: a coding agent with the gateway, for one process. The user's own files stay unchanged.
 
 mod agent;
 mod listing;
@@ -26,16 +26,16 @@ pub struct RunArguments {
     /// The agent to start.
     #[arg(value_enum)]
     agent: Agent,
-    /// The model that it uses: a model, PROVIDER/MODEL or an alias. Default: the agent's own choice.
+    /// The model: a model, PROVIDER/MODEL or an alias. Default: the agent's own choice
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// The model for titles and other small requests. Default: the one of --model.
+    /// The model for titles and other small requests. Default: that of --model
     #[arg(long, value_name = "MODEL")]
     small_model: Option<String>,
-    /// A gateway elsewhere; $LLMGATEWAY_API_KEY holds the key for it. Default: the one of the configuration.
+    /// Another gateway; $LLMGATEWAY_API_KEY is its key. Default: that of the configuration
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Print what a shell needs to start the agent in the same way, and start nothing.
+    /// Print the shell commands that start the agent this way, and start nothing
     #[arg(long)]
     print: bool,
     /// Arguments of the agent, after `--`.
@@ -43,11 +43,11 @@ pub struct RunArguments {
     arguments: Vec<OsString>,
 }
 
-/// Runs the agent until it ends, and ends as it does.
+/// Runs the agent until it ends, and ends with its exit code.
 pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
     let settings = arguments.config.load();
-    // A configuration of this folder says how to reach the outside; a gateway elsewhere does not need it.
+    // The configuration of this folder has the settings of connections; another gateway does not need it.
     let outbound =
         settings.as_ref().map_or_else(|_| Outbound::default(), |all| Outbound::new(all.outbound.clone()));
     let target = match &arguments.url {
@@ -58,7 +58,7 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         let agent = arguments.agent;
         let listing = match target.models(outbound.route()).await {
             Ok(listing) => listing,
-            // What is printed may be for later.
+            // The printed commands may be for later use.
             Err(_) if arguments.print && !agent.needs_list(arguments.model.as_deref()) => Listing::default(),
             Err(error) => return Err(error),
         };
@@ -75,7 +75,7 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         }
         let mut command = command(agent, &launch, &target.key);
         command.envs(launch.defaults.iter().filter(|(name, _)| environment.get(name).is_none()).cloned());
-        // It is removed when the agent has ended.
+        // Removed when the agent has ended.
         let home = launch.overlay.as_ref().map(|overlay| overlay.make(&environment)).transpose()?;
         if let (Some(overlay), Some(home)) = (&launch.overlay, &home) {
             command.env(overlay.variable, home.path());
@@ -105,8 +105,8 @@ fn not_started(agent: Agent, error: &std::io::Error) -> anyhow::Error {
     }
 }
 
-/// Waits for the agent. A terminal sends Ctrl-C to it as well as to us, and what it does then is its own decision; a stop
-/// that was meant for us is passed on.
+/// Waits for the agent. A terminal sends Ctrl-C to it as well, and its reaction is its own decision; a stop
+/// signal for us is passed on.
 #[cfg(unix)]
 async fn ended(mut child: Child) -> anyhow::Result<ExitCode> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -124,7 +124,7 @@ async fn ended(mut child: Child) -> anyhow::Result<ExitCode> {
         if let Some(id) = id
             && rustix::process::kill_process(id, passed_on).is_err()
         {
-            // It has just ended: the next wait says how.
+            // It has just ended: the next wait returns the status.
         }
     }
 }
@@ -134,7 +134,7 @@ async fn ended(mut child: Child) -> anyhow::Result<ExitCode> {
     Ok(exit_code(child.wait().await?))
 }
 
-/// As shells report it: a signal is 128 and its number.
+/// As shells report it: a signal is 128 plus its number.
 fn exit_code(status: std::process::ExitStatus) -> ExitCode {
     #[cfg(unix)]
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
@@ -161,7 +161,7 @@ fn script(agent: Agent, launch: &Launch, key: &Key, arguments: &[OsString]) -> S
     lines.join("\n")
 }
 
-/// A word as a shell takes it.
+/// A quoted word for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./:=".contains(character);
     match !word.is_empty() && word.chars().all(is_plain) {

@@ -1,4 +1,4 @@
-//! A copy of an agent's home in a temporary place, with some settings of ours above the user's.
+//! A temporary copy of an agent's home, with some of our settings over the user's.
 
 use std::path::{Path, PathBuf};
 
@@ -11,19 +11,19 @@ use crate::env::{Environment, read_file};
 /// Settings for agents that read them only from a file in their home.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Overlay {
-    /// The variable that names the home, which is the user's home where it is not set.
+    /// The variable with the home; without it the user's home is used.
     pub variable: &'static str,
     /// The agent's folder in it.
     pub folder: &'static str,
     /// Its settings, in JSON.
     pub file: &'static str,
-    /// What goes above the user's settings.
+    /// The settings that override the user's.
     pub settings: Value,
 }
 
 impl Overlay {
-    /// Makes the home; it goes with the value. All that the user has there is linked, so that sessions and logins are the
-    /// same; the settings are a merged copy.
+    /// Makes the home, which is removed when the value is dropped. All files of the user are linked, so that
+    /// sessions and logins are shared; the settings are a merged copy.
     pub fn make(&self, environment: &Environment) -> anyhow::Result<TempDir> {
         let place = tempfile::Builder::new().prefix("llmgateway-run-").tempdir()?;
         let ours = place.path().join(self.folder);
@@ -92,7 +92,7 @@ fn without_comments(text: &str) -> String {
     while let Some(next) = rest.chars().next() {
         let skipped = match next {
             _ if in_string && rest.starts_with('\\') => {
-                // An escape is two characters, and the second may be a quote.
+                // An escape has two characters, and the second may be a quote.
                 let length = rest.chars().take(2).map(char::len_utf8).sum();
                 plain.push_str(&rest[..length]);
                 length

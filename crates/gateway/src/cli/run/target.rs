@@ -1,4 +1,4 @@
-//! Which gateway an agent is started against, and with which key.
+//! The gateway and the key for an agent.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,30 +16,30 @@ use crate::env::Environment;
 use crate::upstream::client::Client;
 use crate::upstream::outbound::Route;
 
-/// A gateway and a key that it takes.
+/// A gateway and a key for it.
 pub struct Target {
-    /// Without a slash at the end.
+    /// Without a trailing slash.
     pub url: String,
     /// The key.
     pub key: Key,
 }
 
-/// A key, and where it came from.
+/// A key and its source.
 #[derive(Debug)]
 pub struct Key {
     /// The key itself.
     pub secret: Secret,
-    /// As a shell takes it between double quotes, without showing it where that is possible.
+    /// For a shell between double quotes, as a reference where possible.
     pub in_shell: String,
 }
 
-/// How long the gateway may take to list its models.
+/// The gateway's deadline for its list of models.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Largest list of models.
 const LIST_LIMIT: usize = 16 << 20;
 
 impl Target {
-    /// The gateway at this URL, which may be another machine's: no key but the one that was meant for it goes there.
+    /// The gateway at this URL, which may be another machine: only a key that was meant for it is sent.
     pub fn elsewhere(url: &str, environment: &Environment) -> anyhow::Result<Self> {
         let url = url.trim_end_matches('/').trim_end_matches("/v1");
         let parsed: http::Uri = url.parse().map_err(|_| bad_url(url))?;
@@ -61,14 +61,14 @@ impl Target {
             .or_else(|| Key::in_file(&settings.database_url));
         let Some(key) = key else {
             anyhow::bail!(
-                "There is no API key to start an agent with. Start the gateway once (`llmgateway serve`), which makes one \
+                "There is no API key for an agent. Start the gateway once (`llmgateway serve`), which creates one \
                  in this folder, or set {KEY_VARIABLE} to a key from `llmgateway keys create NAME`."
             );
         };
         Ok(Self { url, key })
     }
 
-    /// The models that it lists. It fails, and says what to do, when no gateway answers or when it refuses the key.
+    /// Its models. The error states what to do when no gateway answers or when it refuses the key.
     pub async fn models(&self, route: Route) -> anyhow::Result<Listing> {
         let url = format!("{}/v1/models", self.url);
         let bearer = format!("Bearer {}", self.key.secret.expose());
@@ -82,7 +82,7 @@ impl Target {
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => anyhow::bail!(
-                "The gateway at {} refuses the key. Set {KEY_VARIABLE} to one that it knows: `llmgateway keys create NAME`.",
+                "The gateway at {} refuses the key. Set {KEY_VARIABLE} to a valid one: `llmgateway keys create NAME`.",
                 self.url
             ),
             other => anyhow::bail!("{url} answered with status {}: is a gateway there?", other.as_u16()),
@@ -93,7 +93,7 @@ impl Target {
 
     fn silent(&self, reason: &str) -> String {
         format!(
-            "No gateway answers at {} ({reason}). Start one in another terminal: `llmgateway serve`. One elsewhere is named \
+            "No gateway answers at {} ({reason}). Start one in another terminal: `llmgateway serve`. Select another one \
              by --url.",
             self.url
         )

@@ -1,5 +1,6 @@
-//! `/admin/v1`: projects, keys, budgets, requests, usage and the audit log. Errors have OpenAI's shape; a list is paged by `limit` and
-//! `after`; what can be changed has an `ETag`, and a change with `If-Match` is refused (412) when somebody else was faster.
+//! `/admin/v1`: projects, keys, budgets, requests, usage and the audit log. Errors have OpenAI's shape; a
+//! list is paged by `limit` and `after`; changeable objects have an `ETag`, and a change with `If-Match` is
+//! refused (412) after a concurrent change.
 
 use canon::{Error, ErrorKind};
 use http::header::{ETAG, IF_MATCH};
@@ -24,12 +25,12 @@ mod rests;
 mod state;
 mod usage;
 
-/// How many entries a page has, and how many at most.
+/// The default and the maximum page size.
 const PAGE: u32 = 50;
 const MOST: u32 = 500;
-/// How long an old secret stays good where nothing else is said.
+/// The default time for which an old secret stays valid.
 const OVERLAP_SECONDS: i64 = 24 * 3600;
-/// How many days of usage are shown where nothing else is said.
+/// The default number of days.
 const DAYS: i64 = crate::report::DAYS;
 /// The largest body that is read.
 pub(super) const BODY_LIMIT: usize = 256 << 10;
@@ -45,7 +46,7 @@ pub(super) struct Asked<'a> {
 
 type Answer = Result<Response<ResponseBody>, Refused>;
 
-/// An error, with a status of its own where none of the kinds has it.
+/// An error, with its own status where none of the kinds has it.
 pub(super) struct Refused {
     error: Error,
     status: Option<StatusCode>,
@@ -60,7 +61,8 @@ impl From<Error> for Refused {
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "the admin API could not use the database");
-        Error::gateway(ErrorKind::StoreUnavailable, "The database does not answer; the log says why.").into()
+        Error::gateway(ErrorKind::StoreUnavailable, "The database does not answer; the log has the reason.")
+            .into()
     }
 }
 
@@ -103,7 +105,7 @@ struct RotateBody {
 }
 
 impl Asked<'_> {
-    /// Serves one request. `rest` is what stands in the path behind the resource.
+    /// Serves one request. `rest` is the path after the resource.
     pub(super) async fn serve(&self, resource: Resource, rest: &str) -> Answer {
         let method = &self.head.method;
         match (resource, method) {
@@ -178,14 +180,14 @@ impl Asked<'_> {
         Audit { actor: format!("key:{}", self.caller.key_id), action, target, detail: detail.to_string() }
     }
 
-    /// What was changed is in force on this node when the caller has the answer.
+    /// The change is in force on this node before the caller gets the answer.
     async fn in_force(&self) {
         if let Err(error) = self.api.auth.reload().await {
             tracing::warn!(%error, "a change is in the database, and not in force yet");
         }
     }
 
-    /// Refuses a change of something that somebody else has changed since it was read.
+    /// Refuses a change of an object that was changed after it was read.
     fn check_version(&self, version: i64) -> Result<(), Refused> {
         let Some(wanted) = self.head.headers.get(IF_MATCH) else { return Ok(()) };
         let is_it = |tag: &str| tag.trim().trim_matches('"').parse() == Ok(version) || tag.trim() == "*";
@@ -231,7 +233,7 @@ impl Asked<'_> {
     fn not_declared(&self, id: &str) -> Result<(), Refused> {
         match self.snapshot.keys.projects().contains_key(id) {
             true => {
-                Err(conflict(format!("The project {id:?} stands in the configuration; change it there.")))
+                Err(conflict(format!("The project {id:?} is defined in the configuration; change it there.")))
             }
             false => Ok(()),
         }
@@ -254,7 +256,7 @@ impl Asked<'_> {
         };
         let audit = self.audit("project.create", format!("project:{}", project.id), project_object(&project));
         match self.api.store.create_project(&project, Some(&audit)).await? {
-            Written::Exists => Err(conflict(format!("There is a project {:?} already.", project.id))),
+            Written::Exists => Err(conflict(format!("The project {:?} exists already.", project.id))),
             _ => {
                 self.in_force().await;
                 Ok(tagged(StatusCode::CREATED, &project_object(&project), 1))
@@ -420,9 +422,9 @@ impl Asked<'_> {
         Ok(tagged(StatusCode::OK, &object, row.version))
     }
 
-    // What is counted
+    // Counters
 
-    /// The rules of all projects, as this node counts them.
+    /// The rules of all projects, with this node's counts.
     async fn budgets(&self) -> Answer {
         let stored = self.api.auth.stored();
         let declared = self.snapshot.keys.projects();
@@ -453,7 +455,7 @@ impl Asked<'_> {
     }
 }
 
-/// Budgets and limits of a project, with what is taken of each.
+/// Budgets and limits of a project, with their current use.
 fn states(project: &identity::Project) -> Vec<Value> {
     let book = project.book.lock();
     let state = |rule: &limits::Rule| {
@@ -537,7 +539,7 @@ fn tagged(status: StatusCode, object: &Value, version: i64) -> Response<Response
     response
 }
 
-/// One entry more than the page has says that there are more.
+/// One entry more than the page shows that there are more.
 fn page(mut rows: Vec<Value>, limit: u32, cursor: impl Fn(&Value) -> String) -> Response<ResponseBody> {
     let has_more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
@@ -566,13 +568,13 @@ fn conflict(message: String) -> Refused {
 }
 
 fn changed() -> Refused {
-    let message = "Somebody else has changed it since it was read (If-Match); read it again.";
+    let message = "It was changed after it was read (If-Match); read it again.";
     let mut error = Error::caller(ErrorKind::InvalidRequest, message);
     error.code = Some("precondition_failed".to_owned());
     Refused { error, status: Some(StatusCode::PRECONDITION_FAILED) }
 }
 
-/// What stands in the path behind the resource, unescaped.
+/// The path after the resource, unescaped.
 pub(super) fn rest_of(head: &Parts) -> String {
     let path = path::spelling(head.uri.path());
     match routes::find(&path, &head.method) {

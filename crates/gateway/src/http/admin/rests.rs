@@ -1,4 +1,4 @@
-//! Resting a provider or a key by hand.
+//! Suspending a provider or a key by hand.
 
 use canon::{Error, ErrorKind};
 use http::StatusCode;
@@ -14,7 +14,7 @@ use crate::rests::{check, target};
 
 /// The longest reason.
 const REASON_BYTES: usize = 500;
-/// The longest rest that ends by itself.
+/// The longest suspension that ends by itself.
 const MOST_SECONDS: i64 = 366 * 24 * 3600;
 
 #[derive(Default, Deserialize)]
@@ -27,7 +27,7 @@ struct RestBody {
 }
 
 impl Asked<'_> {
-    /// What administrators have rest now.
+    /// The current suspensions.
     pub(super) async fn rests(&self) -> Answer {
         let now = now_ms();
         let rests = self.api.store.rests().await?;
@@ -36,7 +36,7 @@ impl Asked<'_> {
         Ok(list(&data, None))
     }
 
-    /// Has a provider or a key rest.
+    /// Suspends a provider or a key.
     pub(super) async fn rest(&self) -> Answer {
         let body: RestBody = self.body()?;
         let provider =
@@ -68,11 +68,13 @@ impl Asked<'_> {
         Ok(respond::json(StatusCode::CREATED, report::rest_object(&rest).to_string()))
     }
 
-    /// Ends a rest.
+    /// Ends a suspension.
     pub(super) async fn end_rest(&self, id: &str) -> Answer {
         let (provider, key) = id.split_once('/').map_or((id, None), |(provider, key)| (provider, Some(key)));
         if provider.is_empty() || key == Some("") {
-            return Err(Error::caller(ErrorKind::NotFound, "Whose rest is to end?").into());
+            return Err(
+                Error::caller(ErrorKind::NotFound, "The id of the rest is missing in the path.").into()
+            );
         }
         let audit = self.audit("routing.rest_end", target(provider, key), json!({}));
         if !self.api.store.end_rest(provider, key, audit, now_ms()).await? {

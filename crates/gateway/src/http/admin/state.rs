@@ -1,4 +1,4 @@
-//! The state of the gateway: models, providers, routing, nodes; and what would happen to a request.
+//! The state of the gateway: models, providers, routing, nodes; and the dry run of a request.
 
 use bytes::Bytes;
 use canon::{Error, Operation};
@@ -13,7 +13,7 @@ use crate::pipeline::explain;
 use crate::report;
 
 impl Asked<'_> {
-    /// The models of the catalog in force, one entry for each provider of each; of one provider with `provider`.
+    /// The models of the catalog in force, one entry per provider; with `provider` only those of one.
     pub(super) async fn models(&self) -> Answer {
         let wanted = self.parameter("provider");
         let (after, limit) = (self.parameter("after").unwrap_or_default(), self.limit()?);
@@ -48,7 +48,7 @@ impl Asked<'_> {
         Ok(list(&data, next))
     }
 
-    /// The providers of the catalog in force, with why one is off.
+    /// The providers of the catalog in force, with the reasons of disabled ones.
     pub(super) async fn providers(&self) -> Answer {
         let mut providers: Vec<_> = self.snapshot.providers.values().collect();
         providers.sort_by(|left, right| left.id().cmp(right.id()));
@@ -68,7 +68,7 @@ impl Asked<'_> {
         Ok(list(&providers.iter().map(object).collect::<Vec<_>>(), None))
     }
 
-    /// What routing knows of each provider's models, by what is asked of them, on this node.
+    /// The measurements of each provider's models by operation, on this node.
     pub(super) async fn routing(&self) -> Answer {
         let now = self.api.pipeline.now();
         let known = self.snapshot.health.known();
@@ -81,7 +81,7 @@ impl Asked<'_> {
         Ok(list(&known.map(operation).collect::<Vec<_>>(), None))
     }
 
-    /// What would happen to the request in the body. Nothing is sent.
+    /// The dry run of the request in the body. Nothing is sent.
     pub(super) async fn explain(&self) -> Answer {
         let body = Bytes::copy_from_slice(self.body);
         let name = self.parameter("operation").unwrap_or_else(|| Operation::Chat.as_str().to_owned());
@@ -95,8 +95,8 @@ impl Asked<'_> {
             Some(id) => {
                 let policy = self.policy_of(&id).await?;
                 let names = policy.guardrails.iter().map(String::as_str);
-                let (body, told) = self.snapshot.guardrails.rehearse(names, &body)?;
-                (body, Some(told))
+                let (body, actions) = self.snapshot.guardrails.rehearse(names, &body)?;
+                (body, Some(actions))
             }
             None => (body, None),
         };

@@ -1,4 +1,4 @@
-//! Requests and what they used.
+//! Requests and their usage.
 
 use canon::Error;
 use http::StatusCode;
@@ -64,7 +64,7 @@ impl Asked<'_> {
         Ok(respond::json(StatusCode::OK, body.to_string()))
     }
 
-    /// Everything that is known of a request. Of several with one id, the newest; the others are in `same_id`.
+    /// All fields of a request. Of several with one id, the newest; the others are in `same_id`.
     pub(super) async fn request(&self, id: &str) -> Answer {
         let rows = self.api.store.request(id).await?;
         let Some((first, others)) = rows.split_first() else { return Err(absent("request", id).into()) };
@@ -75,7 +75,7 @@ impl Asked<'_> {
         Ok(respond::json(StatusCode::OK, object.to_string()))
     }
 
-    /// What was used; with `scope` the ledger of a project or a key.
+    /// Usage; with `scope` the ledger of a project or a key.
     pub(super) async fn usage(&self) -> Answer {
         if let Some(scope) = self.parameter("scope") {
             return self.ledger(&scope).await;
@@ -100,7 +100,7 @@ impl Asked<'_> {
             "next": null,
             "since": report::time_text(query.since_ms),
             "until": report::time_text(query.until_ms),
-            // While the records of an earlier release are added: what is older is not whole yet.
+            // While the records of an earlier release are added: older sums are incomplete.
             "complete_from": complete_from.map(report::time_text),
         });
         Ok(respond::json(StatusCode::OK, body.to_string()))

@@ -16,11 +16,11 @@ use crate::upstream::Client;
 
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 const SCOPE: &str = "https://cognitiveservices.azure.com/.default";
-/// Where machines get tokens of their managed identity.
+/// The address where machines get tokens of their managed identity.
 const MACHINE: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
 const USUAL_LIFE: u64 = 3600;
 
-/// Where tokens come from.
+/// The source of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
     scope: String,
@@ -29,7 +29,7 @@ pub struct Recipe {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Way {
-    /// An application proves itself to the authority.
+    /// An application with its proof for the authority.
     Application { url: String, client_id: String, proof: Proof },
     /// App Service and Container Apps: an address and a secret header in the environment.
     Service { endpoint: String, header: Secret, client_id: Option<String> },
@@ -40,11 +40,11 @@ enum Way {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Proof {
     Secret(Secret),
-    /// A file with a token of another issuer, which is read again for each token.
+    /// A file with a token of another issuer, read again for each token.
     File(PathBuf),
 }
 
-/// What the settings and the environment offer.
+/// The credential from the settings and the environment.
 pub fn find(search: Search<'_>) -> Result<Found, Absent> {
     let scope = search.get("token_scope").unwrap_or(SCOPE).to_owned();
     let found = |label: String, way: Way| Found {
@@ -68,7 +68,7 @@ pub fn find(search: Search<'_>) -> Result<Found, Absent> {
     }
 }
 
-/// The tenant, the application and its proof, once all three are there.
+/// The tenant, the application and its proof, if all three are set.
 fn application<'a>(search: Search<'a>) -> Result<Option<(Way, &'a str)>, Absent> {
     let (Some(tenant), Some(client_id)) = (search.get("tenant_id"), search.get("client_id")) else {
         return Ok(None);
@@ -100,7 +100,7 @@ fn managed(search: Search<'_>) -> Way {
     }
 }
 
-/// Names the first thing that is missing of what was begun.
+/// Names the first missing part of an incomplete credential.
 fn incomplete(search: Search<'_>) -> Absent {
     let given = |name| search.get(name).is_some();
     let begun = given("tenant_id") || given("client_secret") || given("federated_token_file");

@@ -1,4 +1,4 @@
-//! Requests for tokens: small, limited in time and size, and with errors that tell the reason and no secret.
+//! Requests for tokens: small, limited in time and size, with errors that state the reason and no secret.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Exchange<'a> {
     url: &'a str,
     headers: Vec<(&'a str, &'a str)>,
     body: Bytes,
-    /// What an error must not show, should the server repeat it.
+    /// Texts that an error must not show if the server repeats them.
     secrets: Vec<&'a str>,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Exchange<'a> {
         self.header(name, value)
     }
 
-    /// Names something that an error must not show.
+    /// Adds a text that an error must not show.
     pub fn secret(mut self, secret: &'a str) -> Self {
         self.secrets.push(secret);
         self
@@ -93,7 +93,7 @@ impl<'a> Exchange<'a> {
         request.body(self.body.clone()).map_err(invalid)
     }
 
-    /// Sends it and gives the answer's body.
+    /// Sends it and returns the answer's body.
     pub async fn send(&self, client: &Client) -> Fetched<Bytes> {
         self.send_request(client, self.request()?).await
     }
@@ -171,7 +171,8 @@ pub fn timestamp(text: &str) -> Fetched<std::time::SystemTime> {
     parsed.map(Into::into).map_err(|_| "the answer's time of expiry is no time".to_owned())
 }
 
-/// Secrets go over TLS only, or to this machine, or to the addresses where clouds hand out tokens to their machines.
+/// Secrets are sent only over TLS, or to this machine, or to the addresses where clouds issue tokens to their
+/// machines.
 pub fn is_safe(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };
     let Some(host) = uri.host() else { return false };
@@ -190,7 +191,7 @@ fn is_near(host: &str) -> bool {
     }
 }
 
-/// The host of a URL, which is all of it that errors show.
+/// The host of a URL: the only part that errors show.
 fn host(url: &str) -> String {
     url.parse::<Uri>()
         .ok()
@@ -198,7 +199,7 @@ fn host(url: &str) -> String {
         .unwrap_or_else(|| "the token URL".to_owned())
 }
 
-/// What an error body says: OAuth's error and description, a message, or a code in XML.
+/// The explanation in an error body: OAuth's error and description, a message, or a code in XML.
 fn explanation(body: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         let body = String::from_utf8_lossy(body);

@@ -1,7 +1,7 @@
-//! Access tokens of Google Cloud, found the way of its "application default credentials" (AIP-4110): a file that the
-//! configuration or `GOOGLE_APPLICATION_CREDENTIALS` names, the file that `gcloud auth application-default login`
-//! writes, or the metadata server. The metadata server is never searched for: it is asked where the configuration
-//! says so, or the variables of Google's own platforms.
+//! Access tokens of Google Cloud, found as "application default credentials" (AIP-4110): a file that the
+//! configuration or `GOOGLE_APPLICATION_CREDENTIALS` names, the file that `gcloud auth application-default
+//! login` writes, or the metadata server. The metadata server is never probed: it is asked only if the
+//! configuration or the variables of Google's own platforms say so.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,13 +30,13 @@ const METADATA_HOST: &str = "metadata.google.internal";
 const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
 /// The longest life that Google allows a signed claim.
 const CLAIM_SECONDS: u64 = 3600;
-/// What an answer without a life is taken to live.
+/// The assumed lifetime of an answer without one.
 const USUAL_LIFE: u64 = 3600;
 
-/// Where tokens come from.
+/// The source of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipe {
-    /// A file, which is read again for each token.
+    /// A file, read again for each token.
     File(PathBuf),
     /// The text of such a file.
     Inline(Secret),
@@ -44,7 +44,7 @@ pub enum Recipe {
     Metadata(String),
 }
 
-/// What the settings and the environment offer.
+/// The credential from the settings and the environment.
 pub fn find(search: Search<'_>) -> Result<Found, Absent> {
     if let Some(token) = search.secret("access_token") {
         let label = format!("access token of {}", search.origin("access_token"));
@@ -79,7 +79,7 @@ fn given_credentials(given: &str, environment: &Environment) -> Result<Found, Ab
     }
 }
 
-/// Reads the document once, so that what is wrong with it is known at the start.
+/// Reads the document once, so that its errors are known at the start.
 fn document(recipe: Recipe) -> Result<Found, String> {
     let document = recipe.document()?;
     document.check()?;
@@ -130,7 +130,7 @@ impl Recipe {
     }
 }
 
-/// A file of credentials, by its `type`.
+/// A credentials file, by its `type`.
 enum Document {
     ServiceAccount(ServiceAccount),
     AuthorizedUser(AuthorizedUser),
@@ -227,7 +227,7 @@ impl Document {
         value.iter().map(|value| (name.to_owned(), value.clone())).collect()
     }
 
-    /// Finds what would make every fetch fail.
+    /// Finds errors that would fail every fetch.
     fn check(&self) -> Fetched<()> {
         match self {
             Self::ServiceAccount(account) => {
@@ -270,7 +270,7 @@ impl ServiceAccount {
         self.token_uri.as_deref().unwrap_or(TOKEN_URL)
     }
 
-    /// The signing key. Variables often hold the line ends of the PEM text as `\n`.
+    /// The signing key. Variables often contain the line ends of the PEM text as `\n`.
     fn key(&self) -> Fetched<RsaKeyPair> {
         let wrong = || "the private_key is no RSA key in PEM".to_owned();
         let pem = self.private_key.expose().replace("\\n", "\n");
@@ -415,7 +415,7 @@ fn safe(url: &str) -> Fetched<()> {
     }
 }
 
-/// The fields of a document. Errors name a missing field, and never a value.
+/// The fields of a document. Errors name a missing field, never a value.
 fn fields<T: DeserializeOwned>(value: &Value) -> Fetched<T> {
     T::deserialize(value).map_err(|error| {
         let error = error.to_string();

@@ -1,6 +1,6 @@
-//! Masks secrets by their value, whatever they look like, in text that comes from a provider: providers like to quote
-//! the key that they refuse. A secret is found as it is, percent-encoded, escaped for JSON, and within base64 at each of
-//! the three places where a byte can stand in a group.
+//! Masks secrets by value in text from a provider: providers often quote the key that they refuse. A secret
+//! is found as it is, percent-encoded, escaped for JSON, and within base64 at each of the three offsets in a
+//! group.
 
 use std::borrow::Cow;
 
@@ -9,14 +9,14 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use canon::{Error, Field, Secret};
 use wire::providers::Credential;
 
-/// What stands for a secret.
+/// The replacement of a secret.
 const MASK: &str = "***";
-/// A shorter secret is masked only where it stands as a word: it could be a part of ordinary ones.
+/// A shorter secret is masked only as a whole word: it could be a part of ordinary words.
 const SHORT: usize = 8;
-/// A secret shorter than this is not masked: it is a placeholder like `test` or `none`, and masking it would garble every
-/// message that has the word. No provider issues keys as short as this.
+/// A secret shorter than this is not masked: it is a placeholder like `test` or `none`, and masking it would
+/// garble every message with that word. No provider issues such short keys.
 const PLACEHOLDER: usize = 6;
-/// So much of a secret's beginning is masked even where the rest was cut off.
+/// This much of a secret's beginning is masked even where the rest was cut off.
 const BEGINNING: usize = 12;
 
 /// The forms of some secrets.
@@ -32,7 +32,7 @@ impl Mask {
         for secret in secrets {
             mask.add(secret.expose());
         }
-        // The longest first: one form may be a part of another.
+        // The longest first: a form may be a part of another.
         mask.forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
         mask.forms.dedup();
         mask
@@ -52,7 +52,7 @@ impl Mask {
     /// The text without any of the secrets.
     pub fn apply<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
-        // Whole ones first: the beginning of one form is often that of another.
+        // Whole ones first: the beginning of a form is often that of another.
         for form in self.forms.iter().map(|form| (form.as_str(), form.as_str())).chain(self.beginnings()) {
             if let Some(masked) = without(&text, form) {
                 text = Cow::Owned(masked);
@@ -61,13 +61,13 @@ impl Mask {
         text
     }
 
-    /// The forms by what of them is found where the rest was cut off.
+    /// The forms, with the part that is found where the rest was cut off.
     fn beginnings(&self) -> impl Iterator<Item = (&str, &str)> {
         let long = self.forms.iter().filter(|form| form.len() > BEGINNING);
         long.map(|form| (&form[..form.floor_char_boundary(BEGINNING)], form.as_str()))
     }
 
-    /// Masks everything in an error that can be shown.
+    /// Masks all displayable texts of an error.
     pub fn clean(&self, error: &mut Error) {
         if let Cow::Owned(message) = self.apply(&error.message) {
             error.message = message.into();
@@ -97,7 +97,7 @@ pub fn secrets(credential: &Credential) -> Vec<&Secret> {
     }
 }
 
-/// The text with everything masked that begins like this and is like the form; none when it is not there.
+/// The text with every occurrence of a form masked that begins like this; none without one.
 fn without(text: &str, (beginning, form): (&str, &str)) -> Option<String> {
     let mut masked = String::new();
     let mut rest = text;
@@ -117,7 +117,7 @@ fn without(text: &str, (beginning, form): (&str, &str)) -> Option<String> {
     Some(masked)
 }
 
-/// How much the beginnings of two texts have in common.
+/// The length of the common prefix of two texts.
 fn common(text: &str, form: &str) -> usize {
     let same = text.chars().zip(form.chars()).take_while(|(left, right)| left == right);
     same.map(|(letter, _)| letter.len_utf8()).sum()
@@ -141,7 +141,8 @@ fn json(secret: &str) -> Cow<'_, str> {
     Cow::Owned(quoted.trim_start_matches('"').strip_suffix('"').unwrap_or(&quoted).to_owned())
 }
 
-/// What of the secret's base64 is the same whatever stands around it, when `place` bytes of a group stand before it.
+/// The part of the secret's base64 that does not depend on the surrounding bytes, when `place` bytes of a
+/// group precede it.
 fn within_base64(secret: &str, place: usize) -> Vec<String> {
     let bytes = [&[0; 2][..place], secret.as_bytes()].concat();
     let skip = [0, 2, 3][place];
@@ -175,7 +176,7 @@ mod tests {
                 let whole = STANDARD.encode(format!("{before}{KEY}{after}"));
                 let shown = masked(&format!("Basic {whole}"));
                 let left = shown.replace("***", "");
-                // What is left holds at most the neighbours of the secret, in parts of groups.
+                // The rest contains at most the neighbours of the secret, as parts of groups.
                 assert!(
                     shown.contains("***") && left.len() < "Basic ".len() + 14,
                     "{before} {after}: {shown}"

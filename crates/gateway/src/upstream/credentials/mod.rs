@@ -1,8 +1,8 @@
-//! What proves to a provider that we may call it.
+//! Credentials for providers.
 //!
-//! Where it comes from is found once, when the configuration is read ([`find`]): nothing is asked over the network
-//! then. A fixed key is given out as it is. Tokens and keys of limited life come from a [`TokenCache`], which renews
-//! them before they expire.
+//! Their source is found once, when the configuration is read ([`find`]), without network access. A fixed key
+//! is used directly. Temporary tokens and keys come from a [`TokenCache`], which renews them before they
+//! expire.
 
 mod aws;
 mod azure;
@@ -24,11 +24,11 @@ use crate::env::Environment;
 use mask::Mask;
 use token::{Fetched, Token, TokenCache};
 
-/// Settings that only serve to find credentials and that hold secrets. They go no further than [`find`].
+/// Settings that only serve to find credentials and contain secrets. They are used only in [`find`].
 pub const SECRET_SETTINGS: [&str; 6] =
     ["access_token", "access_key_id", "client_secret", "credentials", "secret_access_key", "session_token"];
 
-/// Settings that choose a source of credentials where the configuration file has them.
+/// Settings of the configuration file that choose a source of credentials.
 const CHOICES: [&str; 10] = [
     "access_key_id",
     "access_token",
@@ -42,10 +42,10 @@ const CHOICES: [&str; 10] = [
     "web_identity_token_file",
 ];
 
-/// Where credentials are looked for.
+/// The places to search for credentials.
 #[derive(Clone, Copy)]
 pub struct Search<'a> {
-    /// The provider's settings: the configuration file's, else those of the environment.
+    /// The provider's settings: those of the configuration file, else those of the environment.
     pub settings: &'a BTreeMap<String, String>,
     /// Those of the configuration file. None when it does not mention the provider.
     pub written: Option<&'a BTreeMap<String, toml::Value>>,
@@ -54,8 +54,8 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// True when the configuration file itself chooses where credentials come from: keys of the environment then stay
-    /// out of it.
+    /// True when the configuration file itself chooses the source of credentials: keys of the environment are
+    /// then ignored.
     pub fn is_chosen(&self) -> bool {
         CHOICES.iter().any(|name| self.is_written(name))
     }
@@ -64,7 +64,7 @@ impl<'a> Search<'a> {
         self.written.is_some_and(|written| written.contains_key(name))
     }
 
-    /// A setting that has a value.
+    /// A setting with a value.
     fn get(&self, name: &str) -> Option<&'a str> {
         self.settings.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
@@ -73,7 +73,7 @@ impl<'a> Search<'a> {
         self.get(name).map(Secret::new)
     }
 
-    /// A switch: on, off, or not said.
+    /// A switch: on, off, or unset.
     fn switch(&self, name: &'static str) -> Result<bool, Absent> {
         match self.get(name) {
             None | Some("false" | "0") => Ok(false),
@@ -91,15 +91,15 @@ impl<'a> Search<'a> {
 /// A source of credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// What it is, for people: `service account x@y`, `profile default`. Never a secret.
+    /// A description for people: `service account x@y`, `profile default`. Never a secret.
     pub label: String,
-    /// How to get them.
+    /// How to get the credentials.
     pub recipe: Recipe,
-    /// Settings that come with them, for those that nobody gave: a profile's region, a service account's project.
+    /// Settings from the source, for unset ones: a profile's region, a service account's project.
     pub implied: BTreeMap<String, String>,
 }
 
-/// Why there are no credentials. Without a reason there is nothing more to say than that no key is set.
+/// Why there are no credentials. Without a reason it is just that no key is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Absent {
     /// The setting at fault, if one is.
@@ -121,7 +121,7 @@ impl Absent {
 /// How to get credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipe {
-    /// Given as they are.
+    /// A fixed credential.
     Fixed(Credential),
     /// Google Cloud.
     Google(google::Recipe),
@@ -142,7 +142,7 @@ impl Recipe {
     }
 }
 
-/// The credentials of a way of calling, where it knows other ones than API keys.
+/// The credentials of a call style, where it supports others than API keys.
 pub fn find(calling: CallStyle, search: Search<'_>) -> Option<Result<Found, Absent>> {
     match calling {
         CallStyle::Compatible | CallStyle::GoogleAiStudio => None,
@@ -155,7 +155,7 @@ pub fn find(calling: CallStyle, search: Search<'_>) -> Option<Result<Found, Abse
 /// The credentials of a provider: one for each key.
 pub struct Credentials {
     sources: Vec<Source>,
-    /// Masks what does not change: keys, and secrets of the settings.
+    /// Masks fixed secrets: keys, and secrets of the settings.
     mask: Arc<Mask>,
 }
 
@@ -164,20 +164,20 @@ enum Source {
     Cached(Arc<TokenCache>),
 }
 
-/// What the settings of a provider say of its credentials.
+/// A provider's settings of credentials.
 pub struct Given<'a> {
     /// Its API keys.
     pub keys: Vec<&'a Secret>,
-    /// What stands for keys where there is none.
+    /// The source of credentials where there is no key.
     pub recipe: Option<&'a Recipe>,
-    /// Further secrets of its settings, which errors may not show.
+    /// Further secrets of its settings, which errors must not show.
     pub secrets: &'a [Secret],
-    /// Where the credential comes from, in words.
+    /// Description of the source.
     pub label: &'a str,
 }
 
 impl Credentials {
-    /// The keys of the settings, else what was found in place of them.
+    /// The keys of the settings, else the credential that was found.
     pub fn new(given: &Given<'_>, client: &Client) -> Self {
         let keys = given.keys.iter().copied();
         let fixed = match &given.recipe {
@@ -200,8 +200,8 @@ impl Credentials {
         Self { sources, mask }
     }
 
-    /// The credential of a key. Waits only where a token has to be fetched first. The log names the request that it is
-    /// for, if there is one.
+    /// The credential of a key. Waits only where a token has to be fetched first. The log names the request,
+    /// if there is one.
     pub async fn credential(&self, index: usize, request_id: Option<&str>) -> Result<Credential, Error> {
         match self.source(index) {
             Source::Fixed(credential) => Ok(credential.clone()),
@@ -217,7 +217,7 @@ impl Credentials {
         }
     }
 
-    /// Tells that the provider refused this credential. True when there will be another one.
+    /// Reports that the provider refused this credential. True when there will be another one.
     pub fn refused(&self, index: usize, credential: &Credential) -> bool {
         match self.source(index) {
             Source::Fixed(_) => false,
@@ -225,7 +225,7 @@ impl Credentials {
         }
     }
 
-    /// Masks this provider's secrets in an error that holds the provider's words.
+    /// Masks this provider's secrets in an error with the provider's message.
     pub fn clean(&self, error: &mut Error) {
         self.mask.clean(error);
         for source in &self.sources {
@@ -235,7 +235,7 @@ impl Credentials {
         }
     }
 
-    /// A text in the provider's words, without its secrets.
+    /// A provider's text without its secrets.
     pub fn cleaned(&self, text: &str) -> String {
         let mut text = self.mask.apply(text).into_owned();
         for source in &self.sources {
@@ -246,7 +246,7 @@ impl Credentials {
         text
     }
 
-    /// A credential that can be shown: a fixed one, or one that stands for those that would be fetched.
+    /// A credential for display: a fixed one, or an example of a fetched one.
     pub fn example(&self) -> Credential {
         match self.source(0) {
             Source::Fixed(credential) => credential.clone(),
@@ -255,7 +255,7 @@ impl Credentials {
     }
 
     fn source(&self, index: usize) -> &Source {
-        // There is at least one; a key that is not there can only be the one that needs no label.
+        // There is at least one; a missing key can only be the one that needs no label.
         self.sources.get(index).unwrap_or(&self.sources[0])
     }
 }

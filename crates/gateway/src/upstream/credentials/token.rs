@@ -1,9 +1,9 @@
-//! Tokens of limited life.
+//! Temporary tokens.
 //!
-//! A token is renewed before it expires, by one refresh in the background that the first request starts which sees
-//! the end near; requests go on with the old one meanwhile. Without a valid token requests wait, all for the same
-//! refresh. Nothing ticks: without requests there is no refresh. A failed refresh is not repeated for a moment, so
-//! that a token server in trouble is asked now and then and not by every request.
+//! A token is renewed before it expires, by one background refresh, which the first request near the expiry
+//! starts; requests use the old token meanwhile. Without a valid token requests wait, all for the same
+//! refresh. Without requests there is no refresh and no timer. A failed refresh is not repeated for a moment,
+//! so that a failing token server is not asked by every request.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -17,19 +17,19 @@ use super::Recipe;
 use super::mask::{self, Mask};
 use crate::upstream::Client;
 
-/// A token is renewed when it has less than this left, or half of its life if that is less.
+/// A token is renewed when less than this remains, or half of its lifetime if that is shorter.
 const NEAR: Duration = Duration::from_secs(240);
-/// After a refresh failed while the old token is still valid.
+/// The pause after a failed refresh while the old token is still valid.
 const PAUSE_WITH_TOKEN: Duration = Duration::from_secs(10);
-/// After a refresh failed and there is no token.
+/// The pause after a failed refresh without a valid token.
 const PAUSE_WITHOUT_TOKEN: Duration = Duration::from_secs(1);
-/// A token that replaced a refused one is not thrown away as well before this: then the token is not what is wrong.
+/// A token that replaced a refused one is not discarded again before this: the token is then not the cause.
 const TRUSTED: Duration = Duration::from_secs(60);
 
-/// What a recipe gives, or the reason in words why not. The reason never holds a secret.
+/// The result of a recipe, or the reason of its failure, which never contains a secret.
 pub type Fetched<T> = Result<T, String>;
 
-/// A credential and its end.
+/// A credential and its expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// The credential.
@@ -39,7 +39,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// An access token that lives so long.
+    /// An access token with this lifetime.
     pub fn bearer(token: &str, seconds: u64, now: SystemTime) -> Self {
         Self {
             credential: Credential::Token(Secret::new(token)),
@@ -61,7 +61,7 @@ pub struct TokenCache {
 struct Kept {
     token: Token,
     since: SystemTime,
-    /// It was fetched because the one before was refused.
+    /// It was fetched because the previous one was refused.
     replaces_refused: bool,
 }
 
@@ -73,7 +73,7 @@ struct Refresh {
     running: Option<Landing>,
     failed: Option<(SystemTime, Error)>,
     after_refusal: bool,
-    /// The token before the current one.
+    /// The previous token.
     earlier: Option<Credential>,
 }
 
@@ -96,8 +96,8 @@ impl TokenCache {
         Arc::new(Self { recipe, label, client, mask, current, refresh: Mutex::default() })
     }
 
-    /// What a provider could quote of the tokens in use: the current one, and the one that it replaced or that was
-    /// refused, which earlier requests may still carry.
+    /// The tokens that a provider could quote: the current one, and the one that it replaced or that was
+    /// refused, which earlier requests may still use.
     pub fn secrets(&self) -> Vec<Secret> {
         let current = self.current.load();
         let current = current.iter().flat_map(|kept| mask::secrets(&kept.token.credential)).cloned();
@@ -105,14 +105,14 @@ impl TokenCache {
         current.chain(earlier.iter().flat_map(mask::secrets).cloned()).collect()
     }
 
-    /// The token, waiting for one only if there is none that is valid. The log names the request that began a refresh.
+    /// The token. Waits only if there is no valid one. The log names the request that began a refresh.
     pub async fn get(self: &Arc<Self>, now: SystemTime, request_id: Option<&str>) -> Outcome {
         if let Some(credential) = self.valid(now, request_id) {
             return Ok(credential);
         }
         let mut landing = {
             let mut refresh = self.lock();
-            // Another request's refresh may have landed since.
+            // Another request's refresh may have finished since.
             if let Some(kept) = self.current.load().as_ref().filter(|kept| kept.is_valid(now)) {
                 return Ok(kept.token.credential.clone());
             }
@@ -129,7 +129,7 @@ impl TokenCache {
         }
     }
 
-    /// Throws away a token that the provider refused. True when the next request gets another one.
+    /// Discards a token that the provider refused. True when the next request gets another one.
     pub fn refused(&self, used: &Credential, now: SystemTime) -> bool {
         let mut refresh = self.lock();
         let current = self.current.load_full();
@@ -148,7 +148,7 @@ impl TokenCache {
         true
     }
 
-    /// What a credential of this source looks like.
+    /// An example of this source's credential.
     pub fn example(&self) -> Credential {
         match &self.recipe {
             Recipe::Aws(_) => Credential::Aws {
@@ -178,8 +178,8 @@ impl TokenCache {
         }
     }
 
-    /// The refresh that is running, or a new one. It has a task of its own: a request that goes away does not stop
-    /// what others wait for.
+    /// The running refresh, or a new one. It has its own task: a dropped request does not stop a refresh that
+    /// others wait for.
     fn join(self: &Arc<Self>, refresh: &mut Refresh, now: SystemTime, request_id: Option<&str>) -> Landing {
         if let Some(running) = &refresh.running
             && running.has_changed().is_ok()

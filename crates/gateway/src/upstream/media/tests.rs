@@ -1,4 +1,4 @@
-//! The guard and the limits, against a server that does what it should not.
+//! The guard and the limits, against a misbehaving server.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use super::*;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and more";
 
-/// A server on loopback that passes for a public one.
+/// A server on loopback that counts as public.
 struct Server {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -66,7 +66,7 @@ impl Server {
         self.heads.lock().unwrap().len()
     }
 
-    /// A fetcher to which this server, and nothing else on this machine, is public.
+    /// A fetcher for which this server, and nothing else on this machine, is public.
     fn fetcher(&self) -> MediaFetcher {
         self.fetcher_with(LIMITS, |address| address)
     }
@@ -255,7 +255,7 @@ async fn redirects_lead_nowhere_inside() {
         accepted = inside.accept() => Some(accepted),
         () = std::future::ready(()) => None,
     };
-    assert!(accepted.is_none(), "nobody came inside");
+    assert!(accepted.is_none(), "the server was reached");
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
     assert_eq!(server.heard(), 1, "no connection was kept");
 }
 
-/// Who gives a public and a private address is refused, whatever the order.
+/// A name with a public and a private address is refused, in any order.
 #[tokio::test]
 async fn one_private_address_among_public_ones_is_enough() {
     for addresses in [["8.8.8.8:0", "10.0.0.1:0"], ["[::1]:0", "8.8.8.8:0"]] {
@@ -320,7 +320,7 @@ async fn endless_files_are_not_read() {
         let count = count.clone();
         async move {
             let framing = match path.as_str() {
-                "/told" => "content-length: 10737418240\r\n",
+                "/declared" => "content-length: 10737418240\r\n",
                 "/chunked" => "transfer-encoding: chunked\r\n",
                 _ => "connection: close\r\n",
             };
@@ -337,11 +337,11 @@ async fn endless_files_are_not_read() {
     .await;
     let limits = Limits { file: 1 << 20, ..LIMITS };
     let fetcher = server.fetcher_with(limits, |address| address);
-    for path in ["/told", "/chunked", "/until-the-end"] {
+    for path in ["/declared", "/chunked", "/until-the-end"] {
         let before = sent.load(Ordering::Relaxed);
         let refused = fetcher.fetch(&server.url(path), MediaKind::Image).await.unwrap_err();
         assert!(refused.contains("larger than 1048576 bytes"), "{path}: {refused}");
-        // What was read, and what lies in the buffers of two sockets.
+        // The bytes that were read, and the buffers of two sockets.
         assert!(sent.load(Ordering::Relaxed) - before < 16 << 20, "{path}");
     }
 }
@@ -368,7 +368,7 @@ async fn slow_servers_are_left() {
 }
 
 #[tokio::test]
-async fn the_content_must_be_what_was_asked_for() {
+async fn the_content_must_have_the_expected_kind() {
     let html: &[u8] = b"<!doctype html><title>Sign in</title>";
     let cases: [(&str, &[u8], MediaKind, Option<&str>); 14] = [
         ("image/png", PNG, MediaKind::Image, Some("image/png")),
@@ -387,13 +387,13 @@ async fn the_content_must_be_what_was_asked_for() {
         ("video/webm", b"\x1a\x45\xdf\xa3", MediaKind::Video, Some("video/webm")),
     ];
     let served: Vec<Vec<u8>> =
-        cases.iter().map(|(told, body, ..)| ok(&format!("content-type: {told}\r\n"), body)).collect();
+        cases.iter().map(|(declared, body, ..)| ok(&format!("content-type: {declared}\r\n"), body)).collect();
     let server = Server::giving(move |path| served[path[1..].parse::<usize>().unwrap()].clone()).await;
     let fetcher = server.fetcher();
-    for (number, (told, body, kind, expected)) in cases.into_iter().enumerate() {
+    for (number, (declared, body, kind, expected)) in cases.into_iter().enumerate() {
         let fetched = fetcher.fetch(&server.url(&format!("/{number}")), kind).await;
         let mime = fetched.as_ref().ok().map(|(mime, _)| mime.as_str());
-        assert_eq!(mime, expected, "{told} {kind:?}: {fetched:?}");
+        assert_eq!(mime, expected, "{declared} {kind:?}: {fetched:?}");
         assert!(fetched.is_err_and(|_| expected.is_none()) || expected.is_some(), "{body:?}");
     }
     let missing = Server::giving(|_| b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
@@ -412,7 +412,7 @@ fn wanted(server: &Server, paths: &[String]) -> Vec<MediaUrl> {
 
 #[tokio::test]
 async fn several_files_come_together_but_not_too_many() {
-    // Every answer waits for as many others: fewer at a time would never end.
+    // Every answer waits for as many others: with fewer at a time the test would never end.
     let barrier = Arc::new(Barrier::new(AT_A_TIME));
     let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (opened, highest) = (open.clone(), most.clone());
@@ -464,7 +464,7 @@ async fn the_files_of_a_request_have_limits() {
     assert!(error.message.contains("together"), "{}", error.message);
 }
 
-/// A proxy resolves names itself, so what is known of a name here decides whether it is asked.
+/// A proxy resolves names itself, so the local knowledge of a name decides whether the proxy is asked.
 #[tokio::test]
 async fn files_come_through_a_proxy_and_stay_guarded() {
     use crate::upstream::outbound::Proxies;

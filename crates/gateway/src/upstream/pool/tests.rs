@@ -10,8 +10,8 @@ use crate::upstream::Client;
 use crate::upstream::outbound::{Identity, Outbound, ProviderOutbound, Proxies, Route};
 use crate::upstream::testing::{Authority, TlsServer, proxy};
 
-/// Answers each request of a connection with the next of the texts, then closes it. Returns how many connections
-/// there were, once all texts are used.
+/// Answers each request of a connection with the next text, then closes it. Returns the number of
+/// connections, once all texts are used.
 async fn server(connections: &'static [&'static [&'static str]]) -> (String, tokio::task::JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -87,7 +87,8 @@ async fn a_broken_answer_is_an_error_and_is_not_asked_for_again() {
     assert_eq!(served.await.unwrap(), 2);
 }
 
-/// Reads requests and answers each of a connection's with the next text; then ends the connection, `abruptly` with RST.
+/// Reads requests and answers those of each connection with the next text; then ends the connection,
+/// `abruptly` with RST.
 async fn closing(
     connections: &'static [&'static [&'static str]],
     abruptly: bool,
@@ -127,7 +128,7 @@ async fn a_request_that_meets_a_dead_connection_is_sent_again_once() {
 }
 
 #[tokio::test]
-async fn what_had_an_answer_begun_or_a_new_connection_is_not_sent_again() {
+async fn a_request_with_a_begun_answer_or_a_new_connection_is_not_sent_again() {
     // The beginning of an answer came over the idle connection.
     let (url, served) = closing(&[&[OK, "HTTP/1.1 200"], &[OK]], false).await;
     let client = Client::new(Route::default());
@@ -135,7 +136,7 @@ async fn what_had_an_answer_begun_or_a_new_connection_is_not_sent_again() {
     assert!(ask(&client, &url).await.is_err());
     assert_eq!(ask(&client, &url).await.unwrap(), "ok");
     assert_eq!(served.await.unwrap(), 2);
-    // The new connection is dead as well: that is the provider's fault.
+    // The new connection is dead as well: a fault of the provider.
     let (url, served) = closing(&[&[OK, ""], &[""], &[OK]], false).await;
     let client = Client::new(Route::default());
     assert_eq!(ask(&client, &url).await.unwrap(), "ok");
@@ -195,7 +196,7 @@ async fn providers_learn_who_asks_and_that_answers_need_no_coding() {
     assert!(request.contains("\r\naccept-encoding: identity\r\n"), "{request}");
 }
 
-/// Asks several times at once; the answers come only when all requests have arrived.
+/// Sends several requests at once; the answers come only when all requests have arrived.
 async fn burst(protocol: &str, most_streams: u32, requests: usize) -> (TlsServer, Client) {
     let authority = Authority::new();
     let barrier = Arc::new(tokio::sync::Barrier::new(requests));
@@ -275,7 +276,7 @@ fn answer(mut respond: h2::server::SendResponse<Bytes>) {
 }
 
 #[tokio::test]
-async fn what_the_provider_did_not_look_at_is_sent_again() {
+async fn an_unprocessed_request_is_sent_again() {
     let authority = Authority::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}/v1", listener.local_addr().unwrap().port());
@@ -283,11 +284,11 @@ async fn what_the_provider_did_not_look_at_is_sent_again() {
     let served = tokio::spawn(async move {
         let mut first = raw_http2(acceptor.clone(), &listener).await;
         answer(first.accept().await.unwrap().unwrap().1);
-        // A refused stream comes again on the same connection.
+        // A refused stream is sent again on the same connection.
         let (_, mut refused) = first.accept().await.unwrap().unwrap();
         refused.send_reset(h2::Reason::REFUSED_STREAM);
         answer(first.accept().await.unwrap().unwrap().1);
-        // After GOAWAY the next request finds another connection.
+        // After GOAWAY the next request uses another connection.
         first.graceful_shutdown();
         let rest = tokio::spawn(async move { while let Some(Ok(_)) = first.accept().await {} });
         let mut second = raw_http2(acceptor, &listener).await;
@@ -308,7 +309,7 @@ async fn what_the_provider_did_not_look_at_is_sent_again() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_connection_goes_on_when_its_opener_hangs_up() {
+async fn a_waiting_request_continues_when_the_opener_of_its_connection_hangs_up() {
     let authority = Authority::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}/v1", listener.local_addr().unwrap().port());
@@ -468,7 +469,7 @@ async fn a_provider_that_asks_for_a_sign_of_life_gets_one() {
 #[tokio::test]
 async fn a_provider_that_gives_no_sign_of_life_is_left() {
     let provider = Provider::new().await;
-    // Nobody reads this connection any more, and nobody closes it.
+    // This connection is neither read nor closed.
     let (client, dead) = provider.with_connection().await;
     tokio::time::pause();
     let started = Instant::now();
@@ -532,7 +533,7 @@ async fn an_idle_http2_connection_is_closed_and_one_in_use_is_not() {
 }
 
 #[tokio::test]
-async fn what_is_under_way_when_a_provider_wants_to_end_is_finished() {
+async fn requests_under_way_finish_when_a_provider_ends_a_connection() {
     let provider = Provider::new().await;
     let (client, mut first) = provider.with_connection().await;
     let ask_again = || {
@@ -548,7 +549,7 @@ async fn what_is_under_way_when_a_provider_wants_to_end_is_finished() {
     tokio::time::pause();
     tokio::time::sleep(Duration::from_secs(1)).await;
     tokio::time::resume();
-    // A new request finds another connection, while the first still has requests.
+    // A new request uses another connection, while the first one still has requests.
     let later = ask_again();
     let mut second = provider.accept().await;
     answer(second.accept().await.unwrap().unwrap().1);

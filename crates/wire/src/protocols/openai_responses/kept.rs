@@ -118,7 +118,7 @@ pub fn input(given: &[u8], answer_id: &str) -> Result<String> {
         out.extend_from_slice(&completed(item.get(), unique, number)?);
     }
     out.push(b']');
-    String::from_utf8(out).map_err(|_| Error::gateway(ErrorKind::Internal, "An input is no UTF-8."))
+    String::from_utf8(out).map_err(|_| Error::gateway(ErrorKind::Internal, "An input is not UTF-8."))
 }
 
 /// The request's own input; an empty list where it has none.
@@ -210,7 +210,7 @@ fn given_item(item: &str, unique: &str, number: usize) -> Result<Identified> {
     }
     let item = completed(item, unique, number)?;
     let item =
-        String::from_utf8(item).map_err(|_| Error::invalid(path.clone(), format!("{path} is no UTF-8.")))?;
+        String::from_utf8(item).map_err(|_| Error::invalid(path.clone(), format!("{path} is not UTF-8.")))?;
     let id = serde_json::from_str::<&RawValue>(&item).ok().and_then(id_of).unwrap_or_default();
     Ok((id, item))
 }

@@ -1,6 +1,7 @@
-//! Keys of AWS, found in the order of its SDKs ("Standardized credential providers" in the reference guide of the AWS
-//! SDKs): keys, a profile of the shared files, web identity, a container's address, and the machine's metadata. The
-//! last one is asked only where the configuration file mentions the provider: nothing is searched for over the network.
+//! Keys of AWS, found in the order of its SDKs ("Standardized credential providers" in the reference guide of
+//! the AWS SDKs): keys, a profile of the shared files, web identity, a container's address, and the machine's
+//! metadata. The last one is asked only where the configuration file mentions the provider: the network is
+//! never probed.
 
 mod profile;
 mod sts;
@@ -24,10 +25,10 @@ use sts::{Role, Sts};
 const USUAL_REGION: &str = "us-east-1";
 const MACHINE: &str = "http://169.254.169.254";
 const CONTAINER: &str = "http://169.254.170.2";
-/// Keys of files are read again after this: tools that log people in write new ones.
+/// Keys of files are read again after this: login tools write new ones.
 const FILE_LIFE: Duration = Duration::from_secs(600);
 
-/// Where keys come from, and the role that is taken on with them.
+/// The source of keys, and the role that is assumed with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
     base: Base,
@@ -46,7 +47,7 @@ enum Base {
     Machine,
 }
 
-/// What a profile can refer to.
+/// The sources that a profile can refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Surroundings {
     keys: Option<Credential>,
@@ -61,7 +62,7 @@ struct Container {
     token_file: Option<PathBuf>,
 }
 
-/// What the settings and the environment offer.
+/// The credential from the settings and the environment.
 pub fn find(search: Search<'_>) -> Result<Found, Absent> {
     let surroundings = Surroundings::of(search)?;
     let mut implied = BTreeMap::new();
@@ -72,7 +73,7 @@ pub fn find(search: Search<'_>) -> Result<Found, Absent> {
         return Err(Absent::missing("AWS_ENDPOINT_URL_STS must begin with https://"));
     }
     let role = match (search.get("role_arn"), &base) {
-        // Web identity takes on the role itself.
+        // Web identity assumes the role itself.
         (None, _) | (_, Base::WebIdentity(..)) => None,
         (Some(role), _) => Some(this_role(search, role)),
     };
@@ -91,7 +92,7 @@ fn base(
     surroundings: &Surroundings,
     implied: &mut BTreeMap<String, String>,
 ) -> Result<(Base, String), Absent> {
-    // A profile that the configuration file names goes before keys of the environment.
+    // A profile that the configuration file names takes precedence over keys of the environment.
     let names_profile = search.is_written("profile") && !search.is_written("access_key_id");
     if !names_profile && let Some(keys) = given_keys(search)? {
         return Ok((Base::Keys(keys), format!("keys of {}", search.origin("access_key_id"))));
@@ -131,7 +132,7 @@ fn given_keys(search: Search<'_>) -> Result<Option<Credential>, Absent> {
     }
 }
 
-/// The token belongs to the key: one of the environment does not go with a key of the configuration file.
+/// The token belongs to the key: one of the environment does not fit a key of the configuration file.
 fn session_token(search: Search<'_>) -> Option<Secret> {
     let same_origin = search.is_written("session_token") || !search.is_written("access_key_id");
     search.secret("session_token").filter(|_| same_origin)
@@ -141,7 +142,7 @@ fn half(name: &str, variable: &str) -> Absent {
     Absent::missing(format!("{variable} is not set (nor {name} in the configuration)"))
 }
 
-/// The profile that is named, which must be there, or the default one, which need not.
+/// The named profile, which must exist, or the default one, which need not.
 fn shared_profile(
     search: Search<'_>,
     surroundings: &Surroundings,
@@ -211,7 +212,7 @@ impl Surroundings {
         Ok(Self { keys, container, machine: machine.trim_end_matches('/').to_owned() })
     }
 
-    /// Finds references to what is not there.
+    /// Finds references to missing sources.
     fn check(&self, link: &Link) -> Result<(), String> {
         match link {
             Link::Environment if self.keys.is_none() => Err("the environment has no AWS keys".to_owned()),
@@ -290,7 +291,7 @@ async fn from_machine(client: &Client, endpoint: &str) -> Fetched<Token> {
     keys_of(&get(&format!("{roles}{role}")).send_for_json(client).await?)
 }
 
-/// Keys as containers and machines give them.
+/// Keys in the form of containers and machines.
 fn keys_of(answer: &Value) -> Fetched<Token> {
     if let Some(code) = answer.get("Code").and_then(Value::as_str).filter(|code| *code != "Success") {
         let code: String = code.chars().filter(char::is_ascii_alphanumeric).take(60).collect();

@@ -13,7 +13,7 @@ use crate::env::{Environment, read_file};
 /// How many profiles may refer to each other.
 const MAX_DEPTH: usize = 5;
 
-/// Where the files are.
+/// The paths of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     config: PathBuf,
@@ -26,14 +26,14 @@ pub struct Profiles {
     by_name: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// Where the keys of a profile come from.
+/// The source of a profile's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Link {
     /// The profile has them.
     Keys(Credential),
-    /// A role is taken on with a token of another issuer.
+    /// A role is assumed with a token of another issuer.
     WebIdentity(Role, PathBuf),
-    /// A role is taken on with other keys.
+    /// A role is assumed with other keys.
     Assume(Role, Box<Link>),
     /// The environment has them.
     Environment,
@@ -44,7 +44,7 @@ pub enum Link {
 }
 
 impl Files {
-    /// Where they are usually, or where variables say. None without a home folder.
+    /// The default paths, or those in variables. None without a home folder.
     pub fn of(environment: &Environment) -> Option<Self> {
         let place = |variable: &str, name: &str| {
             let given = environment.get(variable).map(PathBuf::from);
@@ -56,11 +56,11 @@ impl Files {
         })
     }
 
-    /// Reads both. A file that is not there has no profiles.
+    /// Reads both. A missing file has no profiles.
     pub fn read(&self) -> Profiles {
         let mut profiles = Profiles::default();
         profiles.add(&read_file(&self.config).unwrap_or_default(), true);
-        // The credentials file has the last word.
+        // The credentials file takes precedence.
         profiles.add(&read_file(&self.credentials).unwrap_or_default(), false);
         profiles
     }
@@ -72,7 +72,7 @@ impl Profiles {
         self.by_name.get(name)?.get("region").cloned()
     }
 
-    /// Where the keys of a profile come from.
+    /// The source of a profile's keys.
     pub fn link(&self, name: &str) -> Result<Link, String> {
         self.link_at(name, 0)
     }
@@ -89,7 +89,7 @@ impl Profiles {
             return Ok(Link::WebIdentity(role, PathBuf::from(file)));
         }
         let source = match (get("source_profile"), get("credential_source")) {
-            // A profile may name itself as the source: then its own keys are meant.
+            // A profile may name itself as the source: its own keys are then used.
             (Some(source), _) if source == name => keys(name, profile)?,
             (Some(source), _) => self.link_at(source, depth + 1)?,
             (None, Some("Environment")) => Link::Environment,
@@ -100,7 +100,7 @@ impl Profiles {
         Ok(Link::Assume(role, Box::new(source)))
     }
 
-    /// Adds the sections of a file. The config file calls all but the default one `profile NAME`.
+    /// Adds the sections of a file. In the config file all but the default one are called `profile NAME`.
     fn add(&mut self, text: &str, is_config: bool) {
         let mut current: Option<String> = None;
         for line in text.lines() {
@@ -112,7 +112,7 @@ impl Profiles {
                 current = section(header.trim(), is_config);
                 continue;
             }
-            // An indented line continues a table within a profile, which has no keys of ours.
+            // An indented line continues a table within a profile, which contains no keys for us.
             if line.starts_with([' ', '\t']) {
                 continue;
             }

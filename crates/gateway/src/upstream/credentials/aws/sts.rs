@@ -15,14 +15,14 @@ use crate::upstream::credentials::token::{Fetched, Token};
 const VERSION: &str = "2011-06-15";
 const SESSION: &str = "llmgateway";
 
-/// Where the service is.
+/// The address of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sts {
     url: String,
     region: String,
 }
 
-/// A role to take on.
+/// A role to assume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     arn: String,
@@ -36,7 +36,7 @@ impl Role {
         Self { arn: arn.to_owned(), session: SESSION.to_owned(), external_id: None }
     }
 
-    /// Another name in the logs of AWS.
+    /// Another session name in the logs of AWS.
     pub fn session(mut self, name: Option<&str>) -> Self {
         if let Some(name) = name {
             self.session = name.to_owned();
@@ -44,13 +44,13 @@ impl Role {
         self
     }
 
-    /// What the owner of the role asks for.
+    /// The external id that the owner of the role requires.
     pub fn external_id(mut self, id: Option<&str>) -> Self {
         self.external_id = id.map(str::to_owned);
         self
     }
 
-    /// The part of the ARN that people know.
+    /// The last part of the ARN.
     pub fn short_name(&self) -> &str {
         self.arn.rsplit('/').next().unwrap_or_default()
     }
@@ -93,7 +93,8 @@ impl Sts {
         keys_of(&exchange.send_request(client, request).await?)
     }
 
-    /// Keys of a role, by a token of another issuer. The file is read each time: such tokens are short-lived.
+    /// Keys of a role, by a token of another issuer. The file is read each time because such tokens are
+    /// short-lived.
     pub async fn with_web_identity(&self, client: &Client, role: &Role, file: &Path) -> Fetched<Token> {
         let token = read_file(file)?;
         let mut fields = self.fields("AssumeRoleWithWebIdentity", role);
