@@ -10,8 +10,8 @@ use serde::{Serialize, Serializer};
 use crate::Field;
 
 /// The number of losses that are listed individually. Callers decide how many unknown fields a request has: a
-/// longer list would have no use.
-const MOST: usize = 256;
+/// longer list would have no use. With the entry for all further ones there are 128, for which a list that doubles has room.
+const MOST: usize = 127;
 /// From this number on, entries are found by hash.
 const FEW: usize = 16;
 /// The field of the entry that stands for all further losses.
@@ -137,8 +137,12 @@ impl Losses {
     }
 
     /// The same losses with the names that `name_of` gives to their fields. Each name is listed once.
-    pub fn named(self, name_of: impl Fn(&Field) -> Cow<'static, str>) -> Self {
-        self.with_fields(|field| Field::Verbatim(name_of(&field)))
+    pub fn named(&self, name_of: impl Fn(&Field) -> Cow<'static, str>) -> Self {
+        let mut named = Self::new();
+        for loss in &self.list {
+            named.add(Field::Verbatim(name_of(&loss.field)), loss.action, loss.reason.clone());
+        }
+        named
     }
 
     /// The same losses of other fields.

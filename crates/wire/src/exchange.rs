@@ -9,6 +9,7 @@ use canon::{
     Annotator, Field, Losses, Media, MediaKind, Part, PartKind, Quirks, Request, Result, Source, Target,
 };
 
+use crate::json::room;
 use crate::proofs::{self, Memory, Refusal};
 use crate::{
     Adapter, AnswerForm, DecoderContext, Dialect, Encoded, EventFilter, Headers, Intake, Passthrough,
@@ -182,20 +183,22 @@ impl Draft<'_> {
         match &mut self.way {
             Way::Forwarded { slots, .. } => slots.as_ref().map(|slots| slots.urls()).unwrap_or_default(),
             Way::Translated { adapter, request } => {
-                let mut found = Vec::new();
-                for_each_url(request, |field, media| {
-                    if let Source::Url(url) = &media.source
-                        && adapter.wants_bytes(media, target)
-                    {
-                        found.push((field, url.clone(), media.kind));
+                let mut places = Vec::new();
+                for_each_url(request, |place, media| {
+                    if adapter.wants_bytes(media, target) {
+                        room::push(&mut places, place);
                     }
                 });
                 let dialect = self.exchange.dialect;
-                let path = |field: &Field| dialect.name_of(field, Some(request)).into_owned();
-                found
-                    .into_iter()
-                    .map(|(field, url, kind)| MediaUrl { path: path(&field), url, kind })
-                    .collect()
+                let found = places.iter().filter_map(|place| {
+                    let media = place.media(request)?;
+                    let Source::Url(url) = &media.source else { return None };
+                    let path = dialect.name_of(&place.field(), Some(request)).into_owned();
+                    Some(MediaUrl { path, url: url.clone(), kind: media.kind })
+                });
+                let mut urls = Vec::with_capacity(places.len());
+                urls.extend(found);
+                urls
             }
         }
     }
@@ -237,15 +240,18 @@ impl Draft<'_> {
         let Exchange { dialect, intake, target, memory, .. } = self.exchange;
         let options = Forwarding { target, memory, without_thinking: self.without_thinking };
         match self.way {
-            Way::Translated { adapter, request } => {
+            Way::Translated { adapter, mut request } => {
+                let mut losses = std::mem::take(&mut request.losses);
                 let name = |field: &Field| dialect.name_of(field, Some(&request));
                 let mut encoded =
                     adapter.encode_request(&request, target).map_err(|error| error.named(name))?;
-                let caller_losses = encoded.losses.clone().named(name);
-                // Two fields may share a name.
-                encoded.losses = encoded.losses.named(Field::name);
+                losses.extend(encoded.losses);
                 encoded.decoding.taken_ids = called(&request);
-                Ok(Written::new(encoded, caller_losses))
+                let told = losses.named(name);
+                drop(request);
+                // Two fields may go by one name.
+                encoded.losses = losses.named(Field::name);
+                Ok(Written::new(encoded, told))
             }
             Way::Forwarded { format, body: None, .. } => {
                 format.forward(intake, options).map(Written::forwarded)
@@ -302,8 +308,36 @@ fn called(request: &Request) -> BTreeSet<String> {
     calls.map(|call| call.id.clone()).collect()
 }
 
-/// Calls back for every media of the request with a URL, with its place.
-fn for_each_url(request: &mut Request, mut on_media: impl FnMut(Field, &mut Media)) {
+/// Where media are in a request: the message, the part, and the part of a result.
+struct MediaPlace {
+    message: u32,
+    part: u32,
+    inner: Option<u32>,
+}
+
+impl MediaPlace {
+    fn field(&self) -> Field {
+        match self.inner {
+            Some(inner) => Field::result_part(self.message as usize, inner as usize),
+            None => Field::part(self.message as usize, self.part as usize),
+        }
+    }
+
+    fn media<'a>(&self, request: &'a Request) -> Option<&'a Media> {
+        let part = request.messages.get(self.message as usize)?.parts.get(self.part as usize)?;
+        let part = match (&part.kind, self.inner) {
+            (PartKind::ToolResult(result), Some(inner)) => result.content.get(inner as usize)?,
+            _ => part,
+        };
+        match &part.kind {
+            PartKind::Media(media) => Some(media),
+            _ => None,
+        }
+    }
+}
+
+/// Calls back for every media of the request that has an address, with its place.
+fn for_each_url(request: &mut Request, mut on_media: impl FnMut(MediaPlace, &mut Media)) {
     for (index, message) in request.messages.iter_mut().enumerate() {
         for (position, part) in message.parts.iter_mut().enumerate() {
             let is_result = matches!(part.kind, PartKind::ToolResult(_));
@@ -314,11 +348,8 @@ fn for_each_url(request: &mut Request, mut on_media: impl FnMut(Field, &mut Medi
             for (inner, part) in parts.iter_mut().enumerate() {
                 let PartKind::Media(media) = &mut part.kind else { continue };
                 if matches!(media.source, Source::Url(_)) {
-                    let field = match is_result {
-                        true => Field::result_part(index, inner),
-                        false => Field::part(index, position),
-                    };
-                    on_media(field, media);
+                    let inner = is_result.then_some(inner as u32);
+                    on_media(MediaPlace { message: index as u32, part: position as u32, inner }, media);
                 }
             }
         }

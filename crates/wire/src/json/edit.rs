@@ -44,7 +44,30 @@ struct Change<'a> {
     is_added: bool,
 }
 
-/// The field that a name refers to.
+/// A piece of the edited object.
+enum Piece<'e> {
+    Kept(Range<usize>),
+    Changed(&'e Change<'e>),
+}
+
+/// An edit as what is moved within the text, and what is written between that.
+#[derive(Debug)]
+pub struct Splices {
+    moves: Vec<Move>,
+    /// With their places in the edited text.
+    texts: Vec<(usize, Vec<u8>)>,
+    /// Of the edited text.
+    length: usize,
+}
+
+#[derive(Debug)]
+struct Move {
+    start: usize,
+    end: usize,
+    to: usize,
+}
+
+/// Which field is meant.
 enum Found {
     Place(usize),
     Added(usize),
@@ -126,6 +149,42 @@ impl<'a> Edit<'a> {
     pub fn write(&self, spare: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.length() + spare);
         out.push(b'{');
+        self.pieces(|piece| {
+            comma(&mut out);
+            match piece {
+                Piece::Kept(range) => out.extend_from_slice(&self.json[range]),
+                Piece::Changed(change) => change.write(&mut out),
+            }
+        });
+        out.push(b'}');
+        out
+    }
+
+    /// The same edit of a text that is there once: it takes the edited one's place.
+    pub fn splices(&self) -> Splices {
+        let mut splices = Splices { moves: Vec::new(), texts: Vec::new(), length: 1 };
+        self.pieces(|piece| {
+            let to = splices.length + usize::from(splices.length > 1);
+            splices.length = match piece {
+                Piece::Kept(Range { start, end }) => {
+                    splices.moves.push(Move { start, end, to });
+                    to + end - start
+                }
+                Piece::Changed(change) => {
+                    let mut text = Vec::new();
+                    change.write(&mut text);
+                    let end = to + text.len();
+                    splices.texts.push((to, text));
+                    end
+                }
+            };
+        });
+        splices.length += 1;
+        splices
+    }
+
+    /// What the object consists of, between its braces and without commas.
+    fn pieces(&self, mut on_piece: impl FnMut(Piece<'_>)) {
         let mut pending: Option<Range<usize>> = None;
         for place in &self.places {
             match place.fate {
@@ -134,17 +193,15 @@ impl<'a> Edit<'a> {
                     Some(range) => range.end = place.end as usize,
                     None => pending = Some(place.start as usize..place.end as usize),
                 },
-                Fate::Remove => self.flush(&mut pending, &mut out),
+                Fate::Remove => pending.take().map(Piece::Kept).into_iter().for_each(&mut on_piece),
                 Fate::Replace(number) => {
-                    self.flush(&mut pending, &mut out);
-                    self.changes[usize::from(number)].write(&mut out);
+                    pending.take().map(Piece::Kept).into_iter().for_each(&mut on_piece);
+                    on_piece(Piece::Changed(&self.changes[usize::from(number)]));
                 }
             }
         }
-        self.flush(&mut pending, &mut out);
-        self.changes.iter().filter(|change| change.is_added).for_each(|change| change.write(&mut out));
-        out.push(b'}');
-        out
+        pending.take().map(Piece::Kept).into_iter().for_each(&mut on_piece);
+        self.changes.iter().filter(|change| change.is_added).map(Piece::Changed).for_each(on_piece);
     }
 
     /// The maximum length of the object.
@@ -156,13 +213,6 @@ impl<'a> Edit<'a> {
         let gone: usize = gone.map(|place| (place.end - place.start) as usize).sum();
         let changes = self.changes.iter().map(|change| change.name.len() + change.value.len() + 4);
         behind.saturating_sub(before + gone) + changes.sum::<usize>() + 2
-    }
-
-    fn flush(&self, pending: &mut Option<Range<usize>>, out: &mut Vec<u8>) {
-        if let Some(range) = pending.take() {
-            comma(out);
-            out.extend_from_slice(&self.json[range]);
-        }
     }
 
     fn find(&self, name: &str) -> Option<Found> {
@@ -214,9 +264,34 @@ impl Place {
     }
 }
 
+impl Splices {
+    /// Edits the text for which they were made.
+    pub fn apply(self, mut body: Vec<u8>) -> Vec<u8> {
+        let more = self.length.saturating_sub(body.len());
+        body.reserve_exact(more);
+        body.resize(body.len() + more, 0);
+        // What goes to the left gives way to what is behind it, and what goes to the right to what is in front.
+        let (left, right): (Vec<&Move>, Vec<&Move>) = self.moves.iter().partition(|one| one.to <= one.start);
+        for one in left.into_iter().chain(right.into_iter().rev()) {
+            body.copy_within(one.start..one.end, one.to);
+        }
+        body[0] = b'{';
+        for to in self.moves.iter().map(|one| one.to).chain(self.texts.iter().map(|(to, _)| *to)) {
+            if to > 1 {
+                body[to - 1] = b',';
+            }
+        }
+        for (to, text) in &self.texts {
+            body[*to..*to + text.len()].copy_from_slice(text);
+        }
+        body[self.length - 1] = b'}';
+        body.truncate(self.length);
+        body
+    }
+}
+
 impl Change<'_> {
     fn write(&self, out: &mut Vec<u8>) {
-        comma(out);
         out.push(b'"');
         out.extend_from_slice(self.name.as_bytes());
         out.extend_from_slice(b"\":");
@@ -227,5 +302,41 @@ impl Change<'_> {
 fn comma(out: &mut Vec<u8>) {
     if out.len() > 1 {
         out.push(b',');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_in_place_gives_what_is_written_anew() {
+        type Change = fn(&mut Edit<'_>);
+        let changes: [Change; 6] = [
+            |_| {},
+            |edit| edit.set("a", b"[1,2,3,4,5,6,7,8,9]"),
+            |edit| edit.set("bb", b"0"),
+            |edit| {
+                edit.remove("a");
+                edit.remove("d");
+            },
+            |edit| edit.rename("c", "a_much_longer_name", b"{}"),
+            |edit| edit.set("new", b"\"a long value at the end\""),
+        ];
+        let json = br#"  { "a" : 1, "bb":"some longer text" , "c":[] , "d":{"a":0}} "#;
+        for first in changes {
+            for second in changes {
+                for third in changes {
+                    let mut edit = Edit::of(json).unwrap();
+                    [first, second, third].iter().for_each(|change| change(&mut edit));
+                    let (expected, splices) = (edit.write(0), edit.splices());
+                    let found = splices.apply(json.to_vec());
+                    assert_eq!(String::from_utf8(found).unwrap(), String::from_utf8(expected).unwrap());
+                }
+            }
+        }
+        let mut edit = Edit::of(b"{\"a\":1}").unwrap();
+        edit.remove("a");
+        assert_eq!(edit.splices().apply(b"{\"a\":1}".to_vec()), b"{}");
     }
 }

@@ -15,9 +15,9 @@ use super::{push_escaped, push_key};
 pub struct Output(Vec<u8>);
 
 impl Output {
-    /// Empty, with room for the request in any format.
-    pub fn for_request(request: &Request) -> Self {
-        Self::with_room(room(request))
+    /// Empty, with room for the request in a format.
+    pub fn for_request(request: &Request, around: &Around) -> Self {
+        Self::with_room(room(request, around))
     }
 
     /// Empty, with this capacity.
@@ -122,13 +122,6 @@ impl Output {
     pub fn into_bytes(self) -> Bytes {
         self.0.into()
     }
-
-    /// The value as a separate body.
-    pub fn of(value: &impl Serialize, request: &Request) -> Result<Bytes> {
-        let mut output = Self::for_request(request);
-        output.value(value)?;
-        Ok(output.into_bytes())
-    }
 }
 
 /// Appends to a list that grows by a quarter.
@@ -223,17 +216,28 @@ impl io::Write for Output {
     }
 }
 
-/// Approximate size of the names and brackets around a message.
-const AROUND: usize = 28;
-/// The same for a part.
-const AROUND_PART: usize = 12;
-/// The same for a call or a function.
+/// How much the names and brackets of a format take, about.
+pub struct Around {
+    /// Around a message.
+    pub message: usize,
+    /// Around a text among others.
+    pub part: usize,
+    /// Around the only text of a message.
+    pub only: usize,
+}
+
+/// What they take around a call, a function or a file.
 const AROUND_CALL: usize = 64;
+/// What they take around a thought.
+const AROUND_THOUGHT: usize = 28;
 /// The settings of a request.
 const SETTINGS: usize = 256;
 
-fn room(request: &Request) -> usize {
-    let messages = request.messages.iter().map(|message| AROUND + room_of(&message.parts));
+fn room(request: &Request, around: &Around) -> usize {
+    let messages = request.messages.iter().map(|message| match &message.parts[..] {
+        [one] if is_text(one) => around.message + around.only + room_of(&message.parts, 0),
+        parts => around.message + room_of(parts, around.part),
+    });
     let tools = request.tools.iter().map(|tool| {
         let kind = match &tool.kind {
             ToolKind::Function { parameters: json, .. } | ToolKind::Custom { format: json } => {
@@ -252,9 +256,13 @@ fn room(request: &Request) -> usize {
     SETTINGS + messages.sum::<usize>() + tools.sum::<usize>() + schema + stop
 }
 
-fn room_of(parts: &[Part]) -> usize {
+fn is_text(part: &Part) -> bool {
+    matches!(part.kind, PartKind::Text(_))
+}
+
+fn room_of(parts: &[Part], around_text: usize) -> usize {
     let length = |part: &Part| match &part.kind {
-        PartKind::Text(text) | PartKind::Refusal(text) => AROUND_PART + text.len(),
+        PartKind::Text(text) | PartKind::Refusal(text) => around_text + text.len(),
         PartKind::Media(media) => {
             AROUND_CALL
                 + match &media.source {
@@ -265,9 +273,11 @@ fn room_of(parts: &[Part]) -> usize {
                 }
         }
         PartKind::ToolCall(call) => AROUND_CALL + call.id.len() + call.name.len() + call.arguments.len(),
-        PartKind::ToolResult(result) => AROUND_CALL + result.call_id.len() + room_of(&result.content),
+        PartKind::ToolResult(result) => {
+            AROUND_CALL + result.call_id.len() + room_of(&result.content, around_text)
+        }
         PartKind::Reasoning(thought) => {
-            AROUND
+            AROUND_THOUGHT
                 + thought.text.len()
                 + thought.encrypted.as_ref().map_or(0, String::len)
                 + part.signature.as_ref().map_or(0, |proof| proof.len())

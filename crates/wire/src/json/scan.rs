@@ -10,12 +10,16 @@ use std::ops::Range;
 use canon::scan::ascii_length;
 use canon::write::plain_length;
 
+use super::room;
+
 /// Deepest nesting accepted; serde_json has the same limit for values.
 const MAX_DEPTH: usize = 127;
 
 /// Up to this many names of an object are compared in pairs; beyond it a hash is faster.
 const FEW_NAMES: usize = 8;
-/// Most names of one object where duplicates are refused: limits the memory for the check.
+/// From how many on the names of one object are kept as hashes of four bytes: a member may be as short as seven.
+const MANY_NAMES: usize = 512;
+/// Most names that one object may have where they have to be told apart: what that takes is bounded.
 const MOST_NAMES: usize = 1 << 15;
 
 /// The place and the reason of invalid JSON.
@@ -132,21 +136,108 @@ impl Name {
     }
 }
 
-/// Whether two names of an object are equal.
-fn twice(json: &[u8], names: &mut [Name]) -> bool {
-    if names.len() > FEW_NAMES || names.iter().any(|name| name.is_escaped()) {
-        // The hash has a new key in each process, so that nobody can construct collisions.
-        let state = RandomState::new();
-        names.iter_mut().for_each(|name| *name = Name(state.hash_one(text_of(json, &name.text()))));
-        names.sort_unstable();
-        return names.windows(2).any(|pair| pair[0] == pair[1]);
+/// The names of the objects that are open, where they have to be different.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    /// Of objects with a usual number of them.
+    few: Vec<Name>,
+    /// Of objects with many, by hash.
+    many: Vec<u32>,
+    /// Keyed anew for each text, so that nobody can choose names that share a hash.
+    state: RandomState,
+}
+
+/// The names of one object: those from here on.
+#[derive(Clone, Copy, Debug)]
+struct FirstName {
+    /// Where the object begins.
+    object: usize,
+    few: usize,
+    /// Where it has many.
+    many: Option<usize>,
+}
+
+impl Names {
+    fn first(&self, object: usize) -> FirstName {
+        FirstName { object, few: self.few.len(), many: None }
     }
-    let raw = |name: Name| &json[name.text().range];
-    let is_again = |at: usize| {
-        let name = names[at];
-        names[..at].iter().any(|before| before.0 as u32 == name.0 as u32 && raw(*before) == raw(name))
-    };
-    (1..names.len()).any(is_again)
+
+    fn push(&mut self, json: &[u8], key: &Text, first: &mut FirstName) -> Result<(), Syntax> {
+        if first.many.is_none() {
+            self.few.push(Name::of(key)?);
+            if self.few.len() - first.few > MANY_NAMES {
+                first.many = Some(self.many.len());
+                for at in first.few..self.few.len() {
+                    let hash = self.hash(json, &self.few[at].text());
+                    room::push(&mut self.many, hash as u32);
+                }
+                self.few.truncate(first.few);
+            }
+            return Ok(());
+        }
+        if first.many.is_some_and(|many| self.many.len() - many == MOST_NAMES) {
+            return Err(Syntax { at: key.range.start, expected: "fewer names in one object" });
+        }
+        let hash = self.hash(json, key);
+        room::push(&mut self.many, hash as u32);
+        Ok(())
+    }
+
+    fn hash(&self, json: &[u8], text: &Text) -> u64 {
+        self.state.hash_one(text_of(json, text))
+    }
+
+    /// The end of an object: whether two of its names say the same.
+    fn end(&mut self, json: &[u8], first: FirstName) -> bool {
+        let is_twice = match first.many {
+            None => self.is_twice(json, first.few),
+            Some(many) => self.is_twice_among_many(json, first.object, many),
+        };
+        self.few.truncate(first.few);
+        self.many.truncate(first.many.unwrap_or(self.many.len()));
+        is_twice
+    }
+
+    fn is_twice(&mut self, json: &[u8], first: usize) -> bool {
+        let Self { few, state, .. } = self;
+        let names = &mut few[first..];
+        if names.len() > FEW_NAMES || names.iter().any(|name| name.is_escaped()) {
+            names.iter_mut().for_each(|name| *name = Name(state.hash_one(text_of(json, &name.text()))));
+            return has_twice(names);
+        }
+        let raw = |name: Name| &json[name.text().range];
+        let is_again = |at: usize| {
+            let name = names[at];
+            names[..at].iter().any(|before| before.0 as u32 == name.0 as u32 && raw(*before) == raw(name))
+        };
+        (1..names.len()).any(is_again)
+    }
+
+    /// Half a hash is shared by chance in one of some hundred objects: then the whole ones decide, of a second look at the object.
+    fn is_twice_among_many(&mut self, json: &[u8], object: usize, first: usize) -> bool {
+        let hashes = &mut self.many[first..];
+        if !has_twice(hashes) {
+            return false;
+        }
+        let shared: Vec<u32> =
+            hashes.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+        let mut whole = Vec::new();
+        let mut scanner = Scanner { at: object, ..Scanner::new(json) };
+        let walked = scanner.object(|scanner, key| {
+            let hash = self.hash(json, &key);
+            if shared.binary_search(&(hash as u32)).is_ok() {
+                room::push(&mut whole, hash);
+            }
+            scanner.value().map(drop)
+        });
+        walked.is_err() || has_twice(&mut whole)
+    }
+}
+
+/// Sorts a list and tells whether something is in it twice.
+fn has_twice<T: Ord>(list: &mut [T]) -> bool {
+    list.sort_unstable();
+    list.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// The UTF-16 unit of an escape at the start of the text.
@@ -201,8 +292,8 @@ pub struct Scanner<'a> {
     values: usize,
     lone_surrogate: Option<usize>,
     has_escaped_name: bool,
-    /// The names of the open objects, where duplicates are refused.
-    names: Option<Vec<Name>>,
+    /// The names of the objects that are open, where they have to be different.
+    names: Option<Names>,
 }
 
 impl<'a> Scanner<'a> {
@@ -214,7 +305,7 @@ impl<'a> Scanner<'a> {
     /// At the start of `json`, whose objects must not have duplicate names: readers differ in which of the
     /// two they use (RFC 8259, 4).
     pub fn strict(json: &'a [u8]) -> Self {
-        Self { names: Some(Vec::new()), ..Self::new(json) }
+        Self { names: Some(Names::default()), ..Self::new(json) }
     }
 
     /// The text.
@@ -255,6 +346,7 @@ impl<'a> Scanner<'a> {
         mut on_field: impl FnMut(&mut Self, Text) -> Result<(), E>,
     ) -> Result<(), E> {
         self.skip_space();
+        let mut first_name = self.names.as_ref().map(|names| names.first(self.at));
         self.take(b'{', "an object")?;
         self.descend()?;
         self.skip_space();
@@ -262,19 +354,12 @@ impl<'a> Scanner<'a> {
             self.depth -= 1;
             return Ok(());
         }
-        let first_name = self.names.as_ref().map_or(0, Vec::len);
         loop {
             self.skip_space();
             let key = self.string()?;
             self.has_escaped_name |= key.escaped;
-            if let Some(names) = &mut self.names {
-                if names.len() - first_name == MOST_NAMES {
-                    return Err(E::from(Syntax {
-                        at: key.range.start,
-                        expected: "fewer names in one object",
-                    }));
-                }
-                names.push(Name::of(&key)?);
+            if let (Some(names), Some(first)) = (&mut self.names, &mut first_name) {
+                names.push(self.json, &key, first)?;
             }
             self.skip_space();
             self.take(b':', "a colon")?;
@@ -360,12 +445,12 @@ impl<'a> Scanner<'a> {
         if self.depth > MAX_DEPTH { Err(self.expected("less nesting")) } else { Ok(()) }
     }
 
-    /// The end of an object whose names are those from `first` on: refuses duplicates.
-    fn refuse_duplicates(&mut self, first: usize) -> Result<(), Syntax> {
-        let Some(names) = &mut self.names else { return Ok(()) };
-        let twice = twice(self.json, &mut names[first..]);
-        names.truncate(first);
-        if twice { Err(self.expected("different names in the object that ends")) } else { Ok(()) }
+    fn refuse_duplicates(&mut self, first: Option<FirstName>) -> Result<(), Syntax> {
+        let (Some(names), Some(first)) = (&mut self.names, first) else { return Ok(()) };
+        if names.end(self.json, first) {
+            return Err(self.expected("different names in the object that ends"));
+        }
+        Ok(())
     }
 
     fn skip_value(&mut self) -> Result<(), Syntax> {
@@ -564,6 +649,40 @@ mod tests {
         let names: String = (0..=MOST_NAMES).map(|index| format!(",\"{index}\":0")).collect();
         let fault = Scanner::strict(format!("{{{}}}", &names[1..]).as_bytes()).value().unwrap_err();
         assert_eq!(fault.expected, "fewer names in one object");
+    }
+
+    #[test]
+    fn many_names_are_told_apart_too() {
+        let members = |count: usize| (0..count).map(|at| format!("\"{at}\":{{\"a\":0}}")).collect::<Vec<_>>();
+        let is_fine = |json: &str| Scanner::strict(json.as_bytes()).value().is_ok();
+        for count in [MANY_NAMES - 1, MANY_NAMES, MANY_NAMES + 1, 5000] {
+            let all = members(count).join(",");
+            assert!(
+                is_fine(&format!("[{{{all}}},{{{all}}},{{\"x\":{{{all}}},\"y\":{{{all}}}}}]")),
+                "{count}"
+            );
+            for again in ["\"7\":0", "\"\\u0037\":0"] {
+                assert!(!is_fine(&format!("{{{all},{again}}}")), "{count}");
+                assert!(!is_fine(&format!("{{{again},{all}}}")), "{count}");
+                assert!(!is_fine(&format!("{{{all},\"x\":{{{again},{all}}}}}")), "{count}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_shared_hash_is_no_shared_name() {
+        let object = br#" {"a":0,"b":{"a":1}}"#;
+        let mut names = Names::default();
+        let hash = |names: &Names, name: &str| {
+            let at = object.windows(3).position(|text| text == format!("\"{name}\"").as_bytes()).unwrap() + 1;
+            names.hash(object, &Text { range: at..at + 1, escaped: false }) as u32
+        };
+        let shared = hash(&names, "a");
+        names.many = vec![shared, shared, hash(&names, "b")];
+        assert!(!names.is_twice_among_many(object, 1, 0));
+        let twice = br#" {"a":0,"b":0,"\u0061":0}"#;
+        names.many = vec![shared, shared, 1];
+        assert!(names.is_twice_among_many(twice, 1, 0));
     }
 
     #[test]

@@ -11,7 +11,16 @@ use crate::json::{Items, Members, push_string, string};
 /// allocation.
 pub(crate) const MOST_TEXTS: usize = 8192;
 
-/// The members of an object, in order and not parsed yet, and the object's path. Null counts as absent.
+/// The texts that the items are, without spare room: a text may be as short as one letter. None where one is no string.
+pub(crate) fn texts_of(items: Items<'_>) -> Option<Vec<String>> {
+    let mut texts = Vec::with_capacity(items.count());
+    for item in items {
+        texts.push(string(item)?.into_owned());
+    }
+    Some(texts)
+}
+
+/// The members of an object, in their order and not parsed yet, and the object's path. Null counts as absent.
 pub(crate) struct Fields<'a> {
     members: Members<'a>,
     path: String,
@@ -101,8 +110,7 @@ impl<'a> Fields<'a> {
         if items.clone().nth(MOST_TEXTS).is_some() {
             return Err(self.wrong(name, &format!("has more than {MOST_TEXTS} entries.")));
         }
-        let texts = items.map(|item| string(item).map(Cow::into_owned).ok_or_else(wrong));
-        texts.collect::<Result<_>>().map(Some)
+        texts_of(items).map(Some).ok_or_else(wrong)
     }
 
     pub(crate) fn opt_fields(&self, name: &str) -> Result<Option<Fields<'a>>> {

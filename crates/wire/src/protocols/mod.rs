@@ -20,7 +20,9 @@ pub mod openai_chat;
 pub mod openai_completions;
 pub mod openai_responses;
 mod repair;
+mod stop_texts;
 mod strict_schema;
+mod turns;
 mod unsupported;
 mod whole;
 

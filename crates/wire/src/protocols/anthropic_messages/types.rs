@@ -11,6 +11,8 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::protocols::stop_texts::StopTexts;
+
 /// A request body, in the order in which the provider reads it for its cache.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Body<'a> {
@@ -35,8 +37,8 @@ pub(super) struct Body<'a> {
     pub top_p: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub stop_sequences: Vec<&'a str>,
+    #[serde(skip_serializing_if = "StopTexts::is_empty")]
+    pub stop_sequences: StopTexts<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]

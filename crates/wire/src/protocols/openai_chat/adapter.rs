@@ -3,16 +3,15 @@
 use canon::{Error, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
 
-use super::passthrough::forward::forward;
-use super::{OpenaiChat, answer, errors, intake, paths, request};
+use super::passthrough::forward::forward_own;
+use super::{OpenaiChat, answer, errors, paths, request};
 use crate::{Adapter, Decoder, DecoderContext, Encoded};
 
 impl Adapter for OpenaiChat {
     /// Writes the request for OpenAI itself, and then forwards it like a caller's own.
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
         let request::write::Written { body, losses, custom_tools } = request::write::body(request, target)?;
-        let forwarded = intake(&body).and_then(|intake| forward(&intake, target));
-        let mut encoded = forwarded.map_err(|error| of_request(error, request))?;
+        let mut encoded = forward_own(body, target).map_err(|error| of_request(error, request))?;
         encoded.losses = encoded.losses.with_fields(|field| paths::field_of(&field.name(), request));
         encoded.losses.extend(losses);
         encoded.decoding.custom_tools = custom_tools;

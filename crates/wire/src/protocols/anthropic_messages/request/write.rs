@@ -17,9 +17,10 @@ use super::super::types::{
     Block, Body, CacheControl, ClientTool, Content, Metadata, OutputConfig, OutputSchema, Tool, ToolChoice,
     Turn,
 };
-use crate::json::Output;
+use crate::json::{Around, Output};
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::fields::Fields;
+use crate::protocols::stop_texts::StopTexts;
 use crate::protocols::unsupported::{self, Offers};
 use crate::{DecoderContext, Encoded};
 use schema::{Enforced, Unfit};
@@ -54,6 +55,9 @@ const CARRIED: [&str; 10] = [
 ];
 /// The API's limit for the length of `user_id`.
 const USER_LIMIT: usize = 512;
+
+/// What stands around the texts of a conversation.
+const AROUND: Around = Around { message: 31, part: 26, only: 0 };
 
 /// Translates a request. See the module of each part for its rules.
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
@@ -114,7 +118,9 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     extras(request, target, &mut body, &mut losses);
     output_config(request, &plan, format, &mut body);
     limit_marks(&mut body, &mut losses);
-    Ok(Encoded { body: Output::of(&body, request)?, losses, decoding })
+    let mut output = Output::for_request(request, &AROUND);
+    output.value(&body)?;
+    Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
 /// Features that this protocol lacks. A web search exists, as a tool.
@@ -311,9 +317,8 @@ fn stops<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, loss
         losses.dropped(Field::Stop, "The model takes no stop texts.");
         return;
     }
-    body.stop_sequences =
-        request.stop.iter().map(String::as_str).filter(|stop| !stop.trim().is_empty()).collect();
-    if body.stop_sequences.len() < request.stop.len() {
+    body.stop_sequences = StopTexts(&request.stop);
+    if request.stop.iter().any(|stop| stop.trim().is_empty()) {
         losses.dropped(Field::Stop, "The provider takes no stop texts of white space alone.");
     }
 }

@@ -10,13 +10,12 @@ use serde::ser::SerializeStruct;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// A request body.
+use crate::protocols::stop_texts::StopTexts;
+
+/// A request body but for messages and instructions.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Body<'a> {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub system: Vec<Block<'a>>,
-    pub messages: Vec<Turn<'a>>,
+pub(super) struct Settings<'a> {
     #[serde(skip_serializing_if = "InferenceConfig::is_empty")]
     pub inference_config: InferenceConfig<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,14 +29,7 @@ pub(super) struct Body<'a> {
     pub native: BTreeMap<&'a str, Json>,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct Turn<'a> {
-    pub role: &'static str,
-    pub content: Vec<Block<'a>>,
-}
-
-/// One block of content: an object with one key. Variants larger than a text are boxed: a conversation may
-/// have many short texts.
+/// One block of content: an object with one key. What is larger than a text is boxed: a conversation may have many short texts.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Block<'a> {
@@ -47,7 +39,6 @@ pub(super) enum Block<'a> {
     Video(Box<MediaBlock<'a>>),
     Audio(Box<MediaBlock<'a>>),
     ToolUse(Box<ToolUse<'a>>),
-    ToolResult(Box<ToolResultBlock<'a>>),
     ReasoningContent(ReasoningContent<'a>),
     CachePoint(CachePoint),
 }
@@ -73,18 +64,6 @@ pub(super) struct ToolUse<'a> {
     pub tool_use_id: Cow<'a, str>,
     pub name: String,
     pub input: Cow<'a, RawValue>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ToolResultBlock<'a> {
-    pub tool_use_id: Cow<'a, str>,
-    pub content: Vec<Block<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<&'static str>,
-    /// The cache point that follows it.
-    #[serde(skip)]
-    pub point: Option<CachePoint>,
 }
 
 #[derive(Debug, Serialize)]
@@ -127,8 +106,8 @@ pub(super) struct InferenceConfig<'a> {
     pub temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub stop_sequences: Vec<&'a str>,
+    #[serde(skip_serializing_if = "StopTexts::is_empty")]
+    pub stop_sequences: StopTexts<'a>,
 }
 
 impl InferenceConfig<'_> {

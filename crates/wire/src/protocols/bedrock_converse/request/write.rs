@@ -12,14 +12,15 @@ use canon::{Feature, Field, Json, Losses, ModelFacts, PartKind, Request, Result,
 use serde_json::{Map, Value, json};
 
 use super::types::*;
-use crate::json::Output;
+use crate::json::{Around, Members, Output};
 use crate::protocols::anthropic_messages::schema::Enforced;
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::function_tools::note_wrapped;
+use crate::protocols::stop_texts::StopTexts;
 use crate::protocols::unsupported::{Offers, lose_details, lose_hints, lose_proofs, refuse_features};
 use crate::{DecoderContext, Encoded};
 use family::Family;
-use messages::{Conversation, conversation};
+use messages::Talk;
 use thinking::Thinking;
 use tools::{ToolNames, ToolWriter};
 
@@ -36,20 +37,28 @@ const NATIVE_FIELDS: [&str; 6] = [
 /// Fields of Claude's own API that callers may send.
 const CLAUDE_FIELDS: [&str; 3] = ["thinking", "output_config", "anthropic_beta"];
 
+/// What stands around the texts of a conversation.
+const AROUND: Around = Around { message: 31, part: 12, only: 12 };
+
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_features(request, Offers::default())?;
     let mut losses = request.losses.clone();
     let mut decoding = DecoderContext::default();
-    let body = body(request, target, &mut decoding, &mut losses)?;
-    Ok(Encoded { body: Output::of(&body, request)?, losses, decoding })
+    let mut output = Output::for_request(request, &AROUND);
+    output.push(b"{");
+    let settings = settings(request, target, &mut decoding, &mut losses, &mut output)?;
+    output.members_of(&settings)?;
+    Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
-fn body<'a>(
+/// Writes messages and instructions, and tells what follows them.
+fn settings<'a>(
     request: &'a Request,
     target: Target<'_>,
     decoding: &mut DecoderContext,
     losses: &mut Losses,
-) -> Result<Body<'a>> {
+    output: &mut Output,
+) -> Result<Settings<'a>> {
     let (family, facts) = (Family::of(target.model), target.facts);
     let takes_cache_points = family.takes_cache_points() && facts.allows(Feature::PromptCache);
     let thinking = thinking::decide(request, family, facts, obstacle(request, family, facts), losses);
@@ -71,20 +80,25 @@ fn body<'a>(
     lose_details(request, losses);
     lose_proofs(request, losses);
     note_wrapped(request, losses);
-    let mut talk = conversation(request, family, facts, takes_cache_points, &mut names, losses)?;
-    if no_prefill {
-        talk.close(losses);
+    let instruction = form.instruction.as_deref();
+    let talk = Talk { request, family, facts, takes_cache_points, no_prefill, instruction };
+    let before = output.len();
+    let mut points = talk.write([0; 3], &mut names, losses, output)?;
+    points[0] = points_of(tool_config.as_ref());
+    let kept = kept(points, MARK_LIMIT);
+    if kept != points {
+        losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
+        let skipped = [0, 1, 2].map(|group| points[group] - kept[group]);
+        output.truncate(before);
+        talk.write(skipped, &mut names, losses, output)?;
+        drop_points(tool_config.as_mut(), skipped[0]);
     }
-    talk.system.extend(form.instruction.map(|text| Block::Text(text.into())));
-    limit_cache_points(tool_config.as_mut(), &mut talk, losses);
     let mut fields = thinking.fields.clone();
     let inference_config = inference_config(request, family, facts, &thinking, losses);
     top_k(request, family, facts, thinking.is_on, &mut fields, losses);
     let native = native_fields(request, family, &mut fields, losses);
     decoding.tool_names = names.changed();
-    Ok(Body {
-        system: talk.system,
-        messages: talk.turns,
+    Ok(Settings {
         inference_config,
         tool_config,
         output_config: form.output_config,
@@ -182,17 +196,15 @@ fn usual_limit(facts: &ModelFacts) -> Option<u64> {
     Some(facts.context_tokens.map_or(most, |context| most.min(context / 2)).max(1))
 }
 
-fn stop_sequences<'a>(request: &'a Request, facts: &ModelFacts, losses: &mut Losses) -> Vec<&'a str> {
+fn stop_sequences<'a>(request: &'a Request, facts: &ModelFacts, losses: &mut Losses) -> StopTexts<'a> {
     if facts.rejects("stop") && !request.stop.is_empty() {
         losses.dropped(Field::Stop, "the model does not take it");
-        return Vec::new();
+        return StopTexts::default();
     }
-    let stops = request.stop.iter().map(String::as_str);
-    let kept: Vec<_> = stops.filter(|stop| !stop.trim().is_empty()).collect();
-    if kept.len() < request.stop.len() {
+    if request.stop.iter().any(|stop| stop.trim().is_empty()) {
         losses.dropped(Field::Stop, "the provider refuses stop texts of white space");
     }
-    kept
+    StopTexts(&request.stop)
 }
 
 /// Converse has no such field; the APIs of some families do.
@@ -266,37 +278,28 @@ fn is_loggable(metadata: &Json) -> bool {
         text.len() <= 256
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" :_@$#=/+,-.".contains(&byte))
     };
-    metadata.read::<BTreeMap<String, String>>().is_ok_and(|pairs| {
-        (1..=16).contains(&pairs.len())
-            && pairs.iter().all(|(name, value)| !name.is_empty() && is_plain(name) && is_plain(value))
-    })
+    let has_few = Members::of(metadata.as_str()).is_some_and(|members| (1..=16).contains(&members.len()));
+    has_few
+        && metadata.read::<BTreeMap<String, String>>().is_ok_and(|pairs| {
+            pairs.iter().all(|(name, value)| !name.is_empty() && is_plain(name) && is_plain(value))
+        })
 }
 
-/// Keeps as many cache points as the API accepts.
-fn limit_cache_points(tools: Option<&mut ToolConfig<'_>>, talk: &mut Conversation<'_>, losses: &mut Losses) {
-    let is_point = |block: &Block<'_>| matches!(block, Block::CachePoint(_));
-    let is_tool_point = |entry: &ToolEntry<'_>| matches!(entry, ToolEntry::CachePoint(_));
-    let in_turns = talk.turns.iter().flat_map(|turn| &turn.content).filter(|block| is_point(block)).count();
-    let in_system = talk.system.iter().filter(|block| is_point(block)).count();
-    let in_tools =
-        tools.as_ref().map_or(0, |config| config.tools.iter().filter(|entry| is_tool_point(entry)).count());
-    let counts = [in_tools, in_system, in_turns];
-    let kept = kept(counts, MARK_LIMIT);
-    if kept == counts {
-        return;
-    }
-    losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
-    let [mut entries, mut system, mut turns] = [0, 1, 2].map(|group| counts[group] - kept[group]);
-    let keep = |is_point: bool, surplus: &mut usize| {
-        let dropped = is_point && *surplus > 0;
-        *surplus -= usize::from(dropped);
+fn is_point(entry: &ToolEntry<'_>) -> bool {
+    matches!(entry, ToolEntry::CachePoint(_))
+}
+
+/// How many cache points the tools have.
+fn points_of(tools: Option<&ToolConfig<'_>>) -> usize {
+    tools.map_or(0, |config| config.tools.iter().filter(|entry| is_point(entry)).count())
+}
+
+/// Leaves out so many of the first ones.
+fn drop_points(tools: Option<&mut ToolConfig<'_>>, mut surplus: usize) {
+    let Some(config) = tools else { return };
+    config.tools.retain(|entry| {
+        let dropped = is_point(entry) && surplus > 0;
+        surplus -= usize::from(dropped);
         !dropped
-    };
-    for turn in &mut talk.turns {
-        turn.content.retain(|block| keep(is_point(block), &mut turns));
-    }
-    talk.system.retain(|block| keep(is_point(block), &mut system));
-    if let Some(config) = tools {
-        config.tools.retain(|entry| keep(is_tool_point(entry), &mut entries));
-    }
+    });
 }

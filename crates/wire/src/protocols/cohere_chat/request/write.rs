@@ -9,9 +9,10 @@ use canon::{
     ToolKind, ToolResult,
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::json::Output;
+use crate::json::{Around, Output};
 use crate::protocols::anthropic_messages::schema::{Rules, fit_for};
 use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::function_tools::{
@@ -29,6 +30,9 @@ const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode"
 /// Largest `k`.
 const MOST_CANDIDATES: u64 = 500;
 
+/// What stands around the texts of a conversation.
+const AROUND: Around = Around { message: 31, part: 26, only: 0 };
+
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     let logprobs = target.facts.allows(Feature::Logprobs);
     refuse_features(request, Offers { logprobs, ..Offers::default() })?;
@@ -39,7 +43,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     }
     let mut losses = request.losses.clone();
     let mut decoding = DecoderContext::default();
-    let mut output = Output::for_request(request);
+    let mut output = Output::for_request(request, &AROUND);
     let settings = settings(request, target, &mut decoding, &mut losses, &mut output)?;
     output.members_of(&settings)?;
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
@@ -99,8 +103,8 @@ struct Turn<'a> {
     content: Option<Content<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_plan: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<CallsOf<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<Cow<'a, str>>,
 }
@@ -109,7 +113,47 @@ struct Turn<'a> {
 #[serde(untagged)]
 enum Content<'a> {
     Text(Cow<'a, str>),
-    Parts(Vec<ContentPart<'a>>),
+    Parts(PartsOf<'a>),
+}
+
+/// The parts of a message. Each is made when it is written: there may be many short ones.
+struct PartsOf<'a>(&'a [Part]);
+
+impl Serialize for PartsOf<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().filter_map(|part| match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) => Some(ContentPart::Text { text }),
+            PartKind::Media(media) => Some(image(media)),
+            _ => None,
+        }))
+    }
+}
+
+/// The calls of a message, in the same way.
+struct CallsOf<'a> {
+    ids: &'a CallIds<'a>,
+    index: usize,
+    message: &'a Message,
+}
+
+impl Serialize for CallsOf<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.message.parts.iter().enumerate().filter_map(|(position, part)| {
+            let PartKind::ToolCall(call) = &part.kind else { return None };
+            let input = call_input(call);
+            let function = CallFunction { name: &call.name, arguments: Arguments(input) };
+            Some(Call { id: self.ids.id_at((self.index, position)), kind: "function", function })
+        }))
+    }
+}
+
+/// JSON text, as in OpenAI's API.
+struct Arguments<'a>(Cow<'a, RawValue>);
+
+impl Serialize for Arguments<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.get())
+    }
 }
 
 #[derive(Serialize)]
@@ -128,7 +172,7 @@ struct ImageUrl<'a> {
 
 #[derive(Serialize)]
 struct Call<'a> {
-    id: String,
+    id: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
     function: CallFunction<'a>,
@@ -137,8 +181,7 @@ struct Call<'a> {
 #[derive(Serialize)]
 struct CallFunction<'a> {
     name: &'a str,
-    /// JSON text, as in OpenAI's API.
-    arguments: String,
+    arguments: Arguments<'a>,
 }
 
 /// Writes the messages, and returns the rest of the body.
@@ -235,44 +278,49 @@ fn write_turns(request: &Request, losses: &mut Losses, output: &mut Output) -> R
 }
 
 fn spoken<'a>(role: &'static str, index: usize, message: &'a Message) -> Result<Turn<'a>> {
-    let mut parts = Vec::with_capacity(message.parts.len());
     for (position, part) in message.parts.iter().enumerate() {
         let path = || Field::part(index, position);
         match &part.kind {
-            PartKind::Text(text) | PartKind::Refusal(text) => parts.push(ContentPart::Text { text }),
-            PartKind::Media(media) if role == "user" => parts.push(image(media, path)?),
+            PartKind::Text(_) | PartKind::Refusal(_) => {}
+            PartKind::Media(media) if role == "user" => check_image(media, path)?,
             _ => {
                 return Err(Error::unsupported(path(), "This provider takes only text in this place."));
             }
         }
     }
-    let content = match &parts[..] {
+    let content = match &message.parts[..] {
         [] => Content::Text(Cow::Borrowed("")),
-        [ContentPart::Text { text }] => Content::Text(Cow::Borrowed(*text)),
-        _ => Content::Parts(parts),
+        [Part { kind: PartKind::Text(text) | PartKind::Refusal(text), .. }] => {
+            Content::Text(Cow::Borrowed(text))
+        }
+        parts => Content::Parts(PartsOf(parts)),
     };
     Ok(Turn { role, content: Some(content), ..Turn::default() })
 }
 
-fn image<'a>(media: &'a Media, path: impl Fn() -> Field) -> Result<ContentPart<'a>> {
-    if media.kind != MediaKind::Image {
-        return Err(Error::unsupported(path(), "This provider takes text and images only."));
-    }
-    let url = match &media.source {
-        Source::Url(url) => Cow::Borrowed(url.as_str()),
-        Source::Base64 { mime, data } => Cow::Owned(format!("data:{mime};base64,{data}")),
-        Source::FileId(_) | Source::Text(_) => {
-            return Err(Error::unsupported(path(), "This provider takes images as URLs only."));
+fn check_image(media: &Media, path: impl Fn() -> Field) -> Result<()> {
+    match (media.kind, &media.source) {
+        (MediaKind::Image, Source::Url(_) | Source::Base64 { .. }) => Ok(()),
+        (MediaKind::Image, Source::FileId(_) | Source::Text(_)) => {
+            Err(Error::unsupported(path(), "This provider takes images as URLs only."))
         }
-    };
-    Ok(ContentPart::ImageUrl { image_url: ImageUrl { url, detail: media.detail.as_deref() } })
+        _ => Err(Error::unsupported(path(), "This provider takes text and images only.")),
+    }
 }
 
-/// A turn of the model: beside calls, its text is sent as the plan that led to them.
-fn answered<'a>(index: usize, message: &'a Message, ids: &CallIds<'_>, losses: &mut Losses) -> Turn<'a> {
+fn image(media: &Media) -> ContentPart<'_> {
+    let url = match &media.source {
+        Source::Base64 { mime, data } => Cow::Owned(format!("data:{mime};base64,{data}")),
+        Source::Url(text) | Source::FileId(text) | Source::Text(text) => Cow::Borrowed(text.as_str()),
+    };
+    ContentPart::ImageUrl { image_url: ImageUrl { url, detail: media.detail.as_deref() } }
+}
+
+/// A turn of the model: beside calls, its text goes as the plan that led to them.
+fn answered<'a>(index: usize, message: &'a Message, ids: &'a CallIds<'a>, losses: &mut Losses) -> Turn<'a> {
     let mut text = String::new();
     let mut thoughts = String::new();
-    let mut calls = Vec::new();
+    let mut calls = None;
     for (position, part) in message.parts.iter().enumerate() {
         match &part.kind {
             PartKind::Text(piece) | PartKind::Refusal(piece) => text.push_str(piece),
@@ -283,11 +331,7 @@ fn answered<'a>(index: usize, message: &'a Message, ids: &CallIds<'_>, losses: &
                 Field::thinking(index, position),
                 "thinking can be sent back only to the family of models that wrote it",
             ),
-            PartKind::ToolCall(call) => calls.push(Call {
-                id: ids.id_at((index, position)).to_owned(),
-                kind: "function",
-                function: CallFunction { name: &call.name, arguments: call_input(call).get().to_owned() },
-            }),
+            PartKind::ToolCall(_) => calls = Some(CallsOf { ids, index, message }),
             PartKind::Media(_) | PartKind::ToolResult(_) => losses
                 .dropped(Field::part(index, position), "the provider takes no media in assistant messages"),
         }
@@ -295,7 +339,7 @@ fn answered<'a>(index: usize, message: &'a Message, ids: &CallIds<'_>, losses: &
     let is_thought = |part: &Part| matches!(part.kind, PartKind::Reasoning(_));
     let thinking = || Field::thinking(index, message.parts.iter().position(is_thought).unwrap_or(0));
     let mut turn = Turn { role: "assistant", ..Turn::default() };
-    if calls.is_empty() {
+    if calls.is_none() {
         if !thoughts.is_empty() {
             losses.dropped(thinking(), "the provider takes thinking back only with calls");
         }

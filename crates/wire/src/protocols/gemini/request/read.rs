@@ -22,7 +22,7 @@ use super::write::tools::camel_case;
 use crate::json::{Items, Members, push_array, push_compact, push_string, room, string};
 use crate::protocols::Protocol;
 use crate::protocols::envelope;
-use crate::protocols::fields::{MOST_TEXTS, object as members_object};
+use crate::protocols::fields::{MOST_TEXTS, object as members_object, texts_of};
 use crate::protocols::media_types::media_type;
 use waiting::Waiting;
 
@@ -142,8 +142,7 @@ impl<'a> Fields<'a> {
         if items.clone().nth(MOST_TEXTS).is_some() {
             return Err(self.wrong(name, &format!("it has more than {MOST_TEXTS} entries")));
         }
-        let text = |item| string(item).map(Cow::into_owned);
-        items.map(|item| text(item).ok_or_else(|| self.wrong(name, "it must hold strings"))).collect()
+        texts_of(items).ok_or_else(|| self.wrong(name, "it must hold strings"))
     }
 
     fn wrong(&self, name: &str, what: &str) -> Error {

@@ -11,8 +11,8 @@ pub(crate) mod tools;
 
 use canon::{Request, Result, Target, ToolKind};
 
-use super::types::{Body, Instruction, Part};
-use crate::json::Output;
+use super::types::Settings;
+use crate::json::{Around, Output};
 use crate::protocols::unsupported::{lose_hints, refuse_fields};
 use crate::{DecoderContext, Encoded};
 use generation::{extra, generation_config};
@@ -20,34 +20,35 @@ use history::history;
 use names::Names;
 use tools::tools;
 
+/// What stands around the texts of a conversation.
+const AROUND: Around = Around { message: 28, part: 12, only: 12 };
+
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_fields(request, &["cachedContent", "cached_content"])?;
     let mut losses = request.losses.clone();
     let mut names = Names::new(all_names(request));
-    let tools = tools(request, target, &mut names, &mut losses)?;
-    let mut history = history(request, target, &mut names, &mut losses)?;
-    let (generation_config, instruction) =
-        generation_config(request, target, tools.has_functions, &mut losses)?;
-    if let Some(text) = instruction {
-        history.instruction.get_or_insert_with(Instruction::default).parts.push(Part::text(text));
-    }
+    let mut output = Output::for_request(request, &AROUND);
+    output.push(b"{");
+    let tools = tools(request, target, &mut names, &mut losses, &mut output)?;
+    output.raw("contents", "[");
+    let instructions = history(request, target, &mut names, &mut losses, &mut output)?;
+    output.push(b"]");
+    let (generation_config, told) = generation_config(request, target, tools.has_functions, &mut losses)?;
+    instructions.write(told.as_deref(), &mut output)?;
     lose_hints(request, &CARRIED, &mut losses);
-    let body = Body {
-        contents: history.contents,
-        system_instruction: history.instruction,
-        tools: tools.entries,
+    output.members_of(&Settings {
         tool_config: tools.config,
         generation_config,
         safety_settings: extra(request, "safetySettings", "safety_settings"),
         cached_content: extra(request, "cachedContent", "cached_content"),
         labels: extra(request, "labels", "labels"),
-    };
+    })?;
     let decoding = DecoderContext {
         tool_names: names.into_originals(),
         custom_tools: tools.custom,
         ..DecoderContext::default()
     };
-    Ok(Encoded { body: Output::of(&body, request)?, losses, decoding })
+    Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
 /// Every tool name in the request.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::json::{Kind, Output, Scanner, Syntax, push_key, word};
+use crate::json::{Around, Kind, Output, Scanner, Syntax, push_key, word};
 use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::function_tools::{FunctionTool, call_input, function_tools, note_wrapped};
 use crate::protocols::unsupported::{
@@ -23,11 +23,14 @@ use crate::{DecoderContext, Encoded};
 const NATIVE_OPTIONS: [&str; 7] =
     ["num_ctx", "min_p", "repeat_penalty", "repeat_last_n", "typical_p", "num_keep", "num_gpu"];
 
+/// What stands around the texts of a conversation.
+const AROUND: Around = Around { message: 31, part: 1, only: 0 };
+
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_features(request, Offers::default())?;
     let mut losses = request.losses.clone();
     let mut decoding = DecoderContext::default();
-    let mut output = Output::for_request(request);
+    let mut output = Output::for_request(request, &AROUND);
     let settings = settings(request, target, &mut decoding, &mut losses, &mut output)?;
     output.members_of(&settings)?;
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
@@ -59,17 +62,34 @@ struct Turn<'a> {
     thinking: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     images: Vec<&'a str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<CallsOf<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<Cow<'a, str>>,
 }
 
+/// The calls of a message. Each is made when it is written: there may be many.
+struct CallsOf<'a> {
+    ids: &'a CallIds<'a>,
+    index: usize,
+    message: &'a Message,
+}
+
+impl Serialize for CallsOf<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.message.parts.iter().enumerate().filter_map(|(position, part)| {
+            let PartKind::ToolCall(call) = &part.kind else { return None };
+            let function = CallFunction { name: &call.name, arguments: call_input(call) };
+            Some(Call { id: self.ids.id_at((self.index, position)), function })
+        }))
+    }
+}
+
 #[derive(Serialize)]
 struct Call<'a> {
-    id: Cow<'a, str>,
+    id: &'a str,
     function: CallFunction<'a>,
 }
 
@@ -152,10 +172,7 @@ fn turn<'a>(
         match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) => add_text(&mut turn.content, text),
             PartKind::Media(media) => turn.images.push(image(media, path)?),
-            PartKind::ToolCall(call) => turn.tool_calls.push(Call {
-                id: calls.ids.id_at((index, position)).into(),
-                function: CallFunction { name: &call.name, arguments: call_input(call) },
-            }),
+            PartKind::ToolCall(_) => turn.tool_calls = Some(CallsOf { ids: &calls.ids, index, message }),
             PartKind::ToolResult(result) => {
                 let number = calls.ids.answered((index, position));
                 let id =

@@ -33,6 +33,28 @@ pub fn forward(intake: &Intake, target: Target<'_>) -> Result<Encoded> {
 
 /// The same, with remembered answers that the conversation quotes.
 pub fn forward_with(intake: &Intake, target: Target<'_>, memory: Option<Memory<'_>>) -> Result<Encoded> {
+    let Edited { edit, losses, decoding } = edited(intake, target, memory)?;
+    Ok(Encoded { body: Bytes::from(edit.write(SPARE)), losses, decoding })
+}
+
+/// The same of a body that only the gateway has: it is edited in its place.
+pub fn forward_own(body: Bytes, target: Target<'_>) -> Result<Encoded> {
+    let intake = super::super::intake(&body)?;
+    let Edited { edit, losses, decoding } = edited(&intake, target, None)?;
+    let splices = edit.splices();
+    drop(edit);
+    drop(intake);
+    Ok(Encoded { body: Bytes::from(splices.apply(Vec::from(body))), losses, decoding })
+}
+
+/// A request's edit.
+struct Edited<'a> {
+    edit: Edit<'a>,
+    losses: Losses,
+    decoding: DecoderContext,
+}
+
+fn edited<'a>(intake: &'a Intake, target: Target<'a>, memory: Option<Memory<'_>>) -> Result<Edited<'a>> {
     let mut forward =
         Forward { intake, target, edit: intake.edit(), messages: None, losses: Losses::new(), thinks: false };
     forward.refuse_what_is_lacking()?;
@@ -51,8 +73,8 @@ pub fn forward_with(intake: &Intake, target: Target<'_>, memory: Option<Memory<'
     if let Some(messages) = forward.messages.take() {
         forward.edit.put("messages", messages);
     }
-    Ok(Encoded {
-        body: Bytes::from(forward.edit.write(SPARE)),
+    Ok(Edited {
+        edit: forward.edit,
         losses: forward.losses,
         decoding: DecoderContext {
             cached_outside_prompt: target.quirks.counts_cached_outside(target.model),

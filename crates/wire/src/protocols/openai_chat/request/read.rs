@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::super::types::{self, Content};
 use crate::json::{Items, room};
 use crate::protocols::Protocol;
-use crate::protocols::fields::MOST_TEXTS;
+use crate::protocols::fields::{MOST_TEXTS, texts_of};
 use crate::protocols::media_types::{after_scheme, data_url, document_type, with_plain_scheme};
 use crate::{Intake, ROUTING_FIELDS};
 use ignored_fields::Shape;
@@ -196,7 +196,11 @@ pub(crate) fn stop(intake: &Intake) -> Result<Vec<String>> {
         Some(list) if items_of(list).nth(MOST_TEXTS).is_some() => {
             Err(Error::invalid("stop", format!("stop has more than {MOST_TEXTS} entries.")))
         }
-        _ => Ok(optional::<Vec<String>>(intake, "stop")?.unwrap_or_default()),
+        Some(list) => match texts_of(items_of(list)) {
+            Some(texts) => Ok(texts),
+            None => Ok(optional::<Vec<String>>(intake, "stop")?.unwrap_or_default()),
+        },
+        None => Ok(Vec::new()),
     }
 }
 

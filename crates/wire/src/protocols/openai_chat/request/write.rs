@@ -11,7 +11,7 @@ use canon::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::json::{Meaning, Output, room};
+use crate::json::{Around, Meaning, Output, room};
 use crate::proofs::FOREIGN;
 use crate::protocols::Protocol;
 use crate::protocols::call_ids::{CallIds, clean};
@@ -45,6 +45,9 @@ pub(crate) struct Written {
     pub custom_tools: Vec<String>,
 }
 
+/// What stands around the texts of a conversation.
+const AROUND: Around = Around { message: 31, part: 26, only: 0 };
+
 /// Writes the body.
 pub(crate) fn body(request: &Request, target: Target<'_>) -> Result<Written> {
     let quirks = target.quirks;
@@ -52,7 +55,7 @@ pub(crate) fn body(request: &Request, target: Target<'_>) -> Result<Written> {
     let is_foreign = is_foreign(request);
     let takes = |field: &str| quirks.reasoning_field.as_deref() == Some(field);
     let mut writer = Writer {
-        out: Output::for_request(request),
+        out: Output::for_request(request, &AROUND),
         body: Map::new(),
         losses: request.losses.clone(),
         ids,
@@ -167,7 +170,7 @@ impl<'a> Writer<'a> {
         self.put("n", request.n);
         self.put("logprobs", request.logprobs);
         self.put("top_logprobs", request.top_logprobs);
-        self.put("user", &request.user);
+        self.out.opt_text("user", request.user.as_deref());
         if !request.stop.is_empty() {
             self.out.raw("stop", "[");
             for text in &request.stop {

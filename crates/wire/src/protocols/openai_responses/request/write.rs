@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::REASONING_FORMAT;
-use crate::json::Output;
+use crate::json::{Around, Output};
 use crate::protocols::unsupported::{self, Offers};
 use crate::{DecoderContext, Encoded};
 
@@ -41,6 +41,8 @@ struct Settings<'a> {
     settings: Map<String, Value>,
     #[serde(flatten)]
     raw: RawFields<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
 }
 
 /// The form of the answer.
@@ -75,6 +77,9 @@ impl Serialize for RawFields<'_> {
     }
 }
 
+/// What stands around the texts of a conversation.
+const AROUND: Around = Around { message: 44, part: 33, only: 2 };
+
 /// Translates a request.
 pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse(request)?;
@@ -84,12 +89,12 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     unsupported::lose_failures(request, &mut losses);
     let names = tools::Names::of(request);
     let decoding = DecoderContext { tool_names: names.originals(), ..DecoderContext::default() };
-    let mut output = Output::for_request(request);
+    let mut output = Output::for_request(request, &AROUND);
     output.push(br#"{"input":["#);
     input::input(request, target, &names, &mut losses, &mut output)?;
     output.push(b"]");
     tools::tools(request, &names, &mut losses, &mut output)?;
-    let mut writer = Writer { request, target, settings: Map::new(), losses };
+    let mut writer = Writer { request, target, settings: Map::new(), user: request.user.as_deref(), losses };
     writer.sampling();
     let text = writer.text();
     writer.answer_form();
@@ -101,8 +106,8 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     writer.put("parallel_tool_calls", request.parallel_tool_calls);
     let raw = writer.fields();
     writer.refused_fields();
-    let Writer { settings, losses, .. } = writer;
-    output.members_of(&Settings { model: target.model, text, settings, raw: RawFields(raw) })?;
+    let Writer { settings, user, losses, .. } = writer;
+    output.members_of(&Settings { model: target.model, text, settings, raw: RawFields(raw), user })?;
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
@@ -115,6 +120,7 @@ struct Writer<'a> {
     request: &'a Request,
     target: Target<'a>,
     settings: Map<String, Value>,
+    user: Option<&'a str>,
     losses: Losses,
 }
 
@@ -182,7 +188,6 @@ impl<'a> Writer<'a> {
         // By default the API stores each answer for 30 days.
         let stores = request.extra("store").is_some_and(|store| store.as_str() == "true");
         self.put("store", stores);
-        self.put("user", &request.user);
     }
 
     fn reasoning(&mut self) {
@@ -275,7 +280,8 @@ impl<'a> Writer<'a> {
             };
             let is_extra = SAME.contains(&name.as_str())
                 && self.request.extra(name).is_some_and(|value| !value.is_null());
-            if self.settings.shift_remove(here).is_some() || is_extra {
+            let is_user = here == "user" && self.user.take().is_some();
+            if self.settings.shift_remove(here).is_some() || is_extra || is_user {
                 self.losses.dropped(field_of(name), "The provider or the model does not take it.");
             }
         }

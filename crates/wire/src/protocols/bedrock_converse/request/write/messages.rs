@@ -4,16 +4,17 @@ use std::borrow::Cow;
 
 use canon::{
     CacheMark, Error, Field, Losses, Message, MessageField, ModelFacts, Part, PartKind, Proof, Reasoning,
-    Request, Result, Role, ToolCall, ToolResult,
+    Request, Result,
 };
 
 use super::family::Family;
 use super::media::Documents;
 use super::tools::ToolNames;
-use crate::json::room;
+use crate::json::Output;
 use crate::protocols::bedrock_converse::request::types::*;
 use crate::protocols::call_ids::{CallIds, clean, mark_of};
 use crate::protocols::function_tools::call_input;
+use crate::protocols::turns::{ResultsOf, Turn, Turns};
 
 /// The family of models whose thinking proofs this API returns and accepts.
 pub(crate) const CLAUDE_FORMAT: &str = "anthropic-claude-v1";
@@ -25,430 +26,430 @@ const CONTINUE: &str = "Continue.";
 const SEE_BESIDE: &str = "(See the attached media.)";
 const SEE_DOCUMENT: &str = "(See the attached document.)";
 
-/// The parts of the body that come from the messages.
-#[derive(Debug, Default)]
-pub(super) struct Conversation<'a> {
-    pub system: Vec<Block<'a>>,
-    pub turns: Vec<Turn<'a>>,
+/// What the messages are written with.
+#[derive(Clone, Copy)]
+pub(super) struct Talk<'a> {
+    pub request: &'a Request,
+    pub family: Family,
+    pub facts: &'a ModelFacts,
+    pub takes_cache_points: bool,
+    /// The model does not continue its own words.
+    pub no_prefill: bool,
+    /// Stands behind the caller's instructions.
+    pub instruction: Option<&'a str>,
 }
 
-impl Conversation<'_> {
-    /// Adds a turn of the user after a final one of the model: not every model continues its own text.
-    pub fn close(&mut self, losses: &mut Losses) {
-        if self.turns.last().is_some_and(|turn| turn.role == "assistant") {
-            losses.approximated(
-                Field::Messages,
-                "the model does not continue its own words: a user turn was added",
-            );
-            self.turns.push(Turn { role: "user", content: vec![Block::Text(CONTINUE.into())] });
+/// How many cache points tools, instructions and messages have.
+pub(super) type Points = [usize; 3];
+
+impl Talk<'_> {
+    /// Appends instructions and messages with all of their cache points, or without as many of the first ones, and tells how
+    /// many there are.
+    pub fn write(
+        self,
+        skipped: Points,
+        names: &mut ToolNames,
+        losses: &mut Losses,
+        out: &mut Output,
+    ) -> Result<Points> {
+        let form = if self.family.has_short_call_ids() { short_call_id } else { call_id };
+        let ids = CallIds::of(self.request, form);
+        let turns = Turns::of(self.request, ids, |part| self.is_content(part))?;
+        let mut writer = Writer {
+            talk: self,
+            messages: &self.request.messages,
+            names,
+            losses,
+            out,
+            documents: Documents::default(),
+            open: None,
+            points: [0; 3],
+            skipped,
+        };
+        writer.note(turns.leading().len());
+        writer.messages(&turns)?;
+        Ok(writer.points)
+    }
+
+    /// Whether something is written of a part that is neither a call nor a result.
+    fn is_content(&self, part: &Part) -> bool {
+        match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) => !is_blank(text),
+            PartKind::Reasoning(reasoning) => {
+                reasoning_content(self.family, reasoning, part.signature.as_ref()).is_some()
+            }
+            _ => true,
         }
     }
 }
 
-/// Writes the conversation of a request.
-pub(super) fn conversation<'a>(
-    request: &'a Request,
-    family: Family,
-    facts: &ModelFacts,
-    takes_cache_points: bool,
-    names: &mut ToolNames,
-    losses: &mut Losses,
-) -> Result<Conversation<'a>> {
-    let form = if family.has_short_call_ids() { short_call_id } else { call_id };
-    let mut writer = Writer {
-        family,
-        ids: CallIds::of(request, form),
-        calls: Vec::new(),
-        last_call: None,
-        takes_cache_points,
-        text_results: facts.no_media_in_results,
-        names,
-        losses,
-        system: Vec::new(),
-        drafts: Vec::new(),
-        documents: Documents::default(),
-    };
-    for (index, message) in request.messages.iter().enumerate() {
-        writer.message(index, message)?;
-    }
-    writer.finish()
-}
-
-/// A turn under construction. The API wants results first in the user's turn and calls last in the model's.
-struct Draft<'a> {
-    user: bool,
-    rest: Vec<Block<'a>>,
-    /// Boxed because it is rare: a conversation may have many short turns.
-    tools: Option<Box<ToolBlocks<'a>>>,
-}
-
-#[derive(Default)]
-struct ToolBlocks<'a> {
-    /// With the indexes of the calls that they answer.
-    results: Vec<(u32, Box<ToolResultBlock<'a>>)>,
-    calls: Vec<Block<'a>>,
-}
-
-impl<'a> Draft<'a> {
-    fn tools(&mut self) -> &mut ToolBlocks<'a> {
-        self.tools.get_or_insert_default()
-    }
-
-    fn finish(self) -> Turn<'a> {
-        let role = if self.user { "user" } else { "assistant" };
-        let Some(tools) = self.tools else { return Turn { role, content: self.rest } };
-        let ToolBlocks { results, calls } = *tools;
-        let points = results.iter().filter(|(_, result)| result.point.is_some()).count();
-        let mut content = Vec::with_capacity(results.len() + points + self.rest.len() + calls.len());
-        for mut result in sorted(results) {
-            let point = result.point.take();
-            append(&mut content, Some(Block::ToolResult(result)), point);
-        }
-        content.extend(self.rest);
-        content.extend(calls);
-        Turn { role, content }
-    }
-}
-
-/// Results in the order of their calls. Two results of one call are joined: the API accepts one.
-fn sorted<'a>(
-    mut results: Vec<(u32, Box<ToolResultBlock<'a>>)>,
-) -> impl Iterator<Item = Box<ToolResultBlock<'a>>> {
-    results.sort_by_key(|(number, _)| *number);
-    results.dedup_by(|(number, second), (taken, first)| {
-        let same = number == taken;
-        if same {
-            first.content.append(&mut second.content);
-            first.status = first.status.or(second.status);
-        }
-        same
-    });
-    results.into_iter().map(|(_, result)| result)
-}
+/// The places in [`Points`].
+const IN_SYSTEM: usize = 1;
+const IN_TURNS: usize = 2;
 
 struct Writer<'a, 'w> {
-    family: Family,
-    takes_cache_points: bool,
-    /// Results of tools contain only text.
-    text_results: bool,
+    talk: Talk<'a>,
+    messages: &'a [Message],
     names: &'w mut ToolNames,
     losses: &'w mut Losses,
-    ids: CallIds<'a>,
-    /// The turn of each call.
-    calls: Vec<u32>,
-    /// The position of the last call in the request.
-    last_call: Option<(usize, usize)>,
-    system: Vec<Block<'a>>,
-    drafts: Vec<Draft<'a>>,
+    out: &'w mut Output,
     documents: Documents,
+    open: Option<Open<'a>>,
+    points: Points,
+    /// So many cache points are not written.
+    skipped: Points,
+}
+
+/// The turn that stands open.
+struct Open<'a> {
+    is_users: bool,
+    has_text: bool,
+    has_document: bool,
+    /// The block that was written last, if a cache point may follow it.
+    may_point: bool,
+    /// The text that was written last, and where: the beginning of an answer that the model is to continue must not end in
+    /// white space.
+    last_text: Option<(usize, &'a str)>,
 }
 
 impl<'a> Writer<'a, '_> {
-    fn message(&mut self, index: usize, message: &'a Message) -> Result<()> {
-        if message.name.is_some() {
-            self.losses.dropped(
-                Field::of_message(index, MessageField::Name),
-                "the provider has no names of participants",
-            );
-        }
-        if message.role == Role::User && message.parts.len() > 1 {
-            let rest = &mut self.draft(true).rest;
-            if rest.is_empty() {
-                rest.reserve_exact(message.parts.len());
-            }
-        }
-        for (position, part) in message.parts.iter().enumerate() {
-            let path = || Field::part(index, position);
-            match message.role {
-                Role::System | Role::Developer if self.drafts.is_empty() => {
-                    self.instruction(index, part, path)?
-                }
-                Role::System | Role::Developer => {
-                    // Moved to the front, they would invalidate the provider's cache of the conversation.
-                    self.losses.approximated(
-                        Field::of_message(index, MessageField::Role),
-                        "instructions stand only at the beginning: sent as words of the user, in their place",
-                    );
-                    self.user((index, position), part, path)?;
-                }
-                Role::User => self.user((index, position), part, path)?,
-                Role::Assistant => self.assistant((index, position), part, path)?,
-                Role::Tool => self.tool((index, position), part, path)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn instruction(&mut self, index: usize, part: &'a Part, path: impl Fn() -> Field) -> Result<()> {
-        let PartKind::Text(text) = &part.kind else {
-            return Err(Error::unsupported(
-                path(),
-                "Instructions can only be text; put media into a user message.",
-            ));
-        };
-        if !is_blank(text) {
-            if !self.drafts.is_empty() {
-                let reason = "instructions stand in front of the conversation";
-                self.losses.approximated(Field::of_message(index, MessageField::Role), reason);
-            }
-            room::push(&mut self.system, Block::Text(Cow::Borrowed(text)));
-        }
-        if let Some(point) = self.cache_point(part.cache.as_ref())
-            && !self.system.is_empty()
-        {
-            self.system.push(Block::CachePoint(point));
-        }
-        Ok(())
-    }
-
-    fn user(
-        &mut self,
-        (index, position): (usize, usize),
-        part: &'a Part,
-        path: impl Fn() -> Field,
-    ) -> Result<()> {
-        let block = match &part.kind {
-            PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
-            PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(Cow::Borrowed(text))),
-            PartKind::Media(media) => Some(self.documents.media(media, &path(), self.losses)?),
-            PartKind::ToolResult(result) => {
-                return self.result((index, position), result, part.cache.as_ref());
-            }
-            PartKind::ToolCall(_) | PartKind::Reasoning(_) => {
-                return Err(Error::invalid(path(), "Only assistant messages hold tool calls and reasoning."));
-            }
-        };
-        let point = self.cache_point(part.cache.as_ref());
-        append(&mut self.draft(true).rest, block, point);
-        Ok(())
-    }
-
-    fn assistant(
-        &mut self,
-        (index, position): (usize, usize),
-        part: &'a Part,
-        path: impl Fn() -> Field,
-    ) -> Result<()> {
-        let block = match &part.kind {
-            PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => None,
-            PartKind::Text(text) | PartKind::Refusal(text) => Some(Block::Text(Cow::Borrowed(text))),
-            PartKind::Reasoning(reasoning) => {
-                // A cache point must not follow thinking.
-                let block = self.reasoning((index, position), reasoning, part.signature.as_ref());
-                append(&mut self.draft(false).rest, block, None);
-                return Ok(());
-            }
-            PartKind::ToolCall(call) => {
-                let block = Block::ToolUse(Box::new(self.call(call)));
-                let point = self.cache_point(part.cache.as_ref());
-                append(&mut self.draft(false).tools().calls, Some(block), point);
-                self.calls.push(self.drafts.len() as u32 - 1);
-                self.last_call = Some((index, position));
-                return Ok(());
-            }
-            PartKind::Media(_) | PartKind::ToolResult(_) => {
-                return Err(Error::unsupported(
-                    path(),
-                    "This provider takes no media in assistant messages.",
-                ));
-            }
-        };
-        if block.is_some() && self.has_call_before((index, position)) {
-            self.losses
-                .approximated(path(), "calls come last in a turn: words behind them were moved in front");
-        }
-        let point = self.cache_point(part.cache.as_ref());
-        append(&mut self.draft(false).rest, block, point);
-        Ok(())
-    }
-
-    /// True when the message has a call before this part.
-    fn has_call_before(&self, (index, position): (usize, usize)) -> bool {
-        self.last_call.is_some_and(|(message, part)| message == index && part < position)
-    }
-
-    fn tool(
-        &mut self,
-        (index, position): (usize, usize),
-        part: &'a Part,
-        path: impl Fn() -> Field,
-    ) -> Result<()> {
-        match &part.kind {
-            PartKind::ToolResult(result) => self.result((index, position), result, part.cache.as_ref()),
-            _ => Err(Error::invalid(path(), "A tool message holds the result of one call.")),
-        }
-    }
-
-    /// A result goes to the turn after its call, wherever it is in the request.
-    fn result(
-        &mut self,
-        (index, position): (usize, usize),
-        result: &'a ToolResult,
-        cache: Option<&CacheMark>,
-    ) -> Result<()> {
-        let number = self.ids.answered((index, position));
-        let Some((number, turn)) = number.and_then(|number| Some((number, *self.calls.get(number)?))) else {
-            let message =
-                format!("No assistant message before this one has a tool call {:?}.", result.call_id);
-            return Err(Error::invalid(Field::of_message(index, MessageField::CallId), message));
-        };
-        let mut content = Vec::with_capacity(result.content.len());
-        let mut beside = Vec::new();
-        for (position, part) in result.content.iter().enumerate() {
-            let path = || Field::result_part(index, position);
-            match &part.kind {
-                PartKind::Text(text) if is_blank(text) => {}
-                PartKind::Text(text) => content.push(Block::Text(Cow::Borrowed(text))),
-                PartKind::Media(media) if self.text_results => {
-                    let reason = "the model takes only text as the result of a tool: sent beside it";
-                    self.losses.approximated(path(), reason);
-                    beside.push(self.documents.media(media, &path(), self.losses)?);
-                }
-                PartKind::Media(media) => content.push(self.documents.media(media, &path(), self.losses)?),
-                _ => {
-                    return Err(Error::invalid(path(), "Results of tools hold text and media only."));
-                }
-            }
-        }
-        if content.is_empty() {
-            content.push(Block::Text(if beside.is_empty() { NO_OUTPUT } else { SEE_BESIDE }.into()));
-        }
-        let mark = cache.or_else(|| result.content.iter().find_map(|part| part.cache.as_ref()));
-        let block = ToolResultBlock {
-            tool_use_id: self.ids.kept_id(number),
-            content,
-            status: result.is_error.then_some("error"),
-            point: self.cache_point(mark),
-        };
-        let turn = turn as usize + 1;
-        if turn == self.drafts.len() {
-            self.draft(true);
-        }
-        self.drafts[turn].rest.append(&mut beside);
-        let results = &mut self.drafts[turn].tools().results;
-        room::push(results, (number as u32, Box::new(block)));
-        Ok(())
-    }
-
-    fn call(&mut self, call: &'a ToolCall) -> ToolUse<'a> {
-        ToolUse {
-            tool_use_id: self.ids.kept_id(self.calls.len()),
-            name: self.names.on_wire(&call.name),
-            input: call_input(call),
-        }
-    }
-
-    /// Thinking is sent only with its proof and only to the family that wrote it: anything else is refused.
-    fn reasoning(
-        &mut self,
-        (index, position): (usize, usize),
-        reasoning: &'a Reasoning,
-        signature: Option<&'a Proof>,
-    ) -> Option<Block<'a>> {
-        let is_ours = self.family.is_claude() && reasoning.format.as_deref() == Some(CLAUDE_FORMAT);
-        let content = match (&reasoning.encrypted, signature) {
-            (Some(data), _) if is_ours => ReasoningContent::RedactedContent(data),
-            (None, Some(signature)) if is_ours && !signature.is_empty() => {
-                ReasoningContent::ReasoningText { text: &reasoning.text, signature }
-            }
-            _ => {
+    /// Notes what is lost of the messages themselves.
+    fn note(&mut self, leading: usize) {
+        for (index, message) in self.messages.iter().enumerate() {
+            if message.name.is_some() {
                 self.losses.dropped(
-                    Field::thinking(index, position),
-                    "thinking can be sent back only with its signature and to the family of models that wrote it",
+                    Field::of_message(index, MessageField::Name),
+                    "the provider has no names of participants",
                 );
-                return None;
             }
-        };
-        Some(Block::ReasoningContent(content))
-    }
-
-    fn cache_point(&mut self, mark: Option<&CacheMark>) -> Option<CachePoint> {
-        let mark = mark?;
-        if !self.takes_cache_points {
-            self.losses.dropped(Field::CacheMark, "the model has no prompt cache");
-            return None;
-        }
-        Some(CachePoint::of(mark))
-    }
-
-    fn draft(&mut self, user: bool) -> &mut Draft<'a> {
-        if self.drafts.last().is_none_or(|draft| draft.user != user) {
-            room::push(&mut self.drafts, Draft { user, rest: Vec::new(), tools: None });
-        }
-        let last = self.drafts.len() - 1;
-        &mut self.drafts[last]
-    }
-
-    fn finish(mut self) -> Result<Conversation<'a>> {
-        let mut turns: Vec<Turn<'a>> = Vec::new();
-        for turn in std::mem::take(&mut self.drafts).into_iter().map(Draft::finish) {
-            // A turn without content may have separated two of the other role.
-            match turns.last_mut() {
-                _ if turn.content.is_empty() => {}
-                Some(last) if last.role == turn.role => last.content.extend(turn.content),
-                _ => room::push(&mut turns, turn),
+            let mut has_called = false;
+            for (position, part) in message.parts.iter().enumerate() {
+                match &part.kind {
+                    PartKind::ToolCall(_) => has_called = true,
+                    PartKind::Text(text) | PartKind::Refusal(text) if has_called && !is_blank(text) => {
+                        self.losses.approximated(
+                            Field::part(index, position),
+                            "calls come last in a turn: words behind them were moved in front",
+                        );
+                    }
+                    PartKind::Reasoning(_) if !self.talk.is_content(part) => self.losses.dropped(
+                        Field::thinking(index, position),
+                        "thinking can be sent back only with its signature and to the family of models that wrote it",
+                    ),
+                    _ => {}
+                }
+            }
+            if index >= leading && message.role.is_instruction() && !message.parts.is_empty() {
+                // Moved to the front, they would end what the provider has cached of the conversation.
+                self.losses.approximated(
+                    Field::of_message(index, MessageField::Role),
+                    "instructions stand only at the beginning: sent as words of the user, in their place",
+                );
             }
         }
-        self.open(&mut turns)?;
-        turns.iter_mut().for_each(accompany_documents);
-        if let Some(Turn { role: "assistant", content }) = turns.last_mut() {
-            trim_end(content);
-        }
-        Ok(Conversation { system: self.system, turns })
     }
 
-    /// The first turn must be the user's, and there must be one.
-    fn open(&mut self, turns: &mut Vec<Turn<'a>>) -> Result<()> {
-        match turns.first() {
-            Some(turn) if turn.role == "user" => {}
-            Some(_) => {
-                self.losses.emulated(Field::Messages, "a user turn was put before the first assistant turn");
-                turns.insert(0, Turn { role: "user", content: vec![Block::Text(OPENING.into())] });
+    fn messages(&mut self, turns: &Turns<'a>) -> Result<()> {
+        let has_instructions = turns.leading().iter().any(|message| self.is_instruction(message));
+        if turns.is_empty() && !has_instructions {
+            return Err(Error::invalid(Field::Messages, "There must be at least one message with content."));
+        }
+        self.out.raw("messages", "[");
+        if turns.is_empty() {
+            self.losses.approximated(
+                Field::Messages,
+                "instructions without a conversation were sent as a user turn",
+            );
+            self.begin(true);
+            self.instructions(turns.leading())?;
+        }
+        for turn in turns.iter() {
+            match turn.is_users {
+                true => self.user(turns, &turn)?,
+                false => self.assistant(turns, &turn)?,
             }
-            None if self.system.is_empty() => {
-                return Err(Error::invalid(
-                    Field::Messages,
-                    "There must be at least one message with content.",
-                ));
+        }
+        self.end();
+        let leading = if turns.is_empty() { &[][..] } else { turns.leading() };
+        if (turns.is_empty() || !has_instructions) && self.talk.instruction.is_none() {
+            return Ok(());
+        }
+        self.out.raw("system", "[");
+        self.instructions(leading)?;
+        if let Some(text) = self.talk.instruction {
+            self.out.item(&Block::Text(text.into()))?;
+        }
+        self.out.push(b"]");
+        Ok(())
+    }
+
+    /// The end of the conversation.
+    fn end(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        if !open.is_users {
+            if let Some((place, text)) = open.last_text.take()
+                && text.trim_end().len() < text.len()
+            {
+                self.out.truncate(place);
+                self.out.push(br#"{"text":"#);
+                self.out.string(text.trim_end());
+                self.out.push(b"}");
             }
-            None => {
+            if self.talk.no_prefill {
                 self.losses.approximated(
                     Field::Messages,
-                    "instructions without a conversation were sent as a user turn",
+                    "the model does not continue its own words: a user turn was added",
                 );
-                turns.push(Turn { role: "user", content: std::mem::take(&mut self.system) });
+                self.begin(true);
+                self.words(CONTINUE);
             }
+        }
+        self.close();
+        self.out.push(b"]");
+    }
+
+    /// Goes on with the turn that stands open, where it is of this role, or begins one. The first turn must be the user's.
+    fn begin(&mut self, is_users: bool) {
+        if self.open.as_ref().is_some_and(|open| open.is_users == is_users) {
+            return;
+        }
+        if self.open.is_none() && !is_users {
+            self.losses.emulated(Field::Messages, "a user turn was put before the first assistant turn");
+            self.begin(true);
+            self.words(OPENING);
+        }
+        self.close();
+        self.out.comma();
+        self.out.push(b"{");
+        self.out.text("role", if is_users { "user" } else { "assistant" });
+        self.out.raw("content", "[");
+        self.open =
+            Some(Open { is_users, has_text: false, has_document: false, may_point: false, last_text: None });
+    }
+
+    fn close(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        // A document must be accompanied by a text (API reference of `DocumentBlock`).
+        if open.has_document && !open.has_text {
+            self.words(SEE_DOCUMENT);
+        }
+        self.out.push(b"]}");
+    }
+
+    fn words(&mut self, text: &str) {
+        self.out.comma();
+        self.out.push(br#"{"text":"#);
+        self.out.string(text);
+        self.out.push(b"}");
+    }
+
+    fn block(&mut self, block: &Block<'a>) -> Result<()> {
+        self.out.comma();
+        let place = self.out.len();
+        self.out.value(block)?;
+        if let Some(open) = &mut self.open {
+            open.may_point = !matches!(block, Block::ReasoningContent(_));
+            open.has_text |= matches!(block, Block::Text(_));
+            open.has_document |= matches!(block, Block::Document(_));
+            open.last_text = match block {
+                Block::Text(Cow::Borrowed(text)) => Some((place, text)),
+                _ => None,
+            };
+        }
+        Ok(())
+    }
+
+    /// "Cache up to here", behind what is there.
+    fn point(&mut self, mark: Option<&CacheMark>, group: usize) -> Result<()> {
+        let Some(mark) = mark else { return Ok(()) };
+        if !self.talk.takes_cache_points {
+            self.losses.dropped(Field::CacheMark, "the model has no prompt cache");
+            return Ok(());
+        }
+        if let Some(open) = &mut self.open {
+            if !std::mem::replace(&mut open.may_point, false) {
+                return Ok(());
+            }
+            open.last_text = None;
+        }
+        self.points[group] += 1;
+        match self.skipped[group] {
+            0 => self.out.item(&Block::CachePoint(CachePoint::of(mark))),
+            _ => {
+                self.skipped[group] -= 1;
+                Ok(())
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------- instructions
+
+    fn is_instruction(&self, message: &Message) -> bool {
+        let is_said = |part: &Part| !matches!(&part.kind, PartKind::Text(text) if is_blank(text));
+        message.role.is_instruction() && message.parts.iter().any(is_said)
+    }
+
+    fn instructions(&mut self, leading: &'a [Message]) -> Result<()> {
+        let mut is_first = true;
+        for (index, message) in leading.iter().enumerate().filter(|(_, one)| one.role.is_instruction()) {
+            for (position, part) in message.parts.iter().enumerate() {
+                let PartKind::Text(text) = &part.kind else {
+                    return Err(Error::unsupported(
+                        Field::part(index, position),
+                        "Instructions can only be text; put media into a user message.",
+                    ));
+                };
+                if !is_blank(text) {
+                    self.block(&Block::Text(Cow::Borrowed(text)))?;
+                    is_first = false;
+                }
+                if !is_first {
+                    self.point(part.cache.as_ref(), IN_SYSTEM)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // -------------------------------------------------------------------------------------------- the user's turns
+
+    fn user(&mut self, turns: &Turns<'a>, turn: &Turn<'_>) -> Result<()> {
+        self.begin(true);
+        for (call, results) in turns.results(turn) {
+            self.result(turns.ids.id(call), results)?;
+        }
+        let mut beside = turns.results(turn).flat_map(|(_, results)| results.content());
+        if self.talk.facts.no_media_in_results {
+            beside.try_for_each(|(path, part)| match &part.kind {
+                PartKind::Media(media) => {
+                    let reason = "the model takes only text as the result of a tool: sent beside it";
+                    self.losses.approximated(path.clone(), reason);
+                    let block = self.documents.media(media, &path, self.losses)?;
+                    self.block(&block)
+                }
+                _ => Ok(()),
+            })?;
+        }
+        for ((index, position), part) in turns.parts(turn) {
+            let path = || Field::part(index, position);
+            match &part.kind {
+                PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => {}
+                PartKind::Text(text) | PartKind::Refusal(text) => {
+                    self.block(&Block::Text(Cow::Borrowed(text)))?
+                }
+                PartKind::Media(media) => {
+                    let block = self.documents.media(media, &path(), self.losses)?;
+                    self.block(&block)?;
+                }
+                _ => {
+                    return Err(Error::invalid(
+                        path(),
+                        "Only assistant messages hold tool calls and reasoning.",
+                    ));
+                }
+            }
+            self.point(part.cache.as_ref(), IN_TURNS)?;
+        }
+        Ok(())
+    }
+
+    /// What a call gave. Two results of one call become one: the API takes one.
+    fn result(&mut self, id: &str, results: ResultsOf<'a, '_>) -> Result<()> {
+        let is_apart = self.talk.facts.no_media_in_results;
+        self.out.comma();
+        self.out.push(br#"{"toolResult":{"#);
+        self.out.text("toolUseId", id);
+        self.out.raw("content", "[");
+        for ((index, _), _, result) in results.iter() {
+            let (mut is_empty, mut is_beside) = (true, false);
+            for (position, part) in result.content.iter().enumerate() {
+                let path = || Field::result_part(index, position);
+                match &part.kind {
+                    PartKind::Text(text) if is_blank(text) => continue,
+                    PartKind::Text(text) => self.words(text),
+                    PartKind::Media(_) if is_apart => {
+                        is_beside = true;
+                        continue;
+                    }
+                    PartKind::Media(media) => {
+                        let block = self.documents.media(media, &path(), self.losses)?;
+                        self.out.item(&block)?;
+                    }
+                    _ => return Err(Error::invalid(path(), "Results of tools hold text and media only.")),
+                }
+                is_empty = false;
+            }
+            if is_empty {
+                self.words(if is_beside { SEE_BESIDE } else { NO_OUTPUT });
+            }
+        }
+        self.out.push(b"]");
+        if results.iter().any(|(_, _, result)| result.is_error) {
+            self.out.text("status", "error");
+        }
+        self.out.push(b"}}");
+        if let Some(open) = &mut self.open {
+            open.may_point = true;
+        }
+        let marks = results.iter().map(|(_, part, result)| {
+            part.cache.as_ref().or_else(|| result.content.iter().find_map(|inner| inner.cache.as_ref()))
+        });
+        let mark = marks.take(1).next().flatten();
+        self.point(mark, IN_TURNS)
+    }
+
+    // -------------------------------------------------------------------------------------------- the model's turns
+
+    fn assistant(&mut self, turns: &Turns<'a>, turn: &Turn<'_>) -> Result<()> {
+        self.begin(false);
+        for ((index, position), part) in turns.parts(turn) {
+            let path = || Field::part(index, position);
+            match &part.kind {
+                PartKind::Text(text) | PartKind::Refusal(text) if is_blank(text) => {}
+                PartKind::Text(text) | PartKind::Refusal(text) => {
+                    self.block(&Block::Text(Cow::Borrowed(text)))?;
+                }
+                PartKind::Reasoning(reasoning) => {
+                    let found = reasoning_content(self.talk.family, reasoning, part.signature.as_ref());
+                    if let Some(content) = found {
+                        self.block(&Block::ReasoningContent(content))?;
+                    }
+                    // A cache point must not follow thinking.
+                    continue;
+                }
+                _ => {
+                    return Err(Error::unsupported(
+                        path(),
+                        "This provider takes no media in assistant messages.",
+                    ));
+                }
+            }
+            self.point(part.cache.as_ref(), IN_TURNS)?;
+        }
+        for (_, number, part, call) in turns.calls(turn) {
+            let id = turns.ids.kept_id(number);
+            let call =
+                ToolUse { tool_use_id: id, name: self.names.on_wire(&call.name), input: call_input(call) };
+            self.block(&Block::ToolUse(Box::new(call)))?;
+            self.point(part.cache.as_ref(), IN_TURNS)?;
         }
         Ok(())
     }
 }
 
-/// A document must be accompanied by a text (API reference of `DocumentBlock`).
-fn accompany_documents(turn: &mut Turn<'_>) {
-    let has = |is: fn(&Block<'_>) -> bool| turn.content.iter().any(is);
-    if has(|block| matches!(block, Block::Document(_))) && !has(|block| matches!(block, Block::Text(_))) {
-        turn.content.push(Block::Text(SEE_DOCUMENT.into()));
-    }
-}
-
-/// The beginning of an answer that the model continues must not end with white space.
-fn trim_end(content: &mut Vec<Block<'_>>) {
-    if let Some(Block::Text(text)) = content.last_mut()
-        && text.trim_end().len() < text.len()
-    {
-        *text = Cow::Owned(text.trim_end().to_owned());
-    }
-}
-
-fn append<'a>(blocks: &mut Vec<Block<'a>>, block: Option<Block<'a>>, point: Option<CachePoint>) {
-    let point = point.map(Block::CachePoint);
-    if let Some(block) = block {
-        room::push(blocks, block);
-    }
-    let may_follow =
-        blocks.last().is_some_and(|last| !matches!(last, Block::CachePoint(_) | Block::ReasoningContent(_)));
-    if may_follow {
-        blocks.extend(point);
+/// Thinking goes back only with its proof and only to the family that wrote it: anything else is refused.
+fn reasoning_content<'a>(
+    family: Family,
+    reasoning: &'a Reasoning,
+    signature: Option<&'a Proof>,
+) -> Option<ReasoningContent<'a>> {
+    let is_ours = family.is_claude() && reasoning.format.as_deref() == Some(CLAUDE_FORMAT);
+    match (&reasoning.encrypted, signature) {
+        (Some(data), _) if is_ours => Some(ReasoningContent::RedactedContent(data)),
+        (None, Some(signature)) if is_ours && !signature.is_empty() => {
+            Some(ReasoningContent::ReasoningText { text: &reasoning.text, signature })
+        }
+        _ => None,
     }
 }
 

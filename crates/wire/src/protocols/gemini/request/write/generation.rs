@@ -159,7 +159,8 @@ fn choices(request: &Request, target: Target<'_>, config: &mut GenerationConfig<
 }
 
 fn stops<'a>(request: &'a Request, target: Target<'_>, losses: &mut Losses) -> Vec<&'a str> {
-    let mut stops: Vec<_> = request.stop.iter().map(String::as_str).filter(|stop| !stop.is_empty()).collect();
+    let stops = request.stop.iter().map(String::as_str).filter(|stop| !stop.is_empty());
+    let mut stops: Vec<_> = stops.take(STOP_LIMIT + 1).collect();
     if stops.is_empty() {
         return stops;
     }

@@ -4,107 +4,138 @@
 //! turn are answered in the very next turn: as many results as calls, in the same order, matched by name.
 //! Leading instructions are separate; later ones become text of the user, but never between calls and their
 //! results.
+//!
+//! Each part is written when it is read. What has to wait for results is remembered by its place in the request.
 
 use std::borrow::Cow;
 
 use canon::{
-    CallField, Error, Field, Losses, Message, MessageField, PartField, Reasoning, Request, Result, Role,
-    Target,
+    CallField, Error, Field, Losses, Media, Message, MessageField, PartField, Reasoning, Request, Result,
+    Role, Target,
 };
-use canon::{Part as Given, PartKind, ToolCall, ToolResult};
+use canon::{Part, PartKind, ToolCall, ToolResult};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::media::media_part;
+use super::media::{inline_mime, media_part};
 use super::names::Names;
-use crate::json::room;
+use crate::json::{Output, room};
 use crate::protocols::call_ids::CallIds;
 use crate::protocols::gemini::model::{Generation, is_gemma};
-use crate::protocols::gemini::request::types::{
-    Call, Content, Instruction, Kind, MODEL, Part, Response, USER,
-};
+use crate::protocols::gemini::request::types::{MODEL, USER};
 use crate::protocols::gemini::{REASONING_FORMAT, SKIP_SIGNATURE};
 
-/// The translated messages.
-#[derive(Debug)]
-pub(super) struct History<'a> {
-    pub instruction: Option<Instruction<'a>>,
-    pub contents: Vec<Content<'a>>,
+/// The instructions in front of a conversation, which are written behind it.
+pub(super) struct Instructions<'a>(&'a [Message]);
+
+impl Instructions<'_> {
+    /// Appends them with what else the model is told.
+    pub fn write(&self, told: Option<&str>, out: &mut Output) -> Result<()> {
+        if told.is_none() && !self.0.iter().any(|message| has_content(&message.parts)) {
+            return Ok(());
+        }
+        out.raw("systemInstruction", r#"{"parts":["#);
+        for (index, message) in self.0.iter().enumerate() {
+            write_content(&message.parts, |part| Field::part(index, part), out)?;
+        }
+        if let Some(text) = told {
+            out.comma();
+            write_text(text, false, None, out);
+        }
+        out.push(b"]}");
+        Ok(())
+    }
 }
 
-/// Translates the messages.
+/// Appends the messages as the items of a list.
 pub(super) fn history<'a>(
     request: &'a Request,
     target: Target<'_>,
     names: &mut Names,
     losses: &mut Losses,
-) -> Result<History<'a>> {
-    let takes_instruction = !is_gemma(target.model);
+    out: &mut Output,
+) -> Result<Instructions<'a>> {
     let generation = Generation::of(target.model);
+    let leading = match is_gemma(target.model) {
+        true => 0,
+        false => request.messages.iter().take_while(|message| message.role.is_instruction()).count(),
+    };
     let mut writer = Writer {
+        messages: &request.messages,
         ids: CallIds::of(request, |id| id.into()),
         calls: 0,
-        instruction: Instruction::default(),
-        contents: Vec::new(),
+        turn: None,
         open: None,
+        signs_calls: generation.at_least(3, 0),
+        unsigned: Vec::new(),
         answers_with_media: generation.at_least(3, 0),
         names,
         losses,
+        out,
     };
-    let mut leading = takes_instruction;
     for (index, message) in request.messages.iter().enumerate() {
-        leading &= message.role.is_instruction();
-        writer.message(index, message, leading)?;
+        writer.message(index, message, index < leading)?;
     }
-    writer.close(true);
-    writer.complete(generation.at_least(3, 0))
+    writer.close(true)?;
+    writer.complete(&request.messages[..leading])
 }
 
 struct Writer<'a, 'b> {
+    messages: &'a [Message],
     ids: CallIds<'a>,
     /// Calls so far.
     calls: usize,
-    instruction: Instruction<'a>,
-    contents: Vec<Content<'a>>,
+    /// The turn that stands open.
+    turn: Option<Turn>,
     /// The calls of the last model turn, until they are answered.
-    open: Option<Open<'a>>,
-    /// Results may contain media themselves (Gemini 3 and later).
+    open: Option<Open>,
+    /// From Gemini 3 on the first call of each turn since the user's last words must carry its signature. Earlier ones get the
+    /// stand-in too: what was sent once stays as it was, for the provider's cache.
+    signs_calls: bool,
+    /// The calls since the user's last words that got it: message, and position among its calls.
+    unsigned: Vec<(u32, u32)>,
+    /// Results may hold media themselves (Gemini 3 and later).
     answers_with_media: bool,
     names: &'b mut Names,
     losses: &'b mut Losses,
+    out: &'b mut Output,
+}
+
+struct Turn {
+    role: &'static str,
+    has_call: bool,
 }
 
 /// Calls without results.
 #[derive(Default)]
-struct Open<'a> {
-    /// The index of the first call; the others follow without gaps.
+struct Open {
+    /// The number of the first call; the others are numbered without gaps.
     first: usize,
-    calls: Vec<Waiting<'a>>,
-    /// Content of the user before all results arrived.
-    later: Vec<Part<'a>>,
+    calls: Vec<Waiting>,
+    /// Which call a result answers, and where it stands.
+    results: Vec<(u32, Place)>,
+    /// The messages in which the user spoke before all results were there.
+    later: Vec<u32>,
     later_is_from_user: bool,
 }
 
-struct Waiting<'a> {
-    name: Cow<'a, str>,
-    origin: (u32, u32),
-    answer: Option<Answer<'a>>,
+/// A message, and a part of it.
+type Place = (u32, u32);
+
+struct Waiting {
+    place: Place,
+    /// The position among the calls of its message.
+    number: u32,
+    is_answered: bool,
 }
 
-/// The result of a tool: the parts of one or several results.
-#[derive(Default)]
-struct Answer<'a> {
-    parts: Vec<Part<'a>>,
-    is_error: bool,
-}
-
-impl Open<'_> {
+impl Open {
     fn is_untouched(&self) -> bool {
-        self.later.is_empty() && self.calls.iter().all(|call| call.answer.is_none())
+        self.later.is_empty() && self.results.is_empty()
     }
 
     fn is_complete(&self) -> bool {
-        self.calls.iter().all(|call| call.answer.is_some())
+        self.results.len() >= self.calls.len() && self.calls.iter().all(|call| call.is_answered)
     }
 }
 
@@ -115,59 +146,40 @@ impl<'a> Writer<'a, '_> {
             self.losses.dropped(Field::of_message(index, MessageField::Name), reason);
         }
         match message.role {
-            Role::System | Role::Developer if leading => self.lead(index, message),
-            Role::System | Role::Developer => self.instruct_later(index, message),
-            Role::User => {
-                let parts = self.content(|part| Field::part(index, part), &message.parts)?;
-                self.user(parts, true);
+            Role::System | Role::Developer if leading => {
+                self.note_content(|part| Field::part(index, part), &message.parts);
                 Ok(())
             }
+            Role::System | Role::Developer => {
+                if has_content(&message.parts) {
+                    let reason = "Instructions inside of the conversation are told as the user's text.";
+                    self.losses.approximated(Field::of_message(index, MessageField::Role), reason);
+                }
+                self.user(index, message, false)
+            }
+            Role::User => self.user(index, message, true),
             Role::Assistant => self.assistant(index, message),
             Role::Tool => self.tool(index, message),
         }
     }
 
-    fn lead(&mut self, index: usize, message: &'a Message) -> Result<()> {
-        let parts = self.content(|part| Field::part(index, part), &message.parts)?;
-        append(&mut self.instruction.parts, parts);
-        Ok(())
-    }
-
-    fn instruct_later(&mut self, index: usize, message: &'a Message) -> Result<()> {
-        let parts = self.content(|part| Field::part(index, part), &message.parts)?;
-        if !parts.is_empty() {
-            let reason = "Instructions inside of the conversation are told as the user's text.";
-            self.losses.approximated(Field::of_message(index, MessageField::Role), reason);
-        }
-        self.user(parts, false);
-        Ok(())
-    }
-
-    /// Text and media of a message that is not the model's.
-    fn content(&mut self, field: impl Fn(usize) -> Field, given: &'a [Given]) -> Result<Vec<Part<'a>>> {
-        let mut parts = Vec::with_capacity(given.len());
-        for (position, part) in given.iter().enumerate() {
-            self.note_marks(part);
-            match &part.kind {
-                PartKind::Text(text) | PartKind::Refusal(text) if text.trim().is_empty() => {}
-                PartKind::Text(text) | PartKind::Refusal(text) => parts.push(Part::text(&**text)),
-                PartKind::Media(media) => {
-                    self.note_media(media, field(position));
-                    parts.push(media_part(media, field(position))?);
-                }
-                PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {}
+    /// Notes what is lost of text and media of a message that is not the model's.
+    fn note_content(&mut self, field: impl Fn(usize) -> Field, parts: &[Part]) {
+        for (position, part) in parts.iter().enumerate() {
+            self.note_mark(part);
+            if let PartKind::Media(media) = &part.kind {
+                self.note_media(media, field(position));
             }
         }
-        Ok(parts)
     }
 
-    fn note_marks(&mut self, part: &Given) {
+    fn note_mark(&mut self, part: &Part) {
         if part.cache.is_some() {
             self.losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
         }
     }
 
-    fn note_media(&mut self, media: &canon::Media, field: Field) {
+    fn note_media(&mut self, media: &Media, field: Field) {
         if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
             let detail = field.clone().with(PartField::Detail(media.kind));
             self.losses.dropped(detail, "The provider has no detail of single pictures.");
@@ -177,112 +189,115 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
-    /// Content of the user; held back while calls wait for results.
-    fn user(&mut self, parts: Vec<Part<'a>>, is_from_user: bool) {
-        if parts.is_empty() {
-            return;
+    /// What the user says; held back while calls wait for results.
+    fn user(&mut self, index: usize, message: &Message, is_from_user: bool) -> Result<()> {
+        self.note_content(|part| Field::part(index, part), &message.parts);
+        if !has_content(&message.parts) {
+            return Ok(());
         }
         if self.open.as_ref().is_some_and(Open::is_complete) {
-            self.close(false);
+            self.close(false)?;
         }
         match &mut self.open {
             Some(open) => {
-                append(&mut open.later, parts);
+                room::push(&mut open.later, index as u32);
                 open.later_is_from_user |= is_from_user;
+                Ok(())
             }
-            None => self.turn(USER, parts, is_from_user),
+            None => self.said(index, message, is_from_user),
         }
+    }
+
+    fn said(&mut self, index: usize, message: &Message, is_from_user: bool) -> Result<()> {
+        self.begin(USER);
+        if is_from_user {
+            self.unsigned.clear();
+        }
+        write_content(&message.parts, |part| Field::part(index, part), self.out)
     }
 
     fn assistant(&mut self, index: usize, message: &'a Message) -> Result<()> {
         if self.open.as_ref().is_some_and(|open| !open.is_untouched()) {
-            self.close(false);
+            self.close(false)?;
         }
-        let calls = message.tool_calls().count();
-        let mut turn = ModelTurn {
-            parts: Vec::with_capacity(message.parts.len()),
-            calls: Vec::with_capacity(calls),
-            signature: None,
-        };
-        for (position, part) in message.parts.iter().enumerate() {
-            self.note_marks(part);
-            let signature = part.signature.as_deref();
-            match &part.kind {
-                PartKind::Text(text) | PartKind::Refusal(text) => turn.text(text, signature),
-                PartKind::Media(media) => turn.parts.push(media_part(media, Field::part(index, position))?),
-                PartKind::ToolCall(call) => self.call(index, call, signature, &mut turn),
-                PartKind::Reasoning(reasoning) => {
-                    self.reasoning(Field::thinking(index, position), reasoning, signature, &mut turn)
-                }
-                PartKind::ToolResult(_) => {}
-            }
-        }
-        turn.flush_signature();
-        if turn.parts.is_empty() {
+        message.parts.iter().for_each(|part| self.note_mark(part));
+        self.note_thinking(index, message);
+        let mut is_empty = true;
+        said_by_model(&message.parts, |_| {
+            is_empty = false;
+            Ok(())
+        })?;
+        if is_empty {
             return Ok(());
         }
-        if turn.calls.is_empty() {
-            self.close(false);
+        let calls = message.tool_calls().count();
+        if calls == 0 {
+            self.close(false)?;
         } else {
-            let first = self.calls - turn.calls.len();
+            let first = self.calls;
             let open = self.open.get_or_insert_with(|| Open { first, ..Open::default() });
-            append(&mut open.calls, turn.calls);
+            open.calls.reserve_exact(calls);
         }
-        self.turn(MODEL, turn.parts, false);
-        Ok(())
+        self.begin(MODEL);
+        let mut number = 0;
+        said_by_model(&message.parts, |said| {
+            self.out.comma();
+            match said {
+                Said::Text(text, signature) => write_text(text, false, signature, self.out),
+                Said::Thought(text, signature) => write_text(text, true, signature, self.out),
+                Said::Media(position, media) => {
+                    return write_media(media, Field::part(index, position), self.out);
+                }
+                Said::Call(position, call, signature) => {
+                    let call = Calling { call, place: (index as u32, position as u32), number };
+                    number += 1;
+                    self.call(&call, signature);
+                }
+            }
+            Ok(())
+        })
     }
 
-    fn call(
-        &mut self,
-        index: usize,
-        call: &'a ToolCall,
-        signature: Option<&'a str>,
-        turn: &mut ModelTurn<'a>,
-    ) {
-        let origin = (index as u32, turn.calls.len() as u32);
-        let name = self.names.wire(&call.name);
+    fn call(&mut self, calling: &Calling<'_>, signature: Option<&str>) {
+        let Calling { call, place, number } = *calling;
         let (args, wrapped) = arguments(call);
         if wrapped {
-            let field = Field::call(index, turn.calls.len(), CallField::Arguments);
+            let field = Field::call(place.0 as usize, number as usize, CallField::Arguments);
             self.losses.approximated(field, "Arguments that are no JSON object are sent inside of one.");
         }
-        let call = Kind::Call(Box::new(Call { name: name.clone(), args, origin }));
-        turn.parts.push(Part { thought_signature: signature, ..call.into() });
-        turn.calls.push(Waiting { name, origin, answer: None });
+        self.out.push(br#"{"functionCall":{"#);
+        self.out.text("name", &self.names.wire(&call.name));
+        self.out.raw("args", args.get());
+        self.out.push(b"}");
+        let is_first = self.turn.as_mut().is_some_and(|turn| !std::mem::replace(&mut turn.has_call, true));
+        let mut signature = signature;
+        if is_first && self.signs_calls && signature.is_none() {
+            signature = Some(SKIP_SIGNATURE);
+            room::push(&mut self.unsigned, (place.0, number));
+        }
+        self.out.opt_text("thoughtSignature", signature);
+        self.out.push(b"}");
+        if let Some(open) = &mut self.open {
+            open.calls.push(Waiting { place, number, is_answered: false });
+        }
         self.calls += 1;
     }
 
-    fn reasoning(
-        &mut self,
-        field: Field,
-        reasoning: &'a Reasoning,
-        signature: Option<&'a str>,
-        turn: &mut ModelTurn<'a>,
-    ) {
-        match (reasoning.format.as_deref(), signature) {
-            (Some(REASONING_FORMAT), Some(signature)) if reasoning.text.is_empty() => {
-                turn.flush_signature();
-                turn.signature = Some(signature);
-            }
-            // Thoughts are returned unchanged ("return the entire response with all parts"), most of them
-            // unsigned.
-            (Some(REASONING_FORMAT), signature) if signature.is_some() || !reasoning.text.is_empty() => {
-                let text = Part::text(reasoning.text.as_str());
-                turn.parts.push(Part { thought: true, thought_signature: signature, ..text });
-            }
-            (Some(REASONING_FORMAT) | None, _) => {
-                self.losses.dropped(field, "Thinking without its signature is of no use to the model.");
-            }
-            (Some(_), _) => {
-                self.losses
-                    .dropped(field, "The thinking of another family of models is of no use to this one.");
-            }
+    fn note_thinking(&mut self, index: usize, message: &Message) {
+        for (position, part) in message.parts.iter().enumerate() {
+            let PartKind::Reasoning(reasoning) = &part.kind else { continue };
+            let reason = match reasoning.format.as_deref() {
+                _ if is_kept(reasoning, part.signature.as_deref()) => continue,
+                Some(REASONING_FORMAT) | None => "Thinking without its signature is of no use to the model.",
+                Some(_) => "The thinking of another family of models is of no use to this one.",
+            };
+            self.losses.dropped(Field::thinking(index, position), reason);
         }
     }
 
     fn tool(&mut self, index: usize, message: &'a Message) -> Result<()> {
         for (position, part) in message.parts.iter().enumerate() {
-            self.note_marks(part);
+            self.note_mark(part);
             if let PartKind::ToolResult(result) = &part.kind {
                 self.result((index, position), result)?;
             }
@@ -290,87 +305,123 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    fn result(&mut self, (index, position): (usize, usize), result: &'a ToolResult) -> Result<()> {
+    fn result(&mut self, (index, position): (usize, usize), result: &ToolResult) -> Result<()> {
         let number = self.ids.answered((index, position));
         let waiting = self.open.as_ref().and_then(|open| {
             let waiting = number?.checked_sub(open.first)?;
             (waiting < open.calls.len()).then_some(waiting)
         });
-        let Some(waiting) = waiting else {
+        let (Some(waiting), Some(open)) = (waiting, &mut self.open) else {
             let message = format!(
                 "The result does not answer a tool call of the assistant message before it: no call there has the id \"{}\".",
                 result.call_id
             );
             return Err(Error::invalid(Field::of_message(index, MessageField::CallId), message));
         };
-        let parts = self.content(|part| Field::result_part(index, part), &result.content)?;
-        let Some(open) = &mut self.open else { return Ok(()) };
-        let answer = open.calls[waiting].answer.get_or_insert_default();
-        append(&mut answer.parts, parts);
-        answer.is_error |= result.is_error;
+        open.calls[waiting].is_answered = true;
+        room::push(&mut open.results, (waiting as u32, (index as u32, position as u32)));
+        self.note_content(|part| Field::result_part(index, part), &result.content);
         Ok(())
     }
 
-    /// The part with a tool's result, and the media beside it.
-    fn response(&self, name: Cow<'a, str>, answer: Answer<'a>) -> (Part<'a>, Vec<Part<'a>>) {
-        let (texts, mut media): (Vec<_>, Vec<_>) =
-            answer.parts.into_iter().partition(|part| part.as_text().is_some());
-        let parts = if self.answers_with_media { take_within(&mut media) } else { Vec::new() };
-        let response = Response { name, response: response_object(joined(texts), answer.is_error), parts };
-        (Kind::Response(Box::new(response)).into(), media)
-    }
-
     /// Writes the turn that answers the open calls. At the end of the conversation calls may stay unanswered.
-    fn close(&mut self, at_end: bool) {
-        let Some(open) = self.open.take() else { return };
+    fn close(&mut self, at_end: bool) -> Result<()> {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
         if at_end && open.is_untouched() {
-            return;
+            return Ok(());
         }
-        let mut parts = Vec::with_capacity(open.calls.len());
-        let mut beside = Vec::new();
-        for call in open.calls {
-            match call.answer {
-                Some(answer) => {
-                    let (part, media) = self.response(call.name, answer);
-                    parts.push(part);
-                    beside.extend(media);
+        open.results.sort_by_key(|(waiting, _)| *waiting);
+        self.begin(USER);
+        let mut rest = &open.results[..];
+        for (waiting, call) in open.calls.iter().enumerate() {
+            let count = rest.iter().take_while(|(of, _)| *of as usize == waiting).count();
+            let (answers, behind) = rest.split_at(count);
+            rest = behind;
+            self.answer(call, answers)?;
+        }
+        for (_, place) in &open.results {
+            let within = self.answers_with_media;
+            let (parts, field) = content_of(self.messages, *place);
+            for (position, media) in media_of(parts).filter(|(_, media)| !(within && stands_within(media))) {
+                self.out.comma();
+                write_media(media, field(position), self.out)?;
+            }
+        }
+        for index in open.later {
+            self.said(index as usize, &self.messages[index as usize], open.later_is_from_user)?;
+        }
+        Ok(())
+    }
+
+    /// Appends what a call gave: the parts of its result, or of its results.
+    fn answer(&mut self, call: &Waiting, results: &[(u32, Place)]) -> Result<()> {
+        self.out.comma();
+        self.out.push(br#"{"functionResponse":{"#);
+        let (message, part) = call.place;
+        if let PartKind::ToolCall(call) = &self.messages[message as usize].parts[part as usize].kind {
+            self.out.text("name", &self.names.wire(&call.name));
+        }
+        if results.is_empty() {
+            // Every call needs a result: one that the caller did not give.
+            let field = Field::call(message as usize, call.number as usize, CallField::Whole);
+            self.losses.approximated(field, "The call has no result: it is told as failed.");
+            self.out.raw("response", r#"{"error":"The tool gave no result."}"#);
+        } else {
+            self.response(results)?;
+        }
+        self.out.push(b"}}");
+        Ok(())
+    }
+
+    fn response(&mut self, results: &[(u32, Place)]) -> Result<()> {
+        let given = || results.iter().map(|(_, place)| content_of(self.messages, *place));
+        let texts = given().flat_map(|(parts, _)| texts_of(parts));
+        let is_error = results
+            .iter()
+            .any(|(_, place)| result_at(self.messages, *place).is_some_and(|result| result.is_error));
+        self.out.key("response");
+        write_response(&joined(texts), is_error, self.out);
+        let (within, mut is_open) = (self.answers_with_media, false);
+        for (parts, field) in given() {
+            for (position, media) in media_of(parts).filter(|(_, media)| within && stands_within(media)) {
+                match std::mem::replace(&mut is_open, true) {
+                    true => self.out.push(b","),
+                    false => self.out.raw("parts", "["),
                 }
-                None => parts.push(self.missing(call.name, call.origin)),
+                write_media(media, field(position), self.out)?;
             }
         }
-        parts.append(&mut beside);
-        self.turn(USER, parts, false);
-        self.turn(USER, open.later, open.later_is_from_user);
-    }
-
-    /// Every call needs a result: this is the placeholder for a missing one.
-    fn missing(&mut self, name: Cow<'a, str>, (message, call): (u32, u32)) -> Part<'a> {
-        let field = Field::call(message as usize, call as usize, CallField::Whole);
-        self.losses.approximated(field, "The call has no result: it is told as failed.");
-        let response = raw(&json!({"error": "The tool gave no result."}));
-        let response = Response { name, response, parts: Vec::new() };
-        Kind::Response(Box::new(response)).into()
-    }
-
-    /// Adds to the last turn if it is of the same role.
-    fn turn(&mut self, role: &'static str, parts: Vec<Part<'a>>, is_from_user: bool) {
-        if parts.is_empty() {
-            return;
+        if is_open {
+            self.out.push(b"]");
         }
-        match self.contents.last_mut() {
-            Some(last) if last.role == role => {
-                append(&mut last.parts, parts);
-                last.is_from_user |= is_from_user;
+        Ok(())
+    }
+
+    /// Goes on with the turn that stands open, where it is of this role, or begins one. A conversation begins with the user.
+    fn begin(&mut self, role: &'static str) {
+        match &self.turn {
+            Some(turn) if turn.role == role => return,
+            Some(_) => self.out.push(b"]},"),
+            None if role == MODEL => {
+                self.losses.approximated(
+                    Field::message(0),
+                    "A conversation begins with the user: \".\" was put first.",
+                );
+                self.out.push(br#"{"role":"user","parts":[{"text":"."}]},"#);
             }
-            _ => room::push(&mut self.contents, Content { role, parts, is_from_user }),
+            None => {}
         }
+        self.turn = Some(Turn { role, has_call: false });
+        self.out.push(b"{");
+        self.out.text("role", role);
+        self.out.raw("parts", "[");
     }
 
-    /// The rules for the whole: a user's turn first, instructions never alone, signed calls.
-    fn complete(mut self, wants_signatures: bool) -> Result<History<'a>> {
-        if self.contents.is_empty() {
-            let parts = std::mem::take(&mut self.instruction.parts);
-            if parts.is_empty() {
+    /// The rules about the whole: instructions never alone, signed calls.
+    fn complete(mut self, leading: &'a [Message]) -> Result<Instructions<'a>> {
+        let is_alone = self.turn.is_none();
+        if is_alone {
+            if !leading.iter().any(|message| has_content(&message.parts)) {
                 return Err(Error::invalid(
                     Field::Messages,
                     "There is nothing to answer: all messages are empty.",
@@ -380,74 +431,183 @@ impl<'a> Writer<'a, '_> {
                 Field::of_message(0, MessageField::Role),
                 "Instructions alone are told as the user's text.",
             );
-            self.turn(USER, parts, true);
-        }
-        if self.contents[0].role == MODEL {
-            self.losses
-                .approximated(Field::message(0), "A conversation begins with the user: \".\" was put first.");
-            self.contents.insert(0, Content { role: USER, parts: vec![Part::text(".")], is_from_user: true });
-        }
-        if wants_signatures {
-            self.sign_calls();
-        }
-        let instruction = Some(self.instruction).filter(|instruction| !instruction.parts.is_empty());
-        Ok(History { instruction, contents: self.contents })
-    }
-
-    /// From Gemini 3 on the first call of each turn since the user's last message must have its signature.
-    /// Earlier calls get the placeholder too, so that the sent prefix stays the same for the provider's
-    /// cache.
-    fn sign_calls(&mut self) {
-        let start = self.contents.iter().rposition(|content| content.is_from_user).unwrap_or(0);
-        for (position, content) in self.contents.iter_mut().enumerate() {
-            let Some(part) = content.parts.iter_mut().find(|part| part.is_call()) else { continue };
-            if let (Kind::Call(found), None) = (&part.kind, part.thought_signature) {
-                let (message, call) = found.origin;
-                part.thought_signature = Some(SKIP_SIGNATURE);
-                if position < start {
-                    continue;
-                }
-                self.losses.approximated(
-                    Field::call(message as usize, call as usize, CallField::Whole),
-                    "The call has no thought signature of the model: the documented stand-in is sent.",
-                );
+            for (index, message) in leading.iter().enumerate().filter(|(_, one)| has_content(&one.parts)) {
+                self.said(index, message, true)?;
             }
         }
+        for (message, call) in self.unsigned {
+            self.losses.approximated(
+                Field::call(message as usize, call as usize, CallField::Whole),
+                "The call has no thought signature of the model: the documented stand-in is sent.",
+            );
+        }
+        self.out.push(b"]}");
+        Ok(Instructions(if is_alone { &[] } else { leading }))
     }
 }
 
-fn append<T>(list: &mut Vec<T>, mut more: Vec<T>) {
-    room::append(list, &mut more);
+/// A call with its place, and its position among the calls of the message.
+struct Calling<'a> {
+    call: &'a ToolCall,
+    place: Place,
+    number: u32,
 }
 
-/// A turn of the model under construction.
-struct ModelTurn<'a> {
-    parts: Vec<Part<'a>>,
-    calls: Vec<Waiting<'a>>,
-    /// A signature that belongs to the next text.
-    signature: Option<&'a str>,
+/// A part of what the model said, as it is written.
+enum Said<'a> {
+    Text(&'a str, Option<&'a str>),
+    Thought(&'a str, Option<&'a str>),
+    Media(usize, &'a Media),
+    Call(usize, &'a ToolCall, Option<&'a str>),
 }
 
-impl<'a> ModelTurn<'a> {
-    fn text(&mut self, text: &'a str, signature: Option<&'a str>) {
-        if signature.is_some() {
-            self.flush_signature();
+/// Tells what the model said, in the order in which it is written. A signature without a text of its own belongs to the next
+/// text; where none follows, it stands on an empty one, as the provider sends it itself, in front of calls.
+fn said_by_model<'a>(parts: &'a [Part], mut on_part: impl FnMut(Said<'a>) -> Result<()>) -> Result<()> {
+    let mut waiting: Option<&str> = None;
+    let mut has_called = false;
+    for (position, part) in parts.iter().enumerate() {
+        let signature = part.signature.as_deref();
+        match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) => {
+                if signature.is_some() {
+                    alone(waiting.take().filter(|_| !has_called), &mut on_part)?;
+                }
+                let signature = signature.or(waiting.take());
+                if !text.trim().is_empty() || signature.is_some() {
+                    on_part(Said::Text(text, signature))?;
+                }
+            }
+            PartKind::Media(media) => on_part(Said::Media(position, media))?,
+            PartKind::ToolCall(call) => {
+                if !std::mem::replace(&mut has_called, true) {
+                    for proof in unclaimed(waiting, &parts[position..]) {
+                        alone(Some(proof), &mut on_part)?;
+                    }
+                }
+                on_part(Said::Call(position, call, signature))?;
+            }
+            PartKind::Reasoning(reasoning) if !is_kept(reasoning, signature) => {}
+            PartKind::Reasoning(reasoning) if reasoning.text.is_empty() => {
+                alone(waiting.take().filter(|_| !has_called), &mut on_part)?;
+                waiting = signature;
+            }
+            PartKind::Reasoning(reasoning) => on_part(Said::Thought(&reasoning.text, signature))?,
+            PartKind::ToolResult(_) => {}
         }
-        let signature = signature.or(self.signature.take());
-        if text.trim().is_empty() && signature.is_none() {
-            return;
-        }
-        self.parts.push(Part { thought_signature: signature, ..Part::text(text) });
     }
+    alone(waiting.filter(|_| !has_called), &mut on_part)
+}
 
-    /// A signature without a following text is sent on an empty one, as the provider itself does.
-    fn flush_signature(&mut self) {
-        if let Some(signature) = self.signature.take() {
-            let part = Part { thought_signature: Some(signature), ..Part::text("") };
-            let calls = self.parts.iter().position(Part::is_call);
-            self.parts.insert(calls.unwrap_or(self.parts.len()), part);
+fn alone<'a>(signature: Option<&'a str>, on_part: &mut impl FnMut(Said<'a>) -> Result<()>) -> Result<()> {
+    signature.map_or(Ok(()), |signature| on_part(Said::Text("", Some(signature))))
+}
+
+/// The signatures that no text behind them takes: the one that waits, and those of these parts.
+fn unclaimed<'a>(waiting: Option<&'a str>, parts: &'a [Part]) -> impl Iterator<Item = &'a str> {
+    let mut waiting = waiting;
+    let next = move |part: &'a Part| {
+        let signature = part.signature.as_deref();
+        match &part.kind {
+            PartKind::Text(_) | PartKind::Refusal(_) => waiting.take().filter(|_| signature.is_some()),
+            PartKind::Reasoning(reasoning) if reasoning.text.is_empty() && is_kept(reasoning, signature) => {
+                std::mem::replace(&mut waiting, signature)
+            }
+            _ => None,
+        }
+    };
+    let last = last_waiting(waiting, parts);
+    parts.iter().filter_map(next).chain(last)
+}
+
+fn last_waiting<'a>(waiting: Option<&'a str>, parts: &'a [Part]) -> Option<&'a str> {
+    parts.iter().fold(waiting, |waiting, part| match &part.kind {
+        PartKind::Text(_) | PartKind::Refusal(_) => None,
+        PartKind::Reasoning(reasoning)
+            if reasoning.text.is_empty() && is_kept(reasoning, part.signature.as_deref()) =>
+        {
+            part.signature.as_deref()
+        }
+        _ => waiting,
+    })
+}
+
+/// Thoughts go back as they came ("return the entire response with all parts"), most of them unsigned.
+fn is_kept(reasoning: &Reasoning, signature: Option<&str>) -> bool {
+    reasoning.format.as_deref() == Some(REASONING_FORMAT)
+        && (signature.is_some() || !reasoning.text.is_empty())
+}
+
+/// Whether there is anything to write of text and media.
+fn has_content(parts: &[Part]) -> bool {
+    parts.iter().any(|part| is_text(part).is_some() || matches!(part.kind, PartKind::Media(_)))
+}
+
+fn is_text(part: &Part) -> Option<&str> {
+    match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => {
+            Some(&**text).filter(|text| !text.trim().is_empty())
+        }
+        _ => None,
+    }
+}
+
+fn texts_of(parts: &[Part]) -> impl Iterator<Item = &str> {
+    parts.iter().filter_map(is_text)
+}
+
+fn media_of(parts: &[Part]) -> impl Iterator<Item = (usize, &Media)> {
+    parts.iter().enumerate().filter_map(|(position, part)| match &part.kind {
+        PartKind::Media(media) => Some((position, &**media)),
+        _ => None,
+    })
+}
+
+/// Whether a result may hold this itself: pictures, PDF and plain text.
+fn stands_within(media: &Media) -> bool {
+    const ACCEPTED: [&str; 5] = ["image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"];
+    inline_mime(media).is_some_and(|mime| ACCEPTED.contains(&&*mime))
+}
+
+fn result_at(messages: &[Message], (message, part): Place) -> Option<&ToolResult> {
+    match &messages[message as usize].parts[part as usize].kind {
+        PartKind::ToolResult(result) => Some(result),
+        _ => None,
+    }
+}
+
+/// The content of a result, with the names of its parts.
+fn content_of(messages: &[Message], place: Place) -> (&[Part], impl Fn(usize) -> Field + use<>) {
+    let parts = result_at(messages, place).map_or(&[][..], |result| &result.content);
+    (parts, move |part| Field::result_part(place.0 as usize, part))
+}
+
+/// Appends text and media as parts of a turn.
+fn write_content(parts: &[Part], field: impl Fn(usize) -> Field, out: &mut Output) -> Result<()> {
+    for (position, part) in parts.iter().enumerate() {
+        if let Some(text) = is_text(part) {
+            out.comma();
+            write_text(text, false, None, out);
+        } else if let PartKind::Media(media) = &part.kind {
+            out.comma();
+            write_media(media, field(position), out)?;
         }
     }
+    Ok(())
+}
+
+fn write_text(text: &str, is_thought: bool, signature: Option<&str>, out: &mut Output) {
+    out.push(b"{");
+    out.text("text", text);
+    if is_thought {
+        out.raw("thought", "true");
+    }
+    out.opt_text("thoughtSignature", signature);
+    out.push(b"}");
+}
+
+fn write_media(media: &Media, field: Field, out: &mut Output) -> Result<()> {
+    out.value(&media_part(media, field)?)
 }
 
 /// The arguments as a JSON object, and whether they were wrapped into one.
@@ -475,31 +635,22 @@ fn as_object(text: &str) -> Option<&RawValue> {
     serde_json::from_str::<&RawValue>(text).ok()
 }
 
-/// `response` must be an object. A result that is one stays unchanged.
-fn response_object(text: Cow<'_, str>, is_error: bool) -> Cow<'_, RawValue> {
-    if is_error {
-        return raw(&json!({"error": text}));
-    }
+/// Appends an object, as the API wants it. What the tool wrote as one stays as it is.
+fn write_response(text: &str, is_error: bool, out: &mut Output) {
     let trimmed = text.trim();
-    if as_object(trimmed).is_some() {
-        return match text {
-            Cow::Borrowed(text) => as_object(text.trim()).map_or_else(|| raw(&json!({})), Cow::Borrowed),
-            Cow::Owned(ref text) => {
-                as_object(text.trim()).map_or_else(|| raw(&json!({})), |object| Cow::Owned(object.to_owned()))
-            }
-        };
+    let is_json = |opening: char| {
+        !is_error && trimmed.starts_with(opening) && serde_json::from_str::<&RawValue>(trimmed).is_ok()
+    };
+    if is_json('{') {
+        return out.push(trimmed.as_bytes());
     }
-    if trimmed.starts_with('[')
-        && let Ok(list) = serde_json::from_str::<&RawValue>(trimmed)
-    {
-        return raw(&Output { output: list });
+    out.push(b"{");
+    match is_error {
+        true => out.text("error", text),
+        false if is_json('[') => out.raw("output", trimmed),
+        false => out.text("output", text),
     }
-    raw(&json!({"output": text}))
-}
-
-#[derive(serde::Serialize)]
-struct Output<'a> {
-    output: &'a RawValue,
+    out.push(b"}");
 }
 
 fn raw<T: serde::Serialize>(value: &T) -> Cow<'static, RawValue> {
@@ -509,25 +660,7 @@ fn raw<T: serde::Serialize>(value: &T) -> Cow<'static, RawValue> {
     }
 }
 
-fn joined(parts: Vec<Part<'_>>) -> Cow<'_, str> {
-    let mut texts = parts.into_iter().filter_map(|part| match part.kind {
-        Kind::Text(text) => Some(text),
-        _ => None,
-    });
+fn joined<'a>(mut texts: impl Iterator<Item = &'a str>) -> Cow<'a, str> {
     let Some(first) = texts.next() else { return Cow::Borrowed("") };
-    texts.fold(first, |all, text| all + text)
-}
-
-/// The media that a result may contain itself: images, PDF and plain text.
-fn take_within<'a>(media: &mut Vec<Part<'a>>) -> Vec<Part<'a>> {
-    let fits = |part: &Part<'_>| match &part.kind {
-        Kind::Inline(blob) => {
-            let accepted = ["image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"];
-            accepted.contains(&blob.mime_type.as_ref())
-        }
-        _ => false,
-    };
-    let (within, beside) = std::mem::take(media).into_iter().partition(fits);
-    *media = beside;
-    within
+    texts.fold(Cow::Borrowed(first), |all, text| all + text)
 }

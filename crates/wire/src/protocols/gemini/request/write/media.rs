@@ -6,21 +6,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use canon::{Error, Field, Media, MediaKind, PartField, Result, Source};
 
-use crate::protocols::gemini::request::types::{Blob, File, Kind, Part};
+use crate::protocols::gemini::request::types::{Blob, File, Kind};
 use crate::protocols::media_types::document_type;
 
 /// The Files API of the Gemini API: it names uploaded files by URI.
 const FILES_API: &str = "https://generativelanguage.googleapis.com/";
 
-/// The part with the media. `part` names the caller's content part.
-pub(super) fn media_part<'a>(media: &'a Media, part: Field) -> Result<Part<'a>> {
+/// The part that holds the media. `part` names the caller's content part.
+pub(super) fn media_part<'a>(media: &'a Media, part: Field) -> Result<Kind<'a>> {
     let field = || part.with(PartField::Source(media.kind));
     match &media.source {
-        Source::Base64 { mime, data } => Ok(inline(mime.as_str(), data.as_str())),
-        Source::Text(text) => {
-            let mime = media.filename.as_deref().and_then(document_type).filter(|mime| mime.starts_with("text/"));
-            Ok(inline(mime.unwrap_or("text/plain"), STANDARD.encode(text)))
-        }
+        Source::Base64 { data, .. } => Ok(inline(media, data.as_str())),
+        Source::Text(text) => Ok(inline(media, STANDARD.encode(text))),
         Source::Url(url) => from_url(media.kind, url).ok_or_else(|| {
             Error::unsupported(
                 field(),
@@ -56,8 +53,20 @@ pub(crate) fn kind_of(mime: &str) -> MediaKind {
     }
 }
 
-fn inline<'a>(mime: &'a str, data: impl Into<Cow<'a, str>>) -> Part<'a> {
-    Kind::Inline(Box::new(Blob { mime_type: mime_name(mime), data: data.into() })).into()
+/// The type of media that are sent themselves.
+pub(super) fn inline_mime(media: &Media) -> Option<Cow<'_, str>> {
+    match &media.source {
+        Source::Base64 { mime, .. } => Some(mime_name(mime)),
+        Source::Text(_) => {
+            let mime = media.filename.as_deref().and_then(document_type);
+            Some(mime_name(mime.filter(|mime| mime.starts_with("text/")).unwrap_or("text/plain")))
+        }
+        Source::Url(_) | Source::FileId(_) => None,
+    }
+}
+
+fn inline<'a>(media: &'a Media, data: impl Into<Cow<'a, str>>) -> Kind<'a> {
+    Kind::Inline(Blob { mime_type: inline_mime(media).unwrap_or_default(), data: data.into() })
 }
 
 /// Text formats that the API lists ("Document understanding"); every other text is sent as plain text.
@@ -82,8 +91,8 @@ fn mime_name(mime: &str) -> Cow<'_, str> {
     }
 }
 
-/// URLs that the provider can read itself: YouTube, Cloud Storage, its own Files API.
-fn from_url(kind: MediaKind, url: &str) -> Option<Part<'_>> {
+/// What the provider can read itself: YouTube, Cloud Storage, its own Files API.
+fn from_url(kind: MediaKind, url: &str) -> Option<Kind<'_>> {
     let file = |mime_type| file(mime_type, Cow::Borrowed(url));
     if url.starts_with(FILES_API) {
         return Some(file(mime_of_path(url)));
@@ -94,8 +103,8 @@ fn from_url(kind: MediaKind, url: &str) -> Option<Part<'_>> {
     url.starts_with("gs://").then(|| file(Some(guessed_mime(kind, url))))
 }
 
-fn file<'a>(mime_type: Option<&'static str>, file_uri: Cow<'a, str>) -> Part<'a> {
-    Kind::File(Box::new(File { mime_type, file_uri })).into()
+fn file<'a>(mime_type: Option<&'static str>, file_uri: Cow<'a, str>) -> Kind<'a> {
+    Kind::File(File { mime_type, file_uri })
 }
 
 fn is_youtube(url: &str) -> bool {
@@ -106,7 +115,7 @@ fn is_youtube(url: &str) -> bool {
     matches!(host, "youtube.com" | "www.youtube.com" | "m.youtube.com" | "youtu.be")
 }
 
-fn from_file_id(kind: MediaKind, id: &str) -> Option<Part<'_>> {
+fn from_file_id(kind: MediaKind, id: &str) -> Option<Kind<'_>> {
     if id.starts_with("files/") {
         let file_uri = Cow::Owned(format!("{FILES_API}v1beta/{id}"));
         return Some(file(None, file_uri));

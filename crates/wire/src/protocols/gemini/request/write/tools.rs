@@ -11,24 +11,11 @@ use serde_json::{Value, json};
 
 use super::names::Names;
 use super::schema::{is_empty_object, sanitise, typed};
+use crate::json::Output;
 use crate::protocols::function_tools::is_restricted;
 use crate::protocols::gemini::model::Generation;
 use crate::protocols::hosted::{self, Task, is_left_out};
 use crate::protocols::offered::Offered;
-
-/// One entry of `tools`.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(crate) enum ToolEntry<'a> {
-    /// The caller's functions.
-    #[serde(rename_all = "camelCase")]
-    Functions {
-        /// All of them.
-        function_declarations: Vec<Declaration<'a>>,
-    },
-    /// A tool that the provider runs, unchanged.
-    Builtin(Value),
-}
 
 /// One function.
 #[derive(Debug, Serialize)]
@@ -66,10 +53,9 @@ impl CallingConfig {
     }
 }
 
-/// The translated tools.
+/// What becomes of the tools, beside what is written.
 #[derive(Debug, Default)]
-pub(crate) struct Tools<'a> {
-    pub entries: Vec<ToolEntry<'a>>,
+pub(crate) struct Tools {
     pub config: Option<ToolConfig>,
     pub has_functions: bool,
     /// The names, on the wire, of tools that take free text.
@@ -91,67 +77,117 @@ const BUILTINS: [&str; 11] = [
     "exaAiSearch",
 ];
 
-/// Platforms differ in accepting this field: a provider's `drop` list can remove it.
+/// The search of the web among them.
+const SEARCH: &str = "googleSearch";
+
+/// Which surface takes this field differs: named in a provider's `drop` list it is left out.
 const SERVER_SIDE: &str = "includeServerSideToolInvocations";
 
-/// Translates the tools and the choice among them.
-pub(super) fn tools<'a>(
-    request: &'a Request,
+/// Appends the tools, each when it is read, and translates the choice among them.
+pub(super) fn tools(
+    request: &Request,
     target: Target<'_>,
     names: &mut Names,
     losses: &mut Losses,
-) -> Result<Tools<'a>> {
+    out: &mut Output,
+) -> Result<Tools> {
     let mut found = Tools::default();
-    let mut declarations = Vec::new();
+    let before = out.len();
+    out.raw("tools", "[");
+    functions(request, target, names, losses, out, &mut found)?;
+    let has_builtins = builtins(request, target, found.has_functions, losses, out)?;
+    if !found.has_functions && !has_builtins {
+        out.truncate(before);
+        return Ok(found);
+    }
+    out.push(b"]");
+    if !found.has_functions {
+        return Ok(found);
+    }
+    let generation = Generation::of(target.model);
+    if has_builtins && !generation.at_least(3, 0) {
+        return Err(Error::unsupported(
+            Field::Tools,
+            "This model cannot use the provider's own tools together with functions: send one kind only.",
+        ));
+    }
+    let calling = calling_config(request, generation, names);
+    if !calling.as_ref().is_some_and(CallingConfig::checks_arguments) {
+        lose_strictness(request, losses);
+    }
+    let takes_both = has_builtins && !target.quirks.drop.iter().any(|name| name == SERVER_SIDE);
+    let config = ToolConfig {
+        function_calling_config: calling,
+        include_server_side_tool_invocations: takes_both.then_some(true),
+    };
+    let is_empty =
+        config.function_calling_config.is_none() && config.include_server_side_tool_invocations.is_none();
+    found.config = (!is_empty).then_some(config);
+    if request.parallel_tool_calls == Some(false) {
+        losses.dropped(Field::ParallelToolCalls, "The provider cannot be kept to one call per turn.");
+    }
+    Ok(found)
+}
+
+/// Appends the caller's functions, which are one entry.
+fn functions(
+    request: &Request,
+    target: Target<'_>,
+    names: &mut Names,
+    losses: &mut Losses,
+    out: &mut Output,
+    found: &mut Tools,
+) -> Result<()> {
     let is_silenced = silenced(request, target);
     let offered = Offered::only(only_these(request), request);
     for (index, tool) in request.tools.iter().enumerate() {
         if tool.cache.is_some() {
             losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
         }
-        match &tool.kind {
-            // Older models use functions or the provider's own tools, not both.
-            ToolKind::Native(_)
-                if !Generation::of(target.model).at_least(3, 0)
-                    && is_left_out(request, index, &offered, losses) => {}
-            ToolKind::Native(entry) => {
-                found.entries.push(ToolEntry::Builtin(builtin(index, entry, losses)?));
-            }
-            _ if is_silenced => {}
-            _ if !offered.has(&tool.name) => {}
-            _ => declarations.push(declaration(index, tool, names, losses, &mut found.custom)),
+        if matches!(tool.kind, ToolKind::Native(_)) || is_silenced || !offered.has(&tool.name) {
+            continue;
         }
+        match std::mem::replace(&mut found.has_functions, true) {
+            true => out.push(b","),
+            false => out.push(br#"{"functionDeclarations":["#),
+        }
+        out.value(&declaration(index, tool, names, losses, &mut found.custom))?;
     }
-    web_search(request, target, !declarations.is_empty(), &mut found.entries, losses)?;
-    let generation = Generation::of(target.model);
-    let has_builtins = !found.entries.is_empty();
-    if has_builtins && !declarations.is_empty() && !generation.at_least(3, 0) {
-        return Err(Error::unsupported(
-            Field::Tools,
-            "This model cannot use the provider's own tools together with functions: send one kind only.",
-        ));
-    }
-    found.has_functions = !declarations.is_empty();
     if found.has_functions {
-        let calling = calling_config(request, generation, names);
-        if !calling.as_ref().is_some_and(CallingConfig::checks_arguments) {
-            lose_strictness(request, losses);
-        }
-        let config = ToolConfig {
-            function_calling_config: calling,
-            include_server_side_tool_invocations: (has_builtins
-                && !target.quirks.drop.iter().any(|name| name == SERVER_SIDE))
-            .then_some(true),
-        };
-        let is_empty =
-            config.function_calling_config.is_none() && config.include_server_side_tool_invocations.is_none();
-        found.config = (!is_empty).then_some(config);
-        found.entries.insert(0, ToolEntry::Functions { function_declarations: declarations });
-        if request.parallel_tool_calls == Some(false) {
-            losses.dropped(Field::ParallelToolCalls, "The provider cannot be kept to one call per turn.");
-        }
+        out.push(b"]}");
     }
-    Ok(found)
+    Ok(())
+}
+
+/// Appends the tools that the provider runs. False without any.
+fn builtins(
+    request: &Request,
+    target: Target<'_>,
+    with_functions: bool,
+    losses: &mut Losses,
+    out: &mut Output,
+) -> Result<bool> {
+    // Older models use functions or their provider's own tools, not both.
+    let takes_both = Generation::of(target.model).at_least(3, 0);
+    let offered = Offered::only(only_these(request), request);
+    let (mut has_any, mut has_search) = (false, false);
+    for (index, tool) in request.tools.iter().enumerate() {
+        let ToolKind::Native(raw) = &tool.kind else { continue };
+        if !takes_both && is_left_out(request, index, &offered, losses) {
+            continue;
+        }
+        let entry = builtin(index, raw, losses)?;
+        has_any = true;
+        has_search |= entry.get(SEARCH).is_some();
+        out.comma();
+        out.value(&entry)?;
+    }
+    if is_search_asked(request, target, with_functions, losses)? && !has_search {
+        has_any = true;
+        out.comma();
+        out.value(&json!({SEARCH: {}}))?;
+    }
+    Ok(has_any)
 }
 
 /// Functions that must not be called may be omitted: older models can then have the response format, which
@@ -274,15 +310,15 @@ pub(crate) fn camel_case(name: &str) -> String {
     camel
 }
 
-fn web_search<'a>(
+/// Whether the model is to search the web by the word of another format.
+fn is_search_asked(
     request: &Request,
     target: Target<'_>,
     with_functions: bool,
-    entries: &mut Vec<ToolEntry<'a>>,
     losses: &mut Losses,
-) -> Result<()> {
+) -> Result<bool> {
     const FIELD: &str = "web_search_options";
-    let Some(options) = request.extra(FIELD).filter(|options| !options.is_null()) else { return Ok(()) };
+    let Some(options) = request.extra(FIELD).filter(|options| !options.is_null()) else { return Ok(false) };
     if !target.facts.allows(Feature::WebSearch) {
         return Err(Error::unsupported(Field::extra(FIELD), "This model cannot search the web."));
     }
@@ -294,13 +330,7 @@ fn web_search<'a>(
     {
         losses.approximated(Field::extra(FIELD), "The provider searches without these settings.");
     }
-    let present = entries
-        .iter()
-        .any(|entry| matches!(entry, ToolEntry::Builtin(value) if value.get("googleSearch").is_some()));
-    if !present {
-        entries.push(ToolEntry::Builtin(json!({"googleSearch": {}})));
-    }
-    Ok(())
+    Ok(true)
 }
 
 fn calling_config(request: &Request, generation: Generation, names: &mut Names) -> Option<CallingConfig> {

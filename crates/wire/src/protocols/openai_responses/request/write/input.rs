@@ -13,19 +13,6 @@ use super::tools::Names;
 use crate::json::Output;
 use crate::protocols::call_ids::{CallIds, mark_of, plain_id};
 
-/// A message.
-#[derive(Serialize)]
-struct MessageItem<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    role: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<&'static str>,
-    content: Content<'a>,
-}
-
 /// A call of a function or of a free-text tool.
 #[derive(Serialize)]
 struct CallItem<'a> {
@@ -40,14 +27,6 @@ struct CallItem<'a> {
 }
 
 #[derive(Serialize)]
-struct OutputItem<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    call_id: Cow<'a, str>,
-    output: Content<'a>,
-}
-
-#[derive(Serialize)]
 struct ReasoningItem<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -58,14 +37,6 @@ struct ReasoningItem<'a> {
     content: Vec<ContentPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     encrypted_content: Option<&'a str>,
-}
-
-/// A text, or parts.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Content<'a> {
-    Text(&'a str),
-    Parts(Vec<ContentPart<'a>>),
 }
 
 #[derive(Serialize)]
@@ -154,21 +125,45 @@ impl<'a> Writer<'a, '_> {
             Role::Developer if !self.no_developer => "developer",
             _ => "system",
         };
-        let content = self.content(&message.parts, |position| Field::part(index, position))?;
-        self.message(role, content)
+        self.begin_message(role, None);
+        self.content(&message.parts, |position| Field::part(index, position))?;
+        self.output.push(b"}");
+        Ok(())
     }
 
-    fn message(&mut self, role: &'static str, content: Content<'a>) -> Result<()> {
-        self.output.item(&MessageItem { kind: "message", id: None, role, status: None, content })
+    /// Appends a message up to its content. The complete form of what the model said has an id.
+    fn begin_message(&mut self, role: &str, id: Option<&str>) {
+        self.output.comma();
+        self.output.push(br#"{"type":"message""#);
+        self.output.opt_text("id", id);
+        self.output.text("role", role);
+        self.output.opt_text("status", id.and(Some("completed")));
+        self.output.key("content");
     }
 
-    /// A string for one text, else parts.
-    fn content(&mut self, parts: &'a [Part], path: impl Fn(usize) -> Field) -> Result<Content<'a>> {
+    /// Appends a string for one text, else parts, each when it is read: there may be many short ones.
+    fn content(&mut self, parts: &'a [Part], path: impl Fn(usize) -> Field) -> Result<()> {
         if let [Part { kind: PartKind::Text(text) | PartKind::Refusal(text), .. }] = parts {
-            return Ok(Content::Text(text));
+            self.output.string(text);
+            return Ok(());
         }
-        let parts = parts.iter().enumerate().map(|(position, part)| self.part(part, || path(position)));
-        parts.collect::<Result<Vec<_>>>().map(Content::Parts)
+        self.parts(parts, path, |_| true)
+    }
+
+    /// Appends those of the parts that are chosen.
+    fn parts(
+        &mut self,
+        parts: &'a [Part],
+        path: impl Fn(usize) -> Field,
+        is_chosen: impl Fn(&Part) -> bool,
+    ) -> Result<()> {
+        self.output.push(b"[");
+        for (position, part) in parts.iter().enumerate().filter(|(_, part)| is_chosen(part)) {
+            let written = self.part(part, || path(position))?;
+            self.output.item(&written)?;
+        }
+        self.output.push(b"]");
+        Ok(())
     }
 
     fn part(&mut self, part: &'a Part, path: impl FnOnce() -> Field) -> Result<ContentPart<'a>> {
@@ -198,16 +193,15 @@ impl<'a> Writer<'a, '_> {
     // ------------------------------------------------------------------------------------------ the model's turns
 
     fn assistant(&mut self, index: usize, message: &'a Message) -> Result<()> {
-        let mut texts: Vec<ContentPart<'a>> = Vec::new();
+        let mut said = 0;
         let mut thinking: Option<&'a str> = None;
         for (position, part) in message.parts.iter().enumerate() {
             if !matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_)) {
-                self.spoken(&mut texts, (index, position))?;
+                self.spoken(&message.parts[said..position], (index, position))?;
+                said = position + 1;
             }
             match &part.kind {
-                PartKind::Text(text) if text.is_empty() => {}
-                PartKind::Text(text) => texts.push(ContentPart::OutputText { text, annotations: [] }),
-                PartKind::Refusal(refusal) => texts.push(ContentPart::Refusal { refusal }),
+                PartKind::Text(_) | PartKind::Refusal(_) => {}
                 PartKind::Reasoning(thought) => {
                     let text = thinking.take();
                     // Formats with a separate proof of thinking send the text first.
@@ -226,27 +220,45 @@ impl<'a> Writer<'a, '_> {
                     let path = Field::part(index, position);
                     let part = self.media(media, path.clone())?;
                     self.losses.approximated(path, "Pictures of the model are shown by the user.");
-                    self.message("user", Content::Parts(vec![part]))?;
+                    self.begin_message("user", None);
+                    self.output.push(b"[");
+                    self.output.item(&part)?;
+                    self.output.push(b"]}");
                 }
                 PartKind::ToolResult(result) => self.result((index, position), result)?,
             }
         }
-        self.spoken(&mut texts, (index, message.parts.len()))
+        self.spoken(&message.parts[said..], (index, message.parts.len()))
     }
 
     /// The model's text so far, as one message. Several texts need the complete form, which has an id; ids of
     /// messages are not looked up (recorded: Codex makes its own).
-    fn spoken(&mut self, texts: &mut Vec<ContentPart<'a>>, (index, position): (usize, usize)) -> Result<()> {
-        let texts = std::mem::take(texts);
-        let (id, status, content) = match &texts[..] {
-            [] => return Ok(()),
-            [ContentPart::OutputText { text, .. }] => (None, None, Content::Text(text)),
+    fn spoken(&mut self, parts: &'a [Part], (index, position): (usize, usize)) -> Result<()> {
+        let said = |part: &'a Part| match &part.kind {
+            PartKind::Text(text) if text.is_empty() => None,
+            PartKind::Text(text) => Some(ContentPart::OutputText { text, annotations: [] }),
+            PartKind::Refusal(refusal) => Some(ContentPart::Refusal { refusal }),
+            _ => None,
+        };
+        let mut texts = parts.iter().filter_map(said);
+        match (texts.next(), texts.next()) {
+            (None, _) => return Ok(()),
+            (Some(ContentPart::OutputText { text, .. }), None) => {
+                self.begin_message("assistant", None);
+                self.output.string(text);
+            }
             _ => {
                 let id = format!("msg_{}", mark_of(&format!("{index}.{position}")));
-                (Some(id), Some("completed"), Content::Parts(texts))
+                self.begin_message("assistant", Some(&id));
+                self.output.push(b"[");
+                for text in parts.iter().filter_map(said) {
+                    self.output.item(&text)?;
+                }
+                self.output.push(b"]");
             }
-        };
-        self.output.item(&MessageItem { kind: "message", id, role: "assistant", status, content })
+        }
+        self.output.push(b"}");
+        Ok(())
     }
 
     fn thought(
@@ -301,43 +313,42 @@ impl<'a> Writer<'a, '_> {
         let is_custom = number.and_then(|number| self.custom.get(number)).copied().unwrap_or(false);
         let kind = if is_custom { "custom_tool_call_output" } else { "function_call_output" };
         let path = |position| Field::result_part(place.0, position);
-        let (output, apart) = match self.text_only_results {
-            true => self.result_apart(result, path)?,
-            false => (self.content(&result.content, path)?, Vec::new()),
-        };
-        self.output.item(&OutputItem { kind, call_id, output: filled(output) })?;
-        match apart.is_empty() {
-            true => Ok(()),
-            false => self.message("user", Content::Parts(apart)),
+        self.output.comma();
+        self.output.push(b"{");
+        self.output.text("type", kind);
+        self.output.text("call_id", &call_id);
+        self.output.key("output");
+        match (self.text_only_results, &result.content[..]) {
+            // An empty list is refused as an output.
+            (_, []) => self.output.string(""),
+            (false, parts) => self.content(parts, path)?,
+            (true, parts) => self.texts_of(parts, path)?,
         }
+        self.output.push(b"}");
+        if !self.text_only_results || !result.content.iter().any(is_media) {
+            return Ok(());
+        }
+        // What cannot stand in the result is shown beside it.
+        self.begin_message("user", None);
+        self.parts(&result.content, path, is_media)?;
+        self.output.push(b"}");
+        Ok(())
     }
 
-    /// The texts of a result, and the media that are sent beside it.
-    fn result_apart(
-        &mut self,
-        result: &'a ToolResult,
-        path: impl Fn(usize) -> Field,
-    ) -> Result<(Content<'a>, Vec<ContentPart<'a>>)> {
-        let (mut texts, mut apart) = (Vec::new(), Vec::new());
-        for (position, part) in result.content.iter().enumerate() {
-            let is_media = matches!(part.kind, PartKind::Media(_));
-            let written = self.part(part, || path(position))?;
-            if is_media { apart.push(written) } else { texts.push(written) }
+    /// Appends the texts of a result.
+    fn texts_of(&mut self, parts: &'a [Part], path: impl Fn(usize) -> Field) -> Result<()> {
+        let mut texts = parts.iter().filter(|part| !is_media(part));
+        match (texts.next(), texts.next()) {
+            (None, _) => self.output.string(""),
+            (Some(one), None) => self.content(std::slice::from_ref(one), path)?,
+            _ => self.parts(parts, path, |part| !is_media(part))?,
         }
-        let texts = match &texts[..] {
-            [ContentPart::InputText { text }] => Content::Text(text),
-            _ => Content::Parts(texts),
-        };
-        Ok((texts, apart))
+        Ok(())
     }
 }
 
-/// An empty list is refused as an output.
-fn filled(content: Content<'_>) -> Content<'_> {
-    match content {
-        Content::Parts(parts) if parts.is_empty() => Content::Text(""),
-        content => content,
-    }
+fn is_media(part: &Part) -> bool {
+    matches!(part.kind, PartKind::Media(_))
 }
 
 fn call_item<'a>(call: &'a ToolCall, call_id: Cow<'a, str>, names: &'a Names) -> CallItem<'a> {
