@@ -3,6 +3,7 @@
 mod catalog;
 mod documented;
 mod endpoints;
+mod native_media;
 mod providers_page;
 mod recorded;
 mod token_estimates;

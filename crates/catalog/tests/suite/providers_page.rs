@@ -71,6 +71,7 @@ fn auth(row: &ProviderRow) -> String {
         Auth::Bearer if !row.api_key_env.is_empty() => ways.push("bearer".to_owned()),
         Auth::Bearer => {}
         Auth::Header(name) => ways.push(format!("header `{name}`")),
+        Auth::Scheme(scheme) => ways.push(format!("`authorization: {scheme} KEY`")),
         Auth::Optional => ways.push("bearer, optional".to_owned()),
     }
     if row.settings.contains_key("access_key_id") {

@@ -1018,7 +1018,7 @@ impl Check<'_> {
         row.quirks = Arc::default();
         row.auth = match (&row.auth, wire::providers::usual_auth(protocol)) {
             (_, auth @ Auth::Header(_)) => auth,
-            (Auth::Header(_), auth) => auth,
+            (Auth::Header(_) | Auth::Scheme(_), auth) => auth,
             (usual, _) => usual.clone(),
         };
         row.headers = wire::providers::usual_headers(protocol);

@@ -129,6 +129,7 @@ pub(super) fn authorize(call: &Call<'_>, headers: &mut HeaderMap) -> Result<()> 
         (Credential::Key(key), Auth::Bearer | Auth::Optional) => {
             (AUTHORIZATION, format!("Bearer {}", key.expose()))
         }
+        (Credential::Key(key), Auth::Scheme(scheme)) => (AUTHORIZATION, format!("{scheme} {}", key.expose())),
         (Credential::Key(key), Auth::Header(name)) => {
             let name = HeaderName::try_from(name)
                 .map_err(|_| misconfigured(format!("The provider's key header {name:?} is not valid.")))?;

@@ -55,6 +55,8 @@ pub enum Auth {
     Bearer,
     /// The key alone in this header.
     Header(String),
+    /// `Authorization: SCHEME KEY`.
+    Scheme(String),
     /// No key is needed; a configured one is sent as a bearer token.
     Optional,
 }

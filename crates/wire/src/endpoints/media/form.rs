@@ -9,8 +9,10 @@ use canon::{Amount, Error, Losses, Operation, Result, Unit};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
+use super::length;
 use super::meter::Meter;
 use super::native::{TranscriptReader, no_stream};
+use super::pictures::Wanted;
 use super::reader::OpenaiReader;
 use super::transcript::TranscriptForm;
 use super::{MediaFormat, MediaRow};
@@ -44,7 +46,7 @@ const SINGLE: [&str; 13] = [
 #[derive(Debug)]
 pub struct FormRequest {
     operation: Operation,
-    form: Form,
+    pub(super) form: Form,
     model: String,
     is_stream: bool,
     /// The requested timestamps of a transcript.
@@ -100,8 +102,24 @@ impl FormRequest {
         self.wishes.iter().find(|(known, _)| *known == name).map(|(_, raw)| &raw[..])
     }
 
+    /// For providers that take the file in another form.
+    pub(super) fn check_whole(&self) -> Result<()> {
+        if self.form.is_whole() {
+            return Ok(());
+        }
+        let field = if self.is_image_edit() { "image" } else { "file" };
+        let message = "The form is too large to be held, and the provider takes its files in another form; send less than 4 MiB.";
+        Err(Error::unsupported(field, message))
+    }
+
     fn is_image_edit(&self) -> bool {
         self.operation == Operation::ImageEdits
+    }
+
+    /// The duration of the recording, where its bytes tell it.
+    pub(super) fn heard(&self) -> Option<u64> {
+        let part = self.form.parts().iter().find(|part| part.head.plain_name() == "file")?;
+        length::milliseconds(self.form.value(part), self.form.is_whole())
     }
 
     /// The provider's row for the operation, and OpenAI's path.
@@ -113,8 +131,16 @@ impl FormRequest {
         }
     }
 
-    fn wants(&self, granularity: &str) -> bool {
+    pub(super) fn wants(&self, granularity: &str) -> bool {
         self.granularities.iter().any(|asked| asked == granularity)
+    }
+
+    /// The requested format of the transcript, for providers whose answers have a format of their own.
+    pub(super) fn transcript_form(&self) -> Result<TranscriptForm> {
+        if self.is_stream {
+            return Err(no_stream(self.operation));
+        }
+        TranscriptForm::of(&self.response_format)
     }
 
     /// The form for a provider whose answers have a format of its own.
@@ -124,11 +150,8 @@ impl FormRequest {
         model: &str,
         losses: &mut Losses,
     ) -> Result<(Vec<u8>, TranscriptReader)> {
-        if self.is_stream {
-            return Err(no_stream(self.operation));
-        }
-        let form = TranscriptForm::of(&self.response_format)?;
-        let is_elevenlabs = row.format == MediaFormat::Elevenlabs;
+        let form = self.transcript_form()?;
+        let (is_elevenlabs, is_xai) = (row.format == MediaFormat::Elevenlabs, row.format == MediaFormat::Xai);
         let mut is_first = true;
         let written = self.form.rewritten(|part, value, writer| {
             let name = part.head.plain_name();
@@ -136,6 +159,9 @@ impl FormRequest {
             match name {
                 _ if part.head.file_name.is_some() => self.form.keep(part, writer),
                 "model" if is_elevenlabs => writer.text("model_id", model),
+                // It has one.
+                "model" if is_xai => {}
+                "keywords" if is_xai => writer.text("keyterm", &text()),
                 "model" => self.form.replace(part, model, writer),
                 "response_format" | "stream" | "timestamp_granularities" => {}
                 "language" if is_elevenlabs => writer.text("language_code", &text()),
@@ -151,17 +177,27 @@ impl FormRequest {
                 if form == TranscriptForm::Diarized {
                     writer.text("diarize", "true");
                 }
-                if !is_elevenlabs && form.needs_times() {
+                if !is_elevenlabs && !is_xai && form.needs_times() {
                     writer.text("timestamp_granularities", "segment");
                 }
             }
             Ok(())
         })?;
         let (words, segments) = (self.wants("word"), self.wants("segment"));
-        if words && !is_elevenlabs {
+        let has_words = is_elevenlabs || is_xai;
+        if words && !has_words {
             losses.dropped("timestamp_granularities", "The provider reports only the times of segments.");
         }
-        Ok((written, TranscriptReader { format: row.format, form, words: words && is_elevenlabs, segments }))
+        Ok((
+            written,
+            TranscriptReader {
+                format: row.format,
+                form,
+                words: words && has_words,
+                segments,
+                milliseconds: self.heard(),
+            },
+        ))
     }
 
     /// The form as the provider takes it.
@@ -223,10 +259,17 @@ impl EndpointRequest for FormRequest {
         let (row, usual) = self.row(target);
         let default = MediaRow::default();
         let row = row.unwrap_or(&default);
+        if row.format.is_of_pictures() && self.is_image_edit() {
+            self.check_whole()?;
+            return Wanted::of_form(&self.form)?.write(self.operation, (row, usual), target);
+        }
+        if matches!(row.format, MediaFormat::Deepgram | MediaFormat::Openrouter) {
+            return self.without_form(row, usual, target.model);
+        }
         let mut losses = Losses::new();
         let (body, reader): (_, Box<dyn AnswerReader>) = match row.format {
             MediaFormat::Openai => {
-                let meter = Meter { operation: self.operation, characters: 0 };
+                let meter = Meter { operation: self.operation, characters: 0, milliseconds: self.heard() };
                 (self.written(row, target, &mut losses)?, Box::new(OpenaiReader { meter, sound: None }))
             }
             _ => {

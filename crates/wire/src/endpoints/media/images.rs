@@ -5,6 +5,7 @@ use canon::write::quoted;
 use canon::{Amount, Error, Losses, Operation, Result, Unit};
 
 use super::meter::Meter;
+use super::pictures::Wanted;
 use super::reader::OpenaiReader;
 use super::{MediaRow, SizeField, forwarded};
 use crate::endpoints::{EndpointRequest, EndpointTarget, Part, ProviderRequest};
@@ -28,7 +29,7 @@ pub struct ImagesRequest {
 const IMAGE_TOKENS: u64 = 6240;
 
 /// The ratios of width and height that providers know.
-const RATIOS: [(u64, u64); 10] =
+pub(super) const RATIOS: [(u64, u64); 10] =
     [(1, 1), (2, 3), (3, 2), (3, 4), (4, 3), (4, 5), (5, 4), (9, 16), (16, 9), (21, 9)];
 
 impl ImagesRequest {
@@ -96,7 +97,7 @@ impl ImagesRequest {
                 edit.set("height", height.to_string().as_bytes());
             }
             (_, Some((width, height))) => {
-                let (wide, high) = nearest(width, height);
+                let (wide, high) = nearest(&RATIOS, width, height);
                 edit.set("aspect_ratio", format!("\"{wide}:{high}\"").as_bytes());
                 losses.approximated("size", "The provider takes a ratio of width and height.");
             }
@@ -140,12 +141,15 @@ impl EndpointRequest for ImagesRequest {
             _ => (&target.rows.image_generations, "/images/generations"),
         };
         let row = row.as_ref().unwrap_or(&usual);
+        if row.format.is_of_pictures() {
+            return Wanted::of_json(&self.intake)?.write(self.operation, (row, path), target);
+        }
         let mut losses = Losses::new();
         let mut edit = forwarded(&self.intake, row, target.model, &mut losses);
         self.returned(&mut edit, row, target)?;
         self.sized(&mut edit, row, &mut losses);
         let body = edit.write(64).into();
-        let meter = Meter { operation: self.operation, characters: 0 };
+        let meter = Meter { operation: self.operation, characters: 0, milliseconds: None };
         Ok(ProviderRequest {
             parts: vec![Part {
                 path: row.path(path),
@@ -171,20 +175,20 @@ fn check_response_format(asked: Option<&str>) -> Result<()> {
 }
 
 /// `1024x768`.
-fn parsed(size: &str) -> Option<(u64, u64)> {
+pub(super) fn parsed(size: &str) -> Option<(u64, u64)> {
     let (width, height) = size.split_once('x')?;
     let number = |text: &str| text.parse::<u64>().ok().filter(|number| (1..=65_536).contains(number));
     Some((number(width)?, number(height)?))
 }
 
 /// The nearest known ratio, by the quotient of the two ratios.
-fn nearest(width: u64, height: u64) -> (u64, u64) {
+pub(super) fn nearest(known: &[(u64, u64)], width: u64, height: u64) -> (u64, u64) {
     let distance = |(wide, high): &(u64, u64)| {
         let (asked, known) = (width * high, height * wide);
         // In thousandths: the larger ratio divided by the smaller one.
         asked.max(known) * 1000 / asked.min(known).max(1)
     };
-    RATIOS.into_iter().min_by_key(distance).unwrap_or((1, 1))
+    known.iter().copied().min_by_key(distance).unwrap_or((1, 1))
 }
 
 #[cfg(test)]
@@ -202,7 +206,7 @@ mod tests {
             ("1x65536", (9, 16)),
         ] {
             let (width, height) = parsed(size).unwrap();
-            assert_eq!(nearest(width, height), ratio, "{size}");
+            assert_eq!(nearest(&RATIOS, width, height), ratio, "{size}");
         }
         for odd in ["auto", "x", "0x10", "10x", "1024X1024", "-1x4", "99999x1"] {
             assert_eq!(parsed(odd), None, "{odd}");

@@ -9,6 +9,8 @@ pub struct Meter {
     pub operation: Operation,
     /// The number of spoken characters.
     pub characters: u64,
+    /// How long a recording is, in milliseconds, where its own bytes say so: for answers that do not.
+    pub milliseconds: Option<u64>,
 }
 
 /// The metered fields of an event or an answer.
@@ -97,7 +99,7 @@ impl Meter {
     pub fn start(&self, progress: &mut Progress) {
         progress.amount = match self.operation {
             Operation::Speech => Some(Amount { unit: Unit::Character, count: self.characters }),
-            _ => None,
+            _ => self.milliseconds.map(|count| Amount { unit: Unit::Millisecond, count }),
         };
     }
 
@@ -116,7 +118,8 @@ impl Meter {
             return;
         }
         let end = memchr::memmem::rfind(text, b"-->").and_then(|at| timestamp(&text[at + 3..]));
-        progress.amount = end.map(|count| Amount { unit: Unit::Millisecond, count });
+        let heard = end.map(|count| Amount { unit: Unit::Millisecond, count });
+        progress.amount = heard.or(progress.amount);
     }
 
     /// Reads an event of a stream, without its long strings.
@@ -209,7 +212,7 @@ mod tests {
 
     #[test]
     fn subtitles_say_how_long_a_recording_is() {
-        let meter = Meter { operation: Operation::Transcriptions, characters: 0 };
+        let meter = Meter { operation: Operation::Transcriptions, characters: 0, milliseconds: None };
         for (text, expected) in [
             (
                 "1\n00:00:00,000 --> 00:00:01,000\nHi\n\n2\n00:00:01,000 --> 01:02:03,456\nyou\n",

@@ -5,13 +5,18 @@
 
 mod condense;
 mod form;
+mod google;
 mod images;
+mod length;
 mod meter;
 mod native;
+mod pictures;
 mod reader;
+mod recordings;
 mod relay;
 mod speech;
 mod transcript;
+mod voices;
 
 use std::borrow::Cow;
 
@@ -55,6 +60,20 @@ pub enum MediaFormat {
     Elevenlabs,
     /// Mistral's: sound is in JSON, and a transcript is always JSON.
     Mistral,
+    /// Google's generateContent.
+    Gemini,
+    /// Stability's on Bedrock: one image for each request.
+    Stability,
+    /// FLUX at Fireworks: the answer is the image.
+    Fireworks,
+    /// Deepgram's: options are in the query, a recording is the body, and a model is a voice.
+    Deepgram,
+    /// xAI's: speech, and edits in JSON with the images as URLs.
+    Xai,
+    /// Together's edits: images with references in the body.
+    Together,
+    /// OpenRouter's: recordings in JSON, and edits by `input_references`.
+    Openrouter,
 }
 
 /// How a provider takes the size of an image.
@@ -76,6 +95,14 @@ pub enum SizeField {
 pub struct ImageFacts {
     /// It returns only base64, never URLs, and refuses `response_format`.
     pub base64_only: bool,
+}
+
+impl MediaFormat {
+    /// Whether images are asked for in a form that is not OpenAI's.
+    fn is_of_pictures(self) -> bool {
+        use MediaFormat::{Fireworks, Gemini, Openrouter, Stability, Together, Xai};
+        matches!(self, Gemini | Stability | Fireworks | Xai | Together | Openrouter)
+    }
 }
 
 impl MediaRow {

@@ -25,13 +25,15 @@ pub struct TranscriptReader {
     pub words: bool,
     /// Times of segments are requested.
     pub segments: bool,
+    /// How long the recording is, in milliseconds, where its own bytes say so: for answers that do not.
+    pub milliseconds: Option<u64>,
 }
 
 impl AnswerReader for TranscriptReader {
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
         let body = parts.first().map(|part| &part.body[..]).unwrap_or_default();
         let transcript = Transcript::read(self.format, body)?;
-        let count = transcript.milliseconds();
+        let count = transcript.milliseconds().or(self.milliseconds);
         let progress = Progress {
             content_started: true,
             finished: true,

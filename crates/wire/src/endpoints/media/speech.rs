@@ -20,9 +20,9 @@ const PATH: &str = "/audio/speech";
 /// A request for speech.
 #[derive(Clone, Debug)]
 pub struct SpeechRequest {
-    intake: Intake,
+    pub(super) intake: Intake,
     /// The number of characters to speak.
-    characters: u64,
+    pub(super) characters: u64,
     /// The requested content type of sound.
     sound: &'static str,
 }
@@ -98,10 +98,6 @@ impl EndpointRequest for SpeechRequest {
         let row = target.rows.speech.as_ref().unwrap_or(&usual);
         let mut losses = Losses::new();
         let (body, path, reader): (Vec<u8>, _, Box<dyn AnswerReader>) = match row.format {
-            MediaFormat::Openai => {
-                let body = forwarded(&self.intake, row, target.model, &mut losses).write(64);
-                (body, row.path(PATH), Box::new(self.sound_reader()))
-            }
             MediaFormat::Mistral => {
                 self.check_whole()?;
                 let body = forwarded(&self.intake, row, target.model, &mut losses).write(64);
@@ -112,6 +108,24 @@ impl EndpointRequest for SpeechRequest {
                 self.check_whole()?;
                 let body = self.elevenlabs(target.model, row, &mut losses)?;
                 (body, self.elevenlabs_path()?.into(), Box::new(self.sound_reader()))
+            }
+            MediaFormat::Deepgram => {
+                self.check_whole()?;
+                let (path, body) = self.deepgram(target.model, row, &mut losses)?;
+                (body, path.into(), Box::new(self.sound_reader()))
+            }
+            MediaFormat::Xai => {
+                self.check_whole()?;
+                (self.xai(row, &mut losses)?, row.path("/tts"), Box::new(self.sound_reader()))
+            }
+            MediaFormat::Gemini => {
+                self.check_whole()?;
+                let (body, reader) = self.gemini(target.model, row, &mut losses)?;
+                (body, "generateContent".into(), Box::new(reader))
+            }
+            _ => {
+                let body = forwarded(&self.intake, row, target.model, &mut losses).write(64);
+                (body, row.path(PATH), Box::new(self.sound_reader()))
             }
         };
         Ok(ProviderRequest {
@@ -130,7 +144,7 @@ impl EndpointRequest for SpeechRequest {
 
 impl SpeechRequest {
     fn sound_reader(&self) -> OpenaiReader {
-        let meter = Meter { operation: Operation::Speech, characters: self.characters };
+        let meter = Meter { operation: Operation::Speech, characters: self.characters, milliseconds: None };
         OpenaiReader { meter, sound: Some(self.sound) }
     }
 
@@ -138,11 +152,16 @@ impl SpeechRequest {
         if self.intake.form.stream { Err(no_stream(Operation::Speech)) } else { Ok(()) }
     }
 
-    /// The voice is in the path, and the format of the sound in the query.
-    fn elevenlabs_path(&self) -> Result<String> {
+    /// The id of the voice.
+    pub(super) fn voice(&self) -> Option<String> {
         let object: Option<VoiceId> = self.intake.read_as("voice");
         let voice = self.intake.string("voice").map(Cow::into_owned).or(object.map(|voice| voice.id));
-        let Some(voice) = voice.filter(|voice| !voice.is_empty()) else {
+        voice.filter(|voice| !voice.is_empty())
+    }
+
+    /// The voice is in the path, and the format of the sound in the query.
+    fn elevenlabs_path(&self) -> Result<String> {
+        let Some(voice) = self.voice() else {
             let message = "voice is missing; it needs the id of one of the provider's voices.";
             return Err(Error::unsupported("voice", message));
         };

@@ -97,7 +97,94 @@ struct Mistral {
 #[serde(default)]
 #[derive(Default)]
 struct MistralUsage {
+    /// OpenRouter's name is the other.
+    #[serde(alias = "seconds")]
     prompt_audio_seconds: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Deepgram {
+    metadata: DeepgramFacts,
+    results: DeepgramResults,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct DeepgramFacts {
+    duration: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct DeepgramResults {
+    channels: Vec<DeepgramChannel>,
+    utterances: Option<Vec<DeepgramTimed>>,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct DeepgramChannel {
+    alternatives: Vec<DeepgramAlternative>,
+    detected_language: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct DeepgramAlternative {
+    transcript: String,
+    words: Vec<DeepgramTimed>,
+}
+
+/// A word, or a sentence.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct DeepgramTimed {
+    word: Option<String>,
+    punctuated_word: Option<String>,
+    transcript: Option<String>,
+    start: f64,
+    end: f64,
+    speaker: Option<u32>,
+}
+
+impl DeepgramTimed {
+    fn segment(self) -> Segment {
+        let text = self.transcript.or(self.punctuated_word).or(self.word).unwrap_or_default();
+        Segment { text, start: self.start, end: self.end, speaker: self.speaker.map(letter) }
+    }
+}
+
+/// Speakers as OpenAI names them: A, B, C.
+fn letter(number: u32) -> String {
+    let letter = u8::try_from(number).ok().filter(|number| *number < 26);
+    letter.map_or_else(|| number.to_string(), |number| char::from(b'A' + number).to_string())
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Xai {
+    text: Option<String>,
+    language: Option<String>,
+    duration: Option<f64>,
+    words: Option<Vec<XaiWord>>,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct XaiWord {
+    text: String,
+    start: f64,
+    end: f64,
+    speaker: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -124,6 +211,8 @@ impl Transcript {
     pub fn read(format: MediaFormat, body: &[u8]) -> Result<Self> {
         let read = match format {
             MediaFormat::Elevenlabs => Self::of_elevenlabs(body),
+            MediaFormat::Deepgram => Self::of_deepgram(body),
+            MediaFormat::Xai => Self::of_xai(body),
             _ => Self::of_mistral(body),
         };
         read.ok_or_else(|| {
@@ -146,6 +235,51 @@ impl Transcript {
             text: read.text?,
             language: read.language_code,
             duration: read.audio_duration_secs.or(end),
+            segments: lines(&words),
+            words,
+        })
+    }
+
+    fn of_deepgram(body: &[u8]) -> Option<Self> {
+        let read: Deepgram = serde_json::from_slice(body).ok()?;
+        // Of more than one channel the first is taken, as of a recording of one.
+        let channel = read.results.channels.into_iter().next()?;
+        let heard = channel.alternatives.into_iter().next()?;
+        let words: Vec<Segment> = heard.words.into_iter().map(DeepgramTimed::segment).collect();
+        let utterances = read.results.utterances.unwrap_or_default();
+        let segments = match utterances.is_empty() {
+            true => lines(&words),
+            false => utterances.into_iter().map(DeepgramTimed::segment).collect(),
+        };
+        Some(Self {
+            text: heard.transcript,
+            language: channel.detected_language,
+            duration: read.metadata.duration,
+            segments,
+            words,
+        })
+    }
+
+    fn of_xai(body: &[u8]) -> Option<Self> {
+        let read: Xai = serde_json::from_slice(body).ok()?;
+        let speaker = |value: serde_json::Value| match value {
+            Value::String(name) => Some(name),
+            Value::Number(number) => {
+                number.as_u64().and_then(|number| u32::try_from(number).ok()).map(letter)
+            }
+            _ => None,
+        };
+        let timed = |word: XaiWord| Segment {
+            text: word.text,
+            start: word.start,
+            end: word.end,
+            speaker: word.speaker.and_then(speaker),
+        };
+        let words: Vec<Segment> = read.words.unwrap_or_default().into_iter().map(timed).collect();
+        Some(Self {
+            text: read.text?,
+            language: read.language,
+            duration: read.duration,
             segments: lines(&words),
             words,
         })

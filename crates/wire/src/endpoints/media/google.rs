@@ -1,0 +1,129 @@
+//! Images and sound in answers of Google's generateContent.
+
+use std::borrow::Cow;
+
+use canon::Usage;
+use serde::{Deserialize, Deserializer};
+
+/// An answer, as far as media are in it.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, bound = "")]
+pub struct Generated<'a> {
+    #[serde(borrow, deserialize_with = "or_default")]
+    candidates: Vec<Candidate<'a>>,
+    #[serde(borrow, deserialize_with = "or_default")]
+    prompt_feedback: Feedback<'a>,
+    #[serde(deserialize_with = "or_default")]
+    usage_metadata: Option<Counts>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Candidate<'a> {
+    #[serde(borrow, deserialize_with = "or_default")]
+    content: Content<'a>,
+    #[serde(borrow)]
+    finish_reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Content<'a> {
+    #[serde(borrow, deserialize_with = "or_default")]
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Part<'a> {
+    /// A draft.
+    thought: Option<bool>,
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    inline_data: Option<Media<'a>>,
+}
+
+/// An image or a sound.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Media<'a> {
+    /// Its type.
+    #[serde(borrow, default)]
+    pub mime_type: Cow<'a, str>,
+    /// Its bytes in base64.
+    #[serde(borrow)]
+    pub data: Cow<'a, str>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Feedback<'a> {
+    #[serde(borrow)]
+    block_reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Counts {
+    prompt_token_count: Option<u64>,
+    cached_content_token_count: Option<u64>,
+    candidates_token_count: Option<u64>,
+    thoughts_token_count: Option<u64>,
+    #[serde(deserialize_with = "or_default")]
+    candidates_tokens_details: Vec<Detail>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Detail {
+    modality: String,
+    token_count: u64,
+}
+
+/// Google leaves out what is empty, or makes it null.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(value: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(value).map(Option::unwrap_or_default)
+}
+
+impl<'a> Generated<'a> {
+    /// The media of all candidates, without drafts.
+    pub fn media(&self) -> impl Iterator<Item = &Media<'a>> {
+        let parts = self.candidates.iter().flat_map(|candidate| &candidate.content.parts);
+        parts.filter(|part| part.thought != Some(true)).filter_map(|part| part.inline_data.as_ref())
+    }
+
+    /// Why there are none: what the prompt is blocked for, how the answer ended, or what the model asks back.
+    pub fn refusal(&self) -> Option<String> {
+        let blocked = self.prompt_feedback.block_reason.as_deref();
+        let ended = self.candidates.iter().find_map(|candidate| candidate.finish_reason.as_deref());
+        let parts = self.candidates.iter().flat_map(|candidate| &candidate.content.parts);
+        let said = parts.filter(|part| part.thought != Some(true)).find_map(|part| part.text.as_deref());
+        blocked.or(ended.filter(|word| *word != "STOP")).or(said).map(str::to_owned)
+    }
+
+    /// The tokens.
+    pub fn usage(&self) -> Option<Usage> {
+        let counts = self.usage_metadata.as_ref()?;
+        let prompt = counts.prompt_token_count?;
+        let cached = counts.cached_content_token_count.unwrap_or_default().min(prompt);
+        let made = counts.candidates_token_count.unwrap_or_default();
+        let of = |modality: &str| {
+            let details = counts.candidates_tokens_details.iter();
+            details.filter(|detail| detail.modality == modality).map(|detail| detail.token_count).sum::<u64>()
+        };
+        let image = of("IMAGE").min(made);
+        let audio = of("AUDIO").min(made - image);
+        let thoughts = counts.thoughts_token_count.unwrap_or_default();
+        let usage = Usage {
+            input: prompt - cached,
+            cache_read: cached,
+            output: made - image - audio + thoughts,
+            image_output: image,
+            audio_output: audio,
+            reasoning: thoughts,
+            ..Usage::default()
+        };
+        usage.is_plausible().then_some(usage)
+    }
+}

@@ -1,0 +1,215 @@
+//! Answers with images in the forms of their makers, as OpenAI's API has them.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use canon::{Amount, Error, ErrorKind, Losses, Operation, Progress, Result, Retry, Unit, Usage};
+use http::header::{CONTENT_TYPE, DATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::endpoints::media::MediaFormat;
+use crate::endpoints::media::google::Generated;
+use crate::endpoints::{AnswerReader, EndpointAnswer, PartAnswer};
+use crate::{Protocol, adapter};
+
+/// One image of 4K, in base64.
+const IMAGE: usize = 40 << 20;
+
+/// Reads the answers to one request: an image from each.
+#[derive(Debug)]
+pub struct PicturesReader {
+    /// Whose form it is.
+    pub format: MediaFormat,
+    /// What was asked.
+    pub operation: Operation,
+    /// Events are wanted.
+    pub is_stream: bool,
+}
+
+/// The images of one answer, and what they cost.
+#[derive(Default)]
+struct Pictures<'a> {
+    /// In base64.
+    images: Vec<Cow<'a, str>>,
+    media_type: Option<Cow<'a, str>>,
+    usage: Option<Usage>,
+    /// Why there are none.
+    refused: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Stability<'a> {
+    #[serde(borrow, default)]
+    images: Vec<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    finish_reasons: Vec<Option<Cow<'a, str>>>,
+}
+
+#[derive(Deserialize)]
+struct Fireworks<'a> {
+    #[serde(borrow, default)]
+    base64: Vec<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "finishReason")]
+    finish_reason: Option<Cow<'a, str>>,
+}
+
+impl<'a> Pictures<'a> {
+    fn read(format: MediaFormat, answer: &'a PartAnswer) -> Option<Self> {
+        match format {
+            MediaFormat::Gemini => Self::of_gemini(&answer.body),
+            MediaFormat::Stability => {
+                let read: Stability<'a> = serde_json::from_slice(&answer.body).ok()?;
+                // A filtered image is there, and blurred.
+                let refused = read.finish_reasons.into_iter().flatten().next().map(Cow::into_owned);
+                let images = if refused.is_some() { Vec::new() } else { read.images };
+                Some(Self { images, refused, ..Self::default() })
+            }
+            _ => Self::of_fireworks(answer),
+        }
+    }
+
+    fn of_gemini(body: &'a [u8]) -> Option<Self> {
+        let read: Generated<'a> = serde_json::from_slice(body).ok()?;
+        let (usage, refused) = (read.usage(), read.refusal());
+        let mut pictures = Self { usage, refused, ..Self::default() };
+        for media in read.media() {
+            pictures.media_type = Some(media.mime_type.clone());
+            pictures.images.push(media.data.clone());
+        }
+        Some(pictures)
+    }
+
+    /// The image itself, or in JSON.
+    fn of_fireworks(answer: &'a PartAnswer) -> Option<Self> {
+        let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.starts_with("image/") {
+            let media_type = Some(super::media_type(&answer.body).into());
+            let images = vec![STANDARD.encode(&answer.body).into()];
+            return Some(Self { images, media_type, ..Self::default() });
+        }
+        let read: Fireworks<'a> = serde_json::from_slice(&answer.body).ok()?;
+        let refused = read.finish_reason.filter(|reason| reason != "SUCCESS").map(Cow::into_owned);
+        let bare = |image: Cow<'a, str>| match image.split_once(";base64,") {
+            Some((_, base64)) => base64.to_owned().into(),
+            None => image,
+        };
+        Some(Self { images: read.base64.into_iter().map(bare).collect(), refused, ..Self::default() })
+    }
+}
+
+impl AnswerReader for PicturesReader {
+    fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
+        let mut data = Vec::new();
+        let (mut usage, mut refused, mut media_type) = (None::<Usage>, None, None);
+        for part in parts {
+            let broken = || {
+                let message = "The provider's answer is not in its own format.";
+                Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
+            };
+            let read = Pictures::read(self.format, part).ok_or_else(broken)?;
+            data.extend(read.images.into_iter().map(|image| json!({"b64_json": image})));
+            refused = refused.or(read.refused);
+            media_type = media_type.or(read.media_type.map(Cow::into_owned));
+            if let Some(read) = read.usage {
+                *usage.get_or_insert_default() += read;
+            }
+        }
+        if data.is_empty() {
+            return Err(no_image(refused));
+        }
+        let count = data.len() as u64;
+        let progress = Progress {
+            content_started: true,
+            finished: true,
+            usage,
+            amount: Some(Amount { unit: Unit::Image, count }),
+            ..Progress::default()
+        };
+        let created = parts.first().map_or(0, |part| seconds(&part.headers));
+        let mut about = json!({ "created": created });
+        if let Some(format) = media_type.as_deref().and_then(|kind| kind.strip_prefix("image/")) {
+            about["output_format"] = format.into();
+        }
+        if let Some(usage) = usage {
+            about["usage"] = counted(&usage);
+        }
+        let body = if self.is_stream { self.events(about, data) } else { whole(about, data) };
+        Ok(EndpointAnswer { body, progress, losses: Losses::new() })
+    }
+
+    fn content_type(&self, _: &HeaderMap) -> HeaderValue {
+        HeaderValue::from_static(if self.is_stream { "text/event-stream" } else { "application/json" })
+    }
+
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        let protocol = match self.format {
+            MediaFormat::Gemini => Protocol::Gemini,
+            MediaFormat::Stability => Protocol::BedrockConverse,
+            _ => Protocol::OpenaiChat,
+        };
+        adapter(protocol).decode_error(status, headers, body)
+    }
+
+    fn limit(&self) -> usize {
+        IMAGE
+    }
+}
+
+impl PicturesReader {
+    /// The one event that each image has, where its maker has none.
+    fn events(&self, about: Value, data: Vec<Value>) -> Vec<u8> {
+        let is_edit = self.operation == Operation::ImageEdits;
+        let kind = if is_edit { "image_edit.completed" } else { "image_generation.completed" };
+        let last = data.len().saturating_sub(1);
+        let mut out = Vec::new();
+        for (index, mut event) in data.into_iter().enumerate() {
+            event["type"] = kind.into();
+            event["created_at"] = about["created"].clone();
+            event["output_format"] = about["output_format"].clone();
+            // Of all of them together: readers add them up.
+            if index == last && about.get("usage").is_some() {
+                event["usage"] = about["usage"].clone();
+            }
+            out.extend_from_slice(format!("event: {kind}\ndata: {event}\n\n").as_bytes());
+        }
+        out
+    }
+}
+
+fn whole(mut about: Value, data: Vec<Value>) -> Vec<u8> {
+    about["data"] = data.into();
+    about.to_string().into_bytes()
+}
+
+/// OpenAI's counts.
+fn counted(usage: &Usage) -> Value {
+    let (input, output) = (usage.input + usage.cache_read, usage.output + usage.image_output);
+    json!({
+        "input_tokens": input, "output_tokens": output, "total_tokens": input + output,
+        "output_tokens_details": {"image_tokens": usage.image_output, "text_tokens": usage.output}
+    })
+}
+
+/// When the provider answered.
+fn seconds(headers: &HeaderMap) -> u64 {
+    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+    let time = date.and_then(|date| httpdate::parse_http_date(date).ok());
+    time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs())
+}
+
+fn no_image(refused: Option<String>) -> Error {
+    match refused {
+        Some(reason) => {
+            let reason: String = reason.chars().take(200).collect();
+            let message = format!("The provider made no image of this prompt ({reason}).");
+            Error::upstream(ErrorKind::ContentFilter, Retry::No, message)
+        }
+        None => {
+            let message = "The provider's answer has no image.";
+            Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
+        }
+    }
+}
