@@ -1,10 +1,12 @@
 //! Exact money: integers of 10⁻¹² USD.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Mul};
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::write::push_u64;
@@ -134,6 +136,20 @@ impl<'de> Deserialize<'de> for Pico {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Pico {
+    fn schema_name() -> Cow<'static, str> {
+        "Usd".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "An amount of USD as a decimal: at most 12 digits after the point.",
+            "pattern": r"^([0-9]+(\.[0-9]{0,12})?|\.[0-9]{1,12})$",
+        })
     }
 }
 

@@ -1,8 +1,10 @@
 //! What a project or a key may do, as it is written.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use canon::Pico;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Window;
@@ -22,7 +24,7 @@ const MOST_UNITS: u64 = 1_000_000_000_000;
 
 /// What a project or a key may do. A key is bound by its own policy and by that of its project: a policy
 /// narrows and never widens. Empty lists restrict nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Policy {
     /// Models that may be used, by patterns: `openai/*`, `claude-*`, the name of an alias. Empty allows all.
@@ -67,7 +69,7 @@ pub struct Policy {
 }
 
 /// How answers are cached for equal requests of the project.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CachePolicy {
     /// Maximum age of an answer. 0: nothing is cached, whatever a request asks for.
     pub seconds: u64,
@@ -85,7 +87,7 @@ fn is_yes(value: &bool) -> bool {
 }
 
 /// What happens to requests while the shared counters do not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CountersAway {
     /// Each node counts alone, starting from the last known state of the others.
@@ -94,7 +96,7 @@ pub enum CountersAway {
     Refuse,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Budget {
     /// How much, in USD.
     pub usd: Pico,
@@ -116,7 +118,7 @@ pub enum OnExhausted {
 }
 
 /// Most requests or tokens in a period, or requests at a time: exactly one of the three.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Limit {
     /// Requests in the period.
@@ -137,7 +139,7 @@ pub struct Limit {
 }
 
 /// The time of a rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Period {
     /// 60 seconds.
@@ -149,7 +151,7 @@ pub enum Period {
 }
 
 /// Whether models of unknown price may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Unpriced {
     /// They may, and do not count against budgets.
@@ -159,7 +161,7 @@ pub enum Unpriced {
 }
 
 /// The purpose of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Asks models.
@@ -211,6 +213,20 @@ impl Period {
 impl OnExhausted {
     fn is_block(&self) -> bool {
         *self == Self::Block
+    }
+}
+
+impl JsonSchema for OnExhausted {
+    fn schema_name() -> Cow<'static, str> {
+        "OnExhausted".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "`block` refuses requests beyond the budget, `downgrade:ALIAS` has this alias serve them.",
+            "pattern": "^(block|downgrade:.+)$",
+        })
     }
 }
 

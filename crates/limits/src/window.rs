@@ -1,11 +1,12 @@
 //! Calendar windows of budgets, in UTC.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The period of a budget. Days and months follow the UTC calendar; weeks begin on Monday.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Window {
     Day,

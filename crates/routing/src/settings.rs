@@ -1,9 +1,10 @@
 //! Every number that routing can be tuned with: the `[routing]` table of the configuration.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the gateway chooses, measures and retries.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Further attempts after the first.
@@ -105,7 +106,7 @@ impl Settings {
 }
 
 /// How much each factor counts. Each factor lies between 0 (as good as the best) and 1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Weights {
     /// Expected cost of the request.
@@ -125,7 +126,7 @@ impl Default for Weights {
 }
 
 /// How success, speed and cool-downs are measured.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthSettings {
     /// After this time a success or failure counts half.
@@ -172,7 +173,7 @@ impl Default for HealthSettings {
 }
 
 /// When a route (provider, model and key) is closed and tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BreakerSettings {
     /// This number of consecutive failures opens it.
@@ -203,7 +204,7 @@ impl Default for BreakerSettings {
 }
 
 /// When a failed attempt is repeated. `max_retries` limits one request, the budget limits all of them together.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrySettings {
     /// Retries that each request adds to the budget.
@@ -234,7 +235,7 @@ impl Default for RetrySettings {
 }
 
 /// How conversations stay with their provider.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SessionSettings {
     /// Most conversations to remember; the longest unused is forgotten first.

@@ -61,6 +61,8 @@ enum Command {
     Run(run::RunArguments),
     /// Print the OpenAPI document of all routes.
     Openapi,
+    /// Print the JSON Schema of the configuration file, for editors.
+    Schema,
 }
 
 /// The path of the configuration.
@@ -87,6 +89,10 @@ pub fn main() -> ExitCode {
         Command::Mock(arguments) => mock::run(&arguments),
         Command::Openapi => {
             say(String::from_utf8_lossy(&crate::http::openapi::document()).trim_end());
+            Ok(())
+        }
+        Command::Schema => {
+            say(&crate::config::schema::document());
             Ok(())
         }
         Command::Run(arguments) => return exit_code(run::run(&arguments)),

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 
 use limits::{Policy, Role};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use wire::Protocol;
 use wire::providers::Auth;
 
+use super::form::{AnyValue, DATE, OwnModel, Reference, SIZE};
 use super::lines::line_of;
 use crate::telemetry::access::Format;
 
 /// The whole file.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(default)]
 pub struct ConfigFile {
     /// Where and how to listen.
     pub server: ServerSection,
@@ -27,6 +29,7 @@ pub struct ConfigFile {
     /// The form of the log.
     pub logging: LoggingSection,
     /// How providers are chosen and retried.
+    #[schemars(with = "routing::Settings")]
     pub routing: toml::Table,
     /// How long to wait for providers.
     pub timeouts: TimeoutSection,
@@ -39,12 +42,10 @@ pub struct ConfigFile {
     /// Aliases by name.
     pub models: BTreeMap<String, ModelSection>,
     /// Teams and applications by id, with their permissions.
-    #[serde(skip)]
     pub projects: BTreeMap<String, ProjectSection>,
     /// Rules that check requests and answers, by name.
     pub guardrails: BTreeMap<String, GuardrailSection>,
     /// Where events are sent.
-    #[serde(skip)]
     pub webhooks: Vec<WebhookSection>,
     /// The data that several nodes share.
     pub cluster: ClusterSection,
@@ -55,19 +56,23 @@ pub struct ConfigFile {
 }
 
 /// `[server]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ServerSection {
     /// Address and port. Default `127.0.0.1:4000`.
+    #[schemars(with = "Reference")]
     pub listen: String,
     /// Largest request body. Default `64MiB`.
+    #[schemars(regex(pattern = SIZE))]
     pub body_limit: String,
     /// Largest form with files (recordings, images to edit). Such a form is streamed to the provider and not
     /// buffered. Default `512MiB`.
+    #[schemars(regex(pattern = SIZE))]
     pub upload_limit: String,
     /// Maximum number of open connections. Default 20000.
     pub max_connections: usize,
     /// Maximum size of a request's head. Default 64 KiB.
+    #[schemars(regex(pattern = SIZE))]
     pub header_limit: String,
     /// How long open streams may continue after a stop was requested, in seconds. Default 30.
     pub shutdown_seconds: u64,
@@ -86,6 +91,7 @@ pub struct ServerSection {
     /// Most bytes of request bodies and whole answers in memory. An answer counts twice until it is written:
     /// as it arrived and as it is sent. Above this, a request waits for a moment and is then refused with
     /// 503. Default `1GiB`.
+    #[schemars(regex(pattern = SIZE))]
     pub buffer_limit: String,
     /// A second address and port, only for `/metrics` and `/ready`, which are then not served at `listen`.
     /// `/health` is served at both. Always without TLS.
@@ -125,7 +131,7 @@ impl Default for ServerSection {
 }
 
 /// `[server.tls]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ServerTlsSection {
     /// Path of a PEM file with the certificate and its chain.
@@ -135,19 +141,21 @@ pub struct ServerTlsSection {
 }
 
 /// `[auth]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AuthSection {
     /// Static keys. Keys in the database are accepted as well.
+    #[schemars(with = "Vec<Reference>")]
     pub api_keys: Vec<String>,
     /// Keys for the admin routes.
+    #[schemars(with = "Vec<Reference>")]
     pub admin_keys: Vec<String>,
     /// Who signs people in to the dashboard, besides keys ([single-sign-on.md](single-sign-on.md)). Default: nobody.
     pub oidc: Option<OidcSection>,
 }
 
 /// `[auth.oidc]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OidcSection {
     /// URL of an OpenID Connect provider, exactly as it names itself: `/.well-known/openid-configuration` is below it.
@@ -192,7 +200,7 @@ impl Default for OidcSection {
 }
 
 /// `[answers]`
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AnswersSection {
     /// The place of the gateway's object in an answer: `metadata`, `llmgateway` (for clients that validate
@@ -203,7 +211,7 @@ pub struct AnswersSection {
 }
 
 /// `[responses]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ResponsesSection {
     /// Whether answers of the Responses API are stored unless the request says `store: false`, so that a
@@ -211,8 +219,10 @@ pub struct ResponsesSection {
     /// Default true.
     pub store: bool,
     /// How many days an answer is stored, at least one. Default 30.
+    #[schemars(range(min = 1))]
     pub keep_days: u32,
     /// Largest stored answer, including the items that its request added. Default `32MiB`.
+    #[schemars(regex(pattern = SIZE))]
     pub size_limit: String,
 }
 
@@ -223,14 +233,16 @@ impl Default for ResponsesSection {
 }
 
 /// `[database]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DatabaseSection {
     /// `sqlite:PATH` or `postgres://…`. Default `sqlite:llmgateway.db`.
+    #[schemars(with = "Reference")]
     pub url: String,
     /// Folder of the spool. Default: beside the SQLite file, else `llmgateway.spool`.
     pub spool: Option<String>,
     /// Most bytes of usage records that wait for the database. Default `1GiB`.
+    #[schemars(regex(pattern = SIZE))]
     pub spool_limit: String,
 }
 
@@ -241,7 +253,7 @@ impl Default for DatabaseSection {
 }
 
 /// `[logging]`
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LoggingSection {
     /// `text` for people, or `json`: one object per line. Default `text`.
@@ -251,6 +263,7 @@ pub struct LoggingSection {
     /// The share of requests, 0 to 1, whose routing decision (scores, exclusions, reasons) is stored with the
     /// record. It is always stored for requests with more than one attempt, and for those with
     /// `x-llmgateway-explain`. Default 0.01.
+    #[schemars(range(min = 0, max = 1))]
     pub decisions_sample: f64,
 }
 
@@ -261,23 +274,30 @@ impl Default for LoggingSection {
 }
 
 /// `[timeouts]`, `[providers.ID.timeouts]` and `[models.NAME.timeouts]`, in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TimeoutSection {
     /// To connect to a provider; not for aliases. Default 10.
+    #[schemars(range(min = 0))]
     pub connect: Option<f64>,
     /// From sending the request to the head of the answer. Default 600.
+    #[schemars(range(min = 0))]
     pub first_byte: Option<f64>,
     /// Streams: from sending the request to the first content. Default 120.
+    #[schemars(range(min = 0))]
     pub first_token: Option<f64>,
     /// Between two pieces of an answer. White space that keeps the connection open counts as a piece. Default
     /// 120.
+    #[schemars(range(min = 0))]
     pub idle: Option<f64>,
     /// For one attempt. Default 1800.
+    #[schemars(range(min = 0))]
     pub total: Option<f64>,
     /// For all attempts of a request together; not for providers. Default 3600.
+    #[schemars(range(min = 0))]
     pub request: Option<f64>,
     /// WebSockets of `/p/…`: without a byte in either direction. Default 600.
+    #[schemars(range(min = 0))]
     pub websocket_idle: Option<f64>,
     /// Retry at another provider even after a timeout within a whole answer, which the first provider then
     /// bills as well. Default false.
@@ -285,7 +305,7 @@ pub struct TimeoutSection {
 }
 
 /// `[tls]`: TLS to providers and to other servers that the gateway calls.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TlsSection {
     /// PEM file of authorities to trust, in addition to the built-in ones and the system's (`SSL_CERT_FILE`,
@@ -294,15 +314,16 @@ pub struct TlsSection {
 }
 
 /// `[catalog]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CatalogSection {
     /// A folder with `providers/*.toml` and `models/*.toml` that overlay the built-in catalog.
+    #[schemars(with = "Option<Reference>")]
     pub overlay: Option<String>,
 }
 
 /// `[providers.ID.tls]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProviderTlsSection {
     /// PEM file of authorities to trust for this provider, in addition to all others.
@@ -314,16 +335,19 @@ pub struct ProviderTlsSection {
 }
 
 /// `[providers.ID]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProviderSection {
     /// False disables a provider that the environment would enable.
     pub enabled: Option<bool>,
     /// One key.
+    #[schemars(with = "Option<Reference>")]
     pub api_key: Option<String>,
     /// A pool of keys.
+    #[schemars(with = "Option<Vec<Reference>>")]
     pub api_keys: Option<Vec<String>>,
     /// Its base URL.
+    #[schemars(with = "Option<Reference>")]
     pub base_url: Option<String>,
     /// Its wire format: for an operator's own provider, or a different one for a provider at another base
     /// URL.
@@ -334,8 +358,10 @@ pub struct ProviderSection {
     /// How its key is sent, for an operator's own provider.
     pub auth: Option<Auth>,
     /// Further headers of every request. A value may be `env:NAME` or `file:PATH`.
+    #[schemars(with = "BTreeMap<String, Reference>")]
     pub headers: BTreeMap<String, String>,
     /// Its deviations from the wire format. Quirks that are not given keep the catalog's value.
+    #[schemars(with = "canon::Quirks")]
     pub quirks: toml::Table,
     /// The operator's preference: 1 is neutral.
     pub priority: Option<f64>,
@@ -350,15 +376,17 @@ pub struct ProviderSection {
     /// Timeouts for this provider, instead of those of `[timeouts]`.
     pub timeouts: TimeoutSection,
     /// Facts of its models, by name.
+    #[schemars(with = "BTreeMap<String, OwnModel>")]
     pub models: toml::Table,
     /// All other settings: `region`, `project`, `resource` …, with the names of the provider's row in the
     /// catalog.
     #[serde(flatten)]
+    #[schemars(with = "BTreeMap<String, AnyValue>")]
     pub settings: BTreeMap<String, toml::Value>,
 }
 
 /// `[models.NAME]`: an alias.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ModelSection {
     /// Its targets: `provider/model`, or models.
@@ -373,33 +401,48 @@ pub struct ModelSection {
 
 /// `[projects.ID]`: the permissions of a team or an application, and its keys. The fields of a policy are
 /// beside `keys`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(default)]
 pub struct ProjectSection {
     /// Its policy.
+    #[schemars(flatten)]
     pub policy: Policy,
     /// Its keys. Keys in the database may belong to it too.
+    #[schemars(with = "Vec<ProjectKey>")]
     pub keys: Vec<ProjectKeySection>,
 }
 
 /// One of `keys` in `[projects.ID]`. The fields of a policy are beside these, and narrow the project's.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProjectKeySection {
     /// Its name in the log and in records.
     pub name: String,
     /// The key itself: `env:NAME`, `file:PATH`, or the literal key.
+    #[schemars(with = "Reference")]
     pub key: String,
     /// Its roles: `inference`, `passthrough`, `viewer`, `admin`. Default `["inference"]`.
     pub roles: Option<Vec<Role>>,
     /// The first day (UTC) on which it is no longer valid: `2027-01-31`.
+    #[schemars(regex(pattern = DATE))]
     pub expires: Option<String>,
     /// Its policy.
     #[serde(skip)]
     pub policy: Policy,
 }
 
+/// A key of a project: the fields of a policy stand beside its own, and narrow the project's.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "the parts are read one by one; this is only their form")]
+struct ProjectKey {
+    #[schemars(flatten)]
+    key: ProjectKeySection,
+    #[schemars(flatten)]
+    policy: Policy,
+}
+
 /// `[cluster]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ClusterSection {
     /// Redis or Valkey, where nodes share the counters of budgets and limits, conversations and outages:
@@ -407,11 +450,12 @@ pub struct ClusterSection {
     /// `redis+sentinel://HOST:PORT,HOST:PORT/MASTER` or `redis+cluster://HOST:PORT,HOST:PORT`; `rediss` with
     /// TLS, for which `tls.ca_file` replaces the system's authorities. Needs PostgreSQL as the database.
     /// Default: this node has no others.
+    #[schemars(with = "Option<Reference>")]
     pub redis: Option<String>,
 }
 
 /// `[limits]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LimitsSection {
     /// Every request asks the common counters for exactly what it needs, and a node holds nothing in advance.
@@ -420,13 +464,15 @@ pub struct LimitsSection {
 }
 
 /// `[cache]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CacheSection {
     /// Most memory for answers; the least recently used ones are evicted. `0` stores none in memory. Default
     /// `256MiB`.
+    #[schemars(regex(pattern = SIZE))]
     pub memory: String,
     /// Largest cached answer, as the provider sent it. Default `1MiB`.
+    #[schemars(regex(pattern = SIZE))]
     pub answer_limit: String,
     /// Whether answers are also stored in `cluster.redis`, where all nodes and a restarted node find them.
     /// Default false.
@@ -440,7 +486,7 @@ impl Default for CacheSection {
 }
 
 /// `[guardrails.NAME]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GuardrailSection {
     /// `deny` refuses the request or the answer, `redact` replaces each match by a placeholder, `check` asks
@@ -458,10 +504,12 @@ pub struct GuardrailSection {
     /// The name of placeholders: `EMAIL` for `[EMAIL_1]`. Default: the rule's name in uppercase.
     pub placeholder: Option<String>,
     /// The server that `check` asks: `env:NAME`, `file:PATH`, or the literal URL.
+    #[schemars(with = "Option<Reference>")]
     pub url: Option<String>,
     /// The form of the check: `openai` (OpenAI's moderations) or `webhook`. Default `openai`.
     pub form: CheckForm,
     /// Sent to it as a bearer token: `env:NAME`, `file:PATH`, or the literal token.
+    #[schemars(with = "Option<Reference>")]
     pub key: Option<String>,
     /// The model to name in OpenAI's form.
     pub model: Option<String>,
@@ -492,7 +540,7 @@ impl Default for GuardrailSection {
 }
 
 /// What a guardrail does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GuardrailAction {
     /// Refuses.
@@ -504,7 +552,7 @@ pub enum GuardrailAction {
 }
 
 /// The direction that a guardrail checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
     /// What callers send.
@@ -514,7 +562,7 @@ pub enum Side {
 }
 
 /// How a check is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckForm {
     /// As OpenAI's moderations.
@@ -524,7 +572,7 @@ pub enum CheckForm {
 }
 
 /// What happens to a text when a check fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// It passes.
@@ -534,19 +582,21 @@ pub enum OnError {
 }
 
 /// One of `[[webhooks]]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct WebhookSection {
     /// The address, `http` or `https`: `env:NAME`, `file:PATH`, or the literal URL. A URL that is itself a
     /// secret belongs in the environment or a file.
+    #[schemars(with = "Reference")]
     pub url: String,
     /// Signs each body (HMAC-SHA256): `env:NAME`, `file:PATH`, or the literal secret. `whsec_` with base64 as
     /// in Standard Webhooks, or any other text. Without it nothing is signed.
+    #[schemars(with = "Option<Reference>")]
     pub secret: Option<String>,
 }
 
 /// How an alias picks among its targets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Pick {
     /// The best by score.
@@ -891,7 +941,7 @@ fn project_key(path: &str, mut value: toml::Value, mistakes: &mut Vec<Mistake>) 
 }
 
 /// The place of the gateway's object in an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MetadataPlace {
     /// As `metadata`.

@@ -5,12 +5,14 @@
 pub mod base_url;
 pub mod check;
 pub mod file;
+mod form;
 pub mod guardrail;
 pub mod lines;
 mod oidc;
 mod outbound;
 mod overlay;
 pub mod redis_url;
+pub mod schema;
 pub mod settings;
 pub mod shown;
 pub mod source;

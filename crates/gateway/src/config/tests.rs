@@ -163,6 +163,11 @@ gateway was started, and without that the defaults below hold and the environmen
 mistakes. `llmgateway check` reports all mistakes at once, each with its line and path: also what is probably not meant, such as
 an alias of which no target can be used.
 
+`llmgateway schema` prints the file's form as JSON Schema (draft 7), so that an editor completes keys, shows what they mean and marks
+mistakes while one writes: `llmgateway schema > llmgateway.schema.json`, and as the first line of the configuration
+`#:schema ./llmgateway.schema.json` (Taplo, and with it the TOML extensions of VS Code, Zed and Helix). `check` knows more than the schema: names of
+models, values that exclude each other, what `env:` and `file:` lead to.
+
 Instead of a value, `\"env:NAME\"` takes it from an environment variable and `\"file:PATH\"` from a file (without the white space
 at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, `catalog.overlay`, the keys in
 `[auth]` and of projects, `cluster.redis`, `[[webhooks]]`, and `api_key`, `api_keys`, `base_url`, the values of `headers` and the further settings of providers.

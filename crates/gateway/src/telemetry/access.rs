@@ -19,7 +19,7 @@ pub const TARGET: &str = "access";
 const LONGEST: usize = 200;
 
 /// The form of a line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// For people: `name=value`.

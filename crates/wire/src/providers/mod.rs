@@ -20,6 +20,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use canon::{Feature, Features, ModelFacts, Operation, Result, Secret, Target};
 use http::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Intake, Protocol};
@@ -47,7 +48,7 @@ pub enum CallStyle {
 }
 
 /// How the key is sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Auth {
     /// `Authorization: Bearer KEY`.
