@@ -188,12 +188,10 @@ pub struct Node {
     pub name: String,
     /// Its release.
     pub version: String,
-    /// Since when it runs, in milliseconds since 1970.
-    pub started_at_ms: i64,
-    /// Requests in flight.
-    pub in_flight: u64,
     /// Bytes of usage records that wait for the database.
     pub spool_bytes: u64,
+    /// Most bytes that may wait (`database.spool_limit`).
+    pub spool_limit: u64,
     /// `SQLite` or `PostgreSQL`, and where it is, without a password.
     pub database: String,
     /// It has a certificate: cookies are for TLS alone.

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::admission::Books;
 use crate::buffers::Buffers;
 use crate::cache::ResponseCache;
-use crate::clock::{self, now_ms};
+use crate::clock;
 use crate::cluster::{Leases, Link, OutageNotices, Predecessors, SharedConversations, SharedMemory};
 use crate::config::Settings;
 use crate::config::redis_url::RedisUrl;
@@ -86,7 +86,7 @@ impl App {
         };
         let rests = auth.rests().clone();
         let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher(), books, rests };
-        let buffer_limit = settings.buffer_limit;
+        let (buffer_limit, spool_limit) = (settings.buffer_limit, settings.spool_limit);
         let memory = shared_memory(&settings, &metrics);
         let of_cache = memory.clone().filter(|_| settings.cache.redis);
         let cache = ResponseCache::new(settings.cache, of_cache, metrics.clone());
@@ -115,7 +115,7 @@ impl App {
             database,
             node,
             tls,
-            started_at_ms: now_ms(),
+            spool_limit,
             epoch: pipeline.epoch,
         };
         let webhooks = Sender { store: store.clone(), books: tools.books.clone(), current: current.clone() };

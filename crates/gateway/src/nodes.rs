@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use store::{Node, Store};
+use store::{Node, STOPPED, Store};
 
 use crate::clock;
 use crate::identity::Auth;
@@ -16,8 +16,6 @@ use crate::snapshot::Current;
 
 /// The interval of writing the row.
 const BEAT: Duration = Duration::from_secs(5);
-/// A node without an update for this long has ended without notice.
-const GONE_MS: i64 = 20_000;
 /// How long a stop waits for the row.
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// How long rows are kept.
@@ -57,13 +55,6 @@ fn last_reload(reloader: &Reloader) -> Value {
         Some((at_ms, Err(reason))) => json!({"at": at_ms / 1000, "reloaded": false, "reason": reason}),
     }
 }
-
-/// The current state of a node.
-pub fn state_of(node: &Node, now_ms: i64) -> &str {
-    if node.state != STOPPED && now_ms - node.seen_at_ms > GONE_MS { "gone" } else { &node.state }
-}
-
-const STOPPED: &str = "stopped";
 
 /// Reports to the others that this process is alive.
 pub struct Heart {

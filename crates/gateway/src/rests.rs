@@ -19,11 +19,3 @@ pub fn check(snapshot: &Snapshot, provider: &str, key: Option<&str>) -> Result<(
         _ => Ok(()),
     }
 }
-
-/// The suspended provider or key in the audit log.
-pub fn target(provider: &str, key: Option<&str>) -> String {
-    match key {
-        Some(key) => format!("provider:{provider}/{key}"),
-        None => format!("provider:{provider}"),
-    }
-}

@@ -68,6 +68,8 @@ pub enum Field {
     Outcome,
     /// Tokens that came from the provider's cache.
     CacheRead,
+    /// What our own cache of answers did: `hit` or `miss`.
+    Cache,
     /// The id of the request.
     Id,
     /// Any text that names something: model, provider, key, project, session, error, id.
@@ -98,7 +100,7 @@ pub struct FilterError {
 }
 
 /// The names of fields in the query language; `tag` takes a name of its own.
-const FIELDS: [(&str, Field); 17] = [
+const FIELDS: [(&str, Field); 18] = [
     ("model", Field::Model),
     ("provider", Field::Provider),
     ("project", Field::Project),
@@ -115,6 +117,7 @@ const FIELDS: [(&str, Field); 17] = [
     ("attempts", Field::Attempts),
     ("outcome", Field::Outcome),
     ("cache_read", Field::CacheRead),
+    ("cache", Field::Cache),
     ("id", Field::Id),
 ];
 
@@ -209,8 +212,9 @@ impl Test {
             "lossy" => (Field::Loss, any(), false),
             "unpriced" => (Field::Cost, Compare::Absent, false),
             "cached" => (Field::CacheRead, Compare::Above(0), false),
+            "hit" => (Field::Cache, Compare::Like(vec!["hit".to_owned()]), false),
             _ => {
-                let known = "failed, recovered, cancelled, slow, lossy, unpriced, cached";
+                let known = "failed, recovered, cancelled, slow, lossy, unpriced, cached, hit";
                 return Err(format!("there is no view {name:?}; there are {known}"));
             }
         };
@@ -438,6 +442,7 @@ impl Spelling {
             Field::Attempts => self.attempts.to_owned(),
             Field::Outcome => OUTCOME.replace("{attempts}", self.attempts),
             Field::CacheRead => "record -> 'usage' ->> 'cache_read'".to_owned(),
+            Field::Cache => "record ->> 'cache'".to_owned(),
         }
     }
 }

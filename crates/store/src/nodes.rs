@@ -23,6 +23,19 @@ pub struct Node {
     pub reload: String,
 }
 
+/// A node that was not seen for so long has ended without reporting it: four heartbeats of five seconds.
+const GONE_MS: i64 = 20_000;
+/// The state of a node that has reported its end.
+pub const STOPPED: &str = "stopped";
+
+impl Node {
+    /// The state as of now: what the node reported, or `gone`.
+    pub fn state_at(&self, now_ms: i64) -> &str {
+        let is_gone = self.state != STOPPED && now_ms - self.seen_at_ms > GONE_MS;
+        if is_gone { "gone" } else { &self.state }
+    }
+}
+
 pub(crate) type Row = (String, String, String, String, i64, i64, String, i64, String);
 
 pub(crate) const UPSERT: &str =

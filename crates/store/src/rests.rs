@@ -1,5 +1,7 @@
 //! What administrators have rest by hand.
 
+use crate::projects::Audit;
+
 /// A provider that gets no requests for a while, or one of its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rest {
@@ -17,7 +19,82 @@ pub struct Rest {
     pub until_ms: Option<i64>,
 }
 
+/// The longest reason, in bytes.
+const REASON_BYTES: usize = 500;
+/// The longest rest that ends by itself, in seconds: a leap year.
+const MOST_SECONDS: i64 = 366 * 24 * 3600;
+
+/// What somebody wants to rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewRest {
+    /// The provider's id.
+    pub provider: String,
+    /// The label of the key; none for all of the provider.
+    pub key: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// For how long; none: until somebody ends it.
+    pub seconds: Option<i64>,
+}
+
+/// What is wrong with a rest: the field, and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct WrongRest {
+    /// `reason`, `seconds`.
+    pub field: &'static str,
+    /// A whole sentence.
+    pub message: String,
+}
+
+impl NewRest {
+    /// The rest from now on, with its entry in the audit log: the same limits for the API, the dashboard and the command line.
+    pub fn begin(self, actor: &str, now_ms: i64) -> Result<(Rest, Audit), WrongRest> {
+        let wrong = |field, message: String| Err(WrongRest { field, message });
+        if self.reason.len() > REASON_BYTES {
+            return wrong("reason", format!("The reason may have {REASON_BYTES} bytes."));
+        }
+        if self.seconds.is_some_and(|seconds| !(1..=MOST_SECONDS).contains(&seconds)) {
+            let message = format!("A rest takes from 1 to {MOST_SECONDS} seconds (366 days), or has no end.");
+            return wrong("seconds", message);
+        }
+        let audit = Audit {
+            actor: actor.to_owned(),
+            action: "routing.rest",
+            target: Rest::target(&self.provider, self.key.as_deref()),
+            detail: serde_json::json!({"reason": self.reason, "seconds": self.seconds}).to_string(),
+        };
+        let rest = Rest {
+            provider: self.provider,
+            key: self.key,
+            reason: self.reason,
+            actor: actor.to_owned(),
+            since_ms: now_ms,
+            until_ms: self.seconds.map(|seconds| now_ms + seconds * 1000),
+        };
+        Ok((rest, audit))
+    }
+}
+
 impl Rest {
+    /// The entry of the audit log for the end of a rest.
+    pub fn end(provider: &str, key: Option<&str>, actor: &str) -> Audit {
+        Audit {
+            actor: actor.to_owned(),
+            action: "routing.rest_end",
+            target: Self::target(provider, key),
+            detail: "{}".to_owned(),
+        }
+    }
+
+    /// What rests, in the audit log.
+    fn target(provider: &str, key: Option<&str>) -> String {
+        match key {
+            Some(key) => format!("provider:{provider}/{key}"),
+            None => format!("provider:{provider}"),
+        }
+    }
+
     /// Whether it is not over.
     pub fn is_active(&self, now_ms: i64) -> bool {
         self.until_ms.is_none_or(|until| until > now_ms)
@@ -36,3 +113,31 @@ pub(crate) const UPSERT: &str = "INSERT INTO rests (provider, key, reason, actor
 pub(crate) const SELECT: &str =
     "SELECT provider, key, reason, actor, since_ms, until_ms FROM rests ORDER BY provider, key";
 pub(crate) const DELETE: &str = "DELETE FROM rests WHERE provider = $1 AND key = $2";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rest_has_a_short_reason_and_ends_within_a_year_or_not_at_all() {
+        let asked = |reason: usize, seconds| NewRest {
+            provider: "mine".to_owned(),
+            key: Some("key2".to_owned()),
+            reason: "x".repeat(reason),
+            seconds,
+        };
+        let (rest, audit) = asked(500, Some(31_622_400)).begin("cli", 1_000).unwrap();
+        assert_eq!((rest.since_ms, rest.until_ms), (1_000, Some(31_622_401_000)));
+        assert_eq!((audit.target.as_str(), audit.actor.as_str()), ("provider:mine/key2", "cli"));
+        assert!(audit.detail.contains("\"seconds\":31622400"), "{}", audit.detail);
+        assert_eq!(asked(0, None).begin("cli", 1_000).unwrap().0.until_ms, None);
+        for (reason, seconds, field) in [
+            (501, None, "reason"),
+            (0, Some(0), "seconds"),
+            (0, Some(-5), "seconds"),
+            (0, Some(31_622_401), "seconds"),
+        ] {
+            assert_eq!(asked(reason, seconds).begin("cli", 1_000).unwrap_err().field, field);
+        }
+    }
+}

@@ -95,13 +95,13 @@ pub async fn page(
     let now_ms = console.now_ms();
     let (range_name, since_ms) = range(&query, now_ms);
     let span = Span::of(since_ms, now_ms);
-    let sums = match data(&console, &span).await {
-        Ok(data) => drawn(&data, &span, now_ms),
-        Err(error) => html! { section.panel { (unreadable("The sums", &error)) } },
+    let (sums, unpriced) = match data(&console, &span).await {
+        Ok(data) => (drawn(&data, &span, now_ms), total(&data.by_model).unpriced()),
+        Err(error) => (html! { section.panel { (unreadable("The sums", &error)) } }, 0),
     };
     let body = html! {
         div.stack {
-            (notices(&console))
+            (notices(&console, unpriced, range_name))
             (sums)
             div.cols.c-2.eq {
                 (Panel { title: "Providers", raw: true, acts: Some(html! { a.btn.ghost.sm href="/ui/routing" { "Routing" } }), ..Panel::default() }.around(providers(&console)))
@@ -121,9 +121,28 @@ pub async fn page(
     page.around(&reader, body)
 }
 
-/// What needs a person, worst first.
-fn notices(console: &Console) -> Markup {
-    let mut list: Vec<(&str, Markup, String)> = Vec::new();
+/// Records that wait: from this share of the spool's limit on somebody should look.
+const SPOOL_SHARE: f64 = 0.5;
+
+/// The spool, when it fills: its records are in no sum yet, and beyond the limit requests are refused.
+fn spool_notice(node: &crate::gateway::Node) -> Option<(&'static str, Markup, String)> {
+    let share = node.spool_bytes as f64 / node.spool_limit.max(1) as f64;
+    (share >= SPOOL_SHARE).then(|| {
+        let words = html! {
+            b { "The spool is " (format!("{:.0} %", share * 100.0)) " full." }
+            " Its records wait for the database; " code { "database.spool_limit" } " says how many may."
+        };
+        (if share >= 0.9 { "bad" } else { "warn" }, words, "/ui/settings".to_owned())
+    })
+}
+
+/// What needs a person, worst first. `unpriced` requests are in no sum of the range.
+fn notices(console: &Console, unpriced: u64, range: &str) -> Markup {
+    let mut list: Vec<(&str, Markup, String)> = spool_notice(&console.gateway.node()).into_iter().collect();
+    if unpriced > 0 {
+        let words = html! { b { (count(unpriced)) " requests have no known price." } " They are in no sum; prices of a model can be written in the configuration." };
+        list.push(("warn", words, format!("/ui/requests?view=is%3Aunpriced&range={range}")));
+    }
     if let Some(crate::gateway::LastReload { result: Err(_), .. }) = console.gateway.last_reload() {
         list.push((
             "bad",
@@ -291,7 +310,7 @@ fn drawn(data: &Data, span: &Span, now_ms: i64) -> Markup {
         (cost_panel(data, span, now_ms))
         div.cols.c-2.eq {
             (outcome_panel(data, span, now_ms))
-            (Panel { title: "Time to first token", ..Panel::default() }.around(ttft(&all)))
+            (Panel { title: "Time to first token", ..Panel::default() }.around(ttft(&all, data, span, now_ms)))
         }
     }
 }
@@ -326,12 +345,44 @@ fn strip(all: &UsageSums, data: &Data) -> Markup {
     }
 }
 
-fn ttft(all: &UsageSums) -> Markup {
+/// Percentiles of the time to the first token, by bucket; a bucket where nothing was measured breaks the line.
+fn ttft_chart(data: &Data, span: &Span, now_ms: i64) -> Markup {
+    let buckets = span.buckets();
+    let of = |bucket: i64| {
+        let rows = data.by_model.iter().filter(|row| row.start_ms == Some(bucket));
+        rows.fold(UsageSums::default(), |mut all, row| {
+            all.add(&row.sums);
+            all
+        })
+    };
+    let sums: Vec<UsageSums> = buckets.iter().map(|bucket| of(*bucket)).collect();
+    let lines = [("p50", "k1", 0.5), ("p95", "k2", 0.95)].map(|(name, class, share)| {
+        let values: Vec<Option<f64>> =
+            sums.iter().map(|sums| sums.ttft().quantile(share).map(|ms| ms as f64)).collect();
+        (name, class, values)
+    });
+    let highest = lines.iter().flat_map(|(_, _, values)| values).flatten().copied().fold(0.0, f64::max);
+    let step = round_step(highest * 1.02, 4.0).max(1.0);
+    let top = step * (highest / step).ceil().max(1.0);
+    let labels: Vec<String> = buckets.iter().map(|bucket| label(*bucket, span, now_ms)).collect();
+    let numbers = serde_json::json!({
+        "x": labels, "u": "ms",
+        "s": lines.iter().map(|(name, class, values)| serde_json::json!({"n": name, "k": class, "y": values})).collect::<Vec<_>>(),
+    });
+    let inner = html! { @for (_, class, values) in &lines { path class={ "ln " (class) } d=(line_path(values, top)) {} } };
+    let legend = html! { div.legend.lpad { @for (name, class, _) in &lines { span class=(class) { i.sw {} (name) } } } };
+    let drawing =
+        chart("Time to first token over time", top, step, &labels, &numbers, inner, &number::duration);
+    html! { (drawing) (legend) }
+}
+
+fn ttft(all: &UsageSums, data: &Data, span: &Span, now_ms: i64) -> Markup {
     let histogram = all.ttft();
     if histogram.count() == 0 {
         return empty("Nothing was measured", "Requests that stream have a time to the first token.");
     }
     html! {
+        (ttft_chart(data, span, now_ms))
         dl.kv {
             @for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)] {
                 dt { (name) } dd { (number::maybe_duration(histogram.quantile(share).map(|ms| ms as f64))) }

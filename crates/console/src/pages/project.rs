@@ -48,7 +48,8 @@ pub async fn page(
         let mut keys = console.store.list_keys().await?;
         keys.retain(|key| key.fields.project_id == id);
         keys.reverse();
-        let days = console.store.ledger(&format!("project:{id}"), Window::Month.start(today), 40).await?;
+        let days =
+            console.store.ledger(&format!("project:{id}"), today - PAST_DAYS, PAST_DAYS as u32 + 1).await?;
         Ok::<_, StoreError>(Some((project, keys, days)))
     };
     let (project, keys, days) = match found.await {
@@ -127,6 +128,65 @@ fn facts(project: &Project, policy: &Policy) -> Markup {
     }
 }
 
+/// How far back the ledger is read: a month, and the four weeks before today.
+const PAST_DAYS: i64 = 31;
+/// Whole weeks that make a forecast by weekdays.
+const WEEKS: i64 = 4;
+
+/// What days to come will cost.
+struct Forecast {
+    /// By the day modulo 7.
+    by_weekday: [i64; 7],
+    /// Whole days that it is taken from.
+    days: i64,
+    by_weeks: bool,
+}
+
+impl Forecast {
+    /// With four weeks of data the mean of the same weekdays, else of the last seven days: whole ones, of which today is none, unless
+    /// it is the only one.
+    fn of(ledger: &[LedgerDay], today: i64) -> Self {
+        let spent_on =
+            |day: i64| ledger.iter().filter(|it| it.day == day).map(|it| it.spent_pico).sum::<i64>();
+        let first = ledger.iter().map(|it| it.day).min().unwrap_or(today);
+        if first <= today - WEEKS * 7 {
+            let mut by_weekday = [0; 7];
+            for back in 1..=7 {
+                let day = today - back;
+                let sum: i64 = (0..WEEKS).map(|week| spent_on(day - week * 7)).sum();
+                by_weekday[day.rem_euclid(7) as usize] = sum / WEEKS;
+            }
+            return Self { by_weekday, days: WEEKS * 7, by_weeks: true };
+        }
+        let days = (today - first).min(7);
+        let pace = match days {
+            0 => spent_on(today),
+            days => (1..=days).map(|back| spent_on(today - back)).sum::<i64>() / days,
+        };
+        Self { by_weekday: [pace; 7], days, by_weeks: false }
+    }
+
+    /// What is left after each day from tomorrow to the end.
+    fn left(&self, left: i64, today: i64, end: i64) -> Vec<i64> {
+        (today + 1..end)
+            .scan(left, |left, day| {
+                *left = left.saturating_sub(self.by_weekday[day.rem_euclid(7) as usize]);
+                Some(*left)
+            })
+            .collect()
+    }
+
+    /// What it is based on, as the beginning of a sentence.
+    fn basis(&self) -> String {
+        match (self.by_weeks, self.days) {
+            (true, _) => "At the pace of the same weekdays of the last four weeks".to_owned(),
+            (false, 0) => "At today's pace".to_owned(),
+            (false, 1) => "At yesterday's pace".to_owned(),
+            (false, days) => format!("At the pace of the last {days} days"),
+        }
+    }
+}
+
 /// What is left of the budget of the month: the days so far, an even pace, and the pace of the last seven days.
 fn burn_down(taken: &[Taken], days: &[LedgerDay], now_ms: i64) -> Markup {
     let monthly = taken.iter().filter_map(|taken| taken.money).find(|(_, per, ..)| *per == Window::Month);
@@ -147,10 +207,10 @@ fn burn_down(taken: &[Taken], days: &[LedgerDay], now_ms: i64) -> Markup {
         points.push(Some(left as f64));
         rows.push((day, spent, left));
     }
-    let pace_days = (today - start + 1).clamp(1, 7);
-    let pace: i64 = (0..pace_days).map(|back| spent_on(today - back)).sum::<i64>() / pace_days;
-    let crossing =
-        (ceiling > 0 && pace > 0 && left > 0).then(|| today + left / pace).filter(|day| *day < end);
+    let forecast = Forecast::of(days, today);
+    let ahead = forecast.left(left, today, end);
+    let crossing = (left > 0).then(|| ahead.iter().position(|left| *left <= 0)).flatten();
+    let crossing = crossing.map(|after| today + 1 + after as i64).filter(|_| ceiling > 0);
     let table = Table {
         caption: "Spend by day",
         class: "dense",
@@ -173,9 +233,12 @@ fn burn_down(taken: &[Taken], days: &[LedgerDay], now_ms: i64) -> Markup {
     let label =
         format!("What is left of the month's budget of {}: {}", dollars(Pico(ceiling)), dollars(Pico(left)));
     let top = ceiling as f64;
-    let forecast: Vec<Option<f64>> = (start..=end)
-        .map(|day| {
-            (day > today).then(|| (left - pace * (day - today - 1)) as f64).filter(|left| *left >= 0.0)
+    // The line begins where the days so far end.
+    let drawn: Vec<Option<f64>> = (start..=end)
+        .map(|day| match day - today {
+            1 => Some(left as f64),
+            after @ 2.. => ahead.get(after as usize - 2).map(|left| *left as f64).filter(|left| *left >= 0.0),
+            _ => None,
         })
         .collect();
     let chart = html! {
@@ -183,19 +246,19 @@ fn burn_down(taken: &[Taken], days: &[LedgerDay], now_ms: i64) -> Markup {
             (frame(&label, top, start, end, now_ms, html! {
                 path.ln.dash.kmute d=(line_path(&[Some(top), Some(0.0)], top)) {}
                 path.ln.kacc d=(line_path(&points, top)) {}
-                path.ln.fore d=(line_path(&forecast, top)) {}
+                path.ln.fore d=(line_path(&drawn, top)) {}
             }))
             details.tv { summary { (crate::components::icon::small("chev")) "Show as a table" } (table) }
         }
     };
     let foot = match crossing {
         Some(day) => {
-            html! { span.badc { "At the pace of the last " (pace_days) " days it is spent on " (time::day_of(day * DAY_MS, now_ms)) "." } }
+            html! { span.badc { (forecast.basis()) " it is spent on " (time::day_of(day * DAY_MS, now_ms)) "." } }
         }
         None if left <= 0 => {
             html! { span.badc { "Spent: requests are refused or downgraded until " (time::day_of(end * DAY_MS, now_ms)) "." } }
         }
-        None => html! { "At the pace of the last " (pace_days) " days it lasts until the end of the month." },
+        None => html! { (forecast.basis()) " it lasts until the end of the month." },
     };
     let note = html! { (dollars(Pico(left))) " of " (dollars(Pico(ceiling))) " left" };
     Panel { title: "What is left of the month", note: Some(note), foot: Some(foot), ..Panel::default() }
@@ -650,5 +713,39 @@ pub async fn change_key(
             Redirect::to(&back).into_response()
         }
         Err(error) => super::away(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(days: &[(i64, i64)]) -> Vec<LedgerDay> {
+        let day = |(day, spent_pico): &(i64, i64)| LedgerDay {
+            scope: "project:a".to_owned(),
+            day: *day,
+            spent_pico: *spent_pico,
+            requests: 1,
+            unpriced: 0,
+        };
+        days.iter().map(day).collect()
+    }
+
+    #[test]
+    fn a_forecast_takes_whole_days_and_weekdays_once_there_are_four_weeks() {
+        let today = 20_000;
+        let new = Forecast::of(&ledger(&[(today, 70)]), today);
+        assert_eq!((new.by_weekday[0], new.basis().as_str()), (70, "At today's pace"));
+        let young = Forecast::of(&ledger(&[(today - 2, 10), (today - 1, 30), (today, 1_000)]), today);
+        assert_eq!((young.by_weekday[0], young.basis().as_str()), (20, "At the pace of the last 2 days"));
+        let week = Forecast::of(&ledger(&[(today - 20, 7_000), (today - 7, 70), (today - 1, 7)]), today);
+        assert_eq!(week.by_weekday, [11; 7], "(70 + 7) / 7");
+        // 400 on each day like tomorrow, nothing on the others.
+        let tomorrow = [today - 6, today - 13, today - 20, today - 27];
+        let mut weeks: Vec<(i64, i64)> = tomorrow.iter().map(|day| (*day, 400)).collect();
+        weeks.push((today - 28, 0));
+        let weeks = Forecast::of(&ledger(&weeks), today);
+        assert!(weeks.by_weeks);
+        assert_eq!(weeks.left(1_000, today, today + 10), [600, 600, 600, 600, 600, 600, 600, 200, 200]);
     }
 }

@@ -373,6 +373,15 @@ fn losses(record: &UsageRecord) -> Markup {
     }
 }
 
+/// What the gateway's own cache did.
+fn cache_words(cache: &str) -> &str {
+    match cache {
+        "hit" => "hit: the answer to an equal request; nobody was asked",
+        "miss" => "miss: no equal request was answered before",
+        other => other,
+    }
+}
+
 fn facts(record: &UsageRecord, now_ms: i64) -> Markup {
     let fact = |name: &str, value: Option<&str>| {
         html! { @if let Some(value) = value.filter(|value| !value.is_empty()) { dt { (name) } dd { (value) } } }
@@ -391,6 +400,7 @@ fn facts(record: &UsageRecord, now_ms: i64) -> Markup {
             @if let Some(session) = &record.session_id {
                 dt { "Session" } dd { a.link href={ "/ui/requests?range=30d&q=" (encoded(&format!("session:{session}"))) } { (session) } }
             }
+            (fact("Cache of answers", record.cache.as_deref().map(cache_words)))
             (fact("Ended", record.finish_reason.as_deref()))
             (fact("Error", record.error_kind.as_deref()))
             @if !record.tags.is_empty() { dt { "Tags" } dd { @for (name, value) in &record.tags { span.tag { (name) "=" (value) } " " } } }

@@ -36,6 +36,7 @@ const VIEWS: &[(&str, &str)] = &[
     ("Lossy", "is:lossy"),
     ("Unpriced", "is:unpriced"),
     ("Cached", "is:cached"),
+    ("From our cache", "is:hit"),
     ("Cancelled", "is:cancelled"),
 ];
 /// Between two looks for new requests.
@@ -224,7 +225,7 @@ pub fn pips(record: &UsageRecord) -> Markup {
 }
 
 /// One row of the log.
-pub fn line(row: &RequestRow, now_ms: i64) -> Markup {
+fn line(row: &RequestRow, now_ms: i64) -> Markup {
     let record = &row.record;
     let used = record.used_model.as_deref().filter(|used| {
         !used.is_empty()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
@@ -439,6 +439,12 @@ fn rests(reader: &Reader<'_>, provider: &Provider) -> Markup {
     }
 }
 
+/// What a number of hours is in seconds; what is no number is no time, and is refused.
+fn seconds(form: &Fields) -> i64 {
+    let hours = form.number("hours").and_then(|hours| i64::try_from(hours).ok());
+    hours.unwrap_or(0).saturating_mul(3600)
+}
+
 /// `POST /ui/routing/rest`: has a provider or a key rest, or ends that.
 pub async fn rest(
     State(console): State<Arc<Console>>,
@@ -461,27 +467,22 @@ pub async fn rest(
             "The configuration may have changed.",
         );
     }
-    let now_ms = console.now_ms();
-    let target = key.map_or_else(|| format!("provider:{id}"), |key| format!("provider:{id}/{key}"));
-    let done = match form.text("does") {
-        "end" => {
-            let audit = session.audit("routing.rest_end", target, &json!({}));
-            console.store.end_rest(id, key, audit, now_ms).await.map(drop)
-        }
-        _ => {
-            let hours = form.number("hours").filter(|hours| (1..=24 * 366).contains(hours));
-            let mut reason = form.text("reason").to_owned();
-            reason.truncate(reason.floor_char_boundary(500));
-            let audit = session.audit("routing.rest", target, &json!({"reason": reason, "hours": hours}));
-            let rest = store::Rest {
-                provider: id.to_owned(),
-                key: key.map(str::to_owned),
-                reason,
-                actor: audit.actor.clone(),
-                since_ms: now_ms,
-                until_ms: hours.map(|hours| now_ms + hours as i64 * 3_600_000),
-            };
-            console.store.rest(&rest, audit).await
+    let (now_ms, actor) = (console.now_ms(), session.actor());
+    let done = if form.text("does") == "end" {
+        console.store.end_rest(id, key, store::Rest::end(id, key, &actor), now_ms).await.map(drop)
+    } else {
+        let asked = store::NewRest {
+            provider: id.to_owned(),
+            key: key.map(str::to_owned),
+            reason: form.text("reason").to_owned(),
+            seconds: form.get("hours").map(|_| seconds(&form)),
+        };
+        match asked.begin(&actor, now_ms) {
+            Ok((rest, audit)) => console.store.rest(&rest, audit).await,
+            Err(wrong) => {
+                let back = format!("/ui/routing?open={0}#{0}", encoded(id));
+                return super::refused(&reader, StatusCode::BAD_REQUEST, &wrong.message, &back);
+            }
         }
     };
     if let Err(error) = done {

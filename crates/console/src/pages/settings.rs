@@ -135,15 +135,10 @@ fn stores(node: &Node) -> Markup {
     }
 }
 
-/// Whoever was not seen for so long is gone without a word.
-const GONE_MS: i64 = 20_000;
-
 fn node_state(node: &store::Node, now_ms: i64) -> Markup {
-    match node.state.as_str() {
-        "stopped" => state("off", "stopped"),
-        _ if now_ms - node.seen_at_ms > GONE_MS => {
-            state("bad", html! { "gone since " (time::when(node.seen_at_ms, now_ms)) })
-        }
+    match node.state_at(now_ms) {
+        store::STOPPED => state("off", "stopped"),
+        "gone" => state("bad", html! { "gone since " (time::when(node.seen_at_ms, now_ms)) }),
         "draining" => state("run", "drains"),
         _ => state("ok", "serves"),
     }
@@ -164,7 +159,7 @@ fn nodes(rows: &[store::Node], now_ms: i64) -> Markup {
             ("Spool", "n"),
         ],
     };
-    let serves = |node: &&store::Node| node.state == "serving" && now_ms - node.seen_at_ms <= GONE_MS;
+    let serves = |node: &&store::Node| node.state_at(now_ms) == "serving";
     let newest = rows.iter().filter(serves).max_by_key(|node| node.started_at_ms);
     table.around(html! {
         @for node in rows {

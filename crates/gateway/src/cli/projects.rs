@@ -93,9 +93,12 @@ pub fn run(arguments: &ProjectsArguments) -> anyhow::Result<()> {
     })
 }
 
+/// Who changes things by the command line, in the audit log.
+pub(super) const ACTOR: &str = "cli";
+
 /// An entry of the audit log for a command.
 pub(super) fn audit(action: &'static str, target: String) -> Audit {
-    Audit { actor: "cli".to_owned(), action, target, detail: "{}".to_owned() }
+    Audit { actor: ACTOR.to_owned(), action, target, detail: "{}".to_owned() }
 }
 
 /// A policy from JSON, in its stored form; the error lists all its mistakes.

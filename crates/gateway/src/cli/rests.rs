@@ -1,12 +1,12 @@
 //! `llmgateway rest`
 
-use store::{Rest, Store};
+use store::{NewRest, Rest, Store};
 
-use super::projects::audit;
+use super::projects::ACTOR;
 use super::{ConfigArgument, runtime, say};
 use crate::clock::now_ms;
 use crate::report::time_text;
-use crate::rests::{check, target};
+use crate::rests::check;
 use crate::snapshot::{Snapshot, Tools};
 
 /// Arguments of `rest`.
@@ -23,7 +23,7 @@ pub struct RestArguments {
     #[arg(long, default_value = "")]
     reason: String,
     /// For this many hours. Default: until it is ended
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=24 * 366))]
+    #[arg(long)]
     hours: Option<u32>,
     /// End the suspension
     #[arg(long, requires = "provider", conflicts_with_all = ["reason", "hours"])]
@@ -67,23 +67,20 @@ async fn list(store: &Store) -> anyhow::Result<()> {
 }
 
 async fn begin(store: &Store, provider: &str, arguments: &RestArguments) -> anyhow::Result<()> {
-    let now = now_ms();
-    let entry = audit("routing.rest", target(provider, arguments.key.as_deref()));
-    let rest = Rest {
+    let asked = NewRest {
         provider: provider.to_owned(),
         key: arguments.key.clone(),
         reason: arguments.reason.clone(),
-        actor: entry.actor.clone(),
-        since_ms: now,
-        until_ms: arguments.hours.map(|hours| now + i64::from(hours) * 3_600_000),
+        seconds: arguments.hours.map(|hours| i64::from(hours) * 3600),
     };
+    let (rest, entry) = asked.begin(ACTOR, now_ms())?;
     store.rest(&rest, entry).await?;
     say(&format!("{provider} rests"));
     Ok(())
 }
 
 async fn end(store: &Store, provider: &str, key: Option<&str>) -> anyhow::Result<()> {
-    let entry = audit("routing.rest_end", target(provider, key));
+    let entry = Rest::end(provider, key, ACTOR);
     if !store.end_rest(provider, key, entry, now_ms()).await? {
         anyhow::bail!("No suspension of {provider:?} matches; `llmgateway rest` lists the suspensions.");
     }

@@ -36,8 +36,8 @@ pub struct View {
     pub node: String,
     /// Callers use TLS.
     pub tls: bool,
-    /// The start of the process.
-    pub started_at_ms: i64,
+    /// The most bytes in the spool.
+    pub spool_limit: u64,
     /// The zero of health's clock.
     pub epoch: tokio::time::Instant,
 }

@@ -45,9 +45,8 @@ impl Configuration for View {
         Node {
             name: self.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at_ms: self.started_at_ms,
-            in_flight: self.metering.in_flight() as u64,
             spool_bytes: self.metering.spool_bytes(),
+            spool_limit: self.spool_limit,
             database: self.database.clone(),
             tls: self.tls,
         }

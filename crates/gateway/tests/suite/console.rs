@@ -216,6 +216,115 @@ async fn a_viewer_sees_and_changes_nothing() {
     assert_eq!(viewer.get("/ui/settings").await.status, 303);
 }
 
+/// Every page, also with what it shows on request.
+const PAGES: [&str; 18] = [
+    "/ui",
+    "/ui?range=30d",
+    "/ui/requests",
+    "/ui/requests?q=is%3Ahit",
+    "/ui/requests/rows",
+    "/ui/requests/req_nothing",
+    "/ui/models",
+    "/ui/models?show=matrix",
+    "/ui/playground",
+    "/ui/routing?open=mine",
+    "/ui/routing?model=mine%2Fa",
+    "/ui/projects",
+    "/ui/projects/declared",
+    "/ui/projects/nobody",
+    "/ui/settings",
+    "/ui/audit",
+    "/ui/find?q=mine",
+    "/ui/keys/nothing",
+];
+
+#[tokio::test]
+async fn no_page_offers_a_viewer_a_change() {
+    let gateway = started().await;
+    let viewer = Browser::with(&gateway, "viewer-key").await;
+    for path in PAGES {
+        let page = viewer.get(path).await;
+        assert!(matches!(page.status, 200 | 404), "{path}: {}", page.status);
+        let text = page.text();
+        let forms = text.split("<form").skip(1).map(|form| form.split('>').next().unwrap());
+        for form in forms.filter(|form| form.contains("method=\"post\"")) {
+            let is_harmless = ["/ui/logout", "/ui/settings/sessions/end", "/ui/routing/explain"]
+                .iter()
+                .any(|action| form.contains(&format!("action=\"{action}\"")));
+            assert!(is_harmless, "{path}: {form}");
+        }
+    }
+    let token = viewer.token().await;
+    for path in [
+        "/ui/settings/reload",
+        "/ui/routing/rest",
+        "/ui/projects",
+        "/ui/projects/declared",
+        "/ui/projects/declared/keys",
+        "/ui/keys/x/revoke",
+        "/ui/keys/x/rotate",
+        "/ui/keys/x/disable",
+    ] {
+        let fields = [("token", token.as_str()), ("id", "x"), ("name", "x"), ("provider", "mine")];
+        assert_eq!(viewer.post(path, &fields).await.status, 403, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_page_says_that_the_database_is_away() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let gateway = TestGateway::start(&format!("{}{CONFIG}", upstream.provider("mine", "openai-chat"))).await;
+    let admin = Browser::with(&gateway, "root").await;
+    gateway.api.store.close().await;
+    for path in PAGES {
+        let page = admin.get(path).await;
+        let text = page.text();
+        assert_eq!(page.status, 503, "{path}: {text}");
+        assert!(
+            text.contains("The database does not answer") && text.contains("Try again"),
+            "{path}: {text}"
+        );
+    }
+    let token = "x".repeat(24);
+    let change = admin.post("/ui/settings/reload", &[("token", &token)]).await;
+    assert_eq!(change.status, 503);
+    assert_eq!(admin.get("/ui/login").await.status, 200);
+    let asked =
+        gateway.chat(&json!({"model": "mine/a", "messages": [{"role": "user", "content": "x"}]})).await;
+    assert_eq!(asked.status, 200, "callers are served: {}", asked.text());
+}
+
+#[tokio::test]
+async fn a_rest_by_hand_has_the_same_limits_as_by_the_api() {
+    let gateway = started().await;
+    let admin = Browser::with(&gateway, "root").await;
+    let token = admin.token().await;
+    let rest = |reason: String, hours: &'static str| {
+        let (admin, token) = (&admin, &token);
+        async move {
+            let fields =
+                [("token", token.as_str()), ("provider", "mine"), ("reason", &reason), ("hours", hours)];
+            admin.post("/ui/routing/rest", &fields).await
+        }
+    };
+    for (reason, hours, words) in [
+        ("x".repeat(501), "", "The reason may have 500 bytes."),
+        ("x".to_owned(), "0", "A rest takes from 1 to"),
+        ("x".to_owned(), "soon", "A rest takes from 1 to"),
+        ("x".to_owned(), "8785", "A rest takes from 1 to"),
+    ] {
+        let reply = rest(reason, hours).await;
+        assert!(reply.status == 400 && reply.text().contains(words), "{hours}: {}", reply.text());
+    }
+    assert!(gateway.api.store.rests().await.unwrap().is_empty());
+    assert_eq!(rest("x".repeat(500), "8784").await.status, 303);
+    let rests = gateway.api.store.rests().await.unwrap();
+    assert_eq!(rests[0].until_ms, Some(rests[0].since_ms + 366 * 24 * 3_600_000));
+    let log = gateway.api.store.audit_before(i64::MAX, 1).await.unwrap();
+    assert_eq!((log[0].target.as_str(), log[0].actor.as_str()), ("provider:mine", rests[0].actor.as_str()));
+    assert!(log[0].detail.contains("\"seconds\":31622400"), "{}", log[0].detail);
+}
+
 #[tokio::test]
 async fn who_loses_the_key_is_signed_out() {
     let gateway = started().await;

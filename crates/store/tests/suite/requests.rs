@@ -35,6 +35,7 @@ fn varied(number: i64) -> UsageRecord {
         one.session_id = Some(format!("100% \"s\" {number}"));
     }
     one.tags = [("env".to_owned(), ["prod", "dev"][number as usize % 2].to_owned())].into();
+    one.cache = [None, Some("hit".into()), Some("miss".into())][number as usize % 3].clone();
     one.operation = (number % 10 == 3).then(|| "embeddings".into());
     one
 }
@@ -67,7 +68,7 @@ pub(crate) async fn what_is_asked_for_comes_newest_first_and_nothing_else(store:
     type Passes = fn(&UsageRecord) -> bool;
     let records = filled(store).await;
     let has_failed: Passes = |one| one.error_kind.as_deref().is_some_and(|kind| kind != "cancelled");
-    let cases: [(&str, Passes); 24] = [
+    let cases: [(&str, Passes); 26] = [
         ("", |_| true),
         ("model:gpt-4o", |one| one.requested_model == "gpt-4o"),
         ("model:gpt-4o*", |_| true),
@@ -88,6 +89,8 @@ pub(crate) async fn what_is_asked_for_comes_newest_first_and_nothing_else(store:
         ("outcome:cancelled", |one| one.canceled),
         ("loss:seed", |one| !one.losses.is_empty()),
         ("!is:lossy is:cached", |one| one.losses.is_empty() && one.usage.unwrap().cache_read > 0),
+        ("is:hit", |one| one.cache.as_deref() == Some("hit")),
+        ("cache:* !cache:hit", |one| one.cache.as_deref() == Some("miss")),
         ("is:unpriced", |one| one.cost.is_none()),
         ("cost:>0.05", |one| one.cost.is_some_and(|cost| cost.total.0 > 50_000_000_000)),
         ("is:slow duration:<9s", |one| one.ttft_ms.is_some_and(|ms| ms > 5120) && one.duration_ms < 9000),

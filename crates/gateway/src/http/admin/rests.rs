@@ -3,19 +3,14 @@
 use canon::{Error, ErrorKind};
 use http::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
-use store::Rest;
+use serde_json::Value;
+use store::{NewRest, Rest};
 
 use super::{Answer, Asked, absent, deleted, list};
 use crate::clock::now_ms;
 use crate::http::respond;
 use crate::report;
-use crate::rests::{check, target};
-
-/// The longest reason.
-const REASON_BYTES: usize = 500;
-/// The longest suspension that ends by itself.
-const MOST_SECONDS: i64 = 366 * 24 * 3600;
+use crate::rests::check;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,26 +38,10 @@ impl Asked<'_> {
             body.provider.ok_or_else(|| Error::invalid("provider", "The id of the provider is missing."))?;
         check(self.snapshot, &provider, body.key.as_deref())
             .map_err(|(field, wrong)| Error::invalid(field, format!("{wrong}.")))?;
-        if body.reason.len() > REASON_BYTES {
-            let message = format!("The reason may have {REASON_BYTES} bytes.");
-            return Err(Error::invalid("reason", message).into());
-        }
-        if body.seconds.is_some_and(|seconds| !(1..=MOST_SECONDS).contains(&seconds)) {
-            let message =
-                format!("seconds must be from 1 to {MOST_SECONDS}, or absent for a rest without an end.");
-            return Err(Error::invalid("seconds", message).into());
-        }
-        let now = now_ms();
-        let rest = Rest {
-            provider,
-            key: body.key,
-            reason: body.reason,
-            actor: format!("key:{}", self.caller.key_id),
-            since_ms: now,
-            until_ms: body.seconds.map(|seconds| now + seconds * 1000),
-        };
-        let detail = json!({"reason": rest.reason, "seconds": body.seconds});
-        let audit = self.audit("routing.rest", target(&rest.provider, rest.key.as_deref()), detail);
+        let asked = NewRest { provider, key: body.key, reason: body.reason, seconds: body.seconds };
+        let (rest, audit) = asked
+            .begin(&format!("key:{}", self.caller.key_id), now_ms())
+            .map_err(|wrong| Error::invalid(wrong.field, wrong.message))?;
         self.api.store.rest(&rest, audit).await?;
         self.in_force().await;
         Ok(respond::json(StatusCode::CREATED, report::rest_object(&rest).to_string()))
@@ -76,7 +55,7 @@ impl Asked<'_> {
                 Error::caller(ErrorKind::NotFound, "The id of the rest is missing in the path.").into()
             );
         }
-        let audit = self.audit("routing.rest_end", target(provider, key), json!({}));
+        let audit = Rest::end(provider, key, &format!("key:{}", self.caller.key_id));
         if !self.api.store.end_rest(provider, key, audit, now_ms()).await? {
             return Err(absent("rest of", id).into());
         }

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::{Answer, Asked, list};
 use crate::clock;
 use crate::http::respond;
-use crate::nodes;
 use crate::pipeline::explain;
 use crate::report;
 
@@ -122,7 +121,7 @@ impl Asked<'_> {
                 "started_at": node.started_at_ms / 1000,
                 "uptime_seconds": (node.seen_at_ms - node.started_at_ms).max(0) / 1000,
                 "seen_at": node.seen_at_ms / 1000,
-                "state": nodes::state_of(node, now),
+                "state": node.state_at(now),
                 "spool_bytes": node.spool_bytes,
                 "last_reload": serde_json::from_str::<Value>(&node.reload).unwrap_or_default(),
             })
