@@ -46,6 +46,9 @@ pub fn invoked(model: &str) -> Option<fn(&Call) -> Reply> {
     if model.contains("rerank") {
         return Some(invoked_rerank);
     }
+    if model.contains("stability.") {
+        return Some(crate::media::stability);
+    }
     if model.contains("titan-embed") {
         return Some(titan);
     }

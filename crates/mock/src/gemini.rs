@@ -15,6 +15,9 @@ impl Format for Gemini {
     }
 
     fn write(&self, call: &Call, prompt: &Prompt, answer: &Answer) -> Reply {
+        if let Some(made) = crate::media::gemini(call) {
+            return made;
+        }
         if !call.streaming {
             let parts = parts(call, answer);
             return Reply::whole(200, JSON, response(call, prompt, answer, &parts, true).to_string());

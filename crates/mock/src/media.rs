@@ -238,3 +238,119 @@ fn invalid(param: &str, message: &str) -> Reply {
     let error = json!({"message": message, "type": "invalid_request_error", "param": param, "code": null});
     Reply::json(400, &json!({ "error": error }))
 }
+
+/// What Gemini's models make where the request asks for images or sound: a picture and a sentence, or half a second of silence for each
+/// word, as a whole WAV.
+pub fn gemini(call: &Call) -> Option<Reply> {
+    let modalities = crate::format::items(&call.body["generationConfig"], "responseModalities");
+    let asks = |modality: &str| modalities.iter().any(|asked| asked == modality);
+    let turns = crate::format::items(&call.body, "contents").iter();
+    let parts = turns.flat_map(|turn| crate::format::items(turn, "parts"));
+    let words = parts.map(|part| text(part, "text").split_whitespace().count()).sum::<usize>();
+    let (parts, modality, made) = match (asks("IMAGE"), asks("AUDIO")) {
+        (true, _) => {
+            let image = json!({"inlineData": {"mimeType": "image/png", "data": PNG}});
+            (json!([{"text": "Here it is."}, image]), "IMAGE", 1290)
+        }
+        (_, true) => {
+            let (_, mut wav) = sound("wav")?;
+            wav.resize(wav.len() + words * 24_000, 0);
+            let sound = json!({"inlineData": {"mimeType": "audio/wav", "data": STANDARD.encode(wav)}});
+            (json!([sound]), "AUDIO", words * 12)
+        }
+        _ => return None,
+    };
+    let answer = json!({
+        "candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {
+            "promptTokenCount": words, "candidatesTokenCount": made, "totalTokenCount": words + made,
+            "candidatesTokensDetails": [{"modality": modality, "tokenCount": made}]
+        },
+        "modelVersion": call.model, "responseId": call.id("")
+    });
+    Some(Reply::json(200, &answer))
+}
+
+/// Stability's models on Bedrock.
+pub fn stability(call: &Call) -> Reply {
+    if text(&call.body, "prompt").is_empty() {
+        return Reply::json(400, &json!({"message": "prompt is required"}));
+    }
+    Reply::json(200, &json!({"images": [PNG], "seeds": [call.serial], "finish_reasons": [null]}))
+}
+
+/// FLUX at Fireworks: the answer is the image.
+pub fn flux(call: &Call) -> Reply {
+    if text(&call.body, "prompt").is_empty() {
+        return invalid("prompt", "Field required");
+    }
+    Reply::whole(200, "image/png", STANDARD.decode(PNG).unwrap_or_default())
+}
+
+/// Deepgram's speech, and xAI's: the text in JSON, the kind of sound in the query or the body.
+pub fn spoken(call: &Call) -> Reply {
+    let words = text(&call.body, "text").split_whitespace().count();
+    if words == 0 {
+        return Reply::json(
+            400,
+            &json!({"err_code": "Bad Request", "err_msg": "text is required", "request_id": call.id("")}),
+        );
+    }
+    let format = match (call.query_value("container"), call.query_value("encoding")) {
+        (Some("wav"), _) => "wav",
+        (_, Some("linear16")) => "pcm",
+        (_, Some(encoding)) => encoding,
+        (_, None) => match text(&call.body["output_format"], "codec") {
+            "" => "mp3",
+            codec => codec,
+        },
+    };
+    let Some((content_type, head)) = sound(format) else { return invalid("encoding", "unknown") };
+    let pieces = (0..words).map(|_| Bytes::from(vec![0; 24_000]));
+    Reply::stream(content_type, [Bytes::from(head)].into_iter().chain(pieces).collect())
+        .header("dg-char-count", text(&call.body, "text").chars().count().to_string())
+}
+
+/// Deepgram's transcript: the recording is the body, which the journal alone sees.
+pub fn deepgram_transcript(call: &Call) -> Reply {
+    let length =
+        call.headers.get("content-length").and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let bytes = length.unwrap_or(0);
+    let said = format!("I heard {bytes} bytes.");
+    let seconds = bytes as f64 / 32_000.0;
+    let words = timed(&said, seconds, |word, (start, end)| {
+        json!({
+            "word": word.to_lowercase(), "punctuated_word": word, "start": start, "end": end, "confidence": 0.99, "speaker": 0
+        })
+    });
+    let utterance =
+        json!({"start": 0.0, "end": seconds, "transcript": said, "speaker": 0, "id": call.id("")});
+    let alternative = json!({"transcript": said, "confidence": 0.99, "words": words});
+    let channel = json!({"alternatives": [alternative], "detected_language": "en"});
+    let mut results = json!({ "channels": [channel] });
+    if call.query_value("utterances") == Some("true") {
+        results["utterances"] = json!([utterance]);
+    }
+    Reply::json(
+        200,
+        &json!({"metadata": {"request_id": call.id(""), "duration": seconds, "channels": 1}, "results": results}),
+    )
+}
+
+/// xAI's transcript: a form without a model.
+pub fn xai_transcript(call: &Call) -> Reply {
+    let file = &call.body["file"];
+    let (Some(bytes), false) = (file["bytes"].as_u64(), call.body["model"].is_string()) else {
+        return invalid("file", "file is required, and nothing is known of model");
+    };
+    let said = format!("I heard {bytes} bytes of {}.", text(file, "filename"));
+    let seconds = bytes as f64 / 32_000.0;
+    let words = timed(&said, seconds, |word, (start, end)| json!({"text": word, "start": start, "end": end}));
+    Reply::json(200, &json!({"text": said, "language": "en", "duration": seconds, "words": words}))
+}
+
+fn timed(said: &str, seconds: f64, of: impl Fn(&str, (f64, f64)) -> Value) -> Vec<Value> {
+    let each = seconds / said.split(' ').count() as f64;
+    let word = |(index, word): (usize, &str)| of(word, (each * index as f64, each * (index + 1) as f64));
+    said.split(' ').enumerate().map(word).collect()
+}

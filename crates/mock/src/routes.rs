@@ -111,6 +111,18 @@ fn post(path: &str) -> Route {
     if path.ends_with("/images/generations") || path.ends_with("/images/edits") {
         return to(Target::Page(media::images));
     }
+    if path.ends_with("/text_to_image") {
+        return to(Target::Page(media::flux));
+    }
+    if path.ends_with("/speak") || path.ends_with("/tts") {
+        return to(Target::Page(media::spoken));
+    }
+    if path.ends_with("/listen") {
+        return to(Target::Page(media::deepgram_transcript));
+    }
+    if path.ends_with("/stt") {
+        return to(Target::Page(media::xai_transcript));
+    }
     if path.ends_with("/token") {
         return to(Target::Page(access_token));
     }

@@ -101,3 +101,48 @@ def test_images_are_made(client):
     assert base64.b64decode(answer.data[0].b64_json) == PNG
     with pytest.raises(BadRequestError, match="URL"):
         client.images.generate(model="openai/gpt-image-2", prompt="a fox", response_format="url")
+
+
+IMAGE_MODELS = [
+    "google-ai-studio/gemini-3.1-flash-image",
+    "google-vertex/gemini-3-pro-image",
+    "aws-bedrock/stability.stable-image-ultra-v1:1",
+    "fireworks/accounts/fireworks/models/flux-1-schnell-fp8",
+]
+
+
+@pytest.mark.parametrize("model", IMAGE_MODELS)
+def test_images_of_other_makers(client, model):
+    answer = client.images.generate(model=model, prompt="a fox", n=2, size="1024x1024", response_format="b64_json")
+    assert [base64.b64decode(entry.b64_json) for entry in answer.data] == [PNG, PNG]
+    assert answer.llmgateway["used_provider"] == model.split("/")[0]
+    with pytest.raises(BadRequestError, match="URL"):
+        client.images.generate(model=model, prompt="a fox", response_format="url")
+
+
+EDITORS = [*IMAGE_MODELS[:3], "xai/grok-imagine-image", "together-ai/some-flux"]
+
+
+@pytest.mark.parametrize("model", EDITORS)
+def test_edits_of_other_makers(client, model):
+    answer = client.images.edit(model=model, image=("a.png", PNG, "image/png"), prompt="a hat")
+    assert base64.b64decode(answer.data[0].b64_json) == PNG
+
+
+@pytest.mark.parametrize("model", ["google-ai-studio/gemini-3.8-flash-tts", "deepgram/aura-2-thalia-en", "xai/grok-tts"])
+def test_speech_of_other_makers(client, model):
+    answer = client.audio.speech.create(model=model, voice="Kore", input="two words", response_format="wav")
+    assert answer.response.headers["content-type"] == "audio/wav"
+    assert answer.read().startswith(b"RIFF")
+
+
+@pytest.mark.parametrize("model", ["deepgram/nova-3", "xai/grok-stt"])
+def test_transcripts_of_other_makers(client, model):
+    answer = client.audio.transcriptions.create(
+        model=model, file=sound(), response_format="verbose_json", timestamp_granularities=["word"]
+    )
+    assert answer.text.startswith(f"I heard {len(SOUND)} bytes")
+    assert (answer.duration, answer.words[0].word) == (2, "I")
+    assert "00:00:00,000 --> 00:00:02,000" in client.audio.transcriptions.create(
+        model=model, file=sound(), response_format="srt"
+    )

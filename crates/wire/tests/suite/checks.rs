@@ -4,7 +4,8 @@ use bytes::Bytes;
 use canon::{Annotator, AnswerFacts, Cost, Error, Event, ModelFacts, Quirks, Target, Usage};
 use http::{HeaderMap, StatusCode};
 use serde::de::IgnoredAny;
-use wire::endpoints::{EndpointFacts, EndpointTarget, OperationRows};
+use wire::endpoints::media::MediaRow;
+use wire::endpoints::{EndpointFacts, EndpointRequest, EndpointTarget, OperationRows, PartAnswer};
 use wire::framing::{aws_eventstream::EventStreamParser, json_lines::JsonLines, sse::SseParser};
 use wire::multipart::{Boundary, Form, PartHead};
 use wire::protocols::openai_chat::{RelayParts, forward, relay};
@@ -161,6 +162,66 @@ pub fn form(bytes: &[u8]) {
             assert!(read(vec![&body]).is_ok(), "not a form: {}", String::from_utf8_lossy(&body));
         }
     }
+}
+
+/// Whatever a provider answers at an endpoint without a conversation, its reader gives an answer in the caller's format, or an error.
+pub fn endpoint_answer(bytes: &[u8]) {
+    use canon::Operation::{Embeddings, ImageGenerations, Moderations, Rerank, Speech, Transcriptions};
+    use wire::endpoints::media::MediaFormat::{
+        Deepgram, Elevenlabs, Fireworks, Gemini, Mistral, Openai, Openrouter, Stability, Xai,
+    };
+    let media = |format| Some(MediaRow { format, ..MediaRow::default() });
+    for protocol in Protocol::ALL {
+        let rows = OperationRows::usual(protocol);
+        for (operation, body) in [
+            (Embeddings, r#"{"model":"m","input":["a","b"],"encoding_format":"base64"}"#),
+            (Rerank, r#"{"model":"m","query":"a","documents":["a","b"]}"#),
+            (Moderations, r#"{"model":"m","input":"a"}"#),
+        ] {
+            if rows.serves(operation) {
+                endpoint_reads(&rows, wire::endpoints::read(operation, &Bytes::from(body)), bytes);
+            }
+        }
+    }
+    for format in [Openai, Mistral, Gemini] {
+        let rows = OperationRows { speech: media(format), ..OperationRows::default() };
+        let body = Bytes::from(r#"{"model":"m","input":"a","voice":"v","response_format":"wav"}"#);
+        endpoint_reads(&rows, wire::endpoints::read(Speech, &body), bytes);
+    }
+    for format in [Openai, Gemini, Stability, Fireworks] {
+        let rows = OperationRows { image_generations: media(format), ..OperationRows::default() };
+        let body = Bytes::from(r#"{"model":"m","prompt":"a"}"#);
+        endpoint_reads(&rows, wire::endpoints::read(ImageGenerations, &body), bytes);
+    }
+    for format in [Openai, Elevenlabs, Mistral, Deepgram, Xai, Openrouter] {
+        let rows = OperationRows { transcriptions: media(format), ..OperationRows::default() };
+        for asked in ["verbose_json", "srt", "diarized_json"] {
+            let text = format!(
+                "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n\
+                 --b\r\nContent-Disposition: form-data; name=\"response_format\"\r\n\r\n{asked}\r\n\
+                 --b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--b--\r\n"
+            );
+            let mut form = Form::new(Boundary::of("multipart/form-data; boundary=b").expect("a boundary"));
+            form.push(text.as_bytes()).expect("a form");
+            endpoint_reads(&rows, wire::endpoints::read_form(Transcriptions, form), bytes);
+        }
+    }
+}
+
+fn endpoint_reads(rows: &OperationRows, request: canon::Result<Box<dyn EndpointRequest>>, bytes: &[u8]) {
+    let facts = EndpointFacts::default();
+    let sent = request.and_then(|request| request.write(EndpointTarget { model: "m", facts: &facts, rows }));
+    let Ok(sent) = sent else { return };
+    let part = || PartAnswer { headers: HeaderMap::new(), body: Bytes::copy_from_slice(bytes) };
+    let parts: Vec<PartAnswer> = sent.parts.iter().map(|_| part()).collect();
+    let Ok(read) = sent.reader.read(&parts) else { return };
+    // What passes as it came is as good as it came.
+    let is_json = sent.reader.content_type(&HeaderMap::new()) == "application/json";
+    if is_json && read.body != bytes.trim_ascii_end() && read.body != bytes {
+        let shown = String::from_utf8_lossy(&read.body);
+        assert!(serde_json::from_slice::<IgnoredAny>(&read.body).is_ok(), "not JSON: {shown}");
+    }
+    assert!(read.progress.usage.is_none_or(|usage| usage.is_plausible()), "{:?}", read.progress);
 }
 
 /// A request that is understood can be written for every provider, or is refused in words.

@@ -12,6 +12,7 @@ mod cohere;
 mod damage;
 mod decoding;
 mod dialects;
+mod endpoint_answers;
 mod facts;
 mod gemini;
 mod gemini_passthrough;
