@@ -11,6 +11,7 @@ use canon::{
 
 use crate::json::room;
 use crate::proofs::{self, Memory, Refusal};
+use crate::protocols::call_ids::LONGEST_KEPT;
 use crate::{
     Adapter, AnswerForm, DecoderContext, Dialect, Encoded, EventFilter, Headers, Intake, Passthrough,
     Protocol, Transcoder, Translator, TranslatorParts, adapter, passthrough,
@@ -305,7 +306,7 @@ pub struct Forwarding<'a> {
 /// The ids of all tool calls of a conversation.
 fn called(request: &Request) -> BTreeSet<String> {
     let calls = request.messages.iter().flat_map(|message| message.tool_calls());
-    calls.map(|call| call.id.clone()).collect()
+    calls.map(|call| &call.id).filter(|id| id.len() <= LONGEST_KEPT).cloned().collect()
 }
 
 /// Where media are in a request: the message, the part, and the part of a result.

@@ -15,6 +15,7 @@ use canon::{
 
 use crate::Protocol;
 use crate::json::{Meaning, room};
+use crate::protocols::call_ids::{LONGEST_KEPT, mark_of};
 use crate::protocols::{gemini, openai_responses};
 
 mod written;
@@ -122,7 +123,8 @@ impl CallName {
             Ok(meaning) => meaning.0.hash(&mut hasher),
             Err(_) => text.hash(&mut hasher),
         }
-        Self { id: id.to_owned(), content: hasher.finish() }
+        let id = if id.len() <= LONGEST_KEPT { id.to_owned() } else { mark_of(id) };
+        Self { id, content: hasher.finish() }
     }
 
     /// The id, and the hash of the call.

@@ -7,15 +7,6 @@ pub fn push<T>(list: &mut Vec<T>, item: T) {
     list.push(item);
 }
 
-/// Appends a list; an empty target takes over the other's allocation.
-pub fn append<T>(list: &mut Vec<T>, more: &mut Vec<T>) {
-    if list.is_empty() {
-        return std::mem::swap(list, more);
-    }
-    make_for(list, more.len());
-    list.append(more);
-}
-
 /// Makes space for one more entry.
 pub fn make<T>(list: &mut Vec<T>) {
     make_for(list, 1);

@@ -14,6 +14,9 @@ pub(super) type IdForm = fn(&str) -> Cow<'_, str>;
 /// No call.
 const NONE: u32 = u32::MAX;
 
+/// Longer ids are not kept for the answer: no provider makes any, so that none of its calls can have one of them.
+pub(crate) const LONGEST_KEPT: usize = 512;
+
 /// Pairs results with calls, in the order of the conversation. A conversation may consist of calls: each
 /// takes about 20 bytes besides the entry of its id.
 #[derive(Debug, Default)]
@@ -236,7 +239,7 @@ impl<'a> CallIds<'a> {
 }
 
 /// Sixteen hexadecimal digits of the FNV-1a hash: identifies a text that was shortened or cleaned.
-pub(super) fn mark_of(text: &str) -> String {
+pub(crate) fn mark_of(text: &str) -> String {
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

@@ -3,7 +3,7 @@
 pub mod anthropic_messages;
 pub mod bedrock_converse;
 mod cache_marks;
-mod call_ids;
+pub(crate) mod call_ids;
 pub mod cohere_chat;
 mod counts;
 mod envelope;

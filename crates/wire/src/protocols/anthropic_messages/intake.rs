@@ -8,6 +8,7 @@ use canon::{Error, Feature, Result};
 use crate::Intake;
 use crate::intake::{check_kind, expect, whole};
 use crate::json::{Kind, Scanner, word};
+use crate::protocols::call_ids::{LONGEST_KEPT, mark_of};
 
 /// Reads a request. Errors name the field by its JSON path; values that only the provider can judge are
 /// passed on.
@@ -32,7 +33,8 @@ fn user_id(intake: &Intake) -> Option<String> {
         #[serde(borrow)]
         user_id: Option<Cow<'a, str>>,
     }
-    intake.read_as::<Metadata<'_>>("metadata")?.user_id.map(Cow::into_owned)
+    let id = intake.read_as::<Metadata<'_>>("metadata")?.user_id?;
+    Some(if id.len() <= LONGEST_KEPT { id.into_owned() } else { mark_of(&id) })
 }
 
 struct Reader<'r> {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::protocols::stop_texts::StopTexts;
 
-/// A request body, in the order in which the provider reads it for its cache.
+/// A request body but for the turns, which are written apart.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Body<'a> {
     pub model: &'a str,
@@ -26,7 +26,6 @@ pub(super) struct Body<'a> {
     pub tool_choice: Option<ToolChoice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<Content<'a>>,
-    pub messages: Vec<Turn<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thinking: Option<Thinking>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,65 +49,6 @@ pub(super) struct Body<'a> {
 
 /// A number, written without a fraction when it is whole.
 pub(super) type Number = serde_json::Number;
-
-/// A turn. The results of tools come first in the user's turn, and calls last in the model's.
-#[derive(Debug, Default)]
-pub(super) struct Turn<'a> {
-    pub user: bool,
-    pub rest: Vec<Block<'a>>,
-    /// Boxed because it is rare: a conversation may have many short turns.
-    pub tools: Option<Box<ToolBlocks<'a>>>,
-}
-
-/// The tool blocks of a turn.
-#[derive(Debug, Default)]
-pub(super) struct ToolBlocks<'a> {
-    /// Answers to the calls of the previous turn, with each call's position there.
-    pub results: Vec<(u32, Block<'a>)>,
-    pub calls: Vec<Block<'a>>,
-}
-
-impl<'a> Turn<'a> {
-    /// The blocks in their order.
-    pub fn blocks(&self) -> impl Iterator<Item = &Block<'a>> {
-        let tools = self.tools.as_deref();
-        let results = tools.into_iter().flat_map(|tools| &tools.results).map(|(_, block)| block);
-        results.chain(&self.rest).chain(tools.into_iter().flat_map(|tools| &tools.calls))
-    }
-
-    /// The same, mutable.
-    pub fn blocks_mut(&mut self) -> impl Iterator<Item = &mut Block<'a>> {
-        let (results, calls) = match self.tools.as_deref_mut() {
-            Some(tools) => (&mut tools.results[..], &mut tools.calls[..]),
-            None => Default::default(),
-        };
-        results.iter_mut().map(|(_, block)| block).chain(&mut self.rest).chain(calls)
-    }
-
-    /// The tool blocks, created if missing.
-    pub fn tools(&mut self) -> &mut ToolBlocks<'a> {
-        self.tools.get_or_insert_default()
-    }
-}
-
-impl Serialize for Turn<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Blocks<'t, 'a>(&'t Turn<'a>);
-        impl Serialize for Blocks<'_, '_> {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_seq(self.0.blocks())
-            }
-        }
-        let mut turn = serializer.serialize_struct("Turn", 2)?;
-        turn.serialize_field("role", if self.user { "user" } else { "assistant" })?;
-        match (&self.rest[..], &self.tools) {
-            // A single text without a cache mark is a string.
-            ([Block::Text { text, cache_control: None }], None) => turn.serialize_field("content", text)?,
-            _ => turn.serialize_field("content", &Blocks(self))?,
-        }
-        turn.end()
-    }
-}
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -144,7 +84,6 @@ pub(super) enum Block<'a> {
         cache_control: Option<CacheControl>,
     },
     ToolUse(Box<ToolUse<'a>>),
-    ToolResult(Box<ToolResult<'a>>),
     Thinking {
         thinking: &'a String,
         signature: &'a Proof,
@@ -166,18 +105,6 @@ pub(super) struct ToolUse<'a> {
     pub cache_control: Option<CacheControl>,
 }
 
-/// The result of a call.
-#[derive(Debug, Serialize)]
-pub(super) struct ToolResult<'a> {
-    pub tool_use_id: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub content: Vec<Block<'a>>,
-    #[serde(skip_serializing_if = "is_false")]
-    pub is_error: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache_control: Option<CacheControl>,
-}
-
 impl Block<'_> {
     /// The cache mark of this block, if it may have one.
     pub(super) fn cache_mark(&mut self) -> Option<&mut Option<CacheControl>> {
@@ -187,7 +114,6 @@ impl Block<'_> {
             | Self::Document { cache_control, .. }
             | Self::ContainerUpload { cache_control, .. } => Some(cache_control),
             Self::ToolUse(call) => Some(&mut call.cache_control),
-            Self::ToolResult(result) => Some(&mut result.cache_control),
             Self::Thinking { .. } | Self::RedactedThinking { .. } | Self::Raw(_) => None,
         }
     }

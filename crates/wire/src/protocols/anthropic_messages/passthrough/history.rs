@@ -11,8 +11,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::request::write::tools::{is_id_byte, wire_id};
-use crate::json::{Items, append};
+use crate::json::{Items, append, string};
 use crate::proofs::{CallName, Memory, Proofs};
+use crate::protocols::call_ids::LONGEST_KEPT;
 use crate::protocols::fields::{Fields, object};
 
 /// The longest call id that all hosts accept.
@@ -45,13 +46,23 @@ struct Turn<'a> {
 struct Block<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    signature: Option<String>,
-    data: Option<String>,
-    id: Option<String>,
+    // Texts of any length, which are looked at where they are.
+    #[serde(borrow)]
+    signature: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
     name: Option<String>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
-    tool_use_id: Option<String>,
+    #[serde(borrow)]
+    tool_use_id: Option<&'a RawValue>,
+}
+
+/// What a member says that is a text.
+fn said<'a>(member: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
+    string(member?.get())
 }
 
 impl History<'_> {
@@ -280,15 +291,16 @@ impl Blocks {
     ) -> Option<Cow<'t, str>> {
         let Ok(block) = serde_json::from_str::<Block<'_>>(raw) else { return Some(raw.into()) };
         let proof = match &*block.kind {
-            "thinking" => block.signature.unwrap_or_default(),
-            "redacted_thinking" => block.data.unwrap_or_default(),
+            "thinking" => said(block.signature).unwrap_or_default(),
+            "redacted_thinking" => said(block.data).unwrap_or_default(),
             "tool_use" => {
                 self.has_blocks = true;
-                if let (Some(id), Some(name), None) = (&block.id, &block.name, &self.call) {
+                let id = said(block.id);
+                if let (Some(id), Some(name), None) = (&id, &block.name, &self.call) {
                     self.call = Some(CallName::new(id, name, block.input.map_or("{}", RawValue::get)));
                 }
                 if let Some(called) = called {
-                    called.extend(block.id);
+                    called.extend(id.filter(|id| id.len() <= LONGEST_KEPT).map(Cow::into_owned));
                 }
                 return Some(self.with_plain_id("id", raw));
             }
@@ -318,7 +330,7 @@ impl Blocks {
         let is_plain = |id: &str| id.len() <= ID_LIMIT && id.bytes().all(is_id_byte);
         let Ok(block) = serde_json::from_str::<Block<'_>>(raw) else { return raw.into() };
         self.has_results |= block.kind == "tool_result";
-        let id = if field == "id" { block.id } else { block.tool_use_id };
+        let id = said(if field == "id" { block.id } else { block.tool_use_id });
         let Some(id) = id.filter(|id| !is_plain(id)) else { return raw.into() };
         self.is_changed = true;
         with_member(raw, field, &json!(wire_id(&id)).to_string()).into()

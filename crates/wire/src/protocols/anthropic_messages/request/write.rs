@@ -15,7 +15,6 @@ use serde_json::Number;
 
 use super::super::types::{
     Block, Body, CacheControl, ClientTool, Content, Metadata, OutputConfig, OutputSchema, Tool, ToolChoice,
-    Turn,
 };
 use crate::json::{Around, Output};
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
@@ -26,7 +25,7 @@ use crate::{DecoderContext, Encoded};
 use schema::{Enforced, Unfit};
 use thinking::{Generation, Plan};
 use tools::Names;
-use turns::{Conversation, text_block};
+use turns::{Conversation, Talk, text_block};
 
 /// Top-level fields of this protocol, which pass unchanged.
 const OWN_FIELDS: [&str; 9] = [
@@ -71,8 +70,10 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     let schemas = takes_schemas(target);
     let mut enforced = schemas.then(Enforced::default);
     let form = form(request, enforced.as_mut(), &mut losses)?;
-    let Conversation { mut system, turns, thoughtless } =
-        turns::conversation(request, target.model, plan.is_on(), &names, &mut losses)?;
+    let mut output = Output::for_request(request, &AROUND);
+    output.push(b"{");
+    let talk = Talk { request, model: target.model, thinking: plan.is_on(), names: &names };
+    let Conversation { mut system, marks, thoughtless } = talk.write(0, &mut losses, &mut output)?;
     if thoughtless && plan.has_budget() {
         thinking_losses = plan.give_up(request);
     }
@@ -107,7 +108,6 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
         stream: request.stream,
         tools,
         tool_choice: choice,
-        messages: turns,
         thinking: plan.thinking,
         ..Body::default()
     };
@@ -117,9 +117,12 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     sampling(request, target, &plan, &mut body, &mut losses);
     extras(request, target, &mut body, &mut losses);
     output_config(request, &plan, format, &mut body);
-    limit_marks(&mut body, &mut losses);
-    let mut output = Output::for_request(request, &AROUND);
-    output.value(&body)?;
+    let surplus = limit_marks(&mut body, marks, &mut losses);
+    if surplus > 0 {
+        output.truncate(1);
+        talk.write(surplus, &mut losses, &mut output)?;
+    }
+    output.members_of(&body)?;
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
@@ -400,29 +403,22 @@ fn output_config(request: &Request, plan: &Plan, format: Option<OutputSchema>, b
     }
 }
 
-/// The cache marks that are set on these blocks.
-fn marked<'b, 'a: 'b>(
-    blocks: impl Iterator<Item = &'b mut Block<'a>>,
-) -> impl Iterator<Item = &'b mut Option<CacheControl>> {
-    blocks.filter_map(Block::cache_mark).filter(|mark| mark.is_some())
-}
-
-/// Keeps as many cache marks as the API accepts.
-fn limit_marks(body: &mut Body<'_>, losses: &mut Losses) {
+/// Keeps as many cache marks as the API accepts, and tells how many of the first ones in the turns are too many.
+fn limit_marks(body: &mut Body<'_>, in_turns: usize, losses: &mut Losses) -> usize {
     let automatic = body.own.iter().any(|(name, _)| *name == "cache_control");
-    let mut groups: [Vec<&mut Option<CacheControl>>; 3] = Default::default();
+    let mut groups: [Vec<&mut Option<CacheControl>>; 2] = Default::default();
     groups[0].extend(body.tools.iter_mut().map(Tool::cache_mark).filter(|mark| mark.is_some()));
     if let Some(Content::Blocks(blocks)) = &mut body.system {
-        groups[1].extend(marked(blocks.iter_mut()));
+        groups[1].extend(blocks.iter_mut().filter_map(Block::cache_mark).filter(|mark| mark.is_some()));
     }
-    groups[2].extend(marked(body.messages.iter_mut().flat_map(Turn::blocks_mut)));
-    let counts = [groups[0].len(), groups[1].len(), groups[2].len()];
+    let counts = [groups[0].len(), groups[1].len(), in_turns];
     let kept = kept(counts, if automatic { MARK_LIMIT - 1 } else { MARK_LIMIT });
+    if kept != counts {
+        losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
+    }
     for (group, kept) in groups.into_iter().zip(kept) {
         let surplus = group.len() - kept;
-        for mark in group.into_iter().take(surplus) {
-            *mark = None;
-            losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
-        }
+        group.into_iter().take(surplus).for_each(|mark| *mark = None);
     }
+    in_turns - kept[2]
 }

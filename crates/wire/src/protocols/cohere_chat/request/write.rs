@@ -318,7 +318,7 @@ fn image(media: &Media) -> ContentPart<'_> {
 
 /// A turn of the model: beside calls, its text goes as the plan that led to them.
 fn answered<'a>(index: usize, message: &'a Message, ids: &'a CallIds<'a>, losses: &mut Losses) -> Turn<'a> {
-    let mut text = String::new();
+    let mut text = String::with_capacity(length_of(&message.parts));
     let mut thoughts = String::new();
     let mut calls = None;
     for (position, part) in message.parts.iter().enumerate() {
@@ -361,8 +361,17 @@ fn is_own(reasoning: &Reasoning, part: &Part) -> bool {
     is_unproven && matches!(reasoning.format.as_deref(), None | Some("unknown"))
 }
 
+/// The length of the texts together.
+fn length_of(parts: &[Part]) -> usize {
+    let length = |part: &Part| match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => text.len(),
+        _ => 0,
+    };
+    parts.iter().map(length).sum()
+}
+
 fn result_turn<'a>(index: usize, id: Cow<'a, str>, result: &ToolResult) -> Result<Turn<'a>> {
-    let mut text = String::new();
+    let mut text = String::with_capacity(length_of(&result.content));
     for (position, part) in result.content.iter().enumerate() {
         match &part.kind {
             PartKind::Text(piece) => text.push_str(piece),

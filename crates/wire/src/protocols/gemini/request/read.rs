@@ -53,7 +53,10 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     let mut history = History::default();
     history.read(contents, &mut request.messages)?;
     request.losses = history.losses;
-    for (index, entry) in fields.take_list("tools")?.enumerate() {
+    let entries = fields.take_list("tools")?;
+    // Each has at least one tool: all functions, or one that the provider runs.
+    request.tools.reserve_exact(entries.clone().count());
+    for (index, entry) in entries.enumerate() {
         tool_entry(index, entry, &mut request)?;
     }
     if let Some(config) = fields.take("toolConfig") {
@@ -446,8 +449,9 @@ fn tool_entry(index: usize, entry: &str, request: &mut Request) -> Result<()> {
     let Request { tools, losses, spellings, .. } = request;
     let mut fields = object(entry, &format!("tools[{index}]"))?;
     let functions = fields.take_list("functionDeclarations")?;
-    if tools.is_empty() {
-        tools.reserve_exact(functions.clone().count());
+    let count = functions.clone().count();
+    if count > tools.capacity() - tools.len() {
+        tools.reserve_exact(count);
     }
     for (position, function) in functions.enumerate() {
         let path = format!("tools[{index}].functionDeclarations[{position}]");

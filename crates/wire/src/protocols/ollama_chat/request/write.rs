@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::json::{Around, Kind, Output, Scanner, Syntax, push_key, word};
+use crate::json::{Around, Kind, Output, Scanner, Syntax, word};
 use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::function_tools::{FunctionTool, call_input, function_tools, note_wrapped};
 use crate::protocols::unsupported::{
@@ -46,8 +46,6 @@ struct Settings<'a> {
     tools: Vec<FunctionTool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<Cow<'a, Json>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    options: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     think: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +115,7 @@ fn settings<'a>(
     output.push(br#"{"messages":["#);
     write_turns(request, losses, output)?;
     output.push(b"]");
+    write_options(request, output)?;
     let settings = Settings {
         model: target.model,
         stream: request.stream,
@@ -126,7 +125,6 @@ fn settings<'a>(
             OutputFormat::JsonSchema { schema: Some(schema), .. } => Some(Cow::Borrowed(schema)),
             OutputFormat::JsonObject | OutputFormat::JsonSchema { .. } => Some(Cow::Owned(Json::of("json"))),
         },
-        options: options(request),
         think: think(request, target, losses),
         keep_alive: request.extra("keep_alive"),
     };
@@ -246,11 +244,13 @@ fn tools<'a>(
     function_tools(request, decoding, losses)
 }
 
-/// The caller's options, overridden by the request's other fields.
-fn options(request: &Request) -> Option<Json> {
+/// Appends the caller's options, overridden by the request's other fields.
+fn write_options(request: &Request, output: &mut Output) -> Result<()> {
     let sampling = &request.sampling;
-    let mut own: Vec<(&str, Json)> = Vec::new();
-    let mut set = |name: &'static str, value: Option<Json>| own.extend(value.map(|value| (name, value)));
+    let mut own: Vec<(&str, Cow<'_, Json>)> = Vec::new();
+    let mut set = |name: &'static str, value: Option<Json>| {
+        own.extend(value.map(|value| (name, Cow::Owned(value))));
+    };
     set("num_predict", request.max_tokens.map(|tokens| Json::of(&tokens)));
     set("temperature", sampling.temperature.map(|value| Json::of(&value)));
     set("top_p", sampling.top_p.map(|value| Json::of(&value)));
@@ -258,36 +258,41 @@ fn options(request: &Request) -> Option<Json> {
     set("frequency_penalty", sampling.frequency_penalty.map(|value| Json::of(&value)));
     set("presence_penalty", sampling.presence_penalty.map(|value| Json::of(&value)));
     set("seed", sampling.seed.map(|value| Json::of(&value)));
-    set("stop", (!request.stop.is_empty()).then(|| Json::of(&request.stop)));
     for name in NATIVE_OPTIONS {
-        set(name, request.extra(name).filter(|value| !value.is_null()).cloned());
+        let value = request.extra(name).filter(|value| !value.is_null());
+        own.extend(value.map(|value| (name, Cow::Borrowed(value))));
     }
+    let has_stop = !request.stop.is_empty();
+    let is_own =
+        |name: &[u8]| (has_stop && name == b"stop") || own.iter().any(|(own, _)| own.as_bytes() == name);
+    let before = output.len();
+    output.raw("options", "{");
+    let start = output.len();
     let given = request.extra("options").map_or("{}", Json::as_str).as_bytes();
-    let mut out = Vec::with_capacity(
-        given.len() + own.iter().map(|(_, value)| value.as_str().len() + 32).sum::<usize>(),
-    );
-    out.push(b'{');
     let mut scanner = Scanner::new(given);
     if scanner.kind().is_ok_and(|kind| kind == Kind::Object) {
         let walked = scanner.object(|scanner, key| {
             let value = scanner.value()?;
-            let name = word(given, &key);
-            if !own.iter().any(|(own, _)| own.as_bytes() == &*name) {
-                if out.len() > 1 {
-                    out.push(b',');
-                }
-                out.extend_from_slice(&given[key.range.start - 1..value.end]);
+            if !is_own(&word(given, &key)) {
+                output.comma();
+                output.push(&given[key.range.start - 1..value.end]);
             }
             Ok::<(), Syntax>(())
         });
         debug_assert!(walked.is_ok(), "it was read before");
     }
     for (name, value) in &own {
-        push_key(&mut out, name);
-        out.extend_from_slice(value.as_str().as_bytes());
+        output.raw(name, value.as_str());
     }
-    out.push(b'}');
-    Json::parse(String::from_utf8(out).ok()?).ok().filter(|options| options.as_str() != "{}")
+    if has_stop {
+        output.key("stop");
+        output.value(&request.stop)?;
+    }
+    match output.len() == start {
+        true => output.truncate(before),
+        false => output.push(b"}"),
+    }
+    Ok(())
 }
 
 /// `think` is a level for models with levels (gpt-oss) and a boolean for the others.

@@ -19,7 +19,7 @@ use crate::json::{
     Edit, Items, Kind, List, Members, Scanner, append, push_escaped, push_key, quoted, string, word,
 };
 use crate::proofs::Memory;
-use crate::protocols::call_ids::{Pairing, UniqueIds};
+use crate::protocols::call_ids::{LONGEST_KEPT, Pairing, UniqueIds};
 use crate::protocols::strict_schema::Unfit;
 use crate::{DecoderContext, Encoded, Intake, ROUTING_FIELDS};
 
@@ -98,7 +98,8 @@ fn called(intake: &Intake) -> BTreeSet<String> {
         return BTreeSet::new();
     }
     let messages: List<'_, Message<'_>> = serde_json::from_slice(messages).unwrap_or_default();
-    messages.iter().filter_map(|message| Some(message.ok()?.tool_call_id?.into_owned())).collect()
+    let ids = messages.iter().filter_map(|message| Some(message.ok()?.tool_call_id?.into_owned()));
+    ids.filter(|id| id.len() <= LONGEST_KEPT).collect()
 }
 
 struct Forward<'a> {

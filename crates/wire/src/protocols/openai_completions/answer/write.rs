@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::request::read::Prompt;
-use crate::json::{push_array, push_key, push_string, push_u64};
+use crate::json::{Items, Members, append, push_key, push_string, push_u64, quoted};
 use crate::protocols::openai_chat::{Core, write_stream_error};
 use crate::{AnswerForm, Encoder};
 
@@ -107,11 +107,11 @@ fn own_id(id: String) -> String {
 
 impl Choice {
     fn take_logprobs(&mut self, logprobs: &Json) {
-        let Ok(list) = logprobs.read::<ChatLogprobs>() else { return };
-        for token in list.content.into_iter().flatten() {
-            self.logprobs.offsets.push(self.offset);
+        let content = Members::of(logprobs.as_str()).and_then(|members| members.get("content"));
+        let tokens = Items::of(content.unwrap_or_default());
+        for token in tokens.map_while(|token| serde_json::from_str::<Token>(token).ok()) {
+            self.logprobs.add(&token, self.offset);
             self.offset += token.token.chars().count() as u64;
-            self.logprobs.list.push(token);
         }
     }
 
@@ -134,12 +134,7 @@ impl Choice {
     }
 }
 
-/// Log probabilities in chat's format.
-#[derive(Deserialize)]
-struct ChatLogprobs {
-    content: Option<Vec<Token>>,
-}
-
+/// A token in chat's format.
 #[derive(Deserialize)]
 struct Token {
     token: String,
@@ -149,34 +144,59 @@ struct Token {
     top_logprobs: Option<Vec<Token>>,
 }
 
-/// Log probabilities in the completions format.
+/// Log probabilities in the completions format, which has a list of each kind of value. The lists are text: there may be many
+/// tokens.
 #[derive(Default)]
 struct Tokens {
-    list: Vec<Token>,
-    offsets: Vec<u64>,
+    tokens: Vec<u8>,
+    logprobs: Vec<u8>,
+    alternatives: Vec<u8>,
+    has_alternatives: bool,
+    offsets: Vec<u8>,
 }
 
 impl Tokens {
-    fn write(&self, out: &mut Vec<u8>) {
-        if self.list.is_empty() {
+    fn add(&mut self, token: &Token, offset: u64) {
+        let is_first = self.tokens.is_empty();
+        let Self { tokens, logprobs, alternatives, offsets, .. } = self;
+        for list in [&mut *tokens, logprobs, alternatives, offsets] {
+            append(list, if is_first { b"" } else { b"," });
+        }
+        append(tokens, &quoted(&token.token));
+        append(logprobs, token.logprob.get().as_bytes());
+        append(offsets, offset.to_string().as_bytes());
+        let top = token.top_logprobs.as_deref().unwrap_or_default();
+        self.has_alternatives |= !top.is_empty();
+        let mut written = Vec::new();
+        write_alternatives(top, &mut written);
+        append(alternatives, &written);
+    }
+
+    fn write(self, out: &mut Vec<u8>) {
+        if self.tokens.is_empty() {
             out.extend_from_slice(b"null");
             return;
         }
         out.extend_from_slice(b"{\"tokens\":");
-        push_array(out, &self.list, |token, out| push_string(out, &token.token));
+        push_written(self.tokens, out);
         push_key(out, "token_logprobs");
-        push_array(out, &self.list, |token, out| out.extend_from_slice(token.logprob.get().as_bytes()));
+        push_written(self.logprobs, out);
         push_key(out, "top_logprobs");
-        match self.list.iter().any(|token| token.top_logprobs.as_ref().is_some_and(|top| !top.is_empty())) {
-            true => push_array(out, &self.list, |token, out| {
-                write_alternatives(token.top_logprobs.as_deref().unwrap_or_default(), out)
-            }),
+        match self.has_alternatives {
+            true => push_written(self.alternatives, out),
             false => out.extend_from_slice(b"null"),
         }
         push_key(out, "text_offset");
-        push_array(out, &self.offsets, |offset, out| push_u64(out, *offset));
+        push_written(self.offsets, out);
         out.push(b'}');
     }
+}
+
+/// Appends a list whose items are written already.
+fn push_written(items: Vec<u8>, out: &mut Vec<u8>) {
+    append(out, b"[");
+    append(out, &items);
+    append(out, b"]");
 }
 
 /// The alternatives by name. Two tokens that are not valid text by themselves may have the same name: the

@@ -38,6 +38,19 @@ impl StreamDecoder {
     pub(in super::super) fn new(decoding: &DecoderContext) -> Self {
         Self { sse: SseParser::default(), answer: Answer::new(decoding) }
     }
+
+    /// Reads an event that another parser has found.
+    pub(in super::super) fn event(&mut self, event: SseEvent<'_>, events: &mut dyn EventSink) -> Result<()> {
+        self.answer.event(event, events)
+    }
+
+    /// The end of the events.
+    pub(in super::super) fn end(&self) -> Result<()> {
+        match self.answer.ended {
+            true => Ok(()),
+            false => Err(broken("The provider's stream ended before the answer was complete.")),
+        }
+    }
 }
 
 impl Decoder for StreamDecoder {
@@ -49,10 +62,7 @@ impl Decoder for StreamDecoder {
     fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
         self.sse.finish(|event| answer.event(event, events))?;
-        match self.answer.ended {
-            true => Ok(()),
-            false => Err(broken("The provider's stream ended before the answer was complete.")),
-        }
+        self.end()
     }
 }
 

@@ -6,57 +6,42 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use canon::{Annotator, AnswerFacts, Error, Event, Progress, Result};
+use canon::{Annotator, AnswerFacts, Error, Progress, Result};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::answer::read::{self, StreamDecoder};
 use super::super::answer::write::{self, fail_relayed};
 use super::items::{Changes, EventMembers, Items};
-use crate::framing::sse::SseParser;
+use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Edit, List, Scanner, quoted};
 use crate::proofs::Proofs;
 use crate::protocols::repair;
 use crate::protocols::whole::{ReadWhole, check_size};
 use crate::translate::Books;
-use crate::{Encoder, Kept, Transcoder, TranscoderParts, Translator, TranslatorParts};
+use crate::{Kept, Transcoder, TranscoderParts};
 
 /// A relay for one answer.
 pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     let form = &parts.form;
     let keeping = form.kept.then(|| KeptAnswer::of(form.request.as_ref()));
-    let ids = parts.annotator.clone();
     let ending = Ending { annotator: parts.annotator, keeping, kept: None };
     if !form.stream {
         let answer = read::whole_body(parts.decoding);
         return Box::new(WholeRelay { body: Vec::new(), answer, books: Books::default(), ending });
     }
-    let listener = Translator::new(TranslatorParts {
-        decoder: Box::new(StreamDecoder::new(parts.decoding)),
-        encoder: Box::new(Silence),
-        taken: Default::default(),
-        ids: Box::new(move || ids.tool_call_id()),
-        filter: None,
-    });
-    Box::new(StreamRelay {
-        sse: SseParser::default(),
-        listener,
+    let events = EventRelay {
+        listener: StreamDecoder::new(parts.decoding),
+        books: Books::default(),
+        fault: None,
         ending,
         items: Items::default(),
         begun: false,
         next_number: 0,
         shift: 0,
         ended: false,
-    })
-}
-
-/// Writes nothing: only the facts of the answer are read.
-struct Silence;
-
-impl Encoder for Silence {
-    fn push(&mut self, _event: Event, _out: &mut Vec<u8>) {}
-    fn finish(&mut self, _out: &mut Vec<u8>) {}
-    fn fail(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
+    };
+    Box::new(StreamRelay { sse: SseParser::default(), events })
 }
 
 type SharedAnnotator = Arc<dyn Annotator + Sync>;
@@ -205,7 +190,15 @@ fn annotate(annotator: &SharedAnnotator, progress: &Progress, out: &mut Vec<u8>)
 
 struct StreamRelay {
     sse: SseParser,
-    listener: Translator,
+    events: EventRelay,
+}
+
+/// Reads and passes one event after another.
+struct EventRelay {
+    listener: StreamDecoder,
+    books: Books,
+    /// Why an event could not be read.
+    fault: Option<Error>,
     ending: Ending,
     items: Items,
     /// The response was created.
@@ -217,7 +210,15 @@ struct StreamRelay {
     ended: bool,
 }
 
-impl StreamRelay {
+impl EventRelay {
+    fn take(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) {
+        // It is read first: the last event contains the cost.
+        if self.fault.is_none() {
+            self.fault = self.listener.event(event, &mut self.books).err();
+        }
+        self.pass(event.event, event.data, out);
+    }
+
     fn pass(&mut self, event: &[u8], data: &[u8], out: &mut Vec<u8>) {
         let data = one_line(repair::sound(data));
         if self.ended || matches!(data.trim_ascii(), b"" | b"[DONE]") {
@@ -267,7 +268,7 @@ impl StreamRelay {
         if std::mem::replace(&mut self.begun, true) {
             return;
         }
-        let model = self.progress().model.clone();
+        let model = self.books.progress.model.clone();
         let response = write::begun(model, Box::new(self.ending.annotator.clone()));
         let mut members = b",\"response\":".to_vec();
         self.ending.begin(&response, &mut members);
@@ -344,7 +345,7 @@ impl StreamRelay {
         let output: Vec<&RawValue> = finished.output.iter().flatten().collect();
         self.items.finish(&output, &mut missing);
         self.insert_all(missing, out);
-        let progress = self.listener.progress().clone();
+        let progress = self.books.progress.clone();
         changes.extend(
             completed(response, &finished, &self.items, &progress).map(|response| ("response", response)),
         );
@@ -408,43 +409,42 @@ fn member(data: &[u8], name: &[u8]) -> Option<Range<usize>> {
 
 impl Transcoder for StreamRelay {
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
-        // The listener first: the last event contains the cost.
-        let listened = self.listener.push(bytes, &mut Vec::new());
-        let mut found = Vec::new();
+        let events = &mut self.events;
         self.sse.push(bytes, |event| {
-            found.push((event.event.to_vec(), event.data.to_vec()));
+            events.take(event, out);
             Ok(())
         })?;
-        found.iter().for_each(|(event, data)| self.pass(event, data, out));
-        listened
+        events.fault.take().map_or(Ok(()), Err)
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let listened = self.listener.finish(&mut Vec::new());
-        let mut found = Vec::new();
+        let events = &mut self.events;
         self.sse.finish(|event| {
-            found.push((event.event.to_vec(), event.data.to_vec()));
+            events.take(event, out);
             Ok(())
         })?;
-        found.iter().for_each(|(event, data)| self.pass(event, data, out));
-        listened
+        events.fault.take().map_or(Ok(()), Err)?;
+        events.listener.end()?;
+        events.books.progress.finished = true;
+        Ok(())
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        let model = self.progress().model.clone();
-        fail_relayed(error, self.next_number, model, Box::new(self.ending.annotator.clone()), out);
+        let EventRelay { books, next_number, ending, .. } = &self.events;
+        let model = books.progress.model.clone();
+        fail_relayed(error, *next_number, model, Box::new(ending.annotator.clone()), out);
     }
 
     fn progress(&self) -> &Progress {
-        self.listener.progress()
+        &self.events.books.progress
     }
 
     fn kept(&mut self) -> Option<Kept> {
-        self.ending.kept.take()
+        self.events.ending.kept.take()
     }
 
     fn proofs(&mut self) -> Option<Proofs> {
-        self.listener.proofs()
+        self.events.books.proofs.take()
     }
 }
 

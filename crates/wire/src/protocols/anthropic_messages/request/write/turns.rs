@@ -7,104 +7,93 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use canon::{
     CallField, Error, Field, Losses, Media, MediaKind, Message, MessageField, Part, PartField, PartKind,
-    Reasoning, Request, Result, Role, ToolResult,
+    Reasoning, Request, Result, ToolCall,
 };
 
 use super::thinking::Generation;
 use super::tools::{Names, input, wire_id};
-use crate::json::room::{self, append};
+use crate::json::{Output, room};
 use crate::protocols::anthropic_messages::types::{
-    self, Block, CONTAINER_UPLOAD, CacheControl, Content, Source, ToolUse, Turn,
+    Block, CONTAINER_UPLOAD, CacheControl, Content, Source, ToolUse,
 };
 use crate::protocols::anthropic_messages::{BLOCK_FORMAT, REASONING_FORMAT};
 use crate::protocols::call_ids::CallIds;
+use crate::protocols::turns::{ResultsOf, Turn, Turns};
 
-/// The text for a required turn of the user that the conversation lacks.
+/// Stands where the API wants a turn of the user and the conversation has none.
 const BEGINNING: &str = "(The conversation begins with the assistant.)";
 const CONTINUE: &str = "Continue.";
 
 const WORDS_FIRST: &str = "Calls come last in a turn: words behind them were moved in front.";
+const NO_CONTENT: &str = "There is no content to mark.";
 
-/// The system prompt and the turns of a request.
+/// What the turns are written with.
+#[derive(Clone, Copy)]
+pub(super) struct Talk<'a, 'r> {
+    pub request: &'a Request,
+    pub model: &'r str,
+    /// The model will think, which rules out an unfinished answer at the end.
+    pub thinking: bool,
+    pub names: &'r Names,
+}
+
+/// What is known of a conversation that was written.
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
-    pub turns: Vec<Turn<'a>>,
-    /// The model waits for results of calls whose thinking is missing.
+    /// How many cache marks there are, also those that were left out.
+    pub marks: usize,
+    /// The model waits for results of calls that came without its thinking.
     pub thoughtless: bool,
 }
 
-/// Builds the conversation. `thinking`: the model will think, which excludes an unfinished answer at the end.
-pub(super) fn conversation<'a>(
-    request: &'a Request,
-    model: &str,
-    thinking: bool,
-    names: &Names,
-    losses: &mut Losses,
-) -> Result<Conversation<'a>> {
-    let ids = CallIds::of(request, wire_id);
-    let mut builder = Builder { names, losses, ids, turns: Vec::new(), calls: Vec::new() };
-    let leading = request.messages.iter().take_while(|message| message.role.is_instruction()).count();
-    let mut system = Vec::new();
-    for (index, message) in request.messages.iter().enumerate() {
-        match message.role {
-            _ if index < leading => builder.system(message, index, &mut system)?,
-            Role::Assistant => builder.assistant(message, index)?,
-            Role::Tool => builder.tool(message, index)?,
-            Role::User | Role::System | Role::Developer => builder.user(message, index)?,
+impl<'a> Talk<'a, '_> {
+    /// Appends the turns without so many of their first cache marks, and tells the system prompt.
+    pub fn write(self, skipped: usize, losses: &mut Losses, out: &mut Output) -> Result<Conversation<'a>> {
+        let turns = Turns::of(self.request, CallIds::of(self.request, wire_id), is_content)?;
+        let mut writer = Writer {
+            messages: &self.request.messages,
+            names: self.names,
+            losses,
+            out,
+            open: None,
+            marks: 0,
+            skipped,
+        };
+        let leading = turns.leading();
+        writer.note(leading.len());
+        let mut system = writer.system(leading)?;
+        writer.out.raw("messages", "[");
+        if turns.is_empty() {
+            writer.instructions_alone(std::mem::take(&mut system))?;
         }
-    }
-    let mut turns = builder.turns;
-    merge(&mut turns);
-    if turns.is_empty() {
-        if system.is_empty() {
-            return Err(Error::invalid(Field::Messages, "There must be at least one message with content."));
-        }
-        losses.approximated(
-            Field::Messages,
-            "A request needs a turn of the user: the instructions were sent as one.",
-        );
-        turns.push(Turn { user: true, rest: std::mem::take(&mut system), tools: None });
-    }
-    let thoughtless = is_thoughtless(&turns);
-    ends(&mut turns, model, thinking, losses);
-    Ok(Conversation { system, turns, thoughtless })
-}
-
-/// True when the conversation ends with results of calls, and the turn of those calls does not begin with thinking.
-fn is_thoughtless(turns: &[Turn<'_>]) -> bool {
-    let [.., calls, results] = turns else { return false };
-    let thought = matches!(calls.rest.first(), Some(Block::Thinking { .. } | Block::RedactedThinking { .. }));
-    results.tools.as_ref().is_some_and(|tools| !tools.results.is_empty()) && !thought
-}
-
-/// Drops empty turns, and joins adjacent ones of the same role.
-fn merge(turns: &mut Vec<Turn<'_>>) {
-    turns.retain(|turn| turn.blocks().next().is_some());
-    turns.dedup_by(|turn, last| {
-        let meet = turn.user == last.user;
-        if meet {
-            append(&mut last.rest, &mut turn.rest);
-            if let Some(mut more) = turn.tools.take() {
-                append(&mut last.tools().results, &mut more.results);
-                append(&mut last.tools().calls, &mut more.calls);
+        let mut thoughtless = false;
+        for turn in turns.iter() {
+            match turn.is_users {
+                true => {
+                    thoughtless = turns.results(&turn).next().is_some()
+                        && !writer.open.as_ref().is_some_and(|open| open.begins_with_thinking);
+                    writer.user(&turns, &turn)?;
+                }
+                false => {
+                    thoughtless = false;
+                    writer.assistant(&turns, &turn)?;
+                }
             }
         }
-        meet
-    });
-    turns.iter_mut().filter_map(|turn| turn.tools.as_mut()).for_each(|tools| sort(&mut tools.results));
+        let continues =
+            !self.thinking && !Generation::of(self.model).is_some_and(Generation::refuses_prefill);
+        writer.end(continues)?;
+        Ok(Conversation { system, marks: writer.marks, thoughtless })
+    }
 }
 
-/// Results in the order of their calls. Two results of one call are joined: the API accepts one.
-fn sort(results: &mut Vec<(u32, Block<'_>)>) {
-    results.sort_by_key(|(position, _)| *position);
-    results.dedup_by(|(position, second), (taken, first)| {
-        let same = position == taken;
-        if let (true, Block::ToolResult(second), Block::ToolResult(first)) = (same, second, first) {
-            first.content.append(&mut second.content);
-            first.is_error |= second.is_error;
-        }
-        same
-    });
+/// Whether something is written of a part that is neither a call nor a result.
+fn is_content(part: &Part) -> bool {
+    match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => !text.trim().is_empty(),
+        PartKind::Reasoning(thought) => thought_block(thought, part).is_some(),
+        _ => true,
+    }
 }
 
 /// A single text without a cache mark is a string.
@@ -116,221 +105,343 @@ pub(super) fn plain(blocks: Vec<Block<'_>>) -> Content<'_> {
     }
 }
 
-/// Repairs both ends of a conversation where the API would refuse it.
-fn ends(turns: &mut Vec<Turn<'_>>, model: &str, thinking: bool, losses: &mut Losses) {
-    let note =
-        |text: &'static str| Turn { user: true, rest: vec![text_block(text.into(), None)], tools: None };
-    if turns.first().is_some_and(|turn| !turn.user) {
-        losses
-            .approximated(Field::Messages, "A conversation begins with the user: a turn was added in front.");
-        turns.insert(0, note(BEGINNING));
-    }
-    let has_calls = |turn: &Turn<'_>| turn.tools.as_ref().is_some_and(|tools| !tools.calls.is_empty());
-    let Some(last) = turns.last_mut().filter(|turn| !turn.user && !has_calls(turn)) else { return };
-    while let Some(Block::Text { text, .. }) = last.rest.last_mut() {
-        // A final text must not end with white space; other texts may.
-        let kept = text.trim_end().len();
-        match text {
-            Cow::Borrowed(text) => *text = &text[..kept],
-            Cow::Owned(text) => text.truncate(kept),
-        }
-        if kept > 0 {
-            break;
-        }
-        last.rest.pop();
-    }
-    if thinking || Generation::of(model).is_some_and(Generation::refuses_prefill) {
-        losses.approximated(
-            Field::Messages,
-            "The model does not continue its own words: a turn of the user was added.",
-        );
-        turns.push(note(CONTINUE));
-    }
+struct Writer<'a, 'w> {
+    messages: &'a [Message],
+    names: &'w Names,
+    losses: &'w mut Losses,
+    out: &'w mut Output,
+    open: Option<Open<'a>>,
+    marks: usize,
+    /// So many marks are not written.
+    skipped: usize,
 }
 
-struct Builder<'a, 'r> {
-    names: &'r Names,
-    losses: &'r mut Losses,
-    ids: CallIds<'a>,
-    turns: Vec<Turn<'a>>,
-    /// The position of each call: its turn and its index there.
-    calls: Vec<(u32, u32)>,
+/// The turn that stands open.
+struct Open<'a> {
+    is_users: bool,
+    begins_with_thinking: bool,
+    has_calls: bool,
+    /// The block that was made last, with its message: a mark behind it may belong to it, and a single text is a string.
+    last: Option<(usize, Block<'a>)>,
+    /// Blocks were written.
+    is_list: bool,
 }
 
-impl<'a> Builder<'a, '_> {
-    fn system(&mut self, message: &'a Message, index: usize, system: &mut Vec<Block<'a>>) -> Result<()> {
-        self.note_name(message, index);
-        for (position, part) in message.parts.iter().enumerate() {
-            match &part.kind {
-                PartKind::Text(text) | PartKind::Refusal(text) => self.text(text, part, system),
-                _ => {
-                    let part = Field::part(index, position);
-                    return Err(Error::unsupported(part, "The provider takes only text as instructions."));
+impl<'a> Writer<'a, '_> {
+    /// Notes what is lost of the messages themselves.
+    fn note(&mut self, leading: usize) {
+        for (index, message) in self.messages.iter().enumerate() {
+            if message.name.is_some() {
+                self.losses
+                    .dropped(Field::of_message(index, MessageField::Name), "Messages have no names here.");
+            }
+            if index >= leading && message.role.is_instruction() {
+                self.losses.approximated(
+                    Field::of_message(index, MessageField::Role),
+                    "Instructions stand only at the beginning: sent as words of the user, in their place.",
+                );
+            }
+            let mut has_called = false;
+            for (position, part) in message.parts.iter().enumerate() {
+                match &part.kind {
+                    PartKind::ToolCall(_) => has_called = true,
+                    PartKind::Text(_) | PartKind::Refusal(_) if has_called && is_content(part) => {
+                        self.losses.approximated(Field::part(index, position), WORDS_FIRST);
+                    }
+                    PartKind::Reasoning(thought) => {
+                        self.note_thought(thought, part, Field::thinking(index, position))
+                    }
+                    _ => {}
                 }
             }
         }
-        Ok(())
     }
 
-    fn user(&mut self, message: &'a Message, index: usize) -> Result<()> {
-        self.note_name(message, index);
-        if message.role.is_instruction() {
-            self.losses.approximated(
-                Field::of_message(index, MessageField::Role),
-                "Instructions stand only at the beginning: sent as words of the user, in their place.",
-            );
-        }
-        let mut blocks = Vec::with_capacity(message.parts.len());
-        for (position, part) in message.parts.iter().enumerate() {
-            let path = Field::part(index, position);
-            self.said(part, &path, &mut blocks)?;
-        }
-        append(&mut self.turn(true).rest, &mut blocks);
-        Ok(())
-    }
-
-    fn assistant(&mut self, message: &'a Message, index: usize) -> Result<()> {
-        self.note_name(message, index);
-        self.turn(false);
-        let turn = self.turns.len() - 1;
-        let before = self.turns[turn].tools.as_ref().map_or(0, |tools| tools.calls.len());
-        let count = message.tool_calls().count();
-        let mut blocks = Vec::with_capacity(message.parts.len() - count);
-        let mut calls = Vec::with_capacity(count);
-        for (position, part) in message.parts.iter().enumerate() {
-            let path = Field::part(index, position);
-            match &part.kind {
-                PartKind::Reasoning(reasoning) => {
-                    self.thought(reasoning, part, Field::thinking(index, position), &mut blocks)
+    fn note_thought(&mut self, thought: &Reasoning, part: &Part, field: Field) {
+        if thought_block(thought, part).is_none() {
+            let reason = match thought.format.as_deref() {
+                Some(format) if format != REASONING_FORMAT => {
+                    "Thinking of another family of models is not accepted."
                 }
-                PartKind::ToolCall(call) => {
-                    let mut wrapped = false;
-                    let input = input(call, &mut wrapped);
-                    if wrapped {
-                        let field = Field::call(index, calls.len(), CallField::Arguments);
-                        self.losses
-                            .approximated(field, "The arguments are no JSON object: wrapped into one.");
-                    }
-                    let id = self.ids.kept_id(self.calls.len());
-                    self.calls.push((turn as u32, (before + calls.len()) as u32));
-                    let name = self.names.wire(&call.name);
-                    calls.push(Block::ToolUse(Box::new(ToolUse {
-                        id,
-                        name,
-                        input,
-                        cache_control: mark(part),
-                    })));
-                }
-                PartKind::Media(media) if media.kind == MediaKind::Image => {
-                    return Err(Error::unsupported(
-                        path,
-                        "The provider takes no pictures in the assistant's turns.",
-                    ));
-                }
-                kind => {
-                    if !calls.is_empty() && is_words(kind) {
-                        self.losses.approximated(path.clone(), WORDS_FIRST);
-                    }
-                    self.said(part, &path, &mut blocks)?;
-                }
-            }
-        }
-        append(&mut self.turns[turn].rest, &mut blocks);
-        if !calls.is_empty() {
-            append(&mut self.turns[turn].tools().calls, &mut calls);
-        }
-        Ok(())
-    }
-
-    /// A result goes to the turn after its call, wherever it is in the request.
-    fn tool(&mut self, message: &'a Message, index: usize) -> Result<()> {
-        for (place, part) in message.parts.iter().enumerate() {
-            let PartKind::ToolResult(result) = &part.kind else { continue };
-            let number = self.ids.answered((index, place));
-            let Some((number, &(turn, position))) =
-                number.and_then(|number| Some((number, self.calls.get(number)?)))
-            else {
-                let message =
-                    format!("No assistant message before this one has a tool call {:?}.", result.call_id);
-                return Err(Error::invalid(Field::of_message(index, MessageField::CallId), message));
+                _ => "Thinking without its signature is not accepted.",
             };
-            let block = self.result(result, part, index, number)?;
-            let turn = turn as usize + 1;
-            if turn == self.turns.len() {
-                room::push(&mut self.turns, Turn { user: true, ..Turn::default() });
-            }
-            let results = &mut self.turns[turn].tools().results;
-            if results.is_empty() {
-                results.reserve_exact(1);
-            }
-            results.push((position, block));
-        }
-        Ok(())
-    }
-
-    fn result(
-        &mut self,
-        result: &'a ToolResult,
-        part: &'a Part,
-        index: usize,
-        number: usize,
-    ) -> Result<Block<'a>> {
-        let mut content = Vec::with_capacity(result.content.len());
-        for (position, inner) in result.content.iter().enumerate() {
-            self.said(inner, &Field::result_part(index, position), &mut content)?;
-        }
-        // The mark belongs on the result, not on the content within it.
-        let mut cache_control = mark(part);
-        for block in &mut content {
-            if let Some(inner) = block.cache_mark().and_then(Option::take) {
-                cache_control = cache_control.or(Some(inner));
-            }
-        }
-        let tool_use_id = self.ids.kept_id(number);
-        let is_error = result.is_error;
-        Ok(Block::ToolResult(Box::new(types::ToolResult { tool_use_id, content, is_error, cache_control })))
-    }
-
-    /// Text and media.
-    fn said(&mut self, part: &'a Part, path: &Field, blocks: &mut Vec<Block<'a>>) -> Result<()> {
-        match &part.kind {
-            PartKind::Text(text) | PartKind::Refusal(text) => self.text(text, part, blocks),
-            PartKind::Media(media) => blocks.push(self.media(media, mark(part), path)?),
-            PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {
-                return Err(Error::invalid(path.clone(), "This kind of content cannot stand here."));
-            }
-        }
-        Ok(())
-    }
-
-    /// Blank texts are refused, so they are dropped.
-    fn text(&mut self, text: &'a str, part: &'a Part, blocks: &mut Vec<Block<'a>>) {
-        if !text.trim().is_empty() {
-            blocks.push(text_block(Cow::Borrowed(text), mark(part)));
-            return;
-        }
-        let Some(mark) = mark(part) else { return };
-        // The mark moves to the block before: the caller wants the cache up to here.
-        match blocks.last_mut().and_then(Block::cache_mark) {
-            Some(place) => *place = Some(mark),
-            None => self.losses.dropped(Field::CacheMark, "There is no content to mark."),
-        }
-    }
-
-    fn thought(&mut self, thought: &'a Reasoning, part: &'a Part, field: Field, blocks: &mut Vec<Block<'a>>) {
-        match (thought.format.as_deref(), &thought.extra, &thought.encrypted, &part.signature) {
-            (Some(BLOCK_FORMAT), Some(raw), _, _) => blocks.push(Block::Raw(raw)),
-            (Some(format), ..) if format != REASONING_FORMAT => {
-                self.losses.dropped(field, "Thinking of another family of models is not accepted.");
-            }
-            (_, _, Some(data), _) => blocks.push(Block::RedactedThinking { data }),
-            (_, _, None, Some(signature)) => {
-                blocks.push(Block::Thinking { thinking: &thought.text, signature });
-            }
-            _ => self.losses.dropped(field, "Thinking without its signature is not accepted."),
+            self.losses.dropped(field, reason);
         }
         if part.cache.is_some() {
             self.losses.dropped(Field::CacheMark, "Thinking cannot be marked.");
+        }
+    }
+
+    fn system(&mut self, leading: &'a [Message]) -> Result<Vec<Block<'a>>> {
+        let mut system: Vec<Block<'a>> = Vec::new();
+        for (index, message) in leading.iter().enumerate() {
+            for (position, part) in message.parts.iter().enumerate() {
+                match &part.kind {
+                    PartKind::Text(text) | PartKind::Refusal(text) if !text.trim().is_empty() => {
+                        room::push(&mut system, text_block(Cow::Borrowed(text), mark(part)));
+                    }
+                    PartKind::Text(_) | PartKind::Refusal(_) => {
+                        self.mark_last(part, system.last_mut());
+                    }
+                    _ if !message.role.is_instruction() => {}
+                    _ => {
+                        let part = Field::part(index, position);
+                        return Err(Error::unsupported(
+                            part,
+                            "The provider takes only text as instructions.",
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(system)
+    }
+
+    fn instructions_alone(&mut self, system: Vec<Block<'a>>) -> Result<()> {
+        if system.is_empty() {
+            return Err(Error::invalid(Field::Messages, "There must be at least one message with content."));
+        }
+        self.losses.approximated(
+            Field::Messages,
+            "A request needs a turn of the user: the instructions were sent as one.",
+        );
+        self.begin(true)?;
+        system.into_iter().try_for_each(|block| self.block(0, block))
+    }
+
+    /// The wish of a text that is left out was to cache up to there.
+    fn mark_last(&mut self, part: &Part, last: Option<&mut Block<'a>>) {
+        let Some(mark) = mark(part) else { return };
+        match last.and_then(Block::cache_mark) {
+            Some(place) => *place = Some(mark),
+            None => self.losses.dropped(Field::CacheMark, NO_CONTENT),
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------- turns
+
+    /// Begins a turn. A conversation begins with the user.
+    fn begin(&mut self, is_users: bool) -> Result<()> {
+        if self.open.is_none() && !is_users {
+            self.losses.approximated(
+                Field::Messages,
+                "A conversation begins with the user: a turn was added in front.",
+            );
+            self.begin(true)?;
+            self.block(0, text_block(BEGINNING.into(), None))?;
+        }
+        self.close()?;
+        self.out.comma();
+        self.out.push(b"{");
+        self.out.text("role", if is_users { "user" } else { "assistant" });
+        self.out.key("content");
+        self.open = Some(Open {
+            is_users,
+            begins_with_thinking: false,
+            has_calls: false,
+            last: None,
+            is_list: false,
+        });
+        Ok(())
+    }
+
+    /// Adds a block of this message.
+    fn block(&mut self, message: usize, block: Block<'a>) -> Result<()> {
+        self.flush()?;
+        if let Some(open) = &mut self.open {
+            if !open.is_list {
+                open.begins_with_thinking =
+                    matches!(block, Block::Thinking { .. } | Block::RedactedThinking { .. });
+            }
+            open.last = Some((message, block));
+        }
+        Ok(())
+    }
+
+    /// Writes the block that was made last, as one of several.
+    fn flush(&mut self) -> Result<()> {
+        let Some((_, mut block)) = self.open.as_mut().and_then(|open| open.last.take()) else {
+            return Ok(());
+        };
+        if let Some(mark) = block.cache_mark() {
+            *mark = self.counted(*mark);
+        }
+        self.next_of_list();
+        self.out.value(&block)
+    }
+
+    fn next_of_list(&mut self) {
+        if let Some(open) = &mut self.open
+            && !std::mem::replace(&mut open.is_list, true)
+        {
+            self.out.push(b"[");
+        }
+        self.out.comma();
+    }
+
+    /// The mark, unless it is one of the first ones that are too many.
+    fn counted(&mut self, mark: Option<CacheControl>) -> Option<CacheControl> {
+        self.marks += usize::from(mark.is_some());
+        mark.filter(|_| self.marks > self.skipped)
+    }
+
+    fn close(&mut self) -> Result<()> {
+        // A single text without a mark is a string.
+        if let Some(open) = &self.open
+            && !open.is_list
+            && let Some((_, Block::Text { text, cache_control: None })) = &open.last
+        {
+            self.out.string(text);
+        } else {
+            self.flush()?;
+            self.open.is_some().then(|| self.out.push(b"]"));
+        }
+        if self.open.take().is_some() {
+            self.out.push(b"}");
+        }
+        Ok(())
+    }
+
+    /// Mends what the API refuses at the end of a conversation. `continues` tells that the model goes on with its own words.
+    fn end(&mut self, continues: bool) -> Result<()> {
+        if let Some(open) = self.open.as_mut().filter(|open| !open.is_users && !open.has_calls) {
+            // A final text must not end in white space; elsewhere it may.
+            if let Some((_, Block::Text { text: Cow::Borrowed(text), .. })) = &mut open.last {
+                *text = text.trim_end();
+            }
+            if !continues {
+                self.losses.approximated(
+                    Field::Messages,
+                    "The model does not continue its own words: a turn of the user was added.",
+                );
+                self.begin(true)?;
+                self.block(0, text_block(CONTINUE.into(), None))?;
+            }
+        }
+        self.close()?;
+        self.out.push(b"]");
+        Ok(())
+    }
+
+    fn user(&mut self, turns: &Turns<'a>, turn: &Turn<'_>) -> Result<()> {
+        self.begin(true)?;
+        for (call, results) in turns.results(turn) {
+            self.result(turns.ids.id(call), results)?;
+        }
+        turns
+            .parts(turn)
+            .try_for_each(|((index, position), part)| self.said(index, part, &Field::part(index, position)))
+    }
+
+    fn assistant(&mut self, turns: &Turns<'a>, turn: &Turn<'_>) -> Result<()> {
+        self.begin(false)?;
+        for ((index, position), part) in turns.parts(turn) {
+            match &part.kind {
+                PartKind::Reasoning(thought) => {
+                    if let Some(block) = thought_block(thought, part) {
+                        self.block(index, block)?;
+                    }
+                }
+                PartKind::Media(media) if media.kind == MediaKind::Image => {
+                    return Err(Error::unsupported(
+                        Field::part(index, position),
+                        "The provider takes no pictures in the assistant's turns.",
+                    ));
+                }
+                _ => self.said(index, part, &Field::part(index, position))?,
+            }
+        }
+        let mut of_message = (usize::MAX, 0);
+        for ((index, _), number, part, call) in turns.calls(turn) {
+            of_message = if of_message.0 == index { (index, of_message.1 + 1) } else { (index, 0) };
+            let field = Field::call(index, of_message.1, CallField::Arguments);
+            let block = self.call(call, turns.ids.kept_id(number), mark(part), field);
+            self.block(index, block)?;
+        }
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        call: &'a ToolCall,
+        id: Cow<'a, str>,
+        cache_control: Option<CacheControl>,
+        arguments: Field,
+    ) -> Block<'a> {
+        let mut wrapped = false;
+        let input = input(call, &mut wrapped);
+        if wrapped {
+            self.losses.approximated(arguments, "The arguments are no JSON object: wrapped into one.");
+        }
+        if let Some(open) = &mut self.open {
+            open.has_calls = true;
+        }
+        Block::ToolUse(Box::new(ToolUse { id, name: self.names.wire(&call.name), input, cache_control }))
+    }
+
+    /// What a call gave. Two results of one call become one: the API takes one.
+    fn result(&mut self, id: &str, results: ResultsOf<'a, '_>) -> Result<()> {
+        self.flush()?;
+        self.next_of_list();
+        self.out.push(b"{");
+        self.out.text("type", "tool_result");
+        self.out.text("tool_use_id", id);
+        let mut has_content = false;
+        for (path, part) in results.content() {
+            let block = match &part.kind {
+                PartKind::Text(text) | PartKind::Refusal(text) if text.trim().is_empty() => {
+                    if part.cache.is_some() && !has_content {
+                        self.losses.dropped(Field::CacheMark, NO_CONTENT);
+                    }
+                    continue;
+                }
+                PartKind::Text(text) | PartKind::Refusal(text) => text_block(Cow::Borrowed(text), None),
+                PartKind::Media(media) => self.media(media, None, &path)?,
+                _ => return Err(misplaced(&path)),
+            };
+            match std::mem::replace(&mut has_content, true) {
+                true => self.out.push(b","),
+                false => self.out.raw("content", "["),
+            }
+            self.out.value(&block)?;
+        }
+        if has_content {
+            self.out.push(b"]");
+        }
+        if results.iter().any(|(_, _, result)| result.is_error) {
+            self.out.raw("is_error", "true");
+        }
+        // The mark belongs on the result, not on what is inside of it.
+        let inner = |parts: &[Part]| parts.iter().find_map(mark).filter(|_| has_content);
+        let first = results.iter().next();
+        let mark = first.and_then(|(_, part, result)| mark(part).or_else(|| inner(&result.content)));
+        if let Some(mark) = self.counted(mark) {
+            self.out.key("cache_control");
+            self.out.value(&mark)?;
+        }
+        self.out.push(b"}");
+        Ok(())
+    }
+
+    /// Text and media. Blank texts are refused, so they are left out.
+    fn said(&mut self, index: usize, part: &'a Part, path: &Field) -> Result<()> {
+        match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) if text.trim().is_empty() => {
+                let mut last = self.open.as_mut().and_then(|open| open.last.take());
+                self.mark_last(part, last.as_mut().filter(|(of, _)| *of == index).map(|(_, block)| block));
+                if let Some(open) = &mut self.open {
+                    open.last = last;
+                }
+                Ok(())
+            }
+            PartKind::Text(text) | PartKind::Refusal(text) => {
+                self.block(index, text_block(Cow::Borrowed(text), mark(part)))
+            }
+            PartKind::Media(media) => {
+                let block = self.media(media, mark(part), path)?;
+                self.block(index, block)
+            }
+            PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => Err(misplaced(path)),
         }
     }
 
@@ -365,26 +476,21 @@ impl<'a> Builder<'a, '_> {
             MediaKind::Video => Err(Error::unsupported(path.clone(), "The provider takes no video.")),
         }
     }
-
-    /// The current turn if it is of this role, else a new one.
-    fn turn(&mut self, user: bool) -> &mut Turn<'a> {
-        let same = self.turns.last().is_some_and(|turn| turn.user == user);
-        if !same {
-            room::push(&mut self.turns, Turn { user, ..Turn::default() });
-        }
-        let last = self.turns.len() - 1;
-        &mut self.turns[last]
-    }
-
-    fn note_name(&mut self, message: &Message, index: usize) {
-        if message.name.is_some() {
-            self.losses.dropped(Field::of_message(index, MessageField::Name), "Messages have no names here.");
-        }
-    }
 }
 
-fn is_words(kind: &PartKind) -> bool {
-    matches!(kind, PartKind::Text(text) | PartKind::Refusal(text) if !text.trim().is_empty())
+fn misplaced(path: &Field) -> Error {
+    Error::invalid(path.clone(), "This kind of content cannot stand here.")
+}
+
+/// A thought as the API takes it back: with what proves it.
+fn thought_block<'a>(thought: &'a Reasoning, part: &'a Part) -> Option<Block<'a>> {
+    match (thought.format.as_deref(), &thought.extra, &thought.encrypted, &part.signature) {
+        (Some(BLOCK_FORMAT), Some(raw), _, _) => Some(Block::Raw(raw)),
+        (Some(format), ..) if format != REASONING_FORMAT => None,
+        (_, _, Some(data), _) => Some(Block::RedactedThinking { data }),
+        (_, _, None, Some(signature)) => Some(Block::Thinking { thinking: &thought.text, signature }),
+        _ => None,
+    }
 }
 
 fn mark(part: &Part) -> Option<CacheControl> {
