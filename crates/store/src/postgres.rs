@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
@@ -60,6 +61,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/postgres/0011.sql"),
     include_str!("migrations/postgres/0012.sql"),
     include_str!("migrations/postgres/0013.sql"),
+    include_str!("migrations/postgres/0014.sql"),
 ];
 /// Any number, as long as all releases use the same.
 const MIGRATION_LOCK: i64 = 0x6c_6c_6d_67_61_74_65;
@@ -91,12 +93,71 @@ async fn try_connect(options: &PgConnectOptions) -> Result<(), String> {
     }
 }
 
+/// The stretches of time that have a partition for their records, as far as this process knows.
+#[derive(Debug, Default)]
+pub(crate) struct Months(Mutex<Vec<(i64, i64)>>);
+
+impl Months {
+    fn has(&self, at_ms: i64) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|(from, to)| (*from..*to).contains(&at_ms))
+    }
+
+    fn add(&self, month: (i64, i64)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(month);
+    }
+
+    /// True when there was something to forget.
+    pub(crate) fn forget(&self) -> bool {
+        !std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).is_empty()
+    }
+}
+
 /// Inserts lines in one transaction. The database takes them apart: its CPU is not the gateway's.
-pub(crate) async fn insert_usage(pool: &PgPool, lines: &[&str]) -> Result<Inserted, StoreError> {
+pub(crate) async fn insert_usage(
+    pool: &PgPool,
+    months: &Months,
+    lines: &[&str],
+) -> Result<Inserted, StoreError> {
+    match try_insert_usage(pool, months, lines).await {
+        // Another node's retention dropped a month that was here when this process looked.
+        Err(error) if lacks_partition(&error) && months.forget() => {
+            try_insert_usage(pool, months, lines).await
+        }
+        result => result,
+    }
+}
+
+/// SQLSTATE check_violation: also of a row that no partition takes.
+fn lacks_partition(error: &StoreError) -> bool {
+    matches!(error, StoreError::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some("23514"))
+}
+
+async fn try_insert_usage(pool: &PgPool, months: &Months, lines: &[&str]) -> Result<Inserted, StoreError> {
     let mut loan = Loan::of(pool).await?;
     // A connection that a firewall forgot would wait for ever.
-    let inserted = tokio::time::timeout(STEP_TIMEOUT, insert_lines(loan.connection(), lines)).await;
+    let work = async {
+        add_months(loan.connection(), months, lines).await?;
+        insert_lines(loan.connection(), lines).await
+    };
+    let inserted = tokio::time::timeout(STEP_TIMEOUT, work).await;
     loan.settle(inserted.map_err(|_| StoreError::Away)?)
+}
+
+/// Makes the partitions of the months that records are the first of.
+async fn add_months(
+    connection: &mut PgConnection,
+    months: &Months,
+    lines: &[&str],
+) -> Result<(), StoreError> {
+    for line in lines {
+        let at_ms = Facts::of(line)?.started_at_ms;
+        if !months.has(at_ms) {
+            let add = "SELECT from_ms, to_ms FROM llmgateway_add_usage_month($1)";
+            months.add(sqlx::query_as(add).bind(at_ms).fetch_one(&mut *connection).await?);
+        }
+    }
+    Ok(())
 }
 
 async fn insert_lines(connection: &mut PgConnection, lines: &[&str]) -> Result<Inserted, StoreError> {
@@ -152,7 +213,53 @@ fn display_name(options: &PgConnectOptions) -> String {
     format!("{}:{}/{database}", options.get_host(), options.get_port())
 }
 
+/// Checks that all usage records lie before the first month that gets a partition of its own, so that the migration that makes a
+/// partition of their table need not read it under a lock. Reading and writing go on meanwhile.
+async fn prepare_months(pool: &PgPool) -> Result<(), StoreError> {
+    const ADD: &str = "DO $$
+        BEGIN
+            INSERT INTO settings (name, value)
+            SELECT 'usage_months_from', CAST(
+                extract(epoch FROM date_trunc('month', to_timestamp(greatest(
+                    extract(epoch FROM now()), coalesce(max(started_at_ms), 0) / 1000)) AT TIME ZONE 'UTC') + interval '2 months')::bigint * 1000
+                AS TEXT)
+            FROM usage_records ON CONFLICT (name) DO NOTHING;
+            IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'usage_records_before_months') THEN
+                EXECUTE format('ALTER TABLE usage_records ADD CONSTRAINT usage_records_before_months
+                    CHECK (started_at_ms < %s) NOT VALID', (SELECT value FROM settings WHERE name = 'usage_months_from'));
+            END IF;
+        END $$";
+    const CHECK: &str = "ALTER TABLE usage_records VALIDATE CONSTRAINT usage_records_before_months";
+    let kind: Option<String> = sqlx::query_scalar(
+        "SELECT CAST(relkind AS TEXT) FROM pg_class WHERE oid = to_regclass('usage_records')",
+    )
+    .fetch_optional(pool)
+    .await?;
+    if kind.as_deref() != Some("r") {
+        return Ok(());
+    }
+    let mut loan = Loan::of(pool).await?;
+    let work = async {
+        let connection = loan.connection();
+        sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION_LOCK).execute(&mut *connection).await?;
+        let is_there: bool = sqlx::query_scalar(
+            "SELECT count(*) = 1 FROM pg_class WHERE oid = to_regclass('usage_records') AND relkind = 'r'",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        if is_there {
+            sqlx::raw_sql(ADD).execute(&mut *connection).await?;
+            sqlx::raw_sql(CHECK).execute(&mut *connection).await?;
+        }
+        sqlx::query("SELECT pg_advisory_unlock($1)").bind(MIGRATION_LOCK).execute(&mut *connection).await
+    };
+    let result = work.await;
+    loan.settle(result)?;
+    Ok(())
+}
+
 async fn migrate(pool: &PgPool, name: &str) -> Result<(), StoreError> {
+    prepare_months(pool).await?;
     let mut transaction = pool.begin().await?;
     // Several nodes may start at the same moment: one migrates, the others wait. The lock ends with the transaction.
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;

@@ -36,6 +36,8 @@ pub struct Store {
     pub(crate) pending_bytes: Arc<AtomicU64>,
     /// Sums that the tables do not take, until the writer reports them.
     pub(crate) set_aside: Arc<Mutex<Vec<SetAside>>>,
+    /// Which months of usage records have a partition; only with PostgreSQL.
+    pub(crate) months: Arc<postgres::Months>,
 }
 
 #[derive(Clone)]
@@ -160,6 +162,7 @@ impl Store {
             is_indexed: Arc::default(),
             pending_bytes: Arc::new(AtomicU64::new(UNKNOWN_BYTES)),
             set_aside: Arc::default(),
+            months: Arc::default(),
         };
         store.hasher = KeyHasher::new(store.pepper().await?);
         Ok(store)
@@ -201,7 +204,7 @@ impl Store {
     pub async fn insert_usage(&self, records: &[&str]) -> Result<u64, StoreError> {
         let inserted = match &self.pool {
             Pool::Sqlite(database) => sqlite::insert_usage(database, records).await,
-            Pool::Postgres(pool) => postgres::insert_usage(pool, records).await,
+            Pool::Postgres(pool) => postgres::insert_usage(pool, &self.months, records).await,
         }?;
         self.pending_bytes.fetch_add(inserted.pending_bytes, Ordering::Relaxed);
         Ok(inserted.records)

@@ -61,6 +61,7 @@ async fn on_postgres() {
     webhooks::an_event_is_sent_until_it_is_taken_and_never_again(&empty(&url).await).await;
     a_database_of_the_release_before_is_brought_up_to_date(&url).await;
     every_node_hears_of_a_revoked_key(&url).await;
+    months_of_records_are_partitions_that_retention_drops(&url).await;
     opening_again_keeps_everything(&url).await;
     the_report_is_there_for_people_with_sql(&url).await;
     a_record_that_is_refused_holds_up_no_other(&url).await;
@@ -83,6 +84,52 @@ async fn every_node_hears_of_a_revoked_key(url: &str) {
     assert!(revoked.unwrap());
     heard.unwrap();
     assert!(other.active_keys().await.unwrap().is_empty());
+}
+
+/// The partitions, in order.
+async fn partitions(operator: &mut sqlx::PgConnection) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT relname::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = 'usage_records'::regclass ORDER BY relname",
+    )
+    .fetch_all(operator)
+    .await
+    .unwrap()
+}
+
+async fn months_of_records_are_partitions_that_retention_drops(url: &str) {
+    const DAY: i64 = 86_400_000;
+    // 2100-01-10 and a month later: months that no test of today lies in.
+    const LATER: i64 = 4_103_222_400_000;
+    let store = empty(url).await;
+    let other = Store::open(url).await.unwrap();
+    let mut operator = sqlx::PgConnection::connect(url).await.unwrap();
+    let insert = async |store: &Store, name: &str, at_ms: i64| {
+        let line = serde_json::json!({
+            "started_at_ms": at_ms, "request_id": name, "key_id": "k", "requested_model": "m", "status": 200,
+        });
+        store.insert_usage(&[&line.to_string()]).await.unwrap()
+    };
+    for (name, at_ms) in [("old", 5), ("one", LATER), ("two", LATER + 31 * DAY), ("far", i64::MAX - 9)] {
+        assert_eq!(insert(&store, name, at_ms).await, 1, "{name}");
+        assert_eq!(insert(&store, name, at_ms).await, 0, "{name}: it is there already");
+    }
+    insert(&other, "other", LATER + DAY).await;
+    let all =
+        ["usage_records_2100_01", "usage_records_2100_02", "usage_records_before", "usage_records_late"];
+    assert_eq!(partitions(&mut operator).await, all);
+    assert_eq!(request_ids(&store).await, ["far", "old", "one", "other", "two"]);
+
+    // A part of a month is deleted row by row, a whole one is dropped.
+    assert_eq!(store.delete_usage_before(LATER + 1).await.unwrap(), 2);
+    assert_eq!(partitions(&mut operator).await, all);
+    assert_eq!(store.delete_usage_before(LATER + 25 * DAY).await.unwrap(), 1);
+    assert_eq!(partitions(&mut operator).await, &all[1..]);
+    assert_eq!(request_ids(&store).await, ["far", "two"]);
+    // A record of a month that another node has dropped, and one that is older than all.
+    assert_eq!(insert(&other, "late", LATER + 2 * DAY).await, 1);
+    assert_eq!(insert(&other, "older", 7).await, 1);
+    assert_eq!(request_ids(&store).await, ["far", "late", "older", "two"]);
 }
 
 async fn the_report_is_there_for_people_with_sql(url: &str) {
