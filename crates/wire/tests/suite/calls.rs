@@ -236,7 +236,7 @@ fn answered_raw(protocol: Protocol, body: &[u8]) -> Value {
         form: wire::AnswerForm::default(),
         decoding: &wire::DecoderContext::default(),
         quirks: &canon::Quirks::default(),
-        annotator: std::sync::Arc::new(super::openai_chat::Notes::default()),
+        annotator: std::sync::Arc::new(super::openai_chat::notes()),
         filter: None,
     });
     let mut out = Vec::new();

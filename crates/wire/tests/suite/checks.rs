@@ -1,9 +1,10 @@
 //! What must hold for any bytes whatever. Used with damaged recordings here, and by the fuzz targets.
 
 use bytes::Bytes;
-use canon::{Annotator, AnswerFacts, Cost, Error, Event, ModelFacts, Quirks, Target, Usage};
+use canon::{Error, Event, ModelFacts, Quirks, Target};
 use http::{HeaderMap, StatusCode};
 use serde::de::IgnoredAny;
+use testkit::notes::Notes;
 use wire::endpoints::media::MediaRow;
 use wire::endpoints::{EndpointFacts, EndpointRequest, EndpointTarget, OperationRows, PartAnswer};
 use wire::framing::{aws_eventstream::EventStreamParser, json_lines::JsonLines, sse::SseParser};
@@ -18,27 +19,8 @@ pub fn chat_intake(body: &[u8]) -> canon::Result<Intake> {
 }
 
 /// Always the same words.
-pub struct Words;
-
-impl Annotator for Words {
-    fn answer_id(&self) -> &str {
-        "chatcmpl-ours"
-    }
-    fn created(&self) -> i64 {
-        1_700_000_000
-    }
-    fn model(&self) -> &str {
-        "ours"
-    }
-    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
-        None
-    }
-    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"of\":\"ours\"}");
-    }
-    fn tool_call_id(&self) -> String {
-        "call_ours".to_owned()
-    }
+pub fn notes() -> Notes {
+    Notes { metadata: "{\"of\":\"ours\"}", ..Notes::default() }
 }
 
 /// Three ways to cut: whole, byte by byte, and in pieces whose size depends on the bytes.
@@ -310,7 +292,7 @@ pub fn errors(body: &[u8]) {
 
 fn encode(caller: &dyn Dialect, stream: bool, events: &[Event]) {
     let form = AnswerForm { stream, include_usage: true, ..AnswerForm::default() };
-    let mut encoder = caller.encoder(&form, Box::new(Words));
+    let mut encoder = caller.encoder(&form, Box::new(notes()));
     let mut out = Vec::new();
     events.iter().for_each(|event| encoder.push(event.clone(), &mut out));
     encoder.finish(&mut out);
@@ -332,7 +314,7 @@ pub fn relayed(form: &AnswerForm, body: &[u8]) {
     let (out, result) = same(body, |pieces| -> (Vec<u8>, Result<(), Error>) {
         let mut relay = relay(RelayParts {
             form: form.clone(),
-            annotator: Box::new(Words),
+            annotator: Box::new(notes()),
             gathers: true,
             cached_outside_prompt: false,
             taken_ids: Default::default(),

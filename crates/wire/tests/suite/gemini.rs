@@ -5,6 +5,7 @@ use canon::*;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use testkit::corpus::{Record, assert_enough, cases};
+use testkit::notes::Notes;
 use wire::{AnswerForm, DecoderContext, Encoded, Protocol, adapter, dialect};
 
 use super::heard::{Heard, hear_every_way};
@@ -969,35 +970,22 @@ fn requests_survive_both_faces() {
     }
 }
 
-struct Plain;
-
-impl Annotator for Plain {
-    fn answer_id(&self) -> &str {
-        "id"
-    }
-    fn created(&self) -> i64 {
-        0
-    }
-    fn model(&self) -> &str {
-        "model"
-    }
-    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
-        Some(Cost { total: Pico(26_000_000), ..Cost::default() })
-    }
-    fn metadata_name(&self) -> Option<&'static str> {
-        Some("llmgateway")
-    }
-    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(br#"{"request_id":"r"}"#);
-    }
-    fn tool_call_id(&self) -> String {
-        "call".into()
+fn notes() -> Notes {
+    Notes {
+        answer_id: "id",
+        model: "model",
+        created: 0,
+        cost: Some(Cost { total: Pico(26_000_000), ..Cost::default() }),
+        metadata_name: Some("llmgateway"),
+        metadata: "{\"request_id\":\"r\"}",
+        tool_call_id: "call",
+        ..Notes::default()
     }
 }
 
 fn written(events: &[Event], stream: bool) -> Vec<u8> {
     let form = AnswerForm { stream, ..AnswerForm::default() };
-    let mut encoder = dialect(Protocol::Gemini).unwrap().encoder(&form, Box::new(Plain));
+    let mut encoder = dialect(Protocol::Gemini).unwrap().encoder(&form, Box::new(notes()));
     let mut out = Vec::new();
     events.iter().for_each(|event| encoder.push(event.clone(), &mut out));
     assert_eq!(out.is_empty(), !stream);
@@ -1090,7 +1078,7 @@ fn streams_are_written_as_google_writes_them() {
             "thoughtsTokenCount": 5, "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 3}]})
     );
     let form = AnswerForm { stream: true, ..AnswerForm::default() };
-    let mut encoder = dialect(Protocol::Gemini).unwrap().encoder(&form, Box::new(Plain));
+    let mut encoder = dialect(Protocol::Gemini).unwrap().encoder(&form, Box::new(notes()));
     let mut out = Vec::new();
     encoder.push(Event::Text { choice: 0, text: "a".into() }, &mut out);
     out.clear();
@@ -1106,7 +1094,7 @@ fn streams_are_written_as_google_writes_them() {
 fn a_stream_without_events_is_one_list() {
     let form = AnswerForm { stream: true, is_list: true, ..AnswerForm::default() };
     let gemini = dialect(Protocol::Gemini).unwrap();
-    let mut encoder = gemini.encoder(&form, Box::new(Plain));
+    let mut encoder = gemini.encoder(&form, Box::new(notes()));
     let mut out = gemini.ping(&form).to_vec();
     answer().into_iter().for_each(|event| encoder.push(event, &mut out));
     encoder.finish(&mut out);
@@ -1117,7 +1105,7 @@ fn a_stream_without_events_is_one_list() {
     assert_eq!(events(&[&out]).unwrap(), events(&[&written(&answer(), true)]).unwrap());
     let late = Error::upstream(ErrorKind::Timeout, Retry::Again, "Too late.");
     for has_begun in [true, false] {
-        let mut encoder = gemini.encoder(&form, Box::new(Plain));
+        let mut encoder = gemini.encoder(&form, Box::new(notes()));
         let mut out = Vec::new();
         if has_begun {
             encoder.push(Event::Text { choice: 0, text: "a".into() }, &mut out);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use canon::*;
 use serde_json::{Value, json};
 use testkit::corpus::{Record, cases};
+use testkit::notes::Notes;
 use wire::exchange::{self, Exchange, TranscoderParts};
 use wire::proofs::{CallName, Memory, Proofs};
 use wire::{Addressed, AnswerForm, DecoderContext, Intake, Protocol, Transcoder, Written, dialect};
@@ -14,30 +15,9 @@ use wire::{Addressed, AnswerForm, DecoderContext, Intake, Protocol, Transcoder, 
 const FLASH: &str = "gemini-2.5-flash";
 const THREE: &str = "gemini-3-flash-preview";
 
-struct Notes;
-
-impl Annotator for Notes {
-    fn answer_id(&self) -> &str {
-        "ours"
-    }
-    fn created(&self) -> i64 {
-        0
-    }
-    fn model(&self) -> &str {
-        "model"
-    }
-    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
-        None
-    }
-    fn metadata_name(&self) -> Option<&'static str> {
-        Some("llmgateway")
-    }
-    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(br#"{"request_id":"r"}"#);
-    }
-    fn tool_call_id(&self) -> String {
-        "call".into()
-    }
+fn notes() -> Notes {
+    let (metadata_name, metadata) = (Some("llmgateway"), "{\"request_id\":\"r\"}");
+    Notes { answer_id: "ours", metadata_name, metadata, ..Notes::default() }
 }
 
 fn intake(body: &str) -> Intake {
@@ -191,7 +171,7 @@ fn relay(stream: bool, is_list: bool) -> Box<dyn Transcoder> {
         form: AnswerForm { stream, is_list, ..AnswerForm::default() },
         decoding: &DecoderContext::default(),
         quirks: &Quirks::default(),
-        annotator: Arc::new(Notes),
+        annotator: Arc::new(notes()),
     })
 }
 

@@ -9,7 +9,7 @@ use wire::{
     Addressed, AnswerForm, DecoderContext, Exchange, Intake, Protocol, TranscoderParts, Written, dialect,
 };
 
-use super::checks::Words;
+use super::checks::notes;
 use super::missing_parts::{chat, documents, messages, plain, responses};
 
 fn intake(caller: Protocol, body: &Value) -> Intake {
@@ -44,7 +44,7 @@ fn told(
         form: AnswerForm { stream, include_usage: true, ..AnswerForm::default() },
         decoding,
         quirks: &Quirks::default(),
-        annotator: Arc::new(Words),
+        annotator: Arc::new(notes()),
     });
     let mut out = Vec::new();
     transcoder.push(&Bytes::from(body), &mut out).unwrap();

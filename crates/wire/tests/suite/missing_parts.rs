@@ -11,7 +11,7 @@ use wire::exchange::transcoder;
 use wire::framing::aws_eventstream::encode_event;
 use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts, dialect};
 
-use super::checks::Words;
+use super::checks::notes;
 use super::heard::{Heard, hear};
 
 const CALLERS: [Protocol; 4] =
@@ -314,7 +314,7 @@ fn told(caller: Protocol, upstream: Protocol, body: Vec<u8>) -> (Vec<u8>, bool) 
         form: AnswerForm { stream: true, include_usage: true, ..AnswerForm::default() },
         decoding: &DecoderContext::default(),
         quirks: &Quirks::default(),
-        annotator: Arc::new(Words),
+        annotator: Arc::new(notes()),
         filter: None,
     });
     let mut out = Vec::new();

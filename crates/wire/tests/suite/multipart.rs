@@ -194,10 +194,10 @@ fn what_only_the_gateway_reads_does_not_go_on() {
     ];
     let form = read("b", &form_of("b", &parts)).unwrap();
     let request = read_form(Operation::Transcriptions, form).unwrap();
-    let wishes = request.asked().wishes;
-    assert_eq!(wishes.models, Some(&b"[\"n\"]"[..]));
-    assert_eq!(wishes.provider, Some(&b"{\"order\": [\"openai\"]}"[..]));
-    assert_eq!(wishes.routing().as_deref(), Some("cost"));
+    let fields = request.asked().routing_fields;
+    assert_eq!(fields.models, Some(&b"[\"n\"]"[..]));
+    assert_eq!(fields.provider, Some(&b"{\"order\": [\"openai\"]}"[..]));
+    assert_eq!(fields.routing().as_deref(), Some("cost"));
     let form = read("b", &form_of("b", &parts)).unwrap();
     let sent = written(Operation::Transcriptions, "m", form).unwrap();
     let names: Vec<_> =

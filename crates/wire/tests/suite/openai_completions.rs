@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use wire::protocols::openai_completions::OpenaiCompletions;
 use wire::{Addressed, AnswerForm, Dialect, Protocol, adapter};
 
-use super::checks::Words;
+use super::checks::notes;
 
 fn body(fields: Value) -> Vec<u8> {
     let mut body = json!({"model": "m", "prompt": "Once upon a time"});
@@ -19,7 +19,7 @@ fn form(fields: Value) -> AnswerForm {
 
 /// The answer to a request, as its caller gets it.
 fn answer(fields: Value, events: &[Event]) -> String {
-    let mut encoder = OpenaiCompletions.encoder(&form(fields), Box::new(Words));
+    let mut encoder = OpenaiCompletions.encoder(&form(fields), Box::new(notes()));
     let mut out = Vec::new();
     events.iter().for_each(|event| encoder.push(event.clone(), &mut out));
     encoder.finish(&mut out);
@@ -183,7 +183,7 @@ fn a_stream_says_what_the_whole_answer_says() {
 
 #[test]
 fn a_failed_stream_ends_with_the_error_alone() {
-    let mut encoder = OpenaiCompletions.encoder(&form(json!({"stream": true})), Box::new(Words));
+    let mut encoder = OpenaiCompletions.encoder(&form(json!({"stream": true})), Box::new(notes()));
     let mut out = Vec::new();
     encoder.push(started(), &mut out);
     encoder.push(said(0, "a"), &mut out);
@@ -212,7 +212,7 @@ fn recorded_answers_pass_as_they_came() {
             form: form.clone(),
             decoding: &decoding,
             quirks: &quirks,
-            annotator: std::sync::Arc::new(Words),
+            annotator: std::sync::Arc::new(notes()),
         };
         let read = |out: &[u8]| {
             let out = String::from_utf8(out.to_vec()).unwrap();

@@ -5,34 +5,16 @@ mod shapes;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use canon::{Annotator, AnswerFacts, Cost, Quirks, Usage};
+use canon::Quirks;
+use testkit::notes::Notes;
 use wire::{AnswerForm, DecoderContext, Protocol, Transcoder, TranscoderParts};
 
 use super::limits::Kind;
 use super::{Case, Dimension, Work};
 use shapes::{Shape, shapes};
 
-struct Words;
-
-impl Annotator for Words {
-    fn answer_id(&self) -> &str {
-        "chatcmpl-ours"
-    }
-    fn created(&self) -> i64 {
-        1_700_000_000
-    }
-    fn model(&self) -> &str {
-        "ours"
-    }
-    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
-        None
-    }
-    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{}");
-    }
-    fn tool_call_id(&self) -> String {
-        "call_ours".to_owned()
-    }
+fn notes() -> Notes {
+    Notes { metadata: "{}", ..Notes::default() }
 }
 
 /// What is written is taken away piece by piece, as the connection does: the longest piece counts.
@@ -70,7 +52,7 @@ fn work(name: String, caller: Protocol, upstream: Protocol, upstream_streams: bo
             form,
             decoding: &DecoderContext::default(),
             quirks: &Quirks::default(),
-            annotator: Arc::new(Words),
+            annotator: Arc::new(notes()),
             filter: None,
         };
         transcode(wire::exchange::transcoder(parts), body)

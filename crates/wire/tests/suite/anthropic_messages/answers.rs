@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use wire::{AnswerForm, DecoderContext};
 
-use super::{Notes, adapter, decode, dialect, documents, joined, write};
+use super::{adapter, decode, dialect, documents, joined, notes, write};
 
 /// A stream of these events, as the provider frames them, with padding and pings, some of them without data.
 fn stream(events: &[Value]) -> String {
@@ -429,7 +429,7 @@ fn mixed_fragments_of_parallel_calls_are_put_in_order() {
 #[test]
 fn a_failed_stream_ends_with_an_error_event() {
     let form = AnswerForm { stream: true, ..AnswerForm::default() };
-    let mut encoder = dialect().encoder(&form, Box::new(Notes));
+    let mut encoder = dialect().encoder(&form, Box::new(notes()));
     let mut out = Vec::new();
     encoder.push(said("a"), &mut out);
     encoder.fail(&Error::upstream(ErrorKind::Overloaded, Retry::Again, "Busy."), &mut out);
@@ -452,7 +452,7 @@ fn a_failed_stream_ends_with_an_error_event() {
 #[test]
 fn excluded_thinking_keeps_its_proof() {
     let form = AnswerForm { stream: false, exclude_reasoning: true, ..AnswerForm::default() };
-    let mut encoder = dialect().encoder(&form, Box::new(Notes));
+    let mut encoder = dialect().encoder(&form, Box::new(notes()));
     let mut out = Vec::new();
     for event in rich_events() {
         encoder.push(event, &mut out);

@@ -8,7 +8,7 @@ use testkit::split::pieces;
 use wire::framing::aws_eventstream::{encode_event, encode_exception};
 use wire::{AnswerForm, DecoderContext, Protocol, Transcoder, TranscoderParts, unframed};
 
-use super::{Notes, dialect};
+use super::{dialect, notes};
 
 fn transcoder(beginning: &[u8]) -> Box<dyn Transcoder> {
     let parts = TranscoderParts {
@@ -19,7 +19,7 @@ fn transcoder(beginning: &[u8]) -> Box<dyn Transcoder> {
         form: AnswerForm { stream: true, ..AnswerForm::default() },
         decoding: &DecoderContext::default(),
         quirks: &Quirks::default(),
-        annotator: std::sync::Arc::new(Notes),
+        annotator: std::sync::Arc::new(notes()),
     };
     unframed(Protocol::AnthropicMessages, beginning, wire::exchange::transcoder(parts))
 }

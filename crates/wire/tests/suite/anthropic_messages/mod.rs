@@ -8,8 +8,9 @@ mod recorded;
 mod requests;
 mod round_trip;
 
-use canon::{Annotator, AnswerFacts, Cost, Error, Event, ModelFacts, Quirks, Request, Target, Usage};
+use canon::{Error, Event, ModelFacts, Quirks, Request, Target};
 use serde_json::Value;
+use testkit::notes::Notes;
 use wire::{AnswerForm, DecoderContext, Encoded, Protocol};
 
 fn adapter() -> &'static dyn wire::Adapter {
@@ -42,33 +43,14 @@ fn decode<'a>(
     crate::decoding::decode(adapter(), streaming, decoding, pieces)
 }
 
-struct Notes;
-
-impl Annotator for Notes {
-    fn answer_id(&self) -> &str {
-        "msg_ours"
-    }
-    fn created(&self) -> i64 {
-        0
-    }
-    fn model(&self) -> &str {
-        "ours"
-    }
-    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
-        None
-    }
-    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(br#"{"request_id":"r1"}"#);
-    }
-    fn tool_call_id(&self) -> String {
-        "toolu_ours".to_owned()
-    }
+fn notes() -> Notes {
+    Notes { answer_id: "msg_ours", created: 0, tool_call_id: "toolu_ours", ..Notes::default() }
 }
 
 /// Writes events as an answer.
 fn write(stream: bool, events: &[Event]) -> String {
     let form = AnswerForm { stream, ..AnswerForm::default() };
-    let mut encoder = dialect().encoder(&form, Box::new(Notes));
+    let mut encoder = dialect().encoder(&form, Box::new(notes()));
     let mut out = Vec::new();
     for event in events {
         encoder.push(event.clone(), &mut out);

@@ -395,7 +395,7 @@ fn only_what_can_be_seen_starts_the_content() {
     let body = format!("data: {first}\n\n");
     let mut relay = wire::protocols::openai_chat::relay(wire::protocols::openai_chat::RelayParts {
         form: form(true),
-        annotator: Box::new(super::Notes::default()),
+        annotator: Box::new(super::notes()),
         gathers: false,
         cached_outside_prompt: false,
         taken_ids: Default::default(),

@@ -16,37 +16,16 @@ mod thoughts;
 
 pub use rules::assert_stream_rules;
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use bytes::Bytes;
-use canon::{Annotator, AnswerFacts, Cost, Error, Event, Progress, Usage};
+use canon::{Error, Event, Progress};
 use serde_json::Value;
+use testkit::notes::Notes;
 use wire::protocols::openai_chat::{RelayParts, relay};
 use wire::{AnswerForm, DecoderContext, Protocol};
 
-/// The same words for every answer; tool-call ids count up.
-#[derive(Default)]
-pub struct Notes(AtomicU32);
-
-impl Annotator for Notes {
-    fn answer_id(&self) -> &str {
-        "chatcmpl-ours"
-    }
-    fn created(&self) -> i64 {
-        1_700_000_000
-    }
-    fn model(&self) -> &str {
-        "ours"
-    }
-    fn cost(&self, _usage: &Usage, _tier: Option<&str>) -> Option<Cost> {
-        None
-    }
-    fn write_metadata(&self, _facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(br#"{"request_id":"r1"}"#);
-    }
-    fn tool_call_id(&self) -> String {
-        format!("call_ours{}", self.0.fetch_add(1, Ordering::Relaxed))
-    }
+/// The same words for every answer; the ids of tool calls count up.
+pub fn notes() -> Notes {
+    Notes { calls: Some(Default::default()), ..Notes::default() }
 }
 
 fn form(stream: bool) -> AnswerForm {
@@ -60,7 +39,7 @@ fn relayed<'a>(
 ) -> Result<(String, Progress), (Error, String)> {
     let mut relay = relay(RelayParts {
         form,
-        annotator: Box::new(Notes::default()),
+        annotator: Box::new(notes()),
         gathers: true,
         cached_outside_prompt: false,
         taken_ids: Default::default(),
@@ -96,7 +75,7 @@ fn decoded<'a>(
 /// The events as an answer.
 fn encoded(form: &AnswerForm, events: &[Event]) -> String {
     let dialect = wire::dialect(Protocol::OpenaiChat).unwrap();
-    let mut encoder = dialect.encoder(form, Box::new(Notes::default()));
+    let mut encoder = dialect.encoder(form, Box::new(notes()));
     let mut out = Vec::new();
     events.iter().for_each(|event| encoder.push(event.clone(), &mut out));
     encoder.finish(&mut out);

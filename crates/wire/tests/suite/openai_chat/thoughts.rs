@@ -11,12 +11,12 @@ use wire::proofs::Memory;
 use wire::proofs::{CallName, Proofs};
 use wire::protocols::openai_chat::{RelayParts, forward_with, relay};
 
-use super::{Notes, form, stream};
+use super::{form, notes, stream};
 
 fn gathered(form: AnswerForm, body: String) -> Option<Proofs> {
     let mut relay = relay(RelayParts {
         form,
-        annotator: Box::new(Notes::default()),
+        annotator: Box::new(notes()),
         gathers: true,
         cached_outside_prompt: false,
         taken_ids: Default::default(),

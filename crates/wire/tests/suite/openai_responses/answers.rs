@@ -4,7 +4,7 @@ use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Retry}
 use serde_json::{Value, json};
 use wire::{AnswerForm, DecoderContext};
 
-use super::{Notes, decode, dialect, documents, write};
+use super::{decode, dialect, documents, notes, write};
 use crate::heard::{Heard, hear_every_way};
 
 fn sse(events: &[Value]) -> Vec<u8> {
@@ -286,7 +286,7 @@ fn limits_and_filters_leave_an_answer_incomplete() {
 fn an_answer_that_breaks_is_failed() {
     let form = AnswerForm { stream: true, ..AnswerForm::default() };
     let fail = |events: &[Event], error: &Error| {
-        let mut encoder = dialect().encoder(&form, Box::new(Notes));
+        let mut encoder = dialect().encoder(&form, Box::new(notes()));
         let mut out = Vec::new();
         events.iter().for_each(|event| encoder.push(event.clone(), &mut out));
         encoder.fail(error, &mut out);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use wire::kept::{self, Turn};
 use wire::{Addressed, AnswerForm, Intake, Keeping, Kept};
 
-use super::{Notes, dialect, documents};
+use super::{dialect, documents, notes};
 
 fn intake(body: &Value) -> Intake {
     dialect().intake(Addressed::default(), &Bytes::from(body.to_string())).unwrap()
@@ -21,7 +21,7 @@ fn written(stream: bool, keep: bool) -> (Vec<u8>, Option<Kept>) {
         json!({"model": "m", "input": "hi", "metadata": {"a": ",\"store\":true,\"background\":false"}});
     let form =
         AnswerForm { stream, kept: keep, request: Some(request.to_string().into()), ..AnswerForm::default() };
-    let mut encoder = dialect().encoder(&form, Box::new(Notes));
+    let mut encoder = dialect().encoder(&form, Box::new(notes()));
     let mut out = Vec::new();
     encoder.push(Event::Start { id: Some("resp_theirs".into()), model: None, created: None }, &mut out);
     encoder.push(Event::Text { choice: 0, text: "Hello.".into() }, &mut out);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::split::pieces;
 use wire::{Addressed, AnswerForm, DecoderContext, Exchange, Protocol, TranscoderParts};
 
-use super::{Notes, dialect, documents};
+use super::{dialect, documents, notes};
 
 fn forwarded(body: &str) -> (Value, Vec<String>) {
     forwarded_as(body, false)
@@ -109,7 +109,7 @@ fn relayed_answers_are_kept_as_their_callers_get_them() {
             },
             decoding: &DecoderContext::default(),
             quirks: &Quirks::default(),
-            annotator: Arc::new(Notes),
+            annotator: Arc::new(notes()),
             filter: None,
         });
         let mut out = Vec::new();
@@ -150,7 +150,7 @@ fn relayed(stream: bool, pieces: Vec<&[u8]>) -> (Vec<u8>, canon::Result<()>, can
         form: AnswerForm { stream, ..AnswerForm::default() },
         decoding: &DecoderContext::default(),
         quirks: &Quirks::default(),
-        annotator: Arc::new(Notes),
+        annotator: Arc::new(notes()),
         filter: None,
     });
     let mut out = Vec::new();
