@@ -54,7 +54,8 @@ impl Journal {
     }
 
     /// Returns the number of the entry.
-    pub fn record(&self, method: &str, path: &str, query: &str, headers: &HeaderMap, body: &[u8]) -> u64 {
+    pub fn record(&self, method: &str, uri: (&str, &str), headers: &HeaderMap, body: &[u8]) -> u64 {
+        let (path, query) = uri;
         if self.limit == 0 {
             return 0;
         }

@@ -168,7 +168,7 @@ async fn respond(state: &Arc<State>, mut request: Request<Incoming>) -> Response
         );
     };
     let body = body.to_bytes();
-    let number = state.journal.record(head.method.as_str(), &path, &query, &head.headers, &body);
+    let number = state.journal.record(head.method.as_str(), (&path, &query), &head.headers, &body);
     let route = routes::find(&head.method, &path);
     let call = call(state, (path, query), head.headers, &body, &route);
     let reply = answer(state, (&head.method, &route), call, &body).await;

@@ -1,13 +1,13 @@
-//! What a decision costs: `cargo run --release -p routing --example cost`.
+//! What a decision costs: `cargo bench -p routing --bench decision`.
 
-#![allow(clippy::print_stdout, reason = "an example prints")]
+#![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use canon::{ModelFacts, Pico};
 use routing::{
-    Attempts, Candidate, Health, Needs, Preferences, Report, RetryBudget, Settings, Timestamp, plan,
+    Attempts, Candidate, Health, Moment, Needs, Preferences, Report, RetryBudget, Settings, Timestamp, plan,
 };
 
 const ROUNDS: u32 = 200_000;
@@ -30,7 +30,8 @@ fn main() {
     let wishes = Preferences::default();
     let report = Report::success(Some(Duration::from_millis(300)), Some(80.0));
     let decide = |candidates: &[Candidate<'_>], step: u32| {
-        plan(&needs, candidates, &wishes, &health, &settings, Timestamp(u64::from(step)), u64::from(step))
+        let moment = Moment { health: &health, now: Timestamp(u64::from(step)), random: u64::from(step) };
+        plan(&needs, candidates, &wishes, &settings, moment)
     };
     measure("begin and finish", |step| {
         let now = Timestamp(u64::from(step));

@@ -20,7 +20,9 @@ use canon::{Error, ErrorKind, Origin, Retry};
 
 use crate::chance::fraction;
 use crate::plan::SOUND;
-use crate::{Candidate, Choice, Health, KeyBudget, KeyState, Outcome, Permit, Plan, Settings, Timestamp};
+use crate::{
+    Candidate, Choice, Health, KeyBudget, KeyState, Moment, Outcome, Permit, Plan, Settings, Timestamp,
+};
 
 /// Back-offs and waits are stretched by up to this share, so that waiting requests do not return together.
 const WAIT_JITTER: f64 = 0.1;
@@ -127,19 +129,13 @@ impl<'a> Attempts<'a> {
 
     /// What to do after an attempt failed with this error. Call it after the permit was returned, and only
     /// for failures before the first byte went to the caller.
-    pub fn next(
-        &mut self,
-        error: &Error,
-        health: &Health,
-        budget: &KeyBudget<'_>,
-        now: Timestamp,
-        random: u64,
-    ) -> Next {
+    pub fn next(&mut self, error: &Error, budget: &KeyBudget<'_>, moment: Moment<'_>) -> Next {
+        let Moment { health, now, .. } = moment;
         let (Some(choice), Some(class)) = (self.current, Class::of(error)) else { return Next::GiveUp };
         if self.retries >= self.settings.max_retries {
             return Next::GiveUp;
         }
-        let again = self.earliest_repetition(choice, class, error, health, now, random);
+        let again = self.earliest_repetition(choice, class, error, moment);
         self.failed.push(Failed { choice, class, again });
         // A request that was refused before it was sent has put no load on a provider.
         let was_sent = error.origin != Origin::Caller;
@@ -302,9 +298,7 @@ impl<'a> Attempts<'a> {
         choice: Choice,
         class: Class,
         error: &Error,
-        health: &Health,
-        now: Timestamp,
-        random: u64,
+        Moment { health, now, random }: Moment<'_>,
     ) -> Option<Duration> {
         let asked = error.retry_after().unwrap_or_default();
         let wait = match class {

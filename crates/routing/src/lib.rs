@@ -6,7 +6,7 @@
 //! ```text
 //! let budget = budget.of(caller);
 //! budget.deposit(now);
-//! let plan = routing::plan(&needs, &candidates, &preferences, &health, &settings, now, seed)?;
+//! let plan = routing::plan(&needs, &candidates, &preferences, &settings, Moment { health, now, random })?;
 //! let mut attempts = Attempts::new(&plan, &candidates, &settings).no_fallback(header);
 //! let mut attempt = attempts.first(&health, now);
 //! loop {
@@ -15,7 +15,7 @@
 //!         Ok(answer) => break health.finish(route, attempt.permit, &Report::success(ttft, speed), now),
 //!         Err(error) => {
 //!             health.finish(route, attempt.permit, &Report::failure(&error), now);
-//!             match attempts.next(&error, &health, &budget, now, random) {
+//!             match attempts.next(&error, &budget, Moment { health, now, random }) {
 //!                 Next::GiveUp => return Err(error),
 //!                 Next::Candidate(next) => { sleep(next.after).await; attempt = next }
 //!             }
@@ -48,7 +48,7 @@ pub use health::{
     Health, KeySnapshot, KeyState, Metrics, Outage, OutageKind, Outcome, Permit, Report, Rests,
     RouteSnapshot, Snapshot,
 };
-pub use plan::{Choice, Plan, plan};
+pub use plan::{Choice, Moment, Plan, plan};
 pub use preferences::{MaxPrice, Preferences, Sort};
 pub use selection::{Filtered, Parts, Reason, Score, Selection};
 pub use sessions::{Sessions, Warm};

@@ -115,23 +115,29 @@ impl Judged {
     }
 }
 
+/// The state of the providers at one time, and the random number of one decision: the same moment gives the same decision.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'a> {
+    pub health: &'a Health,
+    pub now: Timestamp,
+    pub random: u64,
+}
+
 /// Orders the candidates that can serve the request, best first. Never empty as long as one of them can, even
 /// when all are unhealthy.
 pub fn plan(
     needs: &Needs<'_>,
     candidates: &[Candidate<'_>],
     preferences: &Preferences,
-    health: &Health,
     settings: &Settings,
-    now: Timestamp,
-    seed: u64,
+    Moment { health, now, random }: Moment<'_>,
 ) -> Result<Plan, NoCandidate> {
     let mut filters = capabilities(needs, candidates, preferences, (settings, health));
     if !filters.contains(&None) {
         let filters: Vec<_> = filters.into_iter().flatten().collect();
         return Err(NoCandidate::new(needs, candidates, &filters));
     }
-    let mut planner = Planner { needs, preferences, health, settings, now, dice: Dice::new(seed) };
+    let mut planner = Planner { needs, preferences, health, settings, now, dice: Dice::new(random) };
     let mut entries = planner.entries(candidates, &filters);
     let mut reserve = planner.take_unhealthy(&mut entries, &mut filters);
     planner.score(&mut entries);
@@ -143,7 +149,7 @@ pub fn plan(
     entries.sort_by(compare);
     let reason = if last_resort { Reason::LastResort } else { planner.reconsider(&mut entries) };
     entries.extend(planner.tight(candidates, &filters));
-    Ok(planner.finish(candidates, &filters, &entries, &reserve, reason))
+    Ok(planner.finish(candidates, &filters, (&entries, &reserve), reason))
 }
 
 /// Why each candidate is left out apart from its health: a feature that it lacks, or a suspension by an
@@ -389,8 +395,7 @@ impl Planner<'_> {
         &self,
         candidates: &[Candidate<'_>],
         filters: &[Option<Filter>],
-        entries: &[Entry<'_>],
-        reserve: &[Entry<'_>],
+        (entries, reserve): (&[Entry<'_>], &[Entry<'_>]),
         reason: Reason,
     ) -> Plan {
         let unknown = Metrics { uptime: 0.0, samples: 0.0, first_token_ms: None, tokens_per_second: None };

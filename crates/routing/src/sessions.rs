@@ -75,7 +75,7 @@ impl Sessions {
     /// it: the conversation has moved, or its last report is older than a quarter of the time to live.
     pub fn put(&self, scope: &str, session: &str, route: Route<'_>, now: Timestamp) -> Option<Warm> {
         let warm = Warm::at(route);
-        let known = self.keep(scope, session, warm, now, |before| match before {
+        let known = self.keep(hash(&(scope, session)), warm, now, |before| match before {
             Some(before) if before.warm == warm && !self.is_old_news(before, now) => before.reported,
             _ => now,
         });
@@ -84,7 +84,7 @@ impl Sessions {
 
     /// Takes in a report of another gateway, which served the conversation.
     pub fn hear(&self, scope: &str, session: &str, warm: Warm, now: Timestamp) {
-        self.keep(scope, session, warm, now, |_| now);
+        self.keep(hash(&(scope, session)), warm, now, |_| now);
     }
 
     pub fn ttl(&self) -> std::time::Duration {
@@ -98,13 +98,11 @@ impl Sessions {
     /// Returns the time of the last report, as `reported` decides.
     fn keep(
         &self,
-        scope: &str,
-        session: &str,
+        id: u64,
         warm: Warm,
         now: Timestamp,
         reported: impl FnOnce(Option<&Entry>) -> Timestamp,
     ) -> Timestamp {
-        let id = hash(&(scope, session));
         let mut shard = self.entries.at(id);
         if shard.len() >= Shards::<Entry>::share(self.settings.capacity) && !shard.contains_key(&id) {
             self.make_room(&mut shard, now);

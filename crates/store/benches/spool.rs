@@ -1,5 +1,5 @@
 //! Measures the CPU time of appending a record to the spool and of moving it into SQLite, kernel time included:
-//! `cargo run --release -p store --example measure [RECORDS]`.
+//! `cargo bench -p store --bench spool [-- RECORDS]`.
 
 use std::error::Error;
 use std::path::Path;
@@ -11,7 +11,10 @@ use store::{AttemptRecord, Spool, SpoolLimits, Store, UsageRecord, Writer, Write
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let records: u64 = std::env::args().nth(1).map_or(Ok(200_000), |count| count.parse())?;
+    let records: u64 = std::env::args()
+        .skip(1)
+        .find(|argument| argument != "--bench")
+        .map_or(Ok(200_000), |count| count.parse())?;
     let folder = tempfile::tempdir()?;
     let (spool, reader) = Spool::open(&folder.path().join("spool"), SpoolLimits { max_bytes: 1 << 30 })?;
     let database = folder.path().join("usage.db");

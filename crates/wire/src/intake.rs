@@ -142,12 +142,12 @@ pub struct Asked<'a> {
     /// The answer is to be streamed.
     pub stream: bool,
     /// The raw values of the routing fields.
-    pub wishes: Wishes<'a>,
+    pub routing_fields: RoutingFields<'a>,
 }
 
 /// The request's routing preferences: [`ROUTING_FIELDS`] as raw JSON, and the number of answers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wishes<'a> {
+pub struct RoutingFields<'a> {
     /// `models`: the fallbacks.
     pub models: Option<&'a [u8]>,
     /// `provider`: preferences about providers.
@@ -158,7 +158,7 @@ pub struct Wishes<'a> {
     pub n: Option<&'a [u8]>,
 }
 
-impl<'a> Wishes<'a> {
+impl<'a> RoutingFields<'a> {
     /// The value of `routing`.
     pub fn routing(&self) -> Option<Cow<'a, str>> {
         let raw = self.routing?;
@@ -301,7 +301,7 @@ impl Intake {
             conversation: self.conversation.as_deref(),
             service_tier: self.service_tier.as_deref(),
             stream: self.form.stream,
-            wishes: Wishes {
+            routing_fields: RoutingFields {
                 models: self.given("models"),
                 provider: self.given("provider"),
                 routing: self.given("routing"),

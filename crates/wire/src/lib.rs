@@ -28,7 +28,7 @@ mod translate;
 pub use exchange::{
     Draft, Exchange, Forwarding, MediaFile, MediaSlots, MediaUrl, ThinkingRepair, TranscoderParts, Written,
 };
-pub use intake::{Addressed, AnswerForm, Asked, Intake, Keeping, PromptSize, ROUTING_FIELDS, Wishes};
+pub use intake::{Addressed, AnswerForm, Asked, Intake, Keeping, PromptSize, ROUTING_FIELDS, RoutingFields};
 pub use protocols::anthropic_messages::unframed;
 pub use protocols::openai_responses::kept;
 pub use protocols::{OWN, Protocol, adapter, dialect, is_stream, passthrough};

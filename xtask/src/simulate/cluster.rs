@@ -97,9 +97,9 @@ enum Event {
     Request,
     Report(usize),
     /// A message of a node about a key reaches the store.
-    Asked(usize, u64, Vec<Wish>, Option<i64>),
+    Asked((usize, u64), Vec<Wish>, Option<i64>),
     /// The answer reaches the node.
-    Granted(usize, u64, Vec<(Wish, Granted)>, Option<i64>),
+    Granted((usize, u64), Vec<(Wish, Granted)>, Option<i64>),
     Settle(usize, u64, Ticket, i64, i64),
 }
 
@@ -196,9 +196,9 @@ impl<'a> World<'a> {
                     self.report(node, now);
                     self.at(now + every, Event::Report(node));
                 }
-                Some(Event::Asked(node, key, wishes, retry)) => self.serve(node, key, wishes, retry, now),
-                Some(Event::Granted(node, key, answers, retry)) => {
-                    self.granted(node, key, &answers, retry, now)
+                Some(Event::Asked((node, key), wishes, retry)) => self.serve((node, key), wishes, retry, now),
+                Some(Event::Granted((node, key), answers, retry)) => {
+                    self.granted((node, key), &answers, retry, now)
                 }
                 Some(Event::Settle(node, key, ticket, reserved, cost)) => {
                     if let Some(counter) = self.counters.get_mut(&(node, key)) {
@@ -254,7 +254,7 @@ impl<'a> World<'a> {
                     let wishes = counter.book.wishes(Some(&short as &[Short]), is_exact, now);
                     counter.is_speaking = true;
                     self.totals.asked += 1;
-                    self.at(now + half, Event::Asked(node, key, wishes, Some(now)));
+                    self.at(now + half, Event::Asked((node, key), wishes, Some(now)));
                 }
                 _ => self.totals.refused += 1,
             },
@@ -274,12 +274,12 @@ impl<'a> World<'a> {
             let wishes = counter.book.wishes(None, is_exact, now);
             if !wishes.is_empty() {
                 counter.is_speaking = true;
-                self.at(now + half, Event::Asked(node, key, wishes, None));
+                self.at(now + half, Event::Asked((node, key), wishes, None));
             }
         }
     }
 
-    fn serve(&mut self, node: usize, key: u64, wishes: Vec<Wish>, retry: Option<i64>, now: i64) {
+    fn serve(&mut self, (node, key): (usize, u64), wishes: Vec<Wish>, retry: Option<i64>, now: i64) {
         self.totals.operations += 1;
         let name = key.to_string();
         let mut answers = Vec::with_capacity(wishes.len());
@@ -291,10 +291,16 @@ impl<'a> World<'a> {
                 answers.push((wish, answer));
             }
         }
-        self.at(now + (self.case.rtt_ms / 2).max(1), Event::Granted(node, key, answers, retry));
+        self.at(now + (self.case.rtt_ms / 2).max(1), Event::Granted((node, key), answers, retry));
     }
 
-    fn granted(&mut self, node: usize, key: u64, answers: &[(Wish, Granted)], retry: Option<i64>, now: i64) {
+    fn granted(
+        &mut self,
+        (node, key): (usize, u64),
+        answers: &[(Wish, Granted)],
+        retry: Option<i64>,
+        now: i64,
+    ) {
         let counter = self.counter(node, key);
         for (wish, answer) in answers {
             counter.book.granted(wish, answer, now);

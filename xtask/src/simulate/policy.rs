@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use canon::{ModelFacts, Pico};
 use routing::{
-    Attempts, Candidate, Health, Needs, Next, Preferences, Report, RetryBudget, Settings, Timestamp, plan,
+    Attempts, Candidate, Health, Moment, Needs, Next, Preferences, Report, RetryBudget, Settings, Timestamp,
+    plan,
 };
 
 use super::scenario::Scenario;
@@ -112,8 +113,8 @@ impl Ours {
         let needs =
             Needs { model: MODEL, stream: true, prompt_tokens: request.prompt_tokens, ..Needs::default() };
         self.budget.of("").deposit(now());
-        let found =
-            plan(&needs, &candidates, &self.preferences, &self.health, &self.settings, now(), dice(20));
+        let moment = |purpose| Moment { health: &self.health, now: now(), random: dice(purpose) };
+        let found = plan(&needs, &candidates, &self.preferences, &self.settings, moment(20));
         let Ok(found) = found else { return Served::default() };
         let mut attempts = Attempts::new(&found, &candidates, &self.settings);
         let mut attempt = attempts.first(&self.health, now());
@@ -129,7 +130,7 @@ impl Ours {
                 Err(error) => error,
             };
             self.health.finish(route, attempt.permit, &Report::failure(&error), now());
-            match attempts.next(&error, &self.health, &self.budget.of(""), now(), dice(30 + number)) {
+            match attempts.next(&error, &self.budget.of(""), moment(30 + number)) {
                 Next::GiveUp => return Served { attempts: number + 1, ..Served::default() },
                 Next::Candidate(next) => attempt = next,
             }

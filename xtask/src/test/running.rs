@@ -24,7 +24,8 @@ impl Running {
     /// `llmgateway mock`
     pub fn mock(place: &Place, scratch: &Path) -> Result<Self> {
         let address = free_address()?;
-        Self::start(place, scratch, "mock", address, &["mock", "--listen", &address.to_string()], &[])
+        let arguments = ["mock", "--listen", &address.to_string()];
+        Self::start(place, scratch, address, ("mock", &arguments, &[]))
     }
 
     /// `llmgateway serve` with the configuration of the SDK tests.
@@ -34,16 +35,15 @@ impl Running {
         let filled = template.replace("@LISTEN@", &address.to_string()).replace("@MOCK@", mock_url);
         std::fs::write(scratch.join("llmgateway.toml"), filled)?;
         let arguments = ["serve", "--config", "llmgateway.toml"];
-        Self::start(place, scratch, "gateway", address, &arguments, &[("LLMGATEWAY_KEY", key)])
+        Self::start(place, scratch, address, ("gateway", &arguments, &[("LLMGATEWAY_KEY", key)]))
     }
 
+    /// `program` is the name of its log, its arguments and its environment.
     fn start(
         place: &Place,
         scratch: &Path,
-        name: &str,
         address: SocketAddr,
-        arguments: &[&str],
-        environment: &[(&str, &str)],
+        (name, arguments, environment): (&str, &[&str], &[(&str, &str)]),
     ) -> Result<Self> {
         let log = scratch.join(format!("{name}.log"));
         let output = File::create(&log)?;

@@ -491,25 +491,31 @@ fn stacked(series: &[Series], buckets: &[i64], span: &Span, now_ms: i64) -> Mark
     });
     chart(
         "Cost by model over time, stacked",
-        top,
-        step,
-        &labels,
+        &Axes {
+            top,
+            step,
+            labels: &labels,
+            format: &|tick| dollars(Pico((tick * 1e12) as i64)).trim_end_matches(".00").to_owned(),
+        },
         &numbers,
         html! { @for path in &paths { (path) } },
-        &|tick| dollars(Pico((tick * 1e12) as i64)).trim_end_matches(".00").to_owned(),
     )
 }
 
-/// A chart in its frame, with its numbers beside it for the reading line.
-fn chart(
-    words: &str,
+/// What is written at the axes of a chart.
+struct Axes<'a> {
+    /// The value at the upper edge.
     top: f64,
+    /// From one line of the grid to the next.
     step: f64,
-    labels: &[String],
-    numbers: &serde_json::Value,
-    inner: Markup,
-    format: &dyn Fn(f64) -> String,
-) -> Markup {
+    /// Below the points, the first at the left edge.
+    labels: &'a [String],
+    format: &'a dyn Fn(f64) -> String,
+}
+
+/// A chart in its frame, with its numbers beside it for the reading line.
+fn chart(words: &str, axes: &Axes<'_>, numbers: &serde_json::Value, inner: Markup) -> Markup {
+    let Axes { top, step, labels, format } = *axes;
     let plot = 170.0;
     let y = |value: f64| 8.0 + plot - plot * value / top;
     let ticks: Vec<f64> =
@@ -565,9 +571,7 @@ fn outcome_panel(data: &Data, span: &Span, now_ms: i64) -> Markup {
     let legend = html! {
         div.legend.lpad { @for (name, class, of) in &kinds { span class=(class) { i.sw {} (name) " " b { (count(of(&whole))) } } } }
     };
-    let drawing =
-        chart("Recovered and failed requests over time", top, step, &labels, &numbers, inner, &|tick| {
-            number::short(tick as u64)
-        });
+    let axes = Axes { top, step, labels: &labels, format: &|tick| number::short(tick as u64) };
+    let drawing = chart("Recovered and failed requests over time", &axes, &numbers, inner);
     Panel { title: "Recovered and failed", ..Panel::default() }.around(html! { (drawing) (legend) })
 }

@@ -243,7 +243,7 @@ fn burn_down(taken: &[Taken], days: &[LedgerDay], now_ms: i64) -> Markup {
         .collect();
     let chart = html! {
         figure.chart {
-            (frame(&label, top, start, end, now_ms, html! {
+            (frame(&label, top, start..end, now_ms, html! {
                 path.ln.dash.kmute d=(line_path(&[Some(top), Some(0.0)], top)) {}
                 path.ln.kacc d=(line_path(&points, top)) {}
                 path.ln.fore d=(line_path(&drawn, top)) {}
@@ -265,7 +265,8 @@ fn burn_down(taken: &[Taken], days: &[LedgerDay], now_ms: i64) -> Markup {
         .around(chart)
 }
 
-fn frame(label: &str, top: f64, start: i64, end: i64, now_ms: i64, inner: Markup) -> Markup {
+fn frame(label: &str, top: f64, days: std::ops::Range<i64>, now_ms: i64, inner: Markup) -> Markup {
+    let (start, end) = (days.start, days.end);
     let (height, above, below) = (200.0, 8.0, 22.0);
     let plot = height - above - below;
     let step = round_step(top, 4.0);

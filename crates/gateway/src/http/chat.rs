@@ -133,13 +133,16 @@ pub async fn chat(
     let is_count = operation == Operation::CountTokens;
     let (inbound, address) = caller.inbound(accepted.options);
     let dialect = inbound.dialect;
-    let read = match Box::pin(read(api, inbound, address, accepted.announced, is_count, body)).await {
-        Ok(mut read) => {
-            read.intake.headers = accepted.passed;
-            read
-        }
-        Err(error) => return respond::error(dialect, &error),
-    };
+    let read =
+        match Box::pin(read(api, inbound, Unread { address, announced: accepted.announced, is_count, body }))
+            .await
+        {
+            Ok(mut read) => {
+                read.intake.headers = accepted.passed;
+                read
+            }
+            Err(error) => return respond::error(dialect, &error),
+        };
     let form = read.intake.form.clone();
     if form.counts {
         return Box::pin(count(api.pipeline.clone(), read)).await;
@@ -155,6 +158,15 @@ pub async fn chat(
     }
 }
 
+/// A request whose body is still to be read.
+struct Unread {
+    address: Address,
+    announced: Announced,
+    /// Only the tokens of the prompt are asked for.
+    is_count: bool,
+    body: Incoming,
+}
+
 /// A request with its body.
 struct Read {
     inbound: Inbound,
@@ -167,10 +179,7 @@ struct Read {
 async fn read(
     api: &Api,
     mut inbound: Inbound,
-    address: Address,
-    announced: Announced,
-    is_count: bool,
-    body: Incoming,
+    Unread { address, announced, is_count, body }: Unread,
 ) -> Result<Box<Read>, Error> {
     let read = async {
         inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;

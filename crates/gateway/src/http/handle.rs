@@ -146,7 +146,7 @@ pub async fn handle(
             (unless_cut(&mut cut, pin!(answer), route.serve.dialect()).await, None)
         }
         Ok(route) if matches!(route.serve, Serve::Admin(_) | Serve::Conversations | Serve::Console) => {
-            (Box::pin(with_body(&api, &snapshot, route, in_flight.slot().peer(), &head, body)).await, None)
+            (Box::pin(with_body(&api, &snapshot, route, in_flight.slot().peer(), (&head, body))).await, None)
         }
         Ok(route) => (Box::pin(served(&api, &snapshot, route, &head, &request_id)).await, Some(body)),
         Err(response) => (noted(&head, &request_id, None, response), Some(body)),
@@ -365,8 +365,7 @@ async fn with_body(
     snapshot: &Arc<Snapshot>,
     route: &Route,
     peer: Option<IpAddr>,
-    head: &Parts,
-    body: Incoming,
+    (head, body): (&Parts, Incoming),
 ) -> Response<ResponseBody> {
     match route.serve {
         Serve::Admin(resource) => administered(api, snapshot, (route.access, resource), head, body).await,

@@ -144,7 +144,7 @@ pub fn worst_case(offer: &Offer, asked: &Asked<'_>, operation: Operation) -> Ask
     let prompt = asked.reserved_tokens;
     let model_limit = offer.facts().max_output_tokens;
     let output = asked.max_output_tokens.unwrap_or(USUAL_OUTPUT);
-    let choices = asked.wishes.n.and_then(|raw| str::from_utf8(raw).ok()?.trim().parse().ok());
+    let choices = asked.routing_fields.n.and_then(|raw| str::from_utf8(raw).ok()?.trim().parse().ok());
     let choices = choices.unwrap_or(1_u64).max(1);
     let output = model_limit.map_or(output, |limit| output.min(limit)).saturating_mul(choices);
     let cost = offer.serving.as_ref().and_then(|serving| serving.price.as_ref()).and_then(|price| {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use canon::{Error, Json, Operation};
-use routing::{Attempts, Candidate, Needs, Next, Plan};
+use routing::{Attempts, Candidate, Moment, Needs, Next, Plan};
 use tokio::time::Instant;
 use wire::Written;
 
@@ -163,7 +163,7 @@ impl RequestContext<'_> {
         }
         let snapshot = &self.inbound.snapshot;
         let (health, settings) = (snapshot.health.of(self.operation), &snapshot.routing);
-        routing::plan(&needs, candidates, &preferences, health, settings, now, self.seed)
+        routing::plan(&needs, candidates, &preferences, settings, Moment { health, now, random: self.seed })
             .map_err(|none| none.to_error())
     }
 
@@ -254,7 +254,7 @@ pub async fn in_order<E: ProviderCall>(
         turn.permit.failed(&error);
         // The record should explain why these candidates were tried.
         record.decided(|| plan.selection(&candidates));
-        match attempts.next(&error, health, budget, now, cx.seed) {
+        match attempts.next(&error, budget, Moment { health, now, random: cx.seed }) {
             Next::GiveUp => return Err(error),
             Next::Candidate(next) if cx.is_over(next.after) => return Err(error),
             Next::Candidate(next) => turn = Turn::new(cx, offers, next),

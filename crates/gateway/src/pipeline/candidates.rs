@@ -80,7 +80,7 @@ pub fn needs<'a>(asked: &Asked<'a>) -> Needs<'a> {
 /// The models to try after the first, in the caller's order (`models`, with the names of OpenRouter's
 /// clients).
 pub fn further_models(asked: &Asked<'_>) -> Result<Vec<String>, Error> {
-    let Some(raw) = asked.wishes.models else { return Ok(Vec::new()) };
+    let Some(raw) = asked.routing_fields.models else { return Ok(Vec::new()) };
     let models: Vec<String> = serde_json::from_slice(raw)
         .map_err(|_| Error::invalid("models", "models must be an array of model names."))?;
     match models.len() {
@@ -101,7 +101,7 @@ pub fn preferences(asked: &Asked<'_>, offers: &[Offer], catalog: &Catalog) -> Re
     {
         return Ok(preferences);
     }
-    if let Some(raw) = asked.wishes.provider {
+    if let Some(raw) = asked.routing_fields.provider {
         let sort = preferences.sort;
         preferences = serde_json::from_slice(raw).map_err(|error| {
             let cause = error.to_string();
@@ -111,7 +111,7 @@ pub fn preferences(asked: &Asked<'_>, offers: &[Offer], catalog: &Catalog) -> Re
         preferences.sort = preferences.sort.or(sort);
         check_names(&preferences, catalog)?;
     }
-    if let Some(word) = asked.wishes.routing() {
+    if let Some(word) = asked.routing_fields.routing() {
         preferences.sort = Some(serde_json::from_value(word.as_ref().into()).map_err(|_| {
             Error::invalid(
                 "routing",

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use canon::{Error, Operation, Pico};
-use routing::{Candidate, Needs, Reason, Score, Selection, Timestamp};
+use routing::{Candidate, Moment, Needs, Reason, Score, Selection, Timestamp};
 use serde_json::{Map, Value, json};
 use wire::providers::FormatChoice;
 use wire::{Addressed, Asked, Dialect, Exchange, Intake, OWN, Written};
@@ -83,7 +83,7 @@ fn explained(
     let settings = &snapshot.routing;
     let preferences = candidates::preferences(asked, &resolved.offers, &snapshot.catalog)?;
     let (needs, health) = (candidates::needs(asked), snapshot.health.of(resolver.operation));
-    let found = routing::plan(&needs, &candidates, &preferences, health, settings, now, 0);
+    let found = routing::plan(&needs, &candidates, &preferences, settings, Moment { health, now, random: 0 });
     let plan = found.map_err(|none| none.to_error())?;
     let first = plan.order[0].index;
     let (losses, request) = write(&resolved.offers[first])?;

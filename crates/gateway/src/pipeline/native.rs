@@ -165,7 +165,7 @@ impl NativeQuestion {
             }
             (Some(_), Some(intake)) => {
                 // The provider decides on the features of its model.
-                Asked { model, needs: Features::NONE, wishes: Default::default(), ..intake.asked() }
+                Asked { model, needs: Features::NONE, routing_fields: Default::default(), ..intake.asked() }
             }
             (Some(_), None) => Asked {
                 model,

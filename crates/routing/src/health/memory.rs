@@ -83,15 +83,14 @@ impl Memory {
     pub(super) fn finish(
         &mut self,
         label: &str,
-        permit: &Permit,
-        report: &Report,
+        (permit, report): (&Permit, &Report),
         settings: &Settings,
         now: Timestamp,
     ) {
         self.used = self.used.max(now);
         let health = &settings.health;
         match report.outcome {
-            Outcome::Success => self.succeeded(label, permit, report, settings, now),
+            Outcome::Success => self.succeeded(label, (permit, report), settings, now),
             Outcome::Fault | Outcome::Timeout => {
                 self.count(health, 0.0, 1.0, now);
                 let was_probe = matches!(permit, Permit::Probe | Permit::Begun);
@@ -114,8 +113,7 @@ impl Memory {
     fn succeeded(
         &mut self,
         label: &str,
-        permit: &Permit,
-        report: &Report,
+        (permit, report): (&Permit, &Report),
         settings: &Settings,
         now: Timestamp,
     ) {
@@ -292,7 +290,7 @@ mod tests {
         let mut before = memory.metrics(&settings.health, Timestamp(0)).uptime;
         assert!(before < settings.health.prior_uptime);
         for _ in 0..200 {
-            memory.finish("", &Permit::Normal, &Report::success(None, None), &settings, Timestamp(0));
+            memory.finish("", (&Permit::Normal, &Report::success(None, None)), &settings, Timestamp(0));
             let after = memory.metrics(&settings.health, Timestamp(0)).uptime;
             assert!(after > before && after < 1.0);
             before = after;
@@ -309,14 +307,13 @@ mod tests {
             tokens_per_second: None,
         };
         for step in 0..6_000u64 {
-            memory.finish("", &Permit::Normal, &report(false), &settings, Timestamp(step * 100));
+            memory.finish("", (&Permit::Normal, &report(false)), &settings, Timestamp(step * 100));
         }
         assert!(memory.metrics(&settings.health, Timestamp(600_000)).uptime > 0.99);
         for step in 0..60u64 {
             memory.finish(
                 "",
-                &Permit::Normal,
-                &report(step % 3 == 0),
+                (&Permit::Normal, &report(step % 3 == 0)),
                 &settings,
                 Timestamp(600_000 + step * 100),
             );

@@ -264,7 +264,7 @@ impl Health {
             find(&mut shard, id, route.provider, route.model)
         };
         if let Some(memory) = memory {
-            memory.finish(route.key, &permit, report, &self.settings, now);
+            memory.finish(route.key, (&permit, report), &self.settings, now);
         }
         drop(shard);
         if report.outcome == Outcome::Success && self.benched_until(route.provider, route.key, now).is_some()

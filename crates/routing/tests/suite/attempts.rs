@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use canon::{Error, ErrorKind, Retry};
 use routing::{
-    Attempt, Attempts, Candidate, Next, Outcome, Preferences, Report, RetryBudget, RetrySettings, Settings,
-    Timestamp,
+    Attempt, Attempts, Candidate, Moment, Next, Outcome, Preferences, Report, RetryBudget, RetrySettings,
+    Settings, Timestamp,
 };
 
 use crate::support::*;
@@ -32,7 +32,7 @@ fn run(
         now = note(&mut made, candidates, &attempt, now);
         let route = candidates[attempt.index].route(attempt.key);
         world.health.finish(route, attempt.permit, &Report::failure(error), now);
-        match attempts.next(error, &world.health, &budget, now, u64::MAX) {
+        match attempts.next(error, &budget, Moment { health: &world.health, now, random: u64::MAX }) {
             Next::GiveUp => return made,
             Next::Candidate(next) => attempt = next,
         }
@@ -201,7 +201,11 @@ fn a_candidate_that_closed_meanwhile_is_passed_over() {
     let mut attempts = Attempts::new(&found, &three, &world.settings);
     let first = attempts.first(&world.health, T0);
     world.health.finish(three[0].route(0), first.permit, &Report::failure(&fault()), T0);
-    let Next::Candidate(next) = attempts.next(&fault(), &world.health, &budget, T0, 0) else { panic!() };
+    let Next::Candidate(next) =
+        attempts.next(&fault(), &budget, Moment { health: &world.health, now: T0, random: 0 })
+    else {
+        panic!()
+    };
     assert_eq!(next.index, 2);
 }
 

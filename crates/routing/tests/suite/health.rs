@@ -153,7 +153,7 @@ fn the_snapshot_has_states_and_waits() {
     let world = World::new();
     world.report(route("b", "limited"), Outcome::RateLimit(Some(Duration::from_secs(30))), T0);
     world.times(5, route("b", "broken"), Outcome::Fault, T0);
-    world.measure(route("a", "good"), 200, 50.0, 3, T0);
+    world.measure(route("a", "good"), (200, 50.0), 3, T0);
     let snapshot = world.health.snapshot(T0.plus_ms(1_000));
     let names: Vec<_> = snapshot.routes.iter().map(|route| route.provider.as_str()).collect();
     assert_eq!(names, ["a", "b"]);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use canon::{ErrorKind, Feature, Features, ModelFacts, Pico};
 use routing::{
-    Attempts, Candidate, Filter, Health, KeyState, MaxPrice, Needs, Next, Outcome, Preferences, Reason,
-    Rests, RetryBudget, Sessions, Settings, Sort, UnitPrices, Warm, plan,
+    Attempts, Candidate, Filter, Health, KeyState, MaxPrice, Moment, Needs, Next, Outcome, Preferences,
+    Reason, Rests, RetryBudget, Sessions, Settings, Sort, UnitPrices, Warm, plan,
 };
 
 use crate::support::*;
@@ -32,7 +32,14 @@ fn a_missing_feature_is_named() {
     let text = facts_with(Features::NONE.with(Feature::Tools), 1000);
     let needs = Needs { features: Features::NONE.with(Feature::Vision).with(Feature::Tools), ..needs() };
     let blind = Candidate::new("a", MODEL, text);
-    let no = plan(&needs, &[blind], &world.preferences, &world.health, &world.settings, T0, 1).unwrap_err();
+    let no = plan(
+        &needs,
+        &[blind],
+        &world.preferences,
+        &world.settings,
+        Moment { health: &world.health, now: T0, random: 1 },
+    )
+    .unwrap_err();
     assert_eq!((no.filter, no.missing), (Some(Filter::Unsupported), Features::NONE.with(Feature::Vision)));
     let error = no.to_error();
     assert_eq!(
@@ -42,8 +49,14 @@ fn a_missing_feature_is_named() {
     assert!(error.message.contains("vision"), "{}", error.message);
 
     let seeing = Candidate::new("b", MODEL, facts());
-    let found =
-        plan(&needs, &[blind, seeing], &world.preferences, &world.health, &world.settings, T0, 1).unwrap();
+    let found = plan(
+        &needs,
+        &[blind, seeing],
+        &world.preferences,
+        &world.settings,
+        Moment { health: &world.health, now: T0, random: 1 },
+    )
+    .unwrap();
     assert_eq!(found.order[0].index, 1);
     let selection = found.selection(&[blind, seeing]);
     assert_eq!(selection.filtered[0].reason, "does not support vision");
@@ -54,7 +67,16 @@ fn thinking_is_a_wish() {
     let world = World::new();
     let plain = Candidate::new("a", MODEL, facts_with(Features::NONE, 1000));
     let needs = Needs { features: Features::NONE.with(Feature::Reasoning), ..needs() };
-    assert!(plan(&needs, &[plain], &world.preferences, &world.health, &world.settings, T0, 1).is_ok());
+    assert!(
+        plan(
+            &needs,
+            &[plain],
+            &world.preferences,
+            &world.settings,
+            Moment { health: &world.health, now: T0, random: 1 }
+        )
+        .is_ok()
+    );
 }
 
 #[test]
@@ -63,7 +85,13 @@ fn a_prompt_that_is_too_long_is_refused_with_numbers() {
     let small = Candidate::new("a", MODEL, facts_with(Features::all(), 1000));
     let ask = |tokens| {
         let needs = Needs { prompt_tokens: tokens, ..needs() };
-        plan(&needs, &[small], &world.preferences, &world.health, &world.settings, T0, 1)
+        plan(
+            &needs,
+            &[small],
+            &world.preferences,
+            &world.settings,
+            Moment { health: &world.health, now: T0, random: 1 },
+        )
     };
     assert!(ask(3900).is_ok(), "an estimate may be wrong: the provider counts");
     let error = ask(4100).unwrap_err().to_error();
@@ -78,8 +106,14 @@ fn room_for_the_answer_is_preferred_but_not_demanded() {
     let small = Candidate::new("a", MODEL, facts_with(Features::all(), 1000));
     let large = Candidate::new("b", MODEL, facts_with(Features::all(), 10_000));
     let go = |candidates: &[Candidate<'_>]| {
-        let plan =
-            plan(&needs, candidates, &world.preferences, &world.health, &world.settings, T0, 1).unwrap();
+        let plan = plan(
+            &needs,
+            candidates,
+            &world.preferences,
+            &world.settings,
+            Moment { health: &world.health, now: T0, random: 1 },
+        )
+        .unwrap();
         plan.order.iter().map(|choice| choice.index).collect::<Vec<_>>()
     };
     assert_eq!(go(&[small, large]), [1, 0]);
@@ -103,7 +137,14 @@ fn preferences_are_honoured() {
     world.preferences = Preferences { allow_fallbacks: false, ..Preferences::default() };
     assert_eq!(world.order(&three, T0), ["b"]);
     world.preferences = Preferences { only: names(&["z"]), ..Preferences::default() };
-    let no = plan(&needs(), &three, &world.preferences, &world.health, &world.settings, T0, 1).unwrap_err();
+    let no = plan(
+        &needs(),
+        &three,
+        &world.preferences,
+        &world.settings,
+        Moment { health: &world.health, now: T0, random: 1 },
+    )
+    .unwrap_err();
     assert_eq!(
         (no.filter, no.to_error().param_name().as_deref()),
         (Some(Filter::Excluded), Some("provider"))
@@ -152,8 +193,8 @@ fn free_wins_by_price_and_in_the_score() {
 fn sort_by_speed() {
     let mut world = World::new();
     let candidates = [at("slow", 1.0), at("quick", 9.0)];
-    world.measure(route("slow", ""), 1000, 20.0, 5, T0);
-    world.measure(route("quick", ""), 100, 10.0, 5, T0);
+    world.measure(route("slow", ""), (1000, 20.0), 5, T0);
+    world.measure(route("quick", ""), (100, 10.0), 5, T0);
     assert_eq!(world.order(&candidates, T0), ["slow", "quick"]);
     world.preferences.sort = Some(Sort::Latency);
     assert_eq!(world.order(&candidates, T0), ["quick", "slow"]);
@@ -179,7 +220,7 @@ fn fewer_losses_deprecation_and_priority_break_ties() {
 #[test]
 fn the_unknown_is_not_preferred_to_the_proven() {
     let world = World::new();
-    world.measure(route("proven", ""), 5_000, 5.0, 100, T0);
+    world.measure(route("proven", ""), (5_000, 5.0), 100, T0);
     assert_eq!(world.order(&[at("unknown", 1.0), at("proven", 1.0)], T0), ["proven", "unknown"]);
     assert_eq!(world.order(&[at("unknown", 0.5), at("proven", 1.0)], T0), ["unknown", "proven"]);
 }
@@ -210,7 +251,14 @@ fn without_fallback_there_are_no_experiments() {
     let explored = |world: &World| {
         let plans = (0..200).map(|seed| {
             let settings = &world.settings;
-            plan(&needs(), &candidates, &world.preferences, &world.health, settings, T0, seed).unwrap()
+            plan(
+                &needs(),
+                &candidates,
+                &world.preferences,
+                settings,
+                Moment { health: &world.health, now: T0, random: seed },
+            )
+            .unwrap()
         });
         plans.filter(|plan| plan.reason() == Reason::Exploration && plan.is_trial()).count()
     };
@@ -239,8 +287,14 @@ fn resting_keys_are_avoided() {
     let candidates = [Candidate { keys, ..at("a", 1.0) }, at("b", 2.0)];
     world.report(route("a", "k1"), Outcome::RateLimit(Some(Duration::from_secs(60))), T0);
     for seed in 0..20 {
-        let found = plan(&needs(), &candidates, &world.preferences, &world.health, &world.settings, T0, seed)
-            .unwrap();
+        let found = plan(
+            &needs(),
+            &candidates,
+            &world.preferences,
+            &world.settings,
+            Moment { health: &world.health, now: T0, random: seed },
+        )
+        .unwrap();
         assert_eq!((found.order[0].index, found.order[0].key), (0, 1));
     }
     world.report(route("a", "k2"), Outcome::Credential, T0);
@@ -253,8 +307,14 @@ fn keys_take_turns() {
     let candidates = [Candidate { keys: keys(&["k1", "k2", "k3"]), ..at("a", 1.0) }];
     let mut used = [0; 3];
     for seed in 0..300 {
-        let found = plan(&needs(), &candidates, &world.preferences, &world.health, &world.settings, T0, seed)
-            .unwrap();
+        let found = plan(
+            &needs(),
+            &candidates,
+            &world.preferences,
+            &world.settings,
+            Moment { health: &world.health, now: T0, random: seed },
+        )
+        .unwrap();
         used[found.order[0].key] += 1;
     }
     assert!(used.iter().all(|count| *count > 60), "{used:?}");
@@ -271,7 +331,14 @@ fn a_conversation_stays_where_its_cache_is_warm_unless_that_is_sick() {
     let warm = sessions.get("caller", "s", T0);
     let go = |warm: Option<Warm>, now| {
         let needs = Needs { warm, ..needs() };
-        plan(&needs, &candidates, &world.preferences, &world.health, &world.settings, now, 1).unwrap()
+        plan(
+            &needs,
+            &candidates,
+            &world.preferences,
+            &world.settings,
+            Moment { health: &world.health, now, random: 1 },
+        )
+        .unwrap()
     };
     let found = go(warm, T0);
     assert_eq!((found.order[0].index, found.order[0].key, found.reason()), (1, 1, Reason::Session));
@@ -306,7 +373,7 @@ fn near_equals_do_not_alternate() {
         let now = T0.plus_ms(step * 200);
         for (name, phase) in [("a", 0), ("b", 1)] {
             let swing = if (step / 7) % 2 == phase { 220 } else { 180 };
-            world.measure(route(name, ""), swing, 50.0, 1, now);
+            world.measure(route(name, ""), (swing, 50.0), 1, now);
         }
         let first = world.order(&candidates, now)[0];
         switches += usize::from(first != last);
@@ -352,9 +419,21 @@ fn a_suspended_provider_is_left_out() {
     // One key is suspended: the other is used whatever its state.
     rests.set([("a", Some("k1"))].into_iter());
     for seed in 0..20 {
-        let found = plan(&needs(), &candidates, &world.preferences, &world.health, &world.settings, T0, seed);
+        let found = plan(
+            &needs(),
+            &candidates,
+            &world.preferences,
+            &world.settings,
+            Moment { health: &world.health, now: T0, random: seed },
+        );
         assert_eq!((found.unwrap().order[0].index, seed), (0, seed));
-        let found = plan(&needs(), &[keyed], &world.preferences, &world.health, &world.settings, T0, seed);
+        let found = plan(
+            &needs(),
+            &[keyed],
+            &world.preferences,
+            &world.settings,
+            Moment { health: &world.health, now: T0, random: seed },
+        );
         assert_eq!(found.unwrap().order[0].key, 1);
     }
     let only = [keyed];
@@ -364,8 +443,11 @@ fn a_suspended_provider_is_left_out() {
     let report = routing::Report::failure(&limited(None));
     world.health.finish(keyed.route(first.key), first.permit, &report, T0);
     let retries = RetryBudget::new(&world.settings.retry);
-    if let Next::Candidate(next) = attempts.next(&limited(None), &world.health, &retries.of("caller"), T0, 1)
-    {
+    if let Next::Candidate(next) = attempts.next(
+        &limited(None),
+        &retries.of("caller"),
+        Moment { health: &world.health, now: T0, random: 1 },
+    ) {
         assert_eq!(next.key, 1);
     }
 
@@ -383,8 +465,14 @@ fn a_suspended_provider_is_left_out() {
 
     // Every provider is suspended.
     rests.set([("a", None), ("b", None)].into_iter());
-    let no =
-        plan(&needs(), &candidates, &world.preferences, &world.health, &world.settings, T0, 1).unwrap_err();
+    let no = plan(
+        &needs(),
+        &candidates,
+        &world.preferences,
+        &world.settings,
+        Moment { health: &world.health, now: T0, random: 1 },
+    )
+    .unwrap_err();
     assert_eq!(no.filter, Some(Filter::Rested));
     let error = no.to_error();
     assert_eq!(error.kind, ErrorKind::Unavailable);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use canon::{Error, ErrorKind, Feature, Features, ModelFacts, Pico, Retry};
 use proptest::prelude::*;
 use routing::{
-    Attempts, Candidate, KeyState, Needs, Next, Outcome, Preferences, Reason, Report, RetryBudget,
+    Attempts, Candidate, KeyState, Moment, Needs, Next, Outcome, Preferences, Reason, Report, RetryBudget,
     RetrySettings, Settings, Timestamp, pick_weighted, plan,
 };
 
@@ -73,7 +73,7 @@ fn any_error() -> impl Strategy<Value = Error> {
 /// The score of one candidate against a fixed rival, for this change of its past or facts.
 fn score_of(own: Candidate<'static>, live: impl Fn(&World)) -> f64 {
     let world = World::new();
-    world.measure(route("rival", ""), 300, 60.0, 50, T0);
+    world.measure(route("rival", ""), (300, 60.0), 50, T0);
     live(&world);
     let two = [own, at("rival", 2.0)];
     let selection = world.plan(&two, T0).selection(&two);
@@ -91,7 +91,7 @@ proptest! {
         live(&world, &pasts, T0);
         let all = candidates(&pasts);
         let now = T0.plus_ms(later);
-        let found = plan(&tools(), &all, &world.preferences, &world.health, &world.settings, now, seed);
+        let found = plan(&tools(), &all, &world.preferences, &world.settings, Moment { health: &world.health, now, random: seed });
         let capable: Vec<_> = (0..all.len()).filter(|index| pasts[*index].able).collect();
         let Ok(found) = found else {
             prop_assert!(capable.is_empty());
@@ -123,7 +123,7 @@ proptest! {
             let world = World::with(Settings { exploration: 0.5, ..Settings::default() });
             live(&world, &pasts, T0);
             let all = candidates(&pasts);
-            plan(&tools(), &all, &world.preferences, &world.health, &world.settings, T0, seed)
+            plan(&tools(), &all, &world.preferences, &world.settings, Moment { health: &world.health, now: T0, random: seed })
                 .map(|found| (found.order.clone(), found.selection(&all)))
         };
         prop_assert_eq!(make(), make());
@@ -147,7 +147,7 @@ proptest! {
     #[test]
     fn slower_is_never_better(wait in 1..2_000u64, more in 0..2_000u64, speed in 1.0..200.0f64, less in 0.1..1.0f64) {
         let score = |wait, speed| score_of(at("own", 1.0), |world: &World| {
-            world.measure(route("own", ""), wait, speed, 10, T0);
+            world.measure(route("own", ""), (wait, speed), 10, T0);
         });
         prop_assert!(score(wait, speed) <= score(wait + more, speed));
         prop_assert!(score(wait, speed) <= score(wait, speed * less));
@@ -168,7 +168,7 @@ proptest! {
         good in 30..500usize, wait in 1..60_000u64, speed in 0.1..500.0f64, usd in 0.0..9.0f64,
     ) {
         let world = World::new();
-        world.measure(route("proven", ""), wait, speed, good, T0);
+        world.measure(route("proven", ""), (wait, speed), good, T0);
         prop_assert_eq!(world.order(&[at("unknown", usd), at("proven", usd)], T0)[0], "proven");
     }
 
@@ -181,7 +181,7 @@ proptest! {
         live(&world, &pasts, T0);
         let labels = keys(&["k1", "k2", "k3"][..key_count]);
         let all: Vec<_> = candidates(&pasts).iter().map(|one| Candidate { keys: labels, ..*one }).collect();
-        let Ok(found) = plan(&tools(), &all, &Preferences::default(), &world.health, &world.settings, T0, 1) else {
+        let Ok(found) = plan(&tools(), &all, &Preferences::default(), &world.settings, Moment { health: &world.health, now: T0, random: 1 }) else {
             return Ok(());
         };
         let budget = RetryBudget::new(&world.settings.retry);
@@ -198,7 +198,7 @@ proptest! {
                 refused.push((route.provider, route.key));
             }
             world.health.finish(route, attempt.permit, &Report::failure(&error), now);
-            match attempts.next(&error, &world.health, &budget, now, random) {
+            match attempts.next(&error, &budget, Moment { health: &world.health, now, random }) {
                 Next::GiveUp => return Ok(()),
                 Next::Candidate(next) => attempt = next,
             }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use canon::{Error, ErrorKind, ModelFacts, Pico, Retry};
 use routing::{
-    Candidate, Health, Needs, Outcome, Permit, Plan, Preferences, Report, Route, Settings, Timestamp, plan,
+    Candidate, Health, Moment, Needs, Outcome, Permit, Plan, Preferences, Report, Route, Settings, Timestamp,
+    plan,
 };
 
 pub const MODEL: &str = "model";
@@ -50,8 +51,14 @@ impl World {
     }
 
     pub fn plan(&self, candidates: &[Candidate<'_>], now: Timestamp) -> Plan {
-        plan(&needs(), candidates, &self.preferences, &self.health, &self.settings, now, 1)
-            .expect("one can serve")
+        plan(
+            &needs(),
+            candidates,
+            &self.preferences,
+            &self.settings,
+            Moment { health: &self.health, now, random: 1 },
+        )
+        .expect("one can serve")
     }
 
     /// The providers in the order of the plan.
@@ -72,7 +79,9 @@ impl World {
     }
 
     /// Good answers with these measurements.
-    pub fn measure(&self, route: Route<'_>, first_token_ms: u64, speed: f64, count: usize, now: Timestamp) {
+    /// `measured` is the time to the first token in milliseconds and the tokens per second.
+    pub fn measure(&self, route: Route<'_>, measured: (u64, f64), count: usize, now: Timestamp) {
+        let (first_token_ms, speed) = measured;
         let report = Report::success(Some(Duration::from_millis(first_token_ms)), Some(speed));
         for _ in 0..count {
             let permit = self.health.begin(route, now).expect("the route is open");

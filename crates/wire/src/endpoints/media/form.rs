@@ -17,7 +17,7 @@ use super::reader::OpenaiReader;
 use super::transcript::TranscriptForm;
 use super::{MediaFormat, MediaRow};
 use crate::endpoints::{AnswerReader, EndpointRequest, EndpointTarget, Part, ProviderRequest};
-use crate::intake::{Asked, ROUTING_FIELDS, Wishes};
+use crate::intake::{Asked, ROUTING_FIELDS, RoutingFields};
 use crate::multipart::{Form, FormPart};
 
 /// Longest name of a model, in bytes.
@@ -56,7 +56,7 @@ pub struct FormRequest {
     tokens: u64,
     /// Maximum duration of the recording, in milliseconds, as far as its bytes are buffered.
     milliseconds: u64,
-    wishes: Vec<(&'static str, Vec<u8>)>,
+    routing_fields: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl FormRequest {
@@ -79,7 +79,7 @@ impl FormRequest {
         let length: usize = form.parts().iter().filter(texts).map(|part| form.value(part).len()).sum();
         let milliseconds = form.parts().iter().filter(|part| part.head.plain_name() == "file");
         let milliseconds = milliseconds.map(|part| longest(part, form.value(part).len())).sum();
-        let wishes = wishes(&form)?;
+        let routing_fields = routing_fields(&form)?;
         let response_format = form.text("response_format")?.unwrap_or_default().trim().to_owned();
         let asked = form.parts().iter().filter(|part| part.head.plain_name() == "timestamp_granularities");
         let granularities = asked.map(|part| String::from_utf8_lossy(form.value(part)).trim().to_owned());
@@ -94,12 +94,12 @@ impl FormRequest {
             response_format,
             tokens,
             milliseconds,
-            wishes,
+            routing_fields,
         })
     }
 
     fn wish(&self, name: &str) -> Option<&[u8]> {
-        self.wishes.iter().find(|(known, _)| *known == name).map(|(_, raw)| &raw[..])
+        self.routing_fields.iter().find(|(known, _)| *known == name).map(|(_, raw)| &raw[..])
     }
 
     /// For providers that take the file in another form.
@@ -245,7 +245,7 @@ impl EndpointRequest for FormRequest {
             max_output_tokens: self.is_image_edit().then_some(IMAGE_TOKENS),
             amount: Some(amount),
             stream: self.is_stream,
-            wishes: Wishes {
+            routing_fields: RoutingFields {
                 models: self.wish("models"),
                 provider: self.wish("provider"),
                 routing: self.wish("routing"),
@@ -323,8 +323,8 @@ fn check_files(operation: Operation, form: &Form) -> Result<()> {
 }
 
 /// The form's fields for the gateway, as JSON.
-fn wishes(form: &Form) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let mut wishes = Vec::new();
+fn routing_fields(form: &Form) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let mut routing_fields = Vec::new();
     for name in ["models", "provider", "routing", "n"] {
         let Some(text) = form.text(name)?.map(str::trim).filter(|text| !text.is_empty()) else { continue };
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
@@ -337,9 +337,9 @@ fn wishes(form: &Form) -> Result<Vec<(&'static str, Vec<u8>)>> {
                 return Err(Error::invalid(name, message));
             }
         };
-        wishes.push((name, raw));
+        routing_fields.push((name, raw));
     }
-    Ok(wishes)
+    Ok(routing_fields)
 }
 
 /// Maximum duration of a recording of this size, in milliseconds: 32 kbit/s if compressed, else 256 kbit/s

@@ -122,7 +122,8 @@ fn signed(
     let mut out = Vec::new();
     let mut copied = 0;
     for (index, turn) in turns(text).enumerate() {
-        signing.turn(index, &turn, index >= current, losses, |part, signed| {
+        let is_current = index >= current;
+        signing.turn((index, is_current), &turn, losses, |part, signed| {
             if copied == 0 {
                 out.reserve_exact(contents.len() + MORE);
             }
@@ -202,9 +203,8 @@ impl Signing<'_> {
     /// Returns the changed parts of one turn.
     fn turn<'t>(
         &self,
-        index: usize,
+        (index, is_current): (usize, bool),
         turn: &Turn<'t>,
-        is_current: bool,
         losses: &mut Losses,
         mut change: impl FnMut(&'t str, Vec<u8>),
     ) {

@@ -77,10 +77,10 @@ impl History<'_> {
             match changed {
                 None => turns.keep(turn),
                 Some(Content { given, restored, is_answer }) => {
-                    let mut again = Blocks { index, ..Blocks::default() };
-                    let kept = Items::of(given).enumerate().filter_map(|(position, block)| {
-                        again.outgoing(self, is_answer, position, block, None)
-                    });
+                    let mut again = Blocks { index, is_answer, ..Blocks::default() };
+                    let kept = Items::of(given)
+                        .enumerate()
+                        .filter_map(|(position, block)| again.outgoing(self, position, block, None));
                     turns.change(turn, given, restored.into_iter().map(Cow::Owned).chain(kept));
                 }
             }
@@ -110,9 +110,9 @@ impl History<'_> {
         if !given.starts_with('[') {
             return None;
         }
-        let mut blocks = Blocks { index, ..Blocks::default() };
+        let mut blocks = Blocks { index, is_answer, ..Blocks::default() };
         for (position, block) in Items::of(given).enumerate() {
-            drop(blocks.outgoing(self, is_answer, position, block, Some(&mut seen.called)));
+            drop(blocks.outgoing(self, position, block, Some(&mut seen.called)));
         }
         let mut restored = Vec::new();
         if is_answer {
@@ -252,6 +252,8 @@ struct Seen {
 #[derive(Default)]
 struct Blocks {
     index: usize,
+    /// The turn is the model's.
+    is_answer: bool,
     is_changed: bool,
     /// Some thinking remains.
     thinks: bool,
@@ -270,14 +272,14 @@ impl Blocks {
     fn outgoing<'t>(
         &mut self,
         history: &History<'_>,
-        is_answer: bool,
         position: usize,
         raw: &'t str,
         called: Option<&mut BTreeSet<String>>,
     ) -> Option<Cow<'t, str>> {
-        match is_answer {
-            true => self.answered(history, position, raw, called),
-            false => Some(self.with_plain_id("tool_use_id", raw)),
+        if self.is_answer {
+            self.answered(history, position, raw, called)
+        } else {
+            Some(self.with_plain_id("tool_use_id", raw))
         }
     }
 

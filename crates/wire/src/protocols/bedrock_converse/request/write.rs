@@ -95,7 +95,8 @@ fn settings<'a>(
     }
     let mut fields = thinking.fields.clone();
     let inference_config = inference_config(request, family, facts, &thinking, losses);
-    top_k(request, family, facts, thinking.is_on, &mut fields, losses);
+    let refuses_top_k = facts.rejects("top_k") || family.refuses_sampling() || thinking.is_on;
+    top_k(request, (family, refuses_top_k), &mut fields, losses);
     let native = native_fields(request, family, &mut fields, losses);
     decoding.tool_names = names.changed();
     Ok(Settings {
@@ -210,14 +211,11 @@ fn stop_sequences<'a>(request: &'a Request, facts: &ModelFacts, losses: &mut Los
 /// Converse has no such field; the APIs of some families do.
 fn top_k(
     request: &Request,
-    family: Family,
-    facts: &ModelFacts,
-    thinks: bool,
+    (family, is_refused): (Family, bool),
     fields: &mut Map<String, Value>,
     losses: &mut Losses,
 ) {
     let Some(top_k) = request.sampling.top_k else { return };
-    let is_refused = facts.rejects("top_k") || family.refuses_sampling() || thinks;
     let (name, value) = match family {
         _ if is_refused => return losses.dropped(Field::TopK, "the model does not take it"),
         Family::Claude(..) | Family::Mistral { .. } => ("top_k", json!(top_k)),

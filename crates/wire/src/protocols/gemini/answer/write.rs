@@ -135,8 +135,7 @@ impl GeminiEncoder {
 
     fn reasoning(
         &mut self,
-        choice: u32,
-        block: u32,
+        (choice, block): (u32, u32),
         detail: ReasoningDetail,
         format: &str,
         out: &mut Vec<u8>,
@@ -282,7 +281,7 @@ impl Encoder for GeminiEncoder {
             Event::Start { id, model, .. } => (self.id, self.model) = (id, model),
             Event::Text { choice, text } | Event::Refusal { choice, text } => self.text(choice, text, out),
             Event::Reasoning { choice, block, detail, format } => {
-                self.reasoning(choice, block, detail, format, out);
+                self.reasoning((choice, block), detail, format, out);
             }
             Event::ToolCallStart { choice, index, id, name, signature, .. } => {
                 self.call_start(choice, Call { index, id, name, signature, arguments: String::new() }, out);

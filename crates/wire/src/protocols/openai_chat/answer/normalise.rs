@@ -618,7 +618,7 @@ impl Chunks {
         let mut says_something = false;
         for choice in choices {
             let Value::Object(choice) = choice else { return Err(broken("a choice is no object")) };
-            says_something |= self.take_choice(&chunk, choice, citations.as_ref(), annotator, out)?;
+            says_something |= self.take_choice(&chunk, choice, (citations.as_ref(), annotator), out)?;
         }
         if !says_something {
             self.keep(chunk);
@@ -701,8 +701,7 @@ impl Chunks {
         &mut self,
         base: &Object,
         mut native: Object,
-        citations: Option<&Value>,
-        annotator: Option<&dyn Annotator>,
+        (citations, annotator): (Option<&Value>, Option<&dyn Annotator>),
         out: &mut Vec<Object>,
     ) -> Result<bool> {
         let index = native.get("index").and_then(Value::as_u64).unwrap_or(0);

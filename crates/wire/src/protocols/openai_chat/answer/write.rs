@@ -171,7 +171,7 @@ impl Encoder for StreamEncoder {
             Event::Text { choice, text } => self.text(choice, "content", &text, out),
             Event::Refusal { choice, text } => self.text(choice, "refusal", &text, out),
             Event::Reasoning { choice, block, detail, format } => {
-                self.reasoning(choice, block, detail, format, out)
+                self.reasoning((choice, block), detail, format, out)
             }
             Event::ToolCallStart { choice, index, id, name, signature, custom } => {
                 self.tool_call(choice, index, &Call { id, name, signature, custom }, out);
@@ -276,8 +276,7 @@ impl StreamEncoder {
 
     fn reasoning(
         &mut self,
-        choice: u32,
-        number: u32,
+        (choice, number): (u32, u32),
         detail: ReasoningDetail,
         format: &'static str,
         out: &mut Vec<u8>,

@@ -212,11 +212,12 @@ impl Answer {
             }
             "response.output_text.delta" => {
                 let part = event.content_index.unwrap_or(0);
-                self.text(index, part, text_of(event.delta), false, events);
+                self.text((index, part), text_of(event.delta), false, events);
                 self.logprobs(index, part, event.logprobs, events);
             }
             "response.refusal.delta" => {
-                self.text(index, event.content_index.unwrap_or(0), text_of(event.delta), true, events);
+                let part = event.content_index.unwrap_or(0);
+                self.text((index, part), text_of(event.delta), true, events);
             }
             "response.output_text.annotation.added" => {
                 if let Some(raw) = event.annotation {
@@ -238,7 +239,7 @@ impl Answer {
                 let part = event.content_index.unwrap_or(0);
                 if !self.part(index, part).spoke {
                     let is_refusal = kind == "response.refusal.done";
-                    self.text(index, part, text_of(event.text), is_refusal, events);
+                    self.text((index, part), text_of(event.text), is_refusal, events);
                 }
             }
             "response.function_call_arguments.done" | "response.custom_tool_call_input.done"
@@ -435,7 +436,7 @@ impl Answer {
             if !spoke {
                 let is_refusal = part.kind.as_deref() == Some("refusal");
                 let text = if is_refusal { part.refusal } else { part.text };
-                self.text(index, position, text.unwrap_or_default(), is_refusal, events);
+                self.text((index, position), text.unwrap_or_default(), is_refusal, events);
             }
             if !has_logprobs {
                 self.logprobs(index, position, part.logprobs, events);
@@ -455,8 +456,7 @@ impl Answer {
 
     fn text(
         &mut self,
-        index: u64,
-        position: u64,
+        (index, position): (u64, u64),
         text: String,
         is_refusal: bool,
         events: &mut dyn EventSink,
@@ -614,7 +614,7 @@ impl Answer {
             }
             Call::Held { id, name, kind, arguments } => {
                 let arguments = if whole.is_empty() { arguments } else { whole };
-                self.release(id, name, kind, arguments, events);
+                self.release((id, name), kind, arguments, events);
             }
         }
     }
@@ -628,38 +628,36 @@ impl Answer {
                 Call::Open { index, .. } => {
                     events.push(Event::ToolCallArguments { choice: 0, index, fragment: "{}".to_owned() });
                 }
-                Call::Held { id, name, kind, arguments } => self.release(id, name, kind, arguments, events),
+                Call::Held { id, name, kind, arguments } => self.release((id, name), kind, arguments, events),
             }
         }
     }
 
     fn release(
         &mut self,
-        id: String,
-        name: String,
+        (id, name): (String, String),
         kind: Held,
         arguments: String,
         events: &mut dyn EventSink,
     ) {
         match kind {
-            Held::FreeText => self.call(id, name, unwrap_free_text(arguments), true, events),
+            Held::FreeText => self.call((id, name), unwrap_free_text(arguments), true, events),
             Held::Wrapper => match wrapped_calls(&arguments) {
                 Some(calls) => {
                     for (number, (name, arguments)) in calls.into_iter().enumerate() {
                         let id = if number == 0 { id.clone() } else { format!("{id}_{}", number + 1) };
                         let name = self.decoding.tool_name(&name).to_owned();
-                        self.call(id, name, arguments, false, events);
+                        self.call((id, name), arguments, false, events);
                     }
                 }
-                None => self.call(id, name, arguments, false, events),
+                None => self.call((id, name), arguments, false, events),
             },
         }
     }
 
     fn call(
         &mut self,
-        id: String,
-        name: String,
+        (id, name): (String, String),
         arguments: String,
         custom: bool,
         events: &mut dyn EventSink,

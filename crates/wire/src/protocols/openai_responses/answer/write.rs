@@ -146,7 +146,7 @@ impl Encoder for ResponseEncoder {
             }
             Event::ToolCallStart { choice: 0, index, id, name, signature, custom } => {
                 self.sign_call(&id, signature, out);
-                self.call(index, id, &name, custom, out);
+                self.call(index, id, (&name, custom), out);
             }
             Event::ToolCallArguments { choice: 0, index, fragment } => self.arguments(index, &fragment, out),
             Event::Image { choice: 0, mime, data } => self.picture(&mime, data, out),
@@ -498,7 +498,7 @@ impl ResponseEncoder {
         }
     }
 
-    fn call(&mut self, number: u32, id: String, name: &str, custom: bool, out: &mut Vec<u8>) {
+    fn call(&mut self, number: u32, id: String, (name, custom): (&str, bool), out: &mut Vec<u8>) {
         self.begin(out);
         self.close_words(out);
         let index = self.next_index();

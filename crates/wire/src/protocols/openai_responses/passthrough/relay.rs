@@ -240,13 +240,13 @@ impl EventRelay {
             kind if kind.is_empty() || kind.contains(['\n', '\r']) => {}
             // A failure is reported in the gateway's own form, after the listener has read it.
             "error" | "response.failed" | "response.cancelled" => self.ended = true,
-            kind if is_last(kind) => self.last(kind, &data, &members, changes, out),
+            kind if is_last(kind) => self.last((kind, &data), &members, changes, out),
             kind if is_about_all(kind) => {
                 let is_object = members.response.is_some_and(|response| response.get().starts_with('{'));
                 if is_object {
                     self.begun |= kind == "response.created";
                     self.begin(out);
-                    self.about_all(kind, &data, &members, changes, out);
+                    self.about_all((kind, &data), &members, changes, out);
                 }
             }
             kind => {
@@ -313,8 +313,7 @@ impl EventRelay {
     /// An event with the response object of an unfinished answer.
     fn about_all(
         &mut self,
-        kind: &str,
-        data: &[u8],
+        (kind, data): (&str, &[u8]),
         members: &EventMembers<'_>,
         changes: Changes,
         out: &mut Vec<u8>,
@@ -331,8 +330,7 @@ impl EventRelay {
     /// The event that ends the answer.
     fn last(
         &mut self,
-        kind: &str,
-        data: &[u8],
+        (kind, data): (&str, &[u8]),
         members: &EventMembers<'_>,
         mut changes: Changes,
         out: &mut Vec<u8>,

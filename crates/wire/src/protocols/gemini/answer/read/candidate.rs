@@ -29,6 +29,14 @@ pub(super) struct CandidateState {
     citations: Citations,
 }
 
+/// A call with all of its arguments, as JSON.
+struct WholeCall<'a> {
+    name: &'a str,
+    id: String,
+    signature: Option<String>,
+    args: String,
+}
+
 struct OpenCall {
     name: String,
     id: String,
@@ -196,7 +204,8 @@ impl CandidateState {
             None => String::new(),
         };
         let args = if args.is_empty() { "{}".to_owned() } else { args };
-        self.emit(&name, call.id.unwrap_or_default(), signature, args, decoding, events);
+        let id = call.id.unwrap_or_default();
+        self.emit(WholeCall { name: &name, id, signature, args }, decoding, events);
         Ok(())
     }
 
@@ -225,17 +234,16 @@ impl CandidateState {
         if !call.will_continue
             && let Some(open) = self.open_call.take()
         {
-            self.emit(&open.name, open.id, open.signature, open.args.into_json(), decoding, events);
+            let OpenCall { name, id, signature, args } = open;
+            let call = WholeCall { name: &name, id, signature, args: args.into_json() };
+            self.emit(call, decoding, events);
         }
         Ok(())
     }
 
     fn emit(
         &mut self,
-        name: &str,
-        id: String,
-        signature: Option<String>,
-        args: String,
+        WholeCall { name, id, signature, args }: WholeCall<'_>,
         decoding: &DecoderContext,
         events: &mut dyn EventSink,
     ) {
