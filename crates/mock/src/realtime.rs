@@ -40,7 +40,7 @@ pub fn open(state: &Arc<State>, request: &mut Request<Incoming>) -> Option<Respo
     let protocol = protocols
         .and_then(|list| list.split(',').next())
         .and_then(|one| HeaderValue::from_str(one.trim()).ok());
-    let number = state.journal.record("GET", path, query, request.headers(), b"");
+    let number = state.journal.record("GET", (path, query), request.headers(), b"");
     state.journal.answered(number, 101, b"");
     let upgrade = hyper::upgrade::on(request);
     let state = Arc::clone(state);

@@ -91,10 +91,9 @@ pub(super) fn tools(
     losses: &mut Losses,
     out: &mut Output,
 ) -> Result<Tools> {
-    let mut found = Tools::default();
     let before = out.len();
     out.raw("tools", "[");
-    functions(request, target, names, losses, out, &mut found)?;
+    let mut found = functions(request, target, names, losses, out)?;
     let has_builtins = builtins(request, target, found.has_functions, losses, out)?;
     if !found.has_functions && !has_builtins {
         out.truncate(before);
@@ -129,15 +128,15 @@ pub(super) fn tools(
     Ok(found)
 }
 
-/// Appends the caller's functions, which are one entry.
+/// Appends the caller's functions, which are one entry, and starts what is known of the tools.
 fn functions(
     request: &Request,
     target: Target<'_>,
     names: &mut Names,
     losses: &mut Losses,
     out: &mut Output,
-    found: &mut Tools,
-) -> Result<()> {
+) -> Result<Tools> {
+    let mut found = Tools::default();
     let is_silenced = silenced(request, target);
     let offered = Offered::only(only_these(request), request);
     for (index, tool) in request.tools.iter().enumerate() {
@@ -147,16 +146,14 @@ fn functions(
         if matches!(tool.kind, ToolKind::Native(_)) || is_silenced || !offered.has(&tool.name) {
             continue;
         }
-        match std::mem::replace(&mut found.has_functions, true) {
-            true => out.push(b","),
-            false => out.push(br#"{"functionDeclarations":["#),
-        }
+        let is_first = !std::mem::replace(&mut found.has_functions, true);
+        out.push(if is_first { br#"{"functionDeclarations":["# } else { b"," });
         out.value(&declaration(index, tool, names, losses, &mut found.custom))?;
     }
     if found.has_functions {
         out.push(b"]}");
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Appends the tools that the provider runs. False without any.
