@@ -371,8 +371,8 @@ fn ttft_chart(data: &Data, span: &Span, now_ms: i64) -> Markup {
     });
     let inner = html! { @for (_, class, values) in &lines { path class={ "ln " (class) } d=(line_path(values, top)) {} } };
     let legend = html! { div.legend.lpad { @for (name, class, _) in &lines { span class=(class) { i.sw {} (name) } } } };
-    let drawing =
-        chart("Time to first token over time", top, step, &labels, &numbers, inner, &number::duration);
+    let axes = Axes { top, step, labels: &labels, format: &number::duration };
+    let drawing = chart("Time to first token over time", &axes, &numbers, inner);
     html! { (drawing) (legend) }
 }
 
