@@ -39,7 +39,8 @@ fn hash() -> &'static str {
     })
 }
 
-/// `GET /ui/assets/{hash}/{name}`. Another hash is a page of another release, which gets nothing: a mix of both would break.
+/// `GET /ui/assets/{hash}/{name}`. Another hash belongs to a page of another release, which gets nothing: a
+/// mix of both would break.
 pub async fn serve(Path((asked, name)): Path<(String, String)>) -> Response {
     let found = ASSETS.iter().find(|(known, ..)| *known == name).filter(|_| asked == hash());
     let Some((_, kind, content)) = found else { return StatusCode::NOT_FOUND.into_response() };

@@ -18,11 +18,11 @@ use crate::pages::login::{self, Refusal};
 use crate::security::next_page;
 use crate::session::{self, LASTS_MS, Session, Token, no_cookie};
 
-/// Every answer to a wrong key takes this long from its arrival, whatever is wrong with the key.
+/// Every answer to a wrong key takes this long from its arrival, whatever the error.
 const WRONG_KEY_TAKES: Duration = Duration::from_millis(400);
-/// So many wrong keys from one address within [`WINDOW_MS`].
+/// Maximum number of wrong keys from one address within [`WINDOW_MS`].
 const WRONG_KEYS: u32 = 10;
-/// So many from all addresses together: an address is cheap for who has many.
+/// The maximum for all addresses together: an attacker can have many addresses.
 const ALL_WRONG_KEYS: u32 = 1000;
 const WINDOW_MS: i64 = 60_000;
 /// How long the code of the printed link is good.
@@ -104,7 +104,7 @@ impl Gate {
     }
 }
 
-/// Who has one IPv6 address has the others of its network.
+/// The owner of one IPv6 address has the others of its network.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -115,7 +115,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// `GET /ui/login`: the form, or the page that was asked for when somebody is signed in.
+/// `GET /ui/login`: the form, or the requested page when the reader is signed in.
 pub async fn form(
     State(console): State<Arc<Console>>,
     session: Option<Session>,
@@ -174,7 +174,7 @@ pub async fn sign_in(State(console): State<Arc<Console>>, request: Request) -> R
     login::page(&console, &parts.headers, next, Some(&refusal))
 }
 
-/// What a session begins with.
+/// The data of a new session.
 pub struct Begin<'a> {
     /// Who.
     pub who: Subject,
@@ -182,7 +182,7 @@ pub struct Begin<'a> {
     pub means: &'static str,
     /// From where.
     pub address: IpAddr,
-    /// The page that was asked for.
+    /// The requested page.
     pub next: &'a str,
 }
 

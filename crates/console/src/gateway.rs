@@ -1,4 +1,5 @@
-//! What the console sees of the gateway. The gateway implements [`Gateway`]; the console knows nothing else of it.
+//! The gateway as the console sees it. The gateway implements [`Gateway`]; the console knows nothing else of
+//! it.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -21,62 +22,62 @@ pub trait Identity: Send + Sync + 'static {
     /// Whose this key is, and what it may see.
     fn sign_in<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Subject, WrongKey>>;
 
-    /// What a subject that signed in with a key may see now; none when the key is gone.
+    /// The current rights of a subject that signed in with a key; none when the key is gone.
     fn rights<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Option<Rights>>;
 
-    /// What was changed in the database is in force on this node when this returns.
+    /// The change in the database is in force on this node when this returns.
     fn in_force(&self) -> BoxFuture<'_, ()>;
 }
 
 /// Sign-in by an identity provider (OpenID Connect).
 pub trait SignOn: Send + Sync + 'static {
-    /// The words of its button; none where the configuration names no provider.
+    /// The text of its button; none where the configuration has no provider.
     fn offer(&self) -> Option<String>;
 
     /// Where the browser signs in.
     fn departure<'a>(&'a self, secrets: &'a SignOnSecrets) -> BoxFuture<'a, Result<String, NoSignOn>>;
 
-    /// Who has come back.
+    /// The subject that has returned from the provider.
     fn arrival<'a>(
         &'a self,
         secrets: &'a SignOnSecrets,
         answer: SignOnAnswer<'a>,
     ) -> BoxFuture<'a, Result<Subject, NoSignOn>>;
 
-    /// What a subject that signed in this way may do under the configuration in force; none when nothing any more.
+    /// The current rights of a subject that signed in this way; none without any.
     fn still(&self, subject: &str) -> Option<Rights>;
 }
 
 /// The random texts of one sign-in. Only the browser keeps what they are made of.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignOnSecrets {
-    /// The provider gives it back.
+    /// The provider returns it.
     pub state: String,
-    /// The ID token must hold it.
+    /// The ID token must contain it.
     pub nonce: String,
-    /// Proves that who asks for the tokens is who has begun (PKCE).
+    /// Proves that the token request comes from the browser that began the sign-in (PKCE).
     pub verifier: String,
 }
 
-/// What the browser brings from the provider.
+/// The provider's answer, from the browser.
 #[derive(Clone, Copy)]
 pub struct SignOnAnswer<'a> {
     /// The authorization code.
     pub code: &'a str,
-    /// Who says so, where the provider names itself.
+    /// The issuer, where the provider names itself.
     pub issuer: Option<&'a str>,
 }
 
-/// Why a provider signs nobody in; texts are sentences without secrets.
+/// Why a sign-in by the provider failed; texts are sentences without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoSignOn {
     /// No provider is configured.
     Off,
-    /// It does not answer as it must.
+    /// It does not answer correctly.
     Away(String),
-    /// It refused, or what it sent is not accepted.
+    /// It refused, or its answer is invalid.
     Refused(String),
-    /// Somebody is known and may do nothing here.
+    /// The person is known and has no role here.
     Role {
         /// Who.
         name: String,
@@ -94,7 +95,7 @@ pub struct Subject {
     pub rights: Rights,
 }
 
-/// What a person may do in the dashboard.
+/// The rights of a person in the dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
     /// Sees everything but secrets.
@@ -104,7 +105,7 @@ pub enum Rights {
 }
 
 impl Rights {
-    /// The word of the database.
+    /// The value in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -112,7 +113,7 @@ impl Rights {
         }
     }
 
-    /// Reads the word; what is not known gives the least.
+    /// The inverse of `as_str`; an unknown value has the least rights.
     pub fn named(word: &str) -> Self {
         if word == "admin" { Self::Admin } else { Self::Viewer }
     }
@@ -123,12 +124,12 @@ impl Rights {
     }
 }
 
-/// Why a key does not sign in.
+/// Why a sign-in with a key failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WrongKey {
-    /// Nobody knows it, or it has expired or is disabled.
+    /// It is unknown, has expired or is disabled.
     Unknown,
-    /// It is good, but for other things.
+    /// It has other roles.
     Role {
         /// Whose it is.
         project: String,
@@ -198,12 +199,12 @@ pub struct Node {
     pub tls: bool,
 }
 
-/// Who is asked, and how they are doing.
+/// Providers and their health.
 pub trait Routing: Send + Sync + 'static {
     /// All providers, those that can be called first.
     fn providers(&self) -> Vec<Provider>;
 
-    /// What would happen to a request: as `llmgateway explain --json` prints it. Nothing is sent.
+    /// The dry run of a request, as `llmgateway explain --json` prints it. Nothing is sent.
     fn explain(&self, request: Bytes) -> Result<Value, canon::Error>;
 }
 
@@ -216,14 +217,14 @@ pub struct Provider {
     pub off: Option<String>,
     /// Labels of its keys.
     pub keys: Vec<String>,
-    /// What is known of its models.
+    /// The measurements of its models.
     pub routes: Vec<routing::RouteSnapshot>,
-    /// What of it administrators have rest: all of it, or keys.
+    /// Suspensions of it: the whole provider, or keys.
     pub rests: Vec<store::Rest>,
 }
 
 impl Provider {
-    /// The rest of all of it (no key), or of one of its keys.
+    /// The suspension of the whole provider (no key), or of one of its keys.
     pub fn rest_of(&self, key: Option<&str>) -> Option<&store::Rest> {
         self.rests.iter().find(|rest| rest.key.as_deref() == key)
     }
@@ -234,7 +235,7 @@ pub trait Models: Send + Sync + 'static {
     /// Every model.
     fn models(&self) -> Vec<Model>;
 
-    /// Names of aliases with what they stand for.
+    /// Names of aliases with their targets.
     fn aliases(&self) -> Vec<(String, Vec<String>)>;
 }
 
@@ -279,7 +280,7 @@ pub struct Offer {
 pub struct Price {
     /// Of a prompt.
     pub input: canon::Pico,
-    /// Of what the provider has cached of it.
+    /// Of its cached part.
     pub cached: Option<canon::Pico>,
     /// Of an answer.
     pub output: canon::Pico,
@@ -295,7 +296,7 @@ impl Model {
             .map(|it| it.1)
     }
 
-    /// Whether a pattern of a policy is one for it.
+    /// Whether a pattern of a policy matches it.
     pub fn is_matched(&self, pattern: &Pattern) -> bool {
         pattern.matches(&self.id)
             || self.offers.iter().any(|offer| {
@@ -306,7 +307,7 @@ impl Model {
     }
 }
 
-/// Projects as they are counted.
+/// Projects with their counters.
 pub trait Budgets: Send + Sync + 'static {
     /// Projects of the configuration file: the console shows them and changes nothing.
     fn declared(&self) -> Vec<(String, Policy)>;
@@ -314,13 +315,13 @@ pub trait Budgets: Send + Sync + 'static {
     /// Ids of all projects that are in force.
     fn project_ids(&self) -> Vec<String>;
 
-    /// What is taken of the rules of a project and its keys, as this node counts.
+    /// The current use of the rules of a project and its keys, as this node counts.
     fn taken(&self, project: &str) -> Vec<Taken>;
 
-    /// The policy, checked and in its normal form; or what is wrong with it.
+    /// The policy, checked and normalised; or its mistakes.
     fn check_policy(&self, json: &str) -> Result<String, String>;
 
-    /// What is wrong with the id of a project.
+    /// The error in the id of a project.
     fn wrong_project_id(&self, id: &str) -> Option<String>;
 
     /// Why a project may not use a model, by provider; empty where it may at all of them.
@@ -332,16 +333,16 @@ pub trait Budgets: Send + Sync + 'static {
 pub enum MayUse {
     /// No enabled provider serves it.
     Unknown,
-    /// It may, at these providers; at others not, and why.
+    /// It may at these providers; at others not, with the reasons.
     Providers {
-        /// Where it may.
+        /// Allowed providers.
         allowed: Vec<String>,
-        /// Where not, and the rule.
+        /// Refused providers, with the rule.
         refused: Vec<(String, String)>,
     },
 }
 
-/// A rule and what is taken of it.
+/// A rule and its current use.
 #[derive(Clone, Debug)]
 pub struct Taken {
     /// The rule in words.
@@ -352,6 +353,6 @@ pub struct Taken {
     pub concurrent: Option<(u64, u64)>,
 }
 
-/// Where a request comes from.
+/// The address of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct From(pub IpAddr);

@@ -1,7 +1,8 @@
 //! The dashboard under `/ui`: pages drawn by the server, sign-in, assets; all of it in the binary.
 //!
-//! Every page is one file of [`pages`], every part that pages share one of [`components`]. The console sees the database and
-//! what the gateway shows it ([`gateway`]); no request to a model passes through here but the playground's.
+//! Every page is one file of [`pages`], every part that pages share one of [`components`]. The console uses
+//! the database and the gateway's interface ([`gateway`]); of requests to models only the playground's pass
+//! through it.
 
 mod assets;
 pub mod auth;
@@ -54,7 +55,8 @@ impl Console {
 }
 
 impl Console {
-    /// Who asks a model from the playground: an administrator, by a script of our own page. Else the answer to give.
+    /// The caller of a playground request: an administrator, by a script of our own page. Else the answer to
+    /// send.
     pub async fn may_ask(
         self: &Arc<Self>,
         head: &http::request::Parts,

@@ -1,4 +1,4 @@
-//! A policy as a form: one rule a line, in words.
+//! A policy as a form: one rule per line, in words.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ use limits::{Limit, OnExhausted, Policy};
 use crate::Console;
 use crate::fields::Fields;
 
-/// Patterns, one a line.
+/// Patterns, one per line.
 pub fn lines(list: &[String]) -> String {
     list.join("\n")
 }
@@ -42,14 +42,15 @@ pub fn limit_words(limit: &Limit) -> String {
     words
 }
 
-/// The policy of a form as it is stored; or what is wrong with it, as a sentence.
+/// The policy of a form in its stored form; or its mistake, as a sentence.
 pub fn checked(console: &Console, form: &Fields, before: &Policy) -> Result<String, String> {
     of_form(form, before)
         .and_then(|json| console.gateway.check_policy(&json))
         .map_err(|mistake| format!("The policy is wrong: {mistake}."))
 }
 
-/// The policy of a form, as JSON; or what is wrong with a line. What the form does not show stays as it was.
+/// The policy of a form, as JSON; or the mistake in a line. Fields that the form does not show stay
+/// unchanged.
 fn of_form(form: &Fields, before: &Policy) -> Result<String, String> {
     let mut policy = match serde_json::to_value(before) {
         Ok(Value::Object(object)) => object,

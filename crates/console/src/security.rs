@@ -1,4 +1,5 @@
-//! What keeps other pages out: headers of every answer, the origin of every change, and where sign-in may lead to.
+//! Protection against other pages: headers of every answer, the origin of every change, and the target after
+//! sign-in.
 
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -43,8 +44,8 @@ fn is_change(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Whether a browser says that the request was made by another site's page. Programs say nothing; they have no cookie that a
-/// page could borrow.
+/// Whether the browser reports that another site's page made the request. Programs report nothing; they have
+/// no cookie that a page could misuse.
 pub fn is_foreign(headers: &HeaderMap, uri: &Uri) -> bool {
     if headers.get(FETCH_SITE).is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")) {
         return true;
@@ -57,7 +58,7 @@ pub fn is_foreign(headers: &HeaderMap, uri: &Uri) -> bool {
     origin.split_once("://").is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host))
 }
 
-/// Where to go after sign-in: a page of the dashboard, or its start.
+/// The target after sign-in: a page of the dashboard, or its start.
 pub fn next_page(asked: Option<&str>) -> &str {
     let is_ours = |path: &&str| {
         let rest = path.strip_prefix("/ui");

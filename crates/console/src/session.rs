@@ -1,4 +1,4 @@
-//! Who is signed in: the cookie, the token against forged forms, and what a page knows of its reader.
+//! Sessions: the cookie, the token against forged forms, and the reader of a page.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use crate::gateway::Rights;
 pub const LASTS_MS: i64 = 12 * 3600 * 1000;
 const COOKIE_NAME: &str = "llmgateway_session";
 
-/// Who reads a page.
+/// The reader of a page.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// As it is stored.
     pub row: ConsoleSession,
-    /// What they may do now.
+    /// The current rights.
     pub rights: Rights,
-    /// What every form must hold.
+    /// The token of every form.
     pub form_token: String,
 }
 
-/// A token that only the browser and, for this moment, we know.
+/// A token that only the browser has, and we for the moment of a request.
 pub struct Token(String);
 
 impl Token {
@@ -47,7 +47,7 @@ impl Token {
         (value.len() == 43).then(|| Self(value.to_owned()))
     }
 
-    /// What is stored of it.
+    /// The stored hash of it.
     pub fn id(&self) -> String {
         blake3::derive_key("llmgateway dashboard session", self.0.as_bytes())[..16].iter().fold(
             String::with_capacity(32),
@@ -58,7 +58,7 @@ impl Token {
         )
     }
 
-    /// What forms of the session hold: nobody can make it without the cookie, and the cookie not from it.
+    /// The token in forms of the session: it can be derived from the cookie, but not the cookie from it.
     fn form_token(&self) -> String {
         URL_SAFE_NO_PAD.encode(&blake3::derive_key("llmgateway dashboard forms", self.0.as_bytes())[..18])
     }
@@ -75,7 +75,7 @@ impl Token {
     }
 }
 
-/// Takes the cookie away.
+/// Deletes the cookie.
 pub fn no_cookie(is_secure: bool) -> HeaderValue {
     let secure = if is_secure { "; Secure" } else { "" };
     let text = format!("{COOKIE_NAME}=; Path=/ui; Max-Age=0; HttpOnly; SameSite=Strict{secure}");
@@ -89,13 +89,13 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
-/// Whether the browser came over TLS: to us, or to a proxy that says so.
+/// Whether the browser used TLS: to us, or to a proxy that says so.
 pub fn is_secure(console: &Console, headers: &HeaderMap) -> bool {
     let forwarded = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
     console.gateway.node().tls || forwarded.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
 }
 
-/// The address of who asks, for the list of sessions and the limit of wrong keys.
+/// The address of the reader, for the list of sessions and the limit of wrong keys.
 pub fn address(parts: &Parts) -> IpAddr {
     let unknown = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
     parts.extensions.get::<crate::gateway::From>().map_or(unknown, |from| from.0)
@@ -161,7 +161,7 @@ async fn find(console: &Console, parts: &Parts) -> Result<Option<Session>, Store
         "oidc" => console.gateway.still(&row.subject).map(|now| given.and(now)),
         _ => Some(given),
     };
-    // Whose key was revoked, or whose provider or role is no longer configured, is signed out.
+    // Readers whose key was revoked, or whose provider or role is no longer configured, are signed out.
     Ok(rights.map(|rights| Session { row, rights, form_token: token.form_token() }))
 }
 
@@ -198,7 +198,7 @@ impl OptionalFromRequestParts<Arc<Console>> for Session {
     }
 }
 
-/// Whether a person looks at the answer, who can be led to sign in.
+/// Whether a person sees the answer, who can be sent to the sign-in.
 fn is_page(parts: &Parts) -> bool {
     let wants = parts.headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
     matches!(parts.method, Method::GET | Method::HEAD)

@@ -1,8 +1,9 @@
-//! The browser's way to the identity provider and back.
+//! The browser's round trip to the identity provider.
 //!
-//! A sign-in under way is kept by the browser alone, so that it may come back to another node: a cookie holds a random text, the time
-//! and the page that was asked for, and state, nonce and PKCE verifier are derived from it. Whoever has not begun has no cookie that
-//! fits the state, and cannot make somebody else's browser sign in.
+//! Only the browser stores a sign-in under way, so that it may return to another node: a cookie contains a
+//! random text, the time and the requested page, and state, nonce and PKCE verifier are derived from it. An
+//! attacker who has not begun the sign-in has no cookie that matches the state, and cannot make another
+//! person's browser sign in.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::security::next_page;
 use crate::session::{self, cookie};
 
 const COOKIE_NAME: &str = "llmgateway_sign_on";
-/// How long somebody may take at the provider.
+/// How long a sign-in may take at the provider.
 const LASTS_MS: i64 = 10 * 60 * 1000;
 /// The longest page that is kept; cookies have 4 KiB.
 const LONGEST_PAGE: usize = 1500;
@@ -41,7 +42,7 @@ impl UnderWay {
         Ok(Self(format!("{}.{now_ms}.{}", URL_SAFE_NO_PAD.encode(random), URL_SAFE_NO_PAD.encode(next))))
     }
 
-    /// What the cookie holds, with the page; none when it is too old.
+    /// The content of the cookie, with the page; none when it is too old.
     fn of(headers: &HeaderMap, now_ms: i64) -> Option<(Self, String)> {
         let value = cookie(headers, COOKIE_NAME)?;
         let mut parts = value.split('.');
@@ -54,7 +55,7 @@ impl UnderWay {
         is_good.then(|| (Self(value.to_owned()), next))
     }
 
-    /// Each of them is of no use for the others. All of the cookie goes in, so that nothing of it can be changed on the way.
+    /// None of them reveals another. The whole cookie is hashed, so that no part of it can be changed.
     fn secrets(&self) -> SignOnSecrets {
         let derived = |context: &str| URL_SAFE_NO_PAD.encode(blake3::derive_key(context, self.0.as_bytes()));
         SignOnSecrets {
@@ -140,7 +141,7 @@ pub async fn callback(
             login::page(&console, headers, &next, Some(&refusal))
         }
     };
-    // A code is good once, and so is what belongs to it.
+    // A code is valid once, and so is its cookie.
     response.headers_mut().append(SET_COOKIE, set_cookie("", 0, is_secure));
     response
 }
@@ -168,7 +169,7 @@ async fn arrival(
     }
 }
 
-/// The provider's word for its refusal; anything else than such a word is not repeated.
+/// The provider's error code for its refusal; any other text is not repeated.
 fn refused(error: &str) -> String {
     let is_word = error.len() <= 60 && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     match is_word {

@@ -114,6 +114,6 @@ impl Heart {
             spool_bytes: i64::try_from(self.metering.spool_bytes()).unwrap_or(i64::MAX),
             reload: last_reload(&self.reloader).to_string(),
         };
-        self.store.tell_node(&node, now - KEPT_MS).await
+        self.store.report_node(&node, now - KEPT_MS).await
     }
 }

@@ -5,13 +5,13 @@
 pub struct Conversation {
     /// Its id.
     pub id: String,
-    /// Whose it is: nobody else sees it.
+    /// Its owner: other callers do not see it.
     pub key_id: String,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: i64,
-    /// When it ends; later whenever something is added.
+    /// Its expiry, which moves with every addition.
     pub expires_at_ms: i64,
-    /// What its caller noted, as a JSON object.
+    /// The caller's metadata, as a JSON object.
     pub metadata: String,
 }
 
@@ -24,16 +24,16 @@ pub struct StoredItem {
     pub item: String,
 }
 
-/// Items to be added to the end of a conversation. Those that are there already stay where they are.
+/// Items to append to a conversation. Existing items keep their place.
 #[derive(Clone, Copy, Debug)]
 pub struct Addition<'a> {
     /// The conversation's id.
     pub conversation: &'a str,
-    /// Whose it is.
+    /// Its owner.
     pub key_id: &'a str,
     /// The time.
     pub now_ms: i64,
-    /// When the conversation ends from now on.
+    /// The new expiry of the conversation.
     pub expires_at_ms: i64,
     /// The items, in order.
     pub items: &'a [StoredItem],

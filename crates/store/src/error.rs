@@ -1,6 +1,6 @@
-//! What can go wrong with the database, in sentences for the operator.
+//! Errors of the database, in sentences for the operator.
 
-/// Why the store could not do what it was asked. No text ever holds a password.
+/// Why the store failed. No text contains a password.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL names no database that is supported.
@@ -18,7 +18,7 @@ pub enum StoreError {
     Permission {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's message.
         reason: String,
     },
     /// The file or its folder cannot be created or opened.
@@ -26,10 +26,10 @@ pub enum StoreError {
     Open {
         /// The file, or the host and name of the database.
         path: String,
-        /// What the system said.
+        /// The system's message.
         reason: String,
     },
-    /// The file was deleted, or another is in its place, while the gateway runs.
+    /// The file was deleted or replaced while the gateway runs.
     #[error(
         "the database {path} was deleted or replaced under the running gateway; put it back, or restart the gateway to begin a new one"
     )]
@@ -37,7 +37,7 @@ pub enum StoreError {
         /// The file.
         path: String,
     },
-    /// The file holds something else.
+    /// The file contains something else.
     #[error("{path} is not an SQLite database; move it away or set database.url to another file")]
     NotADatabase {
         /// The file.
@@ -52,10 +52,10 @@ pub enum StoreError {
         path: String,
         /// The version of the tables.
         found: i64,
-        /// The version that this release makes.
+        /// The version of this release.
         known: i64,
     },
-    /// A value in the database is not what this release wrote.
+    /// A value in the database was not written by this release.
     #[error("the database holds an unreadable {what}: {reason}")]
     Corrupt {
         /// Which value.
@@ -63,10 +63,10 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The system gave no random bytes.
+    /// The system returned no random bytes.
     #[error("the system gave no random bytes: {0}")]
     Random(getrandom::Error),
-    /// The database is away.
+    /// The database does not answer.
     #[error("the database does not answer")]
     Away,
     /// The database refused a statement.
@@ -74,7 +74,7 @@ pub enum StoreError {
     Database(#[source] sqlx::Error),
 }
 
-/// Sums that the tables do not take.
+/// Sums that the tables refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
     /// Which: a row of `usage_unfolded`, or records of an earlier release.
@@ -100,8 +100,8 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
-    /// True when the database answers and refuses what it was given, so that a part of it may be taken. Everything else
-    /// says that the database, its disk or the way to it is in trouble, which time may mend.
+    /// True when the database answers and refuses the data, so that a part of them may be accepted. All other
+    /// errors mean trouble with the database, its disk or the connection, which may pass.
     pub(crate) fn is_about_the_data(&self) -> bool {
         match self {
             Self::Corrupt { .. } | Self::Database(sqlx::Error::Encode(_)) => true,

@@ -1,4 +1,4 @@
-//! What tables have columns for, of a record's JSON. It borrows from the line, and passes over the rest.
+//! The values of a record's JSON with columns of their own. They borrow from the line; the rest is skipped.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::ledger::Charge;
 use crate::projects::DEFAULT_PROJECT;
 use crate::times::{DAY_MS, ID_WINDOWS_MS, time_of_id};
 
-/// What a record says that is summed or looked for.
+/// The values of a record that are summed or searched.
 #[derive(Debug, Default, Deserialize, PartialEq)]
 pub(crate) struct Facts<'a> {
     #[serde(default)]
@@ -22,7 +22,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) request_id: Cow<'a, str>,
     #[serde(borrow)]
     pub(crate) key_id: Cow<'a, str>,
-    /// Absent in the lines of earlier releases.
+    /// Absent in lines of earlier releases.
     #[serde(borrow, default = "default_project")]
     pub(crate) project: Cow<'a, str>,
     /// The sum of the cost; none when the price is unknown.
@@ -139,7 +139,7 @@ impl<'a> Facts<'a> {
             .map_err(|error| StoreError::Corrupt { what: "usage line", reason: error.to_string() })
     }
 
-    /// What the ledger is told.
+    /// The entry for the ledger.
     pub(crate) fn charge(&self) -> Charge<'_> {
         Charge {
             key_id: &self.key_id,
@@ -149,7 +149,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// How the request ended, in a word.
+    /// The outcome of the request.
     pub(crate) fn outcome(&self) -> Cow<'a, str> {
         match &self.error_kind {
             _ if self.canceled => Cow::Borrowed("cancelled"),
@@ -159,8 +159,8 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// By what the request can be looked for where few others are like it: kind and value. An id that tells the time needs no
-    /// entry.
+    /// The entries of the search index, as kind and value, for values that few requests share. An id that
+    /// contains its time needs no entry.
     pub(crate) fn lookups(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
         let (before, after) = ID_WINDOWS_MS[1];
         let near = |time: i64| (time + before..time + after).contains(&self.started_at_ms);
@@ -172,8 +172,8 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Reads the lines that `line.rs` writes, by hand, because every request pays for it: a tenth of what serde takes. Whatever looks
-/// otherwise (an escape in a text that is needed, a fraction, null) is none, and left to serde.
+/// Reads the lines that `line.rs` writes. Hand-written because every request pays for it: it takes a tenth of
+/// serde's time. Any other form (an escape in a needed text, a fraction, null) is none, and left to serde.
 struct Reader<'a> {
     json: &'a str,
     at: usize,
@@ -341,7 +341,7 @@ impl<'a> Reader<'a> {
         Some(flag)
     }
 
-    /// Passes over a value of any kind.
+    /// Skips a value of any kind.
     fn skip(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
@@ -377,7 +377,7 @@ pub(crate) const LOOKUP_ID: &str = "id";
 pub(crate) const LOOKUP_SESSION: &str = "session";
 pub(crate) const LOOKUP_TAG: &str = "tag";
 
-/// As texts are compared: letters match in either case.
+/// The form for comparisons: letters match in either case.
 pub(crate) fn folded(text: &str) -> String {
     text.to_ascii_lowercase()
 }
@@ -388,7 +388,7 @@ mod tests {
     use crate::line::record_of;
     use crate::record::UsageRecord;
 
-    /// What is read by hand is what serde reads.
+    /// The hand-written reader agrees with serde.
     #[test]
     fn lines_are_read_alike() {
         let mut lines = vec![
@@ -416,7 +416,7 @@ mod tests {
                 canceled: flag(1),
                 streamed: flag(0),
                 usage_estimated: flag(3),
-                // All of them: a counter that the reader by hand forgets must not go unseen.
+                // All counters, so that one that the hand-written reader misses is detected.
                 usage: flag(4).then_some(Usage {
                     input: seed,
                     cache_read: 12,

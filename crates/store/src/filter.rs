@@ -1,4 +1,4 @@
-//! Which requests to show: a small query language, and the SQL that it becomes. Each database has its own way into JSON where the
+//! Filters of requests: a small query language, and its SQL. Each database has its own JSON syntax where the
 //! two differ; values are always parameters.
 
 use std::fmt::Write;
@@ -9,32 +9,32 @@ use crate::params::Params;
 use crate::sums::is_money;
 use crate::times::SLOW_MS;
 
-/// Which requests. Everything that is said must hold; the default is all of them.
+/// A filter. All conditions must hold; the default matches all requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestFilter {
     /// From this time on, in milliseconds since 1970.
     pub since_ms: Option<i64>,
     /// Before this time.
     pub until_ms: Option<i64>,
-    /// What holds for each of them.
+    /// The conditions.
     pub tests: Vec<Test>,
 }
 
-/// One thing that holds for a request.
+/// A condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Test {
     /// Of what.
     pub field: Field,
-    /// True when it must not hold.
+    /// True for a negated condition.
     pub not: bool,
     /// How it is compared.
     pub compare: Compare,
 }
 
-/// What of a request can be asked for.
+/// The fields of a request for conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// The model, as the caller or as the provider calls it.
+    /// The model, by the caller's or the provider's name.
     Model,
     /// The provider that answered, or was asked last.
     Provider,
@@ -54,7 +54,7 @@ pub enum Field {
     Session,
     /// The format that the caller spoke.
     Dialect,
-    /// What was asked: `chat`, `embeddings` …
+    /// The operation: `chat`, `embeddings` …
     Operation,
     /// The cost in 10⁻¹² USD.
     Cost,
@@ -76,20 +76,20 @@ pub enum Field {
     Any,
 }
 
-/// How it is compared.
+/// The comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compare {
-    /// With one of these texts, in which `*` stands for any text; letters match in either case.
+    /// Equal to one of these texts, in which `*` matches any text; letters match in either case.
     Like(Vec<String>),
     /// With a number: larger.
     Above(i64),
     /// With a number: smaller.
     Below(i64),
-    /// It is not known.
+    /// The value is unknown.
     Absent,
 }
 
-/// A word of a filter that cannot be read.
+/// An invalid word of a filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{word:?} cannot be read: {reason}")]
 pub struct FilterError {
@@ -129,8 +129,8 @@ impl Field {
 }
 
 impl RequestFilter {
-    /// Reads `model:gpt-* provider:openai,azure !status:200 cost:>0.01 duration:>2s tag:team=a error:* is:slow words`. A value with
-    /// spaces stands in double quotes.
+    /// Reads `model:gpt-* provider:openai,azure !status:200 cost:>0.01 duration:>2s tag:team=a error:*
+    /// is:slow words`. A value with spaces is in double quotes.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         let mut filter = Self::default();
         for word in words(text) {
@@ -149,7 +149,7 @@ impl RequestFilter {
     }
 }
 
-/// The words of a text; a part in double quotes is no end of a word.
+/// The words of a text; spaces in double quotes do not end a word.
 fn words(text: &str) -> Vec<String> {
     let (mut words, mut word, mut is_quoted) = (Vec::new(), String::new(), false);
     for letter in text.chars() {
@@ -235,7 +235,8 @@ enum Unit {
 }
 
 impl Field {
-    /// The one key that a value names. A key's id is no name that people write in one case or the other, and there is an index of them.
+    /// The single key that a value names. The id of a key has only one spelling, and there is an index of
+    /// ids.
     pub(crate) fn exact_key<'v>(&self, value: &'v str) -> Option<&'v str> {
         (*self == Self::Key && !value.contains('*')).then_some(value)
     }
@@ -273,7 +274,7 @@ impl Field {
     }
 }
 
-/// What the two databases say differently.
+/// The differences of the two databases.
 #[derive(Clone, Copy)]
 pub(crate) struct Spelling {
     /// `LIKE` in either case of letters.

@@ -1,8 +1,9 @@
-//! Sums of new records are folded into the tables of hours and days, and records of an earlier release are added to them.
+//! Folds sums of new records into the tables of hours and days, and adds the records of an earlier release.
 //!
-//! Policy. What the tables do not take (a row that cannot be read, a sum that would overflow) holds up nothing else: a step that fails is
-//! tried again with half as much, down to the row at fault. That one is moved to `usage_unfolded` with the reason, counted, and named in the
-//! log; the records themselves stay where they are. Nothing is moved when the tables take no sums at all: then the database is at fault.
+//! Policy: sums that the tables refuse (an unreadable row, an overflow) do not delay others. A failed step is
+//! retried with half as many rows, down to the faulty row. That row is moved to `usage_unfolded` with the
+//! reason, counted, and named in the log; the records themselves stay. Nothing is moved when the tables
+//! accept no sums at all: the database is then at fault.
 
 use std::mem;
 use std::sync::PoisonError;
@@ -18,7 +19,7 @@ use crate::rollups::{Hours, Rollups};
 use crate::store::{Pool, SLOW, corrupt, on_either};
 use crate::{Store, StoreError, postgres, sqlite};
 
-/// Up to when all records are in the sums, while those of an earlier release are added.
+/// The time from which on all records are in the sums, while those of an earlier release are added.
 const INDEXED_FROM: &str = "usage_indexed_from";
 
 /// How many rows of sums are folded in one transaction.

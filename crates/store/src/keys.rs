@@ -1,4 +1,4 @@
-//! API keys: how they look, and the keyed hash under which they are stored.
+//! API keys: their form, and the keyed hash under which they are stored.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,30 +7,30 @@ use canon::Secret;
 use crate::StoreError;
 use crate::projects::DEFAULT_PROJECT;
 
-/// So that a key is recognised for what it is, in a log or by a scanner of secrets.
+/// Identifies a key in a log or for a scanner of secrets.
 const KEY_PREFIX: &str = "lgw-";
-/// How much of a key is stored in the clear, for people to tell keys apart: the prefix and four characters.
+/// The part of a key that is stored in clear text to distinguish keys: the prefix and four characters.
 const SHOWN_BYTES: usize = 8;
 
-/// What can be said of a key.
+/// The properties of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFields {
     /// What the operator calls it.
     pub name: String,
-    /// Whose it is.
+    /// Its project.
     pub project_id: String,
-    /// What it is for: words with commas between them.
+    /// Its roles, separated by commas.
     pub roles: String,
-    /// What it may do, as JSON: the store does not look inside.
+    /// Its policy, as JSON, which the store does not parse.
     pub policy: String,
-    /// From when on it is not good, in milliseconds since 1970.
+    /// The time from which it is invalid, in milliseconds since 1970.
     pub expires_at_ms: Option<i64>,
-    /// Since when it is switched off.
+    /// Since when it is disabled.
     pub disabled_at_ms: Option<i64>,
 }
 
 impl KeyFields {
-    /// A key of the default project that asks models.
+    /// An inference key of the default project.
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -43,10 +43,10 @@ impl KeyFields {
     }
 }
 
-/// An API key as it is listed. The key itself is stored nowhere.
+/// A listed API key. The key itself is not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRow {
-    /// Names the key in usage records and commands.
+    /// Identifies the key in usage records and commands.
     pub id: String,
     /// What is said of it.
     pub fields: KeyFields,
@@ -56,13 +56,13 @@ pub struct KeyRow {
     pub version: i64,
     /// When it was created, in milliseconds since 1970.
     pub created_at_ms: i64,
-    /// Until when the key before the last rotation is good.
+    /// Until when the key before the last rotation is valid.
     pub previous_until_ms: Option<i64>,
     /// When it was revoked.
     pub revoked_at_ms: Option<i64>,
 }
 
-/// What the gateway needs to recognise an active key.
+/// The data for recognising an active key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyHash {
     /// The id of the key.
@@ -71,7 +71,7 @@ pub struct KeyHash {
     pub fields: KeyFields,
     /// [`KeyHasher::hash`] of the key.
     pub hash: [u8; 32],
-    /// The hash before the last rotation, and until when it is good.
+    /// The hash before the last rotation, and until when it is valid.
     pub previous: Option<([u8; 32], i64)>,
 }
 
@@ -147,8 +147,8 @@ pub(crate) fn active(row: ActiveRow) -> Option<KeyHash> {
     Some(KeyHash { id, fields, hash: hash.try_into().ok()?, previous })
 }
 
-/// Hashes keys with a secret of this installation (the pepper), so that neither a stolen table nor the time that a
-/// comparison takes tells anything about a key. Keys are random, so that a fast hash is enough.
+/// Hashes keys with a secret of this installation (the pepper), so that neither a stolen table nor the
+/// duration of a comparison reveals anything about a key. Keys are random, so a fast hash is enough.
 #[derive(Clone)]
 pub struct KeyHasher {
     pepper: [u8; 32],
@@ -160,7 +160,7 @@ impl KeyHasher {
         Self { pepper }
     }
 
-    /// With a pepper that nobody knows: for keys that are not in a database.
+    /// With a random pepper, for keys that are not in a database.
     pub fn random() -> Result<Self, StoreError> {
         Ok(Self::new(random_bytes()?))
     }

@@ -1,8 +1,8 @@
-//! What was charged, by day: the sum of the usage records, kept in the transaction that inserts them.
+//! Charges by day: the sums of the usage records, written in the transaction that inserts them.
 
 use std::collections::BTreeMap;
 
-/// What a new record adds to the ledger.
+/// The charge of a new record.
 pub(crate) struct Charge<'a> {
     pub(crate) key_id: &'a str,
     pub(crate) project: &'a str,
@@ -11,7 +11,7 @@ pub(crate) struct Charge<'a> {
     pub(crate) charged: Option<i64>,
 }
 
-/// What a scope was charged on one day.
+/// The charge of a scope on one day.
 #[derive(Default)]
 pub(crate) struct Charged {
     pub(crate) spent: i64,
@@ -23,7 +23,7 @@ pub(crate) struct Charged {
 #[derive(Default)]
 pub(crate) struct Charges {
     pub(crate) scopes: BTreeMap<String, BTreeMap<i64, Charged>>,
-    /// The name of the scope that is looked for.
+    /// The name of the scope.
     name: String,
 }
 
@@ -45,10 +45,10 @@ impl Charges {
     }
 }
 
-/// What was spent of each window that a day lies in, in 10⁻¹² USD.
+/// The spending in each window that a day belongs to, in 10⁻¹² USD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// From the first of three days on.
+    /// From each of three first days on.
     pub since: [i64; 3],
     /// In all time.
     pub total: i64,
@@ -91,7 +91,8 @@ pub(crate) fn spent((scope, first, second, third, total): SpentRow) -> (String, 
     (scope, Spent { since: [first, second, third], total })
 }
 
-/// What each process was charged in a scope from a day on; under no name what was charged before processes had names.
+/// The charges of each process in a scope from a day on; under the empty name those from before processes had
+/// names.
 pub(crate) const BY_NODE: &str = "SELECT node, CAST(sum(spent_pico) AS BIGINT) FROM node_ledger
         WHERE scope = $1 AND day >= $2 GROUP BY node
     UNION ALL

@@ -1,9 +1,9 @@
 //! The only crate with SQL: usage records, API keys, stored answers and settings in SQLite or PostgreSQL, and the local spool that
 //! keeps records safe until the database has them.
 //!
-//! A request appends its record to the [`Spool`] (one write, no waiting); the [`Writer`] task moves records from
-//! there into the [`Store`]. Nothing here is called on the request path but [`Spool::append`] and [`KeyHasher::hash`], and for
-//! requests that use stored answers what reads and writes those.
+//! A request appends its record to the [`Spool`] (one write, no waiting); the [`Writer`] task moves records
+//! from there into the [`Store`]. Only [`Spool::append`] and [`KeyHasher::hash`] are called on the request
+//! path, and the functions for stored answers by requests that use them.
 
 mod changes;
 mod conversations;

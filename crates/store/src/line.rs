@@ -1,5 +1,5 @@
-//! A record as one line: a checksum, and JSON whose first fields are what the table has columns for. Written and read by
-//! hand, because every request pays for it.
+//! A record as one line: a checksum, and JSON that begins with the fields with columns in the table.
+//! Hand-written on both sides because every request pays for it.
 
 use std::sync::LazyLock;
 
@@ -12,17 +12,17 @@ use crate::record::{AttemptRecord, GuardrailRecord, LossRecord, Phases, UsageRec
 
 /// Longer lines are shortened: see [`UsageRecord::shortened`].
 const MAX_LINE_BYTES: usize = 64 * 1024;
-/// What is kept of a text that callers or providers chose: a name of this length is none of a real model.
+/// The stored length of a text that callers or providers choose: no real model has a longer name.
 const MAX_TEXT_BYTES: usize = 512;
 /// Eight hexadecimal digits and a space.
 const CHECKSUM_BYTES: usize = 9;
 
-/// The error of a request that was under way when its process died, with what follows it up to the cost.
+/// The error of a request whose process died, with the following members up to the cost.
 const INTERRUPTED: &[u8] =
     br#","error_kind":"interrupted","status":0,"usage_estimated":true,"cost_pico":{"total":"#;
 const INTERRUPTED_OTHER: &[u8] = br#","other":"#;
 
-/// A record that any database takes which takes one at all.
+/// A record that every working database accepts.
 pub(crate) const PROBE_RECORD: &str =
     r#"{"nonce":0,"started_at_ms":0,"request_id":"","key_id":"","requested_model":"","status":0}"#;
 
@@ -36,8 +36,9 @@ impl UsageRecord {
         }
     }
 
-    /// Writes what is recorded of a request under way whose process dies: that somebody asked a provider, and what was
-    /// reserved for it. Without the attempts, what is known at the end only, and a checksum, for each attempt pays for this.
+    /// Writes the record of a request whose process dies: that a provider was asked, and the reserved amount.
+    /// It lacks the attempts, the values that are known only at the end, and a checksum, because each attempt
+    /// pays for this.
     pub(crate) fn write_interrupted(&self, nonce: i64, reserved: Pico, out: &mut Vec<u8>) {
         out.clear();
         self.write_columns(nonce, Some(reserved), out);
@@ -62,7 +63,7 @@ impl UsageRecord {
         write_line(line, |out| self.write(nonce, out));
     }
 
-    /// What the table has columns for, which is read without the rest.
+    /// The fields with columns in the table, which are read without the rest.
     fn write_columns(&self, nonce: i64, charged: Option<Pico>, out: &mut Vec<u8>) {
         out.push(b'{');
         push_integer(out, "nonce", nonce);
@@ -87,7 +88,7 @@ impl UsageRecord {
         }
     }
 
-    /// The JSON. What is zero, empty or none is left out, which makes it a third shorter.
+    /// The JSON. Members that are zero, empty or none are omitted, which makes it a third shorter.
     fn write(&self, nonce: i64, out: &mut Vec<u8>) {
         self.write_columns(nonce, self.cost.map(|cost| cost.total), out);
         push_count(out, "duration_ms", self.duration_ms);
@@ -274,7 +275,7 @@ fn write_cost(cost: &Cost, out: &mut Vec<u8>) {
 
 static NUL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u0000"));
 
-/// PostgreSQL cannot store U+0000, and one such record would hold up all that follow: it becomes U+FFFD.
+/// PostgreSQL cannot store U+0000, and one such record would block all that follow: it is replaced by U+FFFD.
 fn replace_nul(line: &mut [u8]) {
     if !may_have_unicode_escape(line) {
         return;

@@ -5,12 +5,13 @@ use sqlx::{Database, Pool, Postgres, Sqlite};
 
 use crate::StoreError;
 
-/// A connection that goes back to its pool only after success. One that saw an error, or whose user was dropped in between,
-/// may be in a transaction that nobody ends: SQLite itself rolls back when the disk is full, sqlx then fails to, and every
-/// later "transaction" is a savepoint within one that is never committed. It is closed, which rolls back.
+/// A connection that returns to its pool only after success. One that had an error, or whose user was dropped
+/// in between, may be in an open transaction: SQLite itself rolls back when the disk is full, sqlx then fails
+/// to, and every later "transaction" is a savepoint within one that is never committed. It is closed, which
+/// rolls back.
 pub(crate) struct Loan<D: Loaned> {
     connection: PoolConnection<D>,
-    /// Its database is gone with it.
+    /// Closing it deletes its database.
     holds_data: bool,
     settled: bool,
 }
@@ -41,7 +42,7 @@ impl<D: Loaned> Loan<D> {
         &mut self.connection
     }
 
-    /// The result of what the connection was used for.
+    /// The result of its use.
     pub(crate) fn settle<T, E>(mut self, result: Result<T, E>) -> Result<T, E> {
         self.settled = result.is_ok();
         result

@@ -1,25 +1,25 @@
-//! Which processes serve on this database: each writes a row from time to time.
+//! The processes on this database: each writes a row periodically.
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Tells processes apart: another one after each start.
+    /// Identifies the process: a new one after each start.
     pub id: String,
     /// The name of the machine.
     pub name: String,
     /// The release.
     pub version: String,
-    /// A hash of the configuration file in force; empty without one. Nodes in step have the same.
+    /// A hash of the configuration file in force; empty without one. Consistent nodes have the same hash.
     pub config: String,
     /// When it started, in milliseconds since 1970.
     pub started_at_ms: i64,
-    /// When it wrote this.
+    /// When it last wrote the row.
     pub seen_at_ms: i64,
     /// `serving`, `draining` or `stopped`.
     pub state: String,
     /// Records that wait for the database, in bytes.
     pub spool_bytes: i64,
-    /// What became of the last reload, as JSON.
+    /// The result of the last reload, as JSON.
     pub reload: String,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn from_row(row: Row) -> Node {
     Node { id, name, version, config, started_at_ms, seen_at_ms, state, spool_bytes, reload }
 }
 
-/// A short hash that tells texts apart.
+/// A short hash that distinguishes texts.
 pub fn fingerprint(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..12].to_owned()
 }

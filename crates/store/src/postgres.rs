@@ -1,4 +1,4 @@
-//! What is particular to PostgreSQL: connecting, migrations, the insertion of many records.
+//! The parts that are specific to PostgreSQL: connecting, migrations, the insertion of many records.
 
 use std::collections::HashSet;
 use std::str::FromStr;
@@ -15,8 +15,8 @@ use crate::loan::Loan;
 use crate::params::bound;
 use crate::rollups::{Inserted, Rollups};
 
-/// Parameter: a JSON array of records, as text. New ones are added to the ledger, in an order that all nodes share: else two
-/// of them could wait for each other.
+/// Parameter: a JSON array of records, as text. New ones are added to the ledger in an order that all nodes
+/// share, to avoid deadlocks.
 const INSERT_USAGE: &str = "WITH new AS (
         INSERT INTO usage_records (started_at_ms, request_id, nonce, key_id, record, indexed)
         SELECT (line ->> 'started_at_ms')::bigint, line ->> 'request_id', coalesce((line ->> 'nonce')::bigint, 0),
@@ -44,7 +44,7 @@ const INSERT_USAGE: &str = "WITH new AS (
     )
     SELECT started_at_ms, request_id, nonce FROM new";
 
-/// What nodes are told changes by.
+/// The channel of change notifications.
 const CHANGES: &str = "llmgateway_changes";
 
 const MIGRATIONS: &[&str] = &[
@@ -70,7 +70,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn open(url: &str) -> Result<PgPool, StoreError> {
-    // The parser's message may quote what it could not read, and with it the password.
+    // The parser's message may quote the invalid text, and with it the password.
     let options = PgConnectOptions::from_str(url)
         .map_err(|_| StoreError::Url { reason: "it is no valid PostgreSQL URL".to_owned() })?;
     let options = options.application_name("llmgateway").disable_statement_logging();
@@ -84,7 +84,7 @@ pub(crate) async fn open(url: &str) -> Result<PgPool, StoreError> {
     Ok(pool)
 }
 
-/// The pool would try again until its time is over and then say only that it is over.
+/// The pool would retry until its deadline and then report only the timeout.
 async fn try_connect(options: &PgConnectOptions) -> Result<(), String> {
     match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
         Ok(Ok(connection)) => connection.close().await.map_err(|error| error.to_string()),
@@ -166,7 +166,7 @@ async fn insert_lines(connection: &mut PgConnection, lines: &[&str]) -> Result<I
     let new: Vec<(i64, String, i64)> =
         sqlx::query_as(INSERT_USAGE).bind(array).fetch_all(&mut *transaction).await?;
     let records = new.len() as u64;
-    // All are new, but after a batch that was interrupted. Only new ones are counted.
+    // All are new, except after an interrupted batch. Only new ones are counted.
     let mut new: Option<HashSet<(i64, String, i64)>> =
         (new.len() < lines.len()).then(|| new.into_iter().collect());
     let mut rollups = Rollups::default();
@@ -185,7 +185,7 @@ async fn insert_lines(connection: &mut PgConnection, lines: &[&str]) -> Result<I
     Ok(Inserted { records, pending_bytes })
 }
 
-/// Inserts a record and takes it back.
+/// Inserts a record and rolls back.
 pub(crate) async fn try_insert(pool: &PgPool) -> Result<(), StoreError> {
     let mut loan = Loan::of(pool).await?;
     let work = async {
@@ -198,16 +198,16 @@ pub(crate) async fn try_insert(pool: &PgPool) -> Result<(), StoreError> {
     Ok(loan.settle(tried)?)
 }
 
-/// A connection that hears of changes.
+/// A connection that receives change notifications.
 pub(crate) async fn listen(url: &str) -> Result<PgListener, StoreError> {
     let mut listener = PgListener::connect(url).await?;
-    // It is asked again by its owner; a connection that is opened in silence would hide what was missed.
+    // Its owner opens it again; a silent reconnect would hide missed notifications.
     listener.eager_reconnect(false);
     listener.listen(CHANGES).await?;
     Ok(listener)
 }
 
-/// What an operator recognises the database by, without the password.
+/// The operator's name of the database, without the password.
 fn display_name(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or(options.get_username());
     format!("{}:{}/{database}", options.get_host(), options.get_port())

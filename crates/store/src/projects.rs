@@ -1,6 +1,6 @@
-//! Projects, and the log of who changed what.
+//! Projects and the audit log.
 
-/// The project of keys that name none.
+/// The default project of keys.
 pub const DEFAULT_PROJECT: &str = "default";
 
 /// A project.
@@ -10,37 +10,37 @@ pub struct Project {
     pub id: String,
     /// What people call it.
     pub name: String,
-    /// What it may do, as JSON: the store does not look inside.
+    /// Its policy, as JSON, which the store does not parse.
     pub policy: String,
     /// Grows with every change.
     pub version: i64,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: i64,
-    /// Since when none of its keys is good.
+    /// Since when its keys are refused.
     pub disabled_at_ms: Option<i64>,
 }
 
-/// What became of a change.
+/// The result of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// It is done.
     Done,
-    /// There is no such thing.
+    /// The object does not exist.
     Absent,
-    /// Somebody else changed it since it was read.
+    /// It was changed after it was read.
     Changed,
-    /// There is one of this name already.
+    /// The name is already used.
     Exists,
 }
 
 /// An entry for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// Who: `key:ID`, or `cli:USER`.
+    /// The actor: `key:ID`, or `cli:USER`.
     pub actor: String,
-    /// What: `project.create`, `key.revoke` …
+    /// The action: `project.create`, `key.revoke` …
     pub action: &'static str,
-    /// Of what: `project:ID` or `key:ID`.
+    /// The object: `project:ID` or `key:ID`.
     pub target: String,
     /// More, as JSON. Never a secret.
     pub detail: String,

@@ -1,4 +1,4 @@
-//! What is kept of each request. How it is written stands in `line.rs`.
+//! The record of a request. `line.rs` writes it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use canon::{Amount, Cost, Loss, Pico, Usage};
 use serde::{Deserialize, Deserializer};
 
-/// What is kept of a text, and of a list, in a record whose line is too long.
+/// The length of a text, and of a list, in a record whose line is too long.
 const SHORT_TEXT_BYTES: usize = 256;
 const SHORT_LIST_ITEMS: usize = 32;
 
-/// One usage record: who asked for what, what happened, and what it cost.
+/// One usage record: the caller, the request, the events and the cost.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct UsageRecord {
@@ -30,13 +30,13 @@ pub struct UsageRecord {
     pub node: Option<Cow<'static, str>>,
     /// The model as the client wrote it.
     pub requested_model: String,
-    /// The provider that the client pinned.
+    /// The provider that the client chose.
     pub requested_provider: Option<String>,
     /// The model that answered.
     pub used_model: Option<String>,
     /// The provider that answered.
     pub used_provider: Option<String>,
-    /// The model that the provider said it ran.
+    /// The model that the provider reported.
     pub underlying_model: Option<String>,
     /// Every attempt, in order.
     pub attempts: Vec<AttemptRecord>,
@@ -52,44 +52,45 @@ pub struct UsageRecord {
     pub usage: Option<Usage>,
     /// True when the provider reported no counts and they were estimated.
     pub usage_estimated: bool,
-    /// What is billed by another unit than tokens.
+    /// The quantity of a unit other than tokens.
     pub amount: Option<Amount>,
-    /// What was asked, where that is no conversation: `embeddings`, `rerank` …
+    /// The operation, if it is not a conversation: `embeddings`, `rerank` …
     pub operation: Option<Cow<'static, str>>,
     /// The cost in 10⁻¹² USD; `None` when a price is unknown.
     #[serde(deserialize_with = "read_cost", rename = "cost_pico")]
     pub cost: Option<Cost>,
-    /// What the providers bill as far as it is known, in 10⁻¹² USD: also for answers that broke off or were cancelled, and
-    /// are not charged. `None` when a price is unknown.
+    /// The providers' bill, as far as it is known, in 10⁻¹² USD, including broken and cancelled answers,
+    /// which are not charged. `None` when a price is unknown.
     #[serde(deserialize_with = "read_amount", rename = "upstream_cost_pico")]
     pub upstream_cost: Option<Pico>,
     /// Why the answer ended.
     pub finish_reason: Option<String>,
-    /// What the translation could not carry.
+    /// The losses of the translation.
     pub losses: Vec<LossRecord>,
     /// The session that the client named.
     pub session_id: Option<String>,
-    /// What the request is for: of the project and the key, and of the request itself.
+    /// The tags: those of the project, of the key, and of the request itself.
     pub tags: BTreeMap<String, String>,
-    /// The format that the caller spoke, where that is not OpenAI's chat completions.
+    /// The caller's format, if it is not OpenAI's chat completions.
     pub dialect: Option<Cow<'static, str>>,
-    /// Where the time went; absent in the records of earlier releases.
+    /// The time by phase; absent in records of earlier releases.
     pub phases: Option<Phases>,
-    /// What guardrails did.
+    /// The actions of guardrails.
     pub guardrails: Vec<GuardrailRecord>,
-    /// Scores, exclusions and reasons, as routing told them; kept of some requests.
+    /// Scores, exclusions and reasons of routing; stored for some requests.
     pub decision: Option<serde_json::Value>,
-    /// What the cache of answers did: `hit` or `miss`; none where it was not to do anything.
+    /// The effect of the response cache: `hit` or `miss`; none where it was not used.
     pub cache: Option<Cow<'static, str>>,
 }
 
-/// Where the time of a request went, in microseconds. From `plan` on they add up to its duration; what is before is not in it.
+/// The time of a request by phase, in microseconds. From `plan` on the phases add up to the duration; earlier
+/// ones are not part of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "[u64; 8]")]
 pub struct Phases {
-    /// Until the caller was known: the key, room for the request.
+    /// Until the caller was identified: the key, a free place for the request.
     pub admission: u64,
-    /// Until the body was there and read.
+    /// Until the body was read.
     pub reading: u64,
     /// Until the first attempt: the names of models, the choice, budgets and limits.
     pub plan: u64,
@@ -97,7 +98,7 @@ pub struct Phases {
     pub queue: u64,
     /// Connections to providers that had to be opened.
     pub connect: u64,
-    /// Attempts without that: until a stream's first content, a whole answer or a failure.
+    /// Attempts without connecting: until a stream's first content, a whole answer or a failure.
     pub wait: u64,
     /// From a stream's first content to its end.
     pub stream: u64,
@@ -141,7 +142,7 @@ pub struct AttemptRecord {
     pub provider_request_id: Option<String>,
 }
 
-/// One thing that the translation could not carry: a [`Loss`] that can be read back.
+/// A loss of the translation: a [`Loss`] that can be deserialised.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct LossRecord {
@@ -153,7 +154,7 @@ pub struct LossRecord {
     pub reason: Cow<'static, str>,
 }
 
-/// What a guardrail did: never what it found.
+/// An action of a guardrail, without the matched text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct GuardrailRecord {
@@ -174,8 +175,8 @@ impl From<&Loss> for LossRecord {
 }
 
 impl UsageRecord {
-    /// The record with short texts and lists. Clients choose some of them (the model, the session), and none may
-    /// fill the disk with one request.
+    /// The record with shortened texts and lists. Clients choose some of them (the model, the session), and
+    /// no single request may fill the disk.
     pub(crate) fn shortened(&self) -> Self {
         let mut record = self.clone();
         let texts = [&mut record.request_id, &mut record.key_id, &mut record.requested_model];

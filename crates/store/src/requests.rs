@@ -1,4 +1,5 @@
-//! Records page by page, the newest first. A statement looks at a bounded number of records, however rare what is asked for is.
+//! Pages of records, newest first. A statement reads a limited number of records, however rare the matches
+//! are.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,21 +12,21 @@ use crate::record::UsageRecord;
 use crate::rollups::{Bucket, Dim, Table};
 use crate::times::HOUR_MS;
 
-/// How many records one statement looks at: few at first, for the newest often have what is asked for.
+/// How many records one statement reads: few at first, because the newest often match.
 pub(crate) const SLICES: [u32; 3] = [500, 1_500, 3_000];
-/// How many stretches of time one page looks into.
+/// Maximum number of time ranges that one page reads.
 pub(crate) const MOST_PARTS: usize = 8;
-/// A page.
+/// Maximum page size.
 pub(crate) const MOST_ROWS: u32 = 500;
-/// How many records of one request id are shown.
+/// Maximum number of records that are shown for one request id.
 pub(crate) const MOST_OF_ONE_ID: i64 = 50;
 
-/// The place of a record in the order of time.
+/// The position of a record in the order of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor {
     /// When the request arrived, in milliseconds since 1970.
     pub started_at_ms: i64,
-    /// Tells requests of one millisecond apart.
+    /// Distinguishes requests of the same millisecond.
     pub nonce: i64,
 }
 
@@ -56,19 +57,19 @@ pub struct RequestRow {
 /// Some of the records, the newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestPage {
-    /// The records: fewer than asked for, or none, does not mean that there are no more.
+    /// The records. Fewer than requested, or none, does not mean that there are no more.
     pub rows: Vec<RequestRow>,
-    /// Where to go on; none at the end.
+    /// Where to continue; none at the end.
     pub next: Option<Cursor>,
-    /// Up to where was looked, in milliseconds since 1970.
+    /// The end of the searched range, in milliseconds since 1970.
     pub searched_to_ms: i64,
 }
 
-/// The stretch of time that is looked at, from the newest end on.
+/// A time range, searched from its newest end.
 #[derive(Clone, Copy)]
 pub(crate) struct Stretch {
     pub(crate) since_ms: i64,
-    /// Only what is before this.
+    /// Only earlier records.
     pub(crate) before: Cursor,
 }
 
@@ -95,7 +96,7 @@ impl Stretch {
 
 const ORDER: &str = "ORDER BY started_at_ms DESC, nonce DESC";
 
-/// Where records are looked for.
+/// The source of records.
 pub(crate) enum Source {
     /// Among all.
     All,
@@ -106,7 +107,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// The place where what passes a filter is found soonest.
+    /// The fastest source for a filter.
     pub(crate) fn of(filter: &RequestFilter) -> Self {
         let found = |test: &Test| {
             let value = match &test.compare {
@@ -187,11 +188,11 @@ pub(crate) fn select_end(source: &Source, stretch: Stretch, slice: u32) -> (Stri
     (sql, params)
 }
 
-/// Hours that are told from one another: what is rare is in few of them, and in more it is found soon.
+/// Limit of distinct hours: rare matches are in few of them, and frequent ones are found quickly in more.
 const MOST_HOURS: i64 = 1_000;
 
-/// Selects the hours of a stretch that have what a filter asks for, as far as the sums tell; the newest first. None when they
-/// tell nothing.
+/// Selects the hours of a range with matches according to the sums; newest first. None when the sums cannot
+/// decide.
 pub(crate) fn select_hours(
     spelling: Spelling,
     filter: &RequestFilter,

@@ -1,20 +1,20 @@
-//! Answers that callers may refer to later: each row holds what one request added to its conversation and what was answered,
-//! and names the answer before it. A conversation is the chain of its answers.
+//! Stored answers: each row contains the items that one request added to its conversation and the answer, and
+//! names the previous answer. A conversation is the chain of its answers.
 
 /// One stored answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredResponse {
     /// The answer's id.
     pub id: String,
-    /// Whose it is: nobody else sees it.
+    /// Its owner: other callers do not see it.
     pub key_id: String,
-    /// The answer that it goes on from.
+    /// The answer that it continues.
     pub previous_id: Option<String>,
     /// The model as the caller addressed it.
     pub model: String,
     /// When it was stored, in milliseconds since 1970.
     pub created_at_ms: i64,
-    /// When it ends.
+    /// Its expiry.
     pub expires_at_ms: i64,
     /// The items that the request added, as a JSON list.
     pub input: String,
@@ -23,7 +23,7 @@ pub struct StoredResponse {
 }
 
 impl StoredResponse {
-    /// What it counts against limits.
+    /// Its size for limits.
     pub fn bytes(&self) -> usize {
         self.input.len() + self.response.len()
     }
@@ -36,9 +36,9 @@ pub enum Chain {
     Whole(Vec<StoredResponse>),
     /// There is no answer of this id.
     Missing(String),
-    /// It is longer than may be loaded.
+    /// It exceeds the limit for loading.
     TooLarge {
-        /// How many bytes it has, as far as they were counted.
+        /// The counted bytes, at least.
         bytes: u64,
     },
 }
@@ -61,7 +61,7 @@ pub(crate) const INSERT_ITEM: &str =
 
 pub(crate) const EXISTS: &str = "SELECT 1 FROM stored_responses WHERE id = $1";
 
-/// Providers may use an id again: the last answer with it counts.
+/// Providers may reuse an id: the last answer with it is used.
 pub(crate) const OF_ITEM: &str = "SELECT item.response_id FROM stored_items AS item
     JOIN stored_responses AS answer ON answer.id = item.response_id
     WHERE item.key_id = $1 AND item.item_id = $2 ORDER BY answer.created_at_ms DESC LIMIT 1";
@@ -73,14 +73,15 @@ pub(crate) const SELECT: &str =
 pub(crate) const DELETE: &str =
     "DELETE FROM stored_responses WHERE id = $1 AND key_id = $2 AND expires_at_ms > $3";
 
-/// An answer whose time is over is kept while a later one goes on from it: conversations may be longer than the time.
+/// An expired answer is kept while a later one continues it: conversations may last longer than the time to
+/// live.
 pub(crate) const DELETE_EXPIRED: &str = "DELETE FROM stored_responses WHERE id IN (
     SELECT old.id FROM stored_responses AS old
     WHERE old.expires_at_ms <= $1
       AND NOT EXISTS (SELECT 1 FROM stored_responses AS next WHERE next.previous_id = old.id)
     ORDER BY old.expires_at_ms LIMIT $2)";
 
-/// The last one first. The last one must be alive, those before it need not be.
+/// Last first. The last one must not have expired; earlier ones may have.
 pub(crate) const LINKS: &str = "WITH RECURSIVE chain (id, previous_id, bytes, depth) AS (
         SELECT id, previous_id, bytes, CAST(0 AS BIGINT) FROM stored_responses
         WHERE id = $1 AND key_id = $2 AND expires_at_ms > $3
@@ -91,7 +92,7 @@ pub(crate) const LINKS: &str = "WITH RECURSIVE chain (id, previous_id, bytes, de
     )
     SELECT id, previous_id, bytes FROM chain ORDER BY depth";
 
-/// The first one first.
+/// First one first.
 pub(crate) const CHAIN: &str = "WITH RECURSIVE chain (id, previous_id, depth) AS (
         SELECT id, previous_id, CAST(0 AS BIGINT) FROM stored_responses
         WHERE id = $1 AND key_id = $2 AND expires_at_ms > $3
@@ -124,7 +125,7 @@ pub(crate) fn check(id: &str, links: &[Link], most_bytes: u64) -> Option<Chain> 
     }
 }
 
-/// The chain as it was loaded. It may have lost a link since it was looked at.
+/// The loaded chain. It may have lost a link since the check.
 pub(crate) fn chain(id: &str, found: Vec<StoredResponse>) -> Chain {
     match found.first() {
         None => Chain::Missing(id.to_owned()),

@@ -1,4 +1,4 @@
-//! What administrators have rest by hand.
+//! Suspensions by administrators.
 
 use crate::projects::Audit;
 
@@ -7,15 +7,15 @@ use crate::projects::Audit;
 pub struct Rest {
     /// The provider's id.
     pub provider: String,
-    /// The label of the key; none when all of the provider rests.
+    /// The label of the key; none when the whole provider is suspended.
     pub key: Option<String>,
-    /// Why, for people.
+    /// The reason, for people.
     pub reason: String,
-    /// Who wanted it.
+    /// The administrator.
     pub actor: String,
     /// Since when, in milliseconds since 1970.
     pub since_ms: i64,
-    /// Until when; none: until somebody ends it.
+    /// The end; none until it is ended by hand.
     pub until_ms: Option<i64>,
 }
 

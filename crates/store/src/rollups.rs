@@ -1,7 +1,8 @@
-//! Sums of the usage records by hour and by day. The transaction that writes records writes their sums as one small row of JSON
-//! (`usage_pending`), whatever happens afterwards; from time to time these rows are folded into the tables, in a transaction that
-//! deletes them. A question reads both at one moment, and of the tables the smallest that tells apart what it asks for: some know
-//! models and no projects, some projects and no models, some both, some the keys as well.
+//! Sums of the usage records by hour and by day. The transaction that writes records also writes their sums
+//! as one small row of JSON (`usage_pending`). These rows are folded into the tables periodically, in a
+//! transaction that deletes them. A query reads both in one snapshot, and uses the smallest table with the
+//! required dimensions: some have models without projects, some projects without models, some both, some also
+//! the keys.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,7 +17,7 @@ use crate::params::{Param, Params};
 use crate::sums::{UsageSums, sum_columns};
 use crate::times::{DAY_MS, HOUR_MS, HOURS_OF_DAY};
 
-/// What sums are grouped by.
+/// The dimensions of sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dim {
     /// The project.
@@ -55,7 +56,7 @@ impl Dim {
     }
 }
 
-/// A stretch of time that sums are given for.
+/// A period of sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bucket {
     /// An hour.
@@ -74,7 +75,7 @@ impl Bucket {
     }
 }
 
-/// Which sums.
+/// A query of sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageQuery {
     /// From this time on, in milliseconds since 1970.
@@ -83,9 +84,9 @@ pub struct UsageQuery {
     pub until_ms: i64,
     /// Only of requests with these values.
     pub of: Vec<(Dim, String)>,
-    /// One sum for each value of these.
+    /// One sum per value of these.
     pub group: Vec<Dim>,
-    /// One sum for each such stretch.
+    /// One sum per period.
     pub bucket: Option<Bucket>,
 }
 
@@ -100,7 +101,7 @@ pub struct UsageRow {
     pub sums: UsageSums,
 }
 
-/// Sums that are put together from several sources.
+/// Sums from several sources.
 #[derive(Default)]
 pub(crate) struct Gathered(BTreeMap<(Option<i64>, Vec<String>), UsageSums>);
 
@@ -117,7 +118,7 @@ impl Gathered {
         }
     }
 
-    /// Adds what a query asks for of the sums that are not in the tables yet.
+    /// Adds the sums that are not in the tables yet.
     pub(crate) fn add_pending(&mut self, query: &UsageQuery, hours: (i64, i64), pending: &[String]) {
         for Counted { of, sums } in readable(pending) {
             if (hours.0..hours.1).contains(&of.hour)
@@ -148,7 +149,7 @@ impl Gathered {
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) unit: Bucket,
-    /// What it tells apart, in the order of its key; the time comes before the project, or else first.
+    /// Its dimensions, in the order of its key; the time comes before the project, or else first.
     dims: &'static [Dim],
 }
 
@@ -157,7 +158,7 @@ const OF_PROJECT: &[Dim] = &[Dim::Project, Dim::Outcome];
 const BY_PROJECT: &[Dim] = &[Dim::Project, Dim::Model, Dim::Provider, Dim::Operation, Dim::Outcome];
 const BY_KEY: &[Dim] = &[Dim::Key, Dim::Project, Dim::Model, Dim::Provider, Dim::Operation, Dim::Outcome];
 
-/// Smaller ones first. They are written in this order, which all nodes share: else two of them could wait for each other.
+/// Smaller ones first. They are written in this order, which all nodes share, to avoid deadlocks.
 const TABLES: [Table; 8] = [
     Table { name: "usage_project_hours", unit: Bucket::Hour, dims: OF_PROJECT },
     Table { name: "usage_project_days", unit: Bucket::Day, dims: OF_PROJECT },
@@ -170,7 +171,7 @@ const TABLES: [Table; 8] = [
 ];
 
 impl Table {
-    /// The smallest that tells these apart.
+    /// The smallest table with these dimensions.
     pub(crate) fn of(unit: Bucket, dims: &[Dim]) -> Self {
         let is_it = |table: &&Self| table.unit == unit && dims.iter().all(|dim| table.dims.contains(dim));
         TABLES.iter().find(is_it).copied().unwrap_or(TABLES[TABLES.len() - 1])
@@ -224,7 +225,7 @@ static UPSERTS: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| {
     TABLES.iter().map(|table| sizes().map(|rows| table.upsert(rows)).collect()).collect()
 });
 
-/// What requests have in common that are counted together.
+/// The common values of requests that are counted together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 struct Group<'a> {
@@ -285,7 +286,7 @@ fn unreadable(error: &serde_json::Error) -> StoreError {
     StoreError::Corrupt { what: "row of usage_pending", reason: error.to_string() }
 }
 
-/// What is in rows of `usage_pending`. A row that cannot be read is in no sum; it is set aside when it is folded.
+/// The content of rows of `usage_pending`. An unreadable row is in no sum; it is set aside when it is folded.
 fn readable(pending: &[String]) -> impl Iterator<Item = Counted<'_>> {
     pending.iter().filter_map(|json| read_pending(json).ok()).flatten()
 }
@@ -381,16 +382,16 @@ fn push_statements<R>(
     }
 }
 
-/// What came of an insertion.
+/// The result of an insertion.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Inserted {
     /// How many records were new.
     pub(crate) records: u64,
-    /// The size of their sums, which are to be folded.
+    /// The size of their sums, which are folded later.
     pub(crate) pending_bytes: u64,
 }
 
-/// What new records add to the tables beside their own.
+/// The rows that new records add besides their own.
 #[derive(Default)]
 pub(crate) struct Rollups<'a> {
     hours: Hours<'a>,
@@ -462,7 +463,7 @@ impl<'a> Rollups<'a> {
     }
 }
 
-/// Which part of a query one table answers: from this unit of its time to that.
+/// The part of a query that one table answers: a range of its time unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) unit: Bucket,
@@ -477,7 +478,7 @@ pub(crate) fn hours_of(spans: &[Span]) -> (i64, i64) {
     (first, spans.last().map_or(first, |span| span.to * hours(span)))
 }
 
-/// How a stretch of time is put together: whole days and hours, and stretches within an hour that only records tell.
+/// The parts of a range: whole days and hours, and ranges within an hour, which need the records.
 pub(crate) fn parts(query: &UsageQuery) -> (Vec<Span>, Vec<(i64, i64)>) {
     let (since, until) = (query.since_ms, query.until_ms.max(query.since_ms));
     let up = |ms: i64, unit: i64| ms.div_euclid(unit).saturating_add(i64::from(ms.rem_euclid(unit) > 0));

@@ -1,19 +1,19 @@
-//! Who is signed in to the dashboard. The token itself is stored nowhere: the id is its hash.
+//! Sessions of the dashboard. The token itself is not stored: the id is its hash.
 
 /// A session of the dashboard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleSession {
     /// The hash of the token that the browser holds.
     pub id: String,
-    /// Who it is, for people.
+    /// The display name.
     pub name: String,
-    /// Who it is, for the gateway: a session ends when its subject loses its rights.
+    /// The subject for the gateway: a session ends when its subject loses its rights.
     pub subject: String,
-    /// How they signed in: `key`, `code` or `oidc`.
+    /// The means of sign-in: `key`, `code` or `oidc`.
     pub means: String,
-    /// What they may do: `viewer` or `admin`.
+    /// The rights: `viewer` or `admin`.
     pub role: String,
-    /// Where they signed in from.
+    /// The address of the sign-in.
     pub address: String,
     /// Since when, in milliseconds since 1970.
     pub created_at_ms: i64,

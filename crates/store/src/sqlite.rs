@@ -1,4 +1,4 @@
-//! What is particular to SQLite: opening the file, migrations, the insertion of many records.
+//! The parts that are specific to SQLite: opening the file, migrations, the insertion of many records.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -175,7 +175,7 @@ async fn try_open(path: &str) -> Result<Sqlite, StoreError> {
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
     let pool = SqlitePoolOptions::new()
-        // A database in memory belongs to its connection: one, for ever.
+        // A database in memory belongs to its connection: there is exactly one.
         .max_connections(if in_memory { 1 } else { CONNECTIONS })
         .idle_timeout(None)
         .max_lifetime(None)
@@ -206,9 +206,9 @@ pub(crate) async fn insert_usage(database: &Sqlite, lines: &[&str]) -> Result<In
     result
 }
 
-/// The same for a disk that is nearly full. A large transaction needs room for each page twice: in the log and, once that is moved,
-/// in the file. Small ones, with the log cut off after each, need it once. What was inserted before an error is there, and is
-/// passed over when the lines come again.
+/// The same for a disk that is nearly full. A large transaction needs space for each page twice: in the log,
+/// and in the file when the log is moved. Small ones, with the log truncated after each, need it once. Lines
+/// before an error are inserted, and are skipped when they come again.
 async fn insert_sparingly(database: &Sqlite, lines: &[&str]) -> Result<Inserted, StoreError> {
     let mut all = Inserted::default();
     for lines in lines.chunks(SPARING_LINES) {
@@ -245,7 +245,7 @@ async fn insert_lines(connection: &mut SqliteConnection, lines: &[&str]) -> Resu
     Ok(Inserted { records, pending_bytes })
 }
 
-/// Inserts lines in one transaction. None, and nothing changed, when one of them is there already.
+/// Inserts lines in one transaction. None, and nothing changed, when one of them exists already.
 async fn insert_new_lines(
     connection: &mut SqliteConnection,
     lines: &[&str],
@@ -290,7 +290,7 @@ async fn insert(
     Ok(query.execute(connection).await?.rows_affected())
 }
 
-/// What new records add to the other tables.
+/// The rows that new records add to other tables.
 #[derive(Default)]
 struct Sums<'a> {
     charges: Charges,
@@ -345,14 +345,14 @@ pub(crate) async fn try_insert(database: &Sqlite) -> Result<(), StoreError> {
     Ok(loan.settle(result)?)
 }
 
-/// The file holds hashes of keys and who asked for what: it is for the gateway's user only. SQLite would create it for
-/// everybody to read.
+/// The file contains hashes of keys and callers' requests: only the gateway's user may read it. SQLite would
+/// create it readable for everybody.
 ///
 /// A file that exists is not even opened. The system drops all locks that a process holds on a file when the process closes
 /// any descriptor of it, those of SQLite too: from then on every other process believes that the database is unused, and
 /// deletes its log when it closes it.
 fn create_file(path: &Path) -> io::Result<()> {
-    /// Between creation and closing nobody in this process may open the new file.
+    /// Between creation and closing nothing in this process may open the new file.
     static CREATING: Mutex<()> = Mutex::new(());
 
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -393,8 +393,8 @@ async fn migrate(pool: &SqlitePool, path: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Moves what is in the write-ahead log into the file, and cuts the log off. It would grow to 16 MB before SQLite does that, more
-/// than a full disk has. Whatever fails is tried again.
+/// Moves the write-ahead log into the file, and truncates it. SQLite would let it grow to 16 MB, more than a
+/// full disk has. A failure is retried later.
 async fn empty_log(pool: &SqlitePool) {
     if let Ok(mut loan) = Loan::of(pool).await {
         let result = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(loan.connection()).await;
@@ -425,7 +425,7 @@ fn result_code(error: &sqlx::Error) -> Option<u32> {
     Some(error.as_database_error()?.code()?.parse::<u32>().ok()? & 0xff)
 }
 
-/// SQLite's result codes, where they mean that the operator has something to mend.
+/// SQLite's result codes that the operator can act on.
 fn database_error(path: &str, error: sqlx::Error) -> StoreError {
     let path = path.to_owned();
     match result_code(&error) {

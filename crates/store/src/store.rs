@@ -1,5 +1,5 @@
-//! The database behind one type. The SQL that both databases share is here, with `$1` for parameters, which both
-//! understand; what differs is in `sqlite.rs` and `postgres.rs`.
+//! The database behind one type. The SQL that both databases share is here, with `$1` for parameters, which
+//! both understand; the differences are in `sqlite.rs` and `postgres.rs`.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -46,7 +46,7 @@ pub(crate) enum Pool {
     Postgres(PgPool),
 }
 
-/// What an earlier process left to be folded.
+/// Rows that an earlier process left to fold.
 const UNKNOWN_BYTES: u64 = u64::MAX / 2;
 
 /// How long a statement may take: a connection that a firewall forgot would wait for ever.
@@ -108,8 +108,8 @@ macro_rules! add_to_conversation {
     };
 }
 
-/// Runs one statement, notes who wanted it, tells everybody that something has changed, and commits. False when the
-/// statement changes no row: then nothing is changed.
+/// Runs one statement, logs the actor, notifies all processes of the change, and commits. False, without any
+/// change, when the statement changes no row.
 macro_rules! change {
     ($store:expr, $statement:expr, $audit:expr, $now_ms:expr) => {
         on_either!($store, QUICK, connection => {
@@ -268,7 +268,7 @@ impl Store {
         self.keys_after(None, u32::MAX).await
     }
 
-    /// So many keys, also revoked ones, the oldest first, after the one of this time and id.
+    /// A page of keys, including revoked ones, the oldest first, after the one with this time and id.
     pub async fn keys_after(&self, after: Option<(i64, &str)>, most: u32) -> Result<Vec<KeyRow>, StoreError> {
         let (created_at_ms, id) = after.unwrap_or((i64::MIN, ""));
         let rows: Vec<keys::ListedRow> = on_either!(self, QUICK, connection => sqlx::query_as(keys::SELECT)
@@ -288,7 +288,7 @@ impl Store {
         Ok(row.map(keys::listed))
     }
 
-    /// Changes what is said of a key, if it has this version. Its project stays.
+    /// Changes the properties of a key, if it has this version. Its project stays.
     pub async fn update_key(
         &self,
         row: &KeyRow,
@@ -362,7 +362,7 @@ impl Store {
 
     // Projects
 
-    /// So many projects in the order of their ids, after this one.
+    /// A page of projects in the order of their ids, after this one.
     pub async fn projects_after(&self, id: &str, most: u32) -> Result<Vec<Project>, StoreError> {
         let rows: Vec<projects::Row> = on_either!(self, QUICK, connection => sqlx::query_as(projects::SELECT)
             .bind(id)
@@ -454,7 +454,7 @@ impl Store {
             .map(drop))
     }
 
-    /// So many entries of the audit log before this one, the newest first.
+    /// A page of the audit log before this entry, newest first.
     pub async fn audit_before(&self, id: i64, most: u32) -> Result<Vec<AuditRow>, StoreError> {
         let rows: Vec<projects::AuditedRow> = on_either!(self, QUICK, connection => sqlx::query_as(projects::AUDITED)
                 .bind(id)
@@ -512,8 +512,8 @@ impl Store {
 
     // The ledger
 
-    /// What a scope (`project:ID`, `key:ID`) was charged, from the first of three days on and in all time; without a
-    /// scope, what all of them were.
+    /// The charges of a scope (`project:ID`, `key:ID`), from each of three first days on and in all time;
+    /// without a scope, those of all scopes.
     pub async fn spent(
         &self,
         scope: Option<&str>,
@@ -537,8 +537,8 @@ impl Store {
         Ok(rows.into_iter().map(ledger::spent).collect())
     }
 
-    /// What each process that shares budgets was charged in a scope from a day on, and under the name "" everything else. Only
-    /// PostgreSQL is shared.
+    /// The charges of each process that shares budgets in a scope from a day on, and under the name "" all
+    /// others. Only PostgreSQL is shared.
     pub async fn spent_by_node(&self, scope: &str, since: i64) -> Result<Vec<(String, i64)>, StoreError> {
         on_either!(self, QUICK, connection => sqlx::query_as(ledger::BY_NODE)
             .bind(scope)
@@ -570,7 +570,7 @@ impl Store {
         Ok(rows.into_iter().map(day).collect())
     }
 
-    /// Hears of changes that any process makes. With SQLite nobody tells of them: who wants to know has to look.
+    /// Notifications of changes by any process. SQLite sends none: its users have to check.
     pub async fn changes(&self) -> Result<Changes, StoreError> {
         Ok(Changes(match &self.pool {
             Pool::Sqlite(_) => None,
@@ -580,8 +580,8 @@ impl Store {
 
     // Stored responses
 
-    /// Stores an answer, with the ids of items that lead to it, and what it adds to its conversation: all of it or nothing.
-    /// False, and nothing is stored, when there is no such conversation any more.
+    /// Stores an answer, with the ids of items that lead to it, and its additions to its conversation: all or
+    /// nothing. False, without any change, when the conversation no longer exists.
     pub async fn put_response(
         &self,
         response: &StoredResponse,
@@ -618,7 +618,7 @@ impl Store {
         })
     }
 
-    /// Whether there is an answer of this id, whoever's it is.
+    /// Whether any caller has an answer with this id.
     pub async fn has_response(&self, id: &str) -> Result<bool, StoreError> {
         let row: Option<(i32,)> = on_either!(self, QUICK, connection => sqlx::query_as(responses::EXISTS)
             .bind(id)
@@ -693,8 +693,8 @@ impl Store {
             .map(|result| result.rows_affected() > 0))
     }
 
-    /// Deletes answers whose time is over, so many at most; returns how many. Fewer than `most` do not mean that it is
-    /// through: an answer goes once no later one goes on from it. None means it.
+    /// Deletes expired answers, at most `most`; returns how many. Fewer than `most` does not mean that all
+    /// are deleted: an answer is deleted once no later one continues it. None means that.
     pub async fn delete_expired_responses(&self, now_ms: i64, most: u32) -> Result<u64, StoreError> {
         on_either!(self, SLOW, connection => sqlx::query(responses::DELETE_EXPIRED)
             .bind(now_ms)
@@ -706,7 +706,7 @@ impl Store {
 
     // Webhooks
 
-    /// Notes what is to be sent. What was noted before, by whichever process, is not noted again.
+    /// Stores deliveries. A delivery that any process has stored before is not stored again.
     pub async fn add_deliveries(&self, deliveries: &[Delivery]) -> Result<(), StoreError> {
         on_either!(self, QUICK, connection => {
             let mut transaction = connection.begin().await?;
@@ -723,7 +723,7 @@ impl Store {
         })
     }
 
-    /// Takes what is due, so much at most. Nobody else gets it before `again_at_ms`.
+    /// Takes due deliveries, at most `most`. No other process gets them before `again_at_ms`.
     pub async fn take_deliveries(
         &self,
         now_ms: i64,
@@ -811,7 +811,7 @@ impl Store {
         Ok(row.map(conversations::from_row))
     }
 
-    /// Whether there is a conversation of this id, whoever's it is.
+    /// Whether any caller has a conversation with this id.
     pub async fn has_conversation(&self, id: &str) -> Result<bool, StoreError> {
         let row: Option<(i32,)> = on_either!(self, QUICK, connection => sqlx::query_as(conversations::EXISTS)
             .bind(id)
@@ -886,7 +886,7 @@ impl Store {
             .map(|result| result.rows_affected() > 0))
     }
 
-    /// Deletes conversations whose time is over, so many at most; returns how many.
+    /// Deletes expired conversations, at most `most`; returns how many.
     pub async fn delete_expired_conversations(&self, now_ms: i64, most: u32) -> Result<u64, StoreError> {
         on_either!(self, SLOW, connection => sqlx::query(conversations::DELETE_EXPIRED)
             .bind(now_ms)
@@ -896,9 +896,9 @@ impl Store {
             .map(|result| result.rows_affected()))
     }
 
-    // What rests by hand
+    // Suspensions
 
-    /// Everything that administrators have rest, also what is over.
+    /// All suspensions, including expired ones.
     pub async fn rests(&self) -> Result<Vec<Rest>, StoreError> {
         let rows: Vec<rests::Row> = on_either!(self, QUICK, connection => {
             sqlx::query_as(rests::SELECT).fetch_all(connection).await
@@ -906,7 +906,7 @@ impl Store {
         Ok(rows.into_iter().map(rests::from_row).collect())
     }
 
-    /// Has a provider or a key rest; takes the place of what was said of it before.
+    /// Suspends a provider or a key; replaces an earlier suspension of it.
     pub async fn rest(&self, rest: &Rest, audit: Audit) -> Result<(), StoreError> {
         let now_ms = rest.since_ms;
         change!(
@@ -938,8 +938,8 @@ impl Store {
 
     // Nodes
 
-    /// Writes what a process says of itself, and forgets those that were not seen since a time.
-    pub async fn tell_node(&self, node: &Node, forget_before_ms: i64) -> Result<(), StoreError> {
+    /// Writes the row of a process, and deletes rows that were not updated since a time.
+    pub async fn report_node(&self, node: &Node, forget_before_ms: i64) -> Result<(), StoreError> {
         on_either!(self, QUICK, connection => {
             let mut transaction = connection.begin().await?;
             sqlx::query(nodes::UPSERT)

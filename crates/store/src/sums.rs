@@ -1,4 +1,4 @@
-//! What is counted of requests, and how long they took.
+//! The counters of requests, and their durations.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::facts::Facts;
 use crate::times::SLOW_MS;
 
-/// What is counted, in the order of the columns.
+/// The counters, in the order of the columns.
 const COUNTERS: [&str; 23] = [
     "requests",
     "attempts",
@@ -51,7 +51,7 @@ const TTFT: usize = COUNTERS.len();
 const DURATION: usize = TTFT + BUCKETS;
 pub(crate) const WIDTH: usize = DURATION + BUCKETS;
 
-/// What was counted of some requests.
+/// The counters of a set of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageSums(pub(crate) [i64; WIDTH]);
 
@@ -129,12 +129,12 @@ impl UsageSums {
         }
     }
 
-    /// What callers were charged, without the requests whose price is not known.
+    /// The charges to callers, without requests of unknown price.
     pub fn cost(&self) -> Pico {
         Pico(self.0[COST])
     }
 
-    /// What providers bill as far as it is known.
+    /// The known bill of providers.
     pub fn upstream_cost(&self) -> Pico {
         Pico(self.0[UPSTREAM])
     }
@@ -272,7 +272,8 @@ static SUM_COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| {
 static PLACES: LazyLock<HashMap<&'static str, usize>> =
     LazyLock::new(|| sum_columns().enumerate().map(|(place, name)| (name, place)).collect());
 
-/// What is not zero, under the names of the columns: another release may have more of them, in another order.
+/// Counters other than zero, by the names of the columns: another release may have more of them, in another
+/// order.
 impl Serialize for UsageSums {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(SUM_COLUMNS.iter().zip(self.0).filter(|(_, sum)| *sum != 0))

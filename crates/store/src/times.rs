@@ -1,10 +1,10 @@
-//! Stretches of time, and the time that an id tells.
+//! Time ranges, and the time within an id.
 
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 pub(crate) const HOURS_OF_DAY: i64 = 24;
 pub(crate) const DAY_MS: i64 = HOURS_OF_DAY * HOUR_MS;
 
-/// What takes this long to its first token is slow.
+/// A longer time to the first token counts as slow.
 pub const SLOW_MS: i64 = 5_120;
 
 /// When the request of one of the gateway's own ids arrived, in milliseconds since 1970: the id begins with it.

@@ -1,4 +1,4 @@
-//! Usage records and their sums, as they are asked for.
+//! Queries of usage records and their sums.
 
 use sqlx::{AssertSqlSafe, Connection, Row};
 
@@ -13,7 +13,7 @@ use crate::sums::{UsageSums, WIDTH};
 use crate::times;
 use crate::{Store, StoreError, UsageRecord};
 
-/// More than one page of records is asked for in pages.
+/// A larger result is read in pages.
 const MAX_RECORDS: u32 = 10_000;
 
 /// Which usage records to return.
@@ -27,11 +27,11 @@ pub struct UsageFilter {
     pub key_id: Option<String>,
     /// Of this request.
     pub request_id: Option<String>,
-    /// At most so many, the newest; without it, and at most, 10,000.
+    /// The maximum number, newest first; 10,000 by default and at most.
     pub limit: Option<u32>,
 }
 
-/// A row of sums: the start of its stretch, what it is of, the sums. None where nothing was summed.
+/// A row of sums: the start of its period, its dimensions, the sums. None where nothing was summed.
 macro_rules! read_sums {
     ($row:ident, $groups:expr) => {{
         let groups = $groups;
@@ -68,7 +68,8 @@ impl Store {
         records.iter().map(|record| read_record(record)).collect()
     }
 
-    /// Records that pass the filter, the newest first, before a place. However rare they are, only so many records are looked at.
+    /// Records that pass the filter, newest first, before a position. The number of records that are read is
+    /// limited, however rare the matches are.
     pub async fn requests(
         &self,
         filter: &RequestFilter,
@@ -88,7 +89,7 @@ impl Store {
         let mut slice = slices.next();
         for (index, mut stretch) in parts.into_iter().enumerate() {
             loop {
-                // Enough was looked at: whoever wants more goes on from here.
+                // The limit is reached: the next page continues here.
                 let Some(size) = slice.filter(|_| index < requests::MOST_PARTS) else {
                     return Ok(RequestPage {
                         rows,
@@ -114,7 +115,7 @@ impl Store {
         Ok(RequestPage { rows, next: None, searched_to_ms: whole.since_ms })
     }
 
-    /// The parts of a stretch where the sums tell that there is something.
+    /// The parts of a range where the sums show matches.
     async fn parts_of_requests(
         &self,
         filter: &RequestFilter,
@@ -123,7 +124,7 @@ impl Store {
         let Some((sql, params)) = requests::select_hours(self.spelling(), filter, whole) else {
             return Ok(vec![whole]);
         };
-        // What is folded in between is in both, and is not missed.
+        // Rows that are folded in between are in both, and are not missed.
         let pending = rollups::hours_of_pending(&self.pending_sums().await?);
         let hours: Vec<i64> = on_either!(self, SLOW, connection => {
             bound!(sqlx::query_scalar(AssertSqlSafe(sql)), params).fetch_all(connection).await
@@ -214,8 +215,7 @@ impl Store {
         Ok(dropped.unsigned_abs())
     }
 
-    /// What requests used, summed. Whole hours come from the sums that are kept; of an hour of which only a part is asked for, the
-    /// records are summed.
+    /// Sums of usage. Whole hours come from the stored sums; of a partial hour the records are summed.
     pub async fn usage_sums(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
         let mut gathered = Gathered::default();
         let (spans, edges) = rollups::parts(query);
@@ -228,7 +228,7 @@ impl Store {
         Ok(gathered.rows())
     }
 
-    /// Sums whole hours: what is in the tables, and what is not there yet, at one moment.
+    /// Sums whole hours from the tables and the unfolded rows, in one snapshot.
     async fn sum_hours(
         &self,
         query: &UsageQuery,

@@ -1,6 +1,6 @@
-//! What is to be sent to webhooks, and what was.
+//! Deliveries to webhooks.
 
-/// What is to be sent to one address.
+/// A delivery to one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Names what happened: the same event is sent once to the same address.
@@ -25,8 +25,8 @@ pub(crate) const INSERT: &str =
     "INSERT INTO webhook_deliveries (event, endpoint, body, created_at_ms, attempts, next_at_ms)
     VALUES ($1, $2, $3, $4, 0, $4) ON CONFLICT DO NOTHING";
 
-/// Takes what is due, and puts off the next attempt: should nobody say what became of this one, another follows. The time is
-/// asked for twice because another node may take the row between the two.
+/// Takes due deliveries, and schedules the next attempt in case that no result is reported. The time is
+/// checked twice because another node may take the row between the two.
 pub(crate) const TAKE: &str = "UPDATE webhook_deliveries SET next_at_ms = $2, attempts = attempts + 1
     WHERE next_at_ms <= $1 AND (event, endpoint) IN
         (SELECT event, endpoint FROM webhook_deliveries WHERE next_at_ms <= $1 ORDER BY next_at_ms LIMIT $3)

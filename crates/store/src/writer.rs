@@ -26,11 +26,12 @@ const LAST_TRIES: u32 = 3;
 const OLD_AT_ONCE: u32 = 2_000;
 const OLD_PAUSE: Duration = Duration::from_millis(20);
 
-/// So many bytes of sums are folded together: hundreds of batches, so that what it costs to change the wide rows of hours and days is
-/// shared by thousands of requests; and few enough that a question reads them in a millisecond or two.
+/// This many bytes of sums are folded together: hundreds of batches, so that thousands of requests share the
+/// cost of changing the wide rows of hours and days; and few enough that a query reads them in a millisecond
+/// or two.
 const FOLD_BYTES: u64 = 256 * 1024;
 
-/// What the writer tells its owner, who logs and counts.
+/// Events for the writer's owner, who logs and counts them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriterEvent {
     /// The database has these records.
@@ -42,7 +43,7 @@ pub enum WriterEvent {
     },
     /// The database, or the folder of the spool, is away; the records stay in the spool.
     DatabaseAway {
-        /// What it said, without secrets.
+        /// Its message, without secrets.
         error: String,
     },
     /// The last line of a segment was not finished when the process died.
@@ -55,14 +56,14 @@ pub enum WriterEvent {
         records: u64,
         /// The file.
         file: PathBuf,
-        /// What the database said of the last one.
+        /// The database's message about the last one.
         error: String,
     },
     /// Sums of records are in no table of hours and days; the records themselves are in the database.
     SumsSetAside {
         /// Which.
         what: String,
-        /// What is wrong with them.
+        /// Their error.
         error: String,
     },
     /// A file of the spool was deleted or damaged from outside before its records had been moved; they are counted as
@@ -95,7 +96,7 @@ impl Writer {
         Self { store, reader, on_event: Box::new(on_event), has_old_usage: true }
     }
 
-    /// Moves once what there is. Returns whether the database has all of it now; if not, it is tried again later.
+    /// Moves all records once. Returns whether the database has everything; if not, it is retried later.
     pub async fn catch_up(&mut self) -> bool {
         let result = self.drain().await;
         if let Err(error) = &result {
@@ -104,9 +105,9 @@ impl Writer {
         result.is_ok()
     }
 
-    /// Runs as [`run`](Self::run) does, on a thread of its own of lower priority: answering comes first. The returned
-    /// future is ready when it is through; an error says that it died. A database in memory has one connection, which
-    /// cannot change its runtime: there it is a task.
+    /// Runs as [`run`](Self::run) does, on a thread of its own of lower priority: requests take precedence.
+    /// The returned future is ready when it has finished; an error means that it failed. A database in memory
+    /// has one connection, which cannot change its runtime: there it is a task.
     pub fn start(
         mut self,
         stop: impl Future<Output = ()> + Send + 'static,
@@ -138,7 +139,8 @@ impl Writer {
         Ok(done)
     }
 
-    /// Takes connections of its own: the thread that runs SQLite inherits its priority from the one that opens it.
+    /// Opens its own connections: the thread that runs SQLite inherits its priority from the one that opens
+    /// it.
     async fn reopen_store(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<(), Stopped> {
         let mut delay = FIRST_RETRY;
         loop {
@@ -166,15 +168,15 @@ impl Writer {
         }
     }
 
-    /// Runs until `stop` is ready, then moves what is left, and returns. Nothing must be appended after `stop`;
-    /// what is, waits for the next start.
+    /// Runs until `stop` is ready, then moves the remaining records, and returns. Nothing must be appended
+    /// after `stop`; such records wait for the next start.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         while self.run_once(stop.as_mut()).await.is_ok() {}
         self.finish().await;
     }
 
-    /// Moves what is left.
+    /// Moves the remaining records.
     async fn finish(&mut self) {
         for _ in 0..LAST_TRIES {
             let Err(error) = self.drain().await else { return };
@@ -186,7 +188,7 @@ impl Writer {
     /// Moves what there is, waits for a record, lets others gather.
     async fn run_once(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<(), Stopped> {
         self.drain_with_retries(stop.as_mut()).await?;
-        // What cannot be folded now is folded later, and is in all sums meanwhile.
+        // Sums that cannot be folded now are folded later, and are part of all queries meanwhile.
         if let Err(error) = self.store.fold_usage(FOLD_BYTES).await {
             self.away(&error.into());
         }
@@ -210,7 +212,7 @@ impl Writer {
                 if has_more { sleep(OLD_PAUSE, stop).await } else { Ok(()) }
             }
             Err(error) => {
-                // What the database refuses, it refuses again.
+                // The database would refuse the same data again.
                 self.has_old_usage = !error.is_about_the_data();
                 self.away(&error.into());
                 sleep(FIRST_RETRY, stop).await
@@ -358,11 +360,12 @@ struct Line<'a> {
 struct Refused {
     lines: Vec<u8>,
     records: u64,
-    /// What it said of the last one.
+    /// Its message about the last one.
     error: Option<StoreError>,
 }
 
-/// A share of the processor of about a tenth where requests want all of it, which is enough to keep up with them.
+/// Lowers the priority to about a tenth of a processor under full load, which is enough to keep up with the
+/// requests.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
     if rustix::process::nice(10).is_err() {

@@ -1,4 +1,4 @@
-//! Numbers: one place decides how each kind looks.
+//! Numbers: one place decides on the format of each kind.
 
 use canon::Pico;
 use maud::{Markup, html};
@@ -12,12 +12,12 @@ pub fn money(amount: Option<Pico>) -> Markup {
     }
 }
 
-/// The words for a price that nobody knows.
+/// The text for an unknown price.
 pub fn unpriced() -> Markup {
     html! { span.unpriced title="No price is known for this model at this provider" { "unpriced" } }
 }
 
-/// A sum that leaves some requests out, and says so.
+/// A sum without the requests of unknown price, with their number.
 pub fn sum(amount: Pico, unpriced: u64) -> Markup {
     html! {
         (money(Some(amount)))
@@ -40,7 +40,7 @@ pub fn dollars(amount: Pico) -> String {
     };
     let step = 10_u64.pow(12 - digits);
     let rounded = (size + step / 2) / step;
-    // What rounds to nothing is shown in full, because it is not nothing.
+    // An amount that rounds to zero is shown in full.
     if rounded == 0 && size > 0 {
         return format!("${amount}");
     }
@@ -144,7 +144,7 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
-/// What is not there.
+/// A missing value.
 pub fn absent() -> Markup {
     html! { span.t3 { "–" } }
 }

@@ -1,4 +1,4 @@
-//! Panels, tables, states, what is empty.
+//! Panels, tables, states, empty states.
 
 use maud::{Markup, Render, html};
 
@@ -79,7 +79,7 @@ pub fn state(kind: &str, word: impl Render) -> Markup {
     html! { span class={ "st " (kind) } { (word) } }
 }
 
-/// What stands where nothing is.
+/// The text in place of an empty list.
 pub fn empty(title: &str, words: impl Render) -> Markup {
     html! { div.empty { h3 { (title) } p { (words) } } }
 }
@@ -92,7 +92,7 @@ pub fn unreadable(what: &str, error: &store::StoreError) -> Markup {
             (super::mark("bad", "badc"))
             h3 { (what) " cannot be read" }
             p {
-                "The database does not answer as it should; the log says why. Requests go on, and their records wait in \
+                "The database does not answer correctly; the log has the reason. Requests continue, and their records wait in \
                  the spool."
             }
             div.acts { a.btn href="" { (super::icon("refresh")) "Try again" } }

@@ -1,4 +1,4 @@
-//! `/ui/audit`: who changed what.
+//! `/ui/audit`: the log of changes.
 
 use std::sync::Arc;
 

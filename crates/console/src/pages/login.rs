@@ -12,11 +12,11 @@ use crate::components::page::{document, head, theme};
 use crate::gateway::NoSignOn;
 use crate::sign_on;
 
-/// Why somebody was not signed in.
+/// Why a sign-in failed.
 pub enum Refusal {
-    /// Nobody knows the key.
+    /// The key is unknown.
     Unknown,
-    /// The key is for other things.
+    /// The key has other roles.
     Role {
         /// Whose it is.
         project: String,
@@ -27,11 +27,11 @@ pub enum Refusal {
     TooMany,
     /// The database does not answer.
     Away,
-    /// The identity provider signs nobody in.
+    /// The identity provider refused the sign-in.
     SignOn(NoSignOn),
 }
 
-/// The page, with what was wrong with the last try.
+/// The page, with the error of the last attempt.
 pub fn page(console: &Console, headers: &HeaderMap, next: &str, refusal: Option<&Refusal>) -> Response {
     let node = console.gateway.node();
     let of_key = refusal.filter(|refusal| !matches!(refusal, Refusal::SignOn(_)));

@@ -26,7 +26,7 @@ use crate::components::page::{Page, Reader, document, head};
 use crate::components::{empty, mark};
 use crate::session::Session;
 
-/// A page that does not exist, for who is signed in.
+/// The page for unknown paths, for readers who are signed in.
 pub async fn not_found(
     State(console): State<Arc<Console>>,
     session: Session,
@@ -42,7 +42,7 @@ pub fn absent(reader: &Reader<'_>, title: &str, words: &str) -> Response {
     page.around(reader, html! { section.panel { (empty(title, words)) } })
 }
 
-/// The database does not answer, and without it nobody is known.
+/// The database does not answer, and without it no reader can be identified.
 pub fn away(error: &StoreError) -> Response {
     tracing::warn!(%error, "the dashboard could not use the database");
     let markup = html! {
@@ -54,7 +54,7 @@ pub fn away(error: &StoreError) -> Response {
                     div.empty {
                         (mark("bad", "badc"))
                         h1 { "The database does not answer" }
-                        p { "Nobody can be signed in without it. Requests of callers go on; the log says what is wrong." }
+                        p { "Without it no one can sign in. Callers' requests continue; the log has the reason." }
                         div.acts { a.btn href="" { "Try again" } }
                     }
                 }
@@ -64,7 +64,7 @@ pub fn away(error: &StoreError) -> Response {
     document(StatusCode::SERVICE_UNAVAILABLE, markup)
 }
 
-/// A mistake in a form: what it is, and the way back.
+/// A mistake in a form, with a link back.
 pub fn refused(reader: &Reader<'_>, status: StatusCode, words: &str, back: &str) -> Response {
     let page = Page { title: "Not done", status: Some(status), ..Page::default() };
     let body = html! {

@@ -1,4 +1,4 @@
-//! `/ui/models`: the catalog in force. Who serves what, at what price, and what is missing.
+//! `/ui/models`: the catalog in force: providers, prices and features of models.
 
 use std::sync::Arc;
 

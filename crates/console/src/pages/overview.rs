@@ -1,4 +1,4 @@
-//! `/ui`: is anything wrong, and what does it cost?
+//! `/ui`: problems and cost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Span {
     }
 }
 
-/// What the page is drawn from.
+/// The data of the page.
 struct Data {
     by_model: Vec<UsageRow>,
     by_outcome: Vec<UsageRow>,
@@ -146,7 +146,7 @@ fn notices(console: &Console, unpriced: u64, range: &str) -> Markup {
     if let Some(crate::gateway::LastReload { result: Err(_), .. }) = console.gateway.last_reload() {
         list.push((
             "bad",
-            html! { b { "The last reload was refused." } " What was in force before still is." },
+            html! { b { "The last reload was refused." } " The previous configuration is still in force." },
             "/ui/settings".to_owned(),
         ));
     }
@@ -255,7 +255,7 @@ fn total(rows: &[UsageRow]) -> UsageSums {
     })
 }
 
-/// Requests by what became of them.
+/// Requests by outcome.
 #[derive(Clone, Copy, Default)]
 struct Outcomes {
     all: u64,
@@ -325,7 +325,7 @@ fn strip(all: &UsageSums, data: &Data) -> Markup {
     let change = |now: f64, before: f64| {
         (before > 0.0).then(|| format!("{:+.0} % to the time before", (now / before - 1.0) * 100.0))
     };
-    // What has no known price is in no sum, and the sum says so.
+    // Requests of unknown price are in no sum, and the sum says so.
     let beside = match all.unpriced() {
         0 => change(all.cost().0 as f64, data.before.cost().0 as f64),
         unpriced => Some(format!("and {} of unknown price", count(unpriced))),

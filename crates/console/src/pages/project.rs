@@ -1,4 +1,5 @@
-//! `/ui/projects/ID`: budgets with their burn-down, keys, allowed models, changes; and one key with what can be done to it.
+//! `/ui/projects/ID`: budgets with their burn-down, keys, allowed models, changes; and one key with its
+//! actions.
 
 use std::sync::Arc;
 
@@ -344,7 +345,7 @@ fn keys_panel(project: &Project, keys: &[KeyRow], session: &Session, now_ms: i64
     })
 }
 
-/// A form that makes a secret works once: going back or reloading makes no second one.
+/// A form that creates a secret works once: going back or reloading creates no second one.
 fn once_field() -> Markup {
     let mut bytes = [0_u8; 12];
     let _ = getrandom::fill(&mut bytes);
@@ -445,7 +446,7 @@ pub async fn change(
         return refused(
             &reader,
             StatusCode::CONFLICT,
-            "Somebody else has changed the project since this form was drawn.",
+            "The project was changed after this form was loaded.",
             &back,
         );
     }
@@ -462,12 +463,7 @@ pub async fn change(
             Identity::in_force(&*console.gateway).await;
             Redirect::to(&back).into_response()
         }
-        Ok(_) => refused(
-            &reader,
-            StatusCode::CONFLICT,
-            "Somebody else has changed the project in this moment.",
-            &back,
-        ),
+        Ok(_) => refused(&reader, StatusCode::CONFLICT, "The project was changed at the same time.", &back),
         Err(error) => super::away(&error),
     }
 }
@@ -526,7 +522,7 @@ pub async fn create_key(
     }
 }
 
-/// The only page that ever holds a key: an answer to a form, which no cache keeps.
+/// The only page that contains a key: an answer to a form, which no cache stores.
 fn shown_once(reader: &Reader<'_>, key: &KeyRow, secret: &str) -> Response {
     let body = Panel { title: "Your key", ..Panel::default() }.around(html! {
         div.stack {

@@ -1,4 +1,4 @@
-//! `/ui/projects`: all projects with what they spend, and the form for another one.
+//! `/ui/projects`: all projects with their spending, and the form for a new one.
 
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ async fn lines(console: &Console) -> Result<Vec<Line>, StoreError> {
 }
 
 impl Line {
-    /// The budget of which most is gone, in thousandths.
+    /// The largest used share of a budget, in thousandths.
     fn urgency(&self) -> i64 {
         let spent = self.taken.iter().filter_map(|taken| taken.money);
         spent.map(|(ceiling, _, spent, _)| (share(spent, ceiling) * 1000.0) as i64).max().unwrap_or(-1)

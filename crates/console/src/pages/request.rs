@@ -1,4 +1,4 @@
-//! `/ui/requests/ID`: one request. Where time and money went, what was lost, what is known of it.
+//! `/ui/requests/ID`: one request: its time, cost, losses and other facts.
 
 use std::sync::Arc;
 
@@ -73,12 +73,12 @@ fn one(reader: &Reader<'_>, record: &UsageRecord, now_ms: i64) -> Markup {
                 (Panel { title: "Attempts", raw: true, ..Panel::default() }.around(attempts(record)))
                 (decision(reader, record))
                 (Panel { title: "Bodies and headers", raw: true, ..Panel::default() }.around(
-                    empty("The gateway keeps no bodies", "Tokens, cost, attempts and losses are here all the same.")
+                    empty("The gateway stores no bodies", "Tokens, cost, attempts and losses are here all the same.")
                 ))
             }
             div.stack {
                 (Panel { title: "Tokens and cost", raw: true, ..Panel::default() }.around(tokens(record)))
-                (Panel { title: "Losses", raw: true, note: Some(html! { (record.losses.len()) ", told to the caller" }), ..Panel::default() }.around(losses(record)))
+                (Panel { title: "Losses", raw: true, note: Some(html! { (record.losses.len()) ", reported to the caller" }), ..Panel::default() }.around(losses(record)))
                 (Panel { title: "Facts", ..Panel::default() }.around(facts(record, now_ms)))
             }
         }
@@ -122,8 +122,9 @@ fn figures(record: &UsageRecord) -> Markup {
 /// A stretch of the timeline: from, to, colour.
 type Stretch = (f64, f64, &'static str);
 
-/// Attempts one after the other, as their times were recorded. An attempt's time ends with the head of its answer, so that a
-/// stream goes on behind the last one; what is left before the first is the gateway and the queue.
+/// Attempts one after the other, as their times were recorded. An attempt's time ends with the head of its
+/// answer, so a stream continues after the last one; the time before the first one is the gateway's and the
+/// queue's.
 fn timeline(record: &UsageRecord) -> Markup {
     let whole = record.duration_ms.max(1) as f64;
     let tried = record.attempts.iter().map(|attempt| attempt.latency_ms).sum::<u64>() as f64;
@@ -167,7 +168,7 @@ fn timeline(record: &UsageRecord) -> Markup {
     }
 }
 
-/// The time by phase. From planning on the phases add up to the whole; what is before lies before its beginning.
+/// The time by phase. From planning on the phases add up to the whole; earlier ones precede it.
 fn phases(times: &Phases, duration_ms: u64) -> Markup {
     let names = [
         ("Admission", "the key, room for the request"),
@@ -218,7 +219,7 @@ fn precise(micros: u64) -> Markup {
     }
 }
 
-/// Why the first provider was first: as it was kept, or as it would be now.
+/// The reason for the first provider: as stored, or as it would be now.
 fn decision(reader: &Reader<'_>, record: &UsageRecord) -> Markup {
     let is_chat = record.operation.as_deref().is_none_or(|operation| operation == "chat");
     let (note, selection) = match &record.decision {
@@ -237,10 +238,7 @@ fn decision(reader: &Reader<'_>, record: &UsageRecord) -> Markup {
             div.body { p.t2 { "Reason: " b { (selection["reason"].as_str().unwrap_or("unknown").replace('_', " ")) } } }
             (routing::candidates(&selection))
         },
-        None => empty(
-            "Nobody would serve it now",
-            "The model, its providers or the settings are others than they were.",
-        ),
+        None => empty("Nobody would serve it now", "The model, its providers or the settings have changed."),
     };
     Panel { title: "Decision", raw: true, note: Some(html! { (note) }), ..Panel::default() }.around(body)
 }
@@ -274,7 +272,7 @@ fn attempts(record: &UsageRecord) -> Markup {
     if record.attempts.is_empty() {
         return empty(
             "No provider was asked",
-            "The gateway answered by itself: it refused the request, or had the answer.",
+            "The gateway answered itself: it refused the request, or had a cached answer.",
         );
     }
     let table = Table {

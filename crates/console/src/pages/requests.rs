@@ -39,11 +39,11 @@ const VIEWS: &[(&str, &str)] = &[
     ("From our cache", "is:hit"),
     ("Cancelled", "is:cancelled"),
 ];
-/// Between two looks for new requests.
+/// The interval of checks for new requests.
 const LOOK_EVERY: Duration = Duration::from_millis(700);
-/// A request that takes longer turns up when the page is loaded again.
+/// A request that takes longer appears when the page is loaded again.
 const TAIL_LOOKS_BACK_MS: i64 = 600_000;
-/// A tail that nobody looks at ends; the browser opens another one when somebody does.
+/// A tail in the background ends; the browser opens another one when the page is visible again.
 const TAIL_LASTS: Duration = Duration::from_secs(3600);
 
 /// The start of the range that a query names, 24 hours without one.
@@ -133,7 +133,7 @@ pub async fn page(
         .around(&reader, body)
 }
 
-/// What stands where no row is: why, and the way on.
+/// The text in place of an empty list: the reason, and what to do.
 async fn nothing(console: &Console, query: &Fields, searches_on: bool, now_ms: i64) -> Markup {
     if searches_on {
         return html! { div.empty { h3 { "None so far" } p { "A bounded number of requests was searched. “Older” goes on from there." } } };
@@ -315,11 +315,11 @@ pub async fn live(State(console): State<Arc<Console>>, session: Session, Query(q
     (headers, Body::from_stream(events)).into_response()
 }
 
-/// What a live tail has seen.
+/// The state of a live tail.
 struct Tail {
     console: Arc<Console>,
     filter: RequestFilter,
-    /// Rows of the last look. Rows are in the order of their start: a long request turns up below newer ones.
+    /// Rows of the last check. Rows are in the order of their start: a long request appears below newer ones.
     seen: Option<HashSet<String>>,
     session: String,
     left: Duration,
@@ -327,10 +327,10 @@ struct Tail {
 }
 
 impl Tail {
-    /// The next event; none when the tail is over, or its session.
+    /// The next event; none when the tail or its session has ended.
     async fn next(&mut self) -> Option<String> {
         if !std::mem::replace(&mut self.is_open, true) {
-            // Browsers hold an answer for open once it has a byte.
+            // Browsers treat an answer as open once it has a byte.
             return Some(": open\n\n".to_owned());
         }
         if self.seen.is_some() {
@@ -353,13 +353,13 @@ impl Tail {
         let now: HashSet<String> = rows.iter().map(|row| row.cursor.to_string()).collect();
         let fresh = self.seen.as_ref().map_or(0, |seen| now.difference(seen).count());
         self.seen = Some(now);
-        // A comment where nothing is new also tells whether the browser is still there.
+        // A comment without news also detects whether the browser is still there.
         Ok(if fresh > 0 { format!("event: rows\ndata: {fresh}\n\n") } else { ": nothing\n\n".to_owned() })
     }
 }
 
-/// `GET /ui/requests/rows`: the newest rows as a small document, for the live tail. Scripts take it as a document and move its
-/// rows: nothing ever becomes markup in the browser.
+/// `GET /ui/requests/rows`: the newest rows as a small document, for the live tail. The script parses it as a
+/// document and moves its rows: no text becomes markup in the browser.
 pub async fn rows(State(console): State<Arc<Console>>, _session: Session, Query(query): Query) -> Response {
     let now_ms = console.now_ms();
     let found = async {

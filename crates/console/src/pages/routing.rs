@@ -1,4 +1,4 @@
-//! `/ui/routing`: who would serve a request and why; how providers are doing; what would turn the others on.
+//! `/ui/routing`: the decision for a request with its reasons; health of providers; how to enable the others.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub fn figures(provider: &Provider) -> Figures {
     }
 }
 
-/// What is wrong with a provider that is on: how serious, and in words.
+/// The problem of an enabled provider: severity and text.
 pub fn trouble(provider: &Provider) -> Option<(&'static str, String)> {
     if provider.rest_of(None).is_some() {
         return Some(("warn", "an administrator has it rest".to_owned()));
@@ -104,7 +104,8 @@ pub async fn page(
     shown(&Reader { console: &console, session: &session, headers: &headers }, &query, asked)
 }
 
-/// `POST /ui/routing/explain`: a whole request. Nothing is sent and nothing changes, so that a viewer may ask.
+/// `POST /ui/routing/explain`: a whole request. Nothing is sent and nothing changes, so that a viewer may use
+/// it.
 pub async fn explain(
     State(console): State<Arc<Console>>,
     session: Session,
@@ -282,7 +283,7 @@ fn left_out(filtered: &[Value]) -> Markup {
     }
 }
 
-/// A request as large as a recorded one, to ask who would serve it now.
+/// A request as large as a recorded one, for a dry run.
 pub fn request_like(record: &store::UsageRecord) -> String {
     let usage = record.usage.unwrap_or_default();
     let prompt = usage.input + usage.cache_read + usage.cache_write + usage.cache_write_1h;
@@ -365,7 +366,7 @@ fn health(reader: &Reader<'_>, on: &[Provider], open: &str) -> Markup {
 
 fn routes(provider: &Provider) -> Markup {
     if provider.routes.is_empty() {
-        return html! { p.t3.body { "Nothing was asked of it since this node started." } };
+        return html! { p.t3.body { "It has had no requests since this node started." } };
     }
     let caption = format!("Routes of {}", provider.id);
     let table = Table {
@@ -385,11 +386,11 @@ fn routes(provider: &Provider) -> Markup {
                 }
             } }
         }))
-        div.subfoot { (icon("info")) span.t3.sm { "A key whose breaker is open is tried again when its time is over; one that is refused rests for all models." } }
+        div.subfoot { (icon("info")) span.t3.sm { "A key with an open breaker is tried again when its time has passed; a refused key rests for all models." } }
     }
 }
 
-/// What an administrator has rest of a provider, and the forms for it.
+/// Suspensions of a provider, and the forms for them.
 fn rests(reader: &Reader<'_>, provider: &Provider) -> Markup {
     let now_ms = reader.console.now_ms();
     let form = |key: Option<&str>, does: &'static str, fields: Markup| {
@@ -430,7 +431,7 @@ fn rests(reader: &Reader<'_>, provider: &Provider) -> Markup {
     html! {
         div.excl {
             h3 { "Rest by hand" }
-            p.t3.sm { "What rests gets no requests on any node, whatever is reloaded or restarted." }
+            p.t3.sm { "A resting provider or key gets no requests on any node, even after a reload or restart." }
             ul {
                 (line(None))
                 @if provider.keys.len() > 1 { @for key in &provider.keys { (line(Some(key))) } }

@@ -30,7 +30,7 @@ pub async fn page(State(console): State<Arc<Console>>, session: Session, headers
     .await;
     let nodes = match all {
         Ok(rows) if !rows.is_empty() => nodes(&rows, now_ms),
-        Ok(_) => empty("No node has told of itself yet", "Each does within seconds of its start."),
+        Ok(_) => empty("No node has reported yet", "Each does within seconds of its start."),
         Err(error) => unreadable("The list of nodes", &error),
     };
     let sessions = match sessions {
@@ -103,7 +103,7 @@ fn reload_panel(last: Option<&LastReload>, session: &Session, now_ms: i64) -> Ma
     });
     let body = match last {
         None => html! {
-            div.rl { p.t2 { "Not reloaded since this node started. The file is checked as a whole; a mistake in it changes nothing." } }
+            div.rl { p.t2 { "Not reloaded since this node started. The file is checked as a whole; a file with mistakes changes nothing." } }
         },
         Some(LastReload { at_ms, result: Ok(needs_restart) }) => html! {
             div.rl {
@@ -117,7 +117,7 @@ fn reload_panel(last: Option<&LastReload>, session: &Session, now_ms: i64) -> Ma
             div.rl {
                 div.rl-h {
                     (state("bad", html! { b { "Refused at " (time::when(*at_ms, now_ms)) } }))
-                    span.t2 { "Nothing changed; what was in force before still is." }
+                    span.t2 { "Nothing changed; the previous configuration is still in force." }
                 }
                 ol.mist { @for line in reason.lines().filter(|line| !line.trim().is_empty()) { li { span { (line.trim()) } } } }
             }
@@ -144,7 +144,7 @@ fn node_state(node: &store::Node, now_ms: i64) -> Markup {
     }
 }
 
-/// The processes on the database. Those that serve should have one configuration.
+/// The processes on the database. Serving ones should have the same configuration.
 fn nodes(rows: &[store::Node], now_ms: i64) -> Markup {
     let table = Table {
         caption: "Nodes",

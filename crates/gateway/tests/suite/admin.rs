@@ -253,7 +253,7 @@ async fn nodes_see_each_other() {
         spool_bytes: 5,
         reload: "null".to_owned(),
     };
-    gateway.api.store.tell_node(&killed, 0).await.unwrap();
+    gateway.api.store.report_node(&killed, 0).await.unwrap();
     let mut states = Vec::new();
     // The row of the new one is written as soon as it runs.
     while states.len() < 3 {

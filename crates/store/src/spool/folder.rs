@@ -45,7 +45,7 @@ fn lock(folder: &Path) -> io::Result<File> {
     }
 }
 
-/// The records say who asked for what: they are for the gateway's user only.
+/// The records contain callers' requests: only the gateway's user may read them.
 pub(super) fn private_file() -> OpenOptions {
     let mut options = File::options();
     #[cfg(unix)]

@@ -53,7 +53,7 @@ impl std::fmt::Debug for Spool {
     }
 }
 
-/// Why a record was not kept.
+/// Why a record was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// The database has been away for so long that the spool holds as much as it may.
@@ -155,7 +155,7 @@ impl Spool {
         self.append_last(record, None)
     }
 
-    /// Appends the record that a request ends with, in the place of what was kept of it while it was under way.
+    /// Appends the final record of a request, which replaces its record for the case of a crash.
     pub fn append_last(&self, record: &UsageRecord, open: Option<OpenRequest>) -> Result<(), AppendError> {
         self.append_as(record, self.shared.nonce_of(open.as_ref()))
     }
@@ -214,13 +214,13 @@ impl Spool {
         self.shared.refused.load(Ordering::Relaxed)
     }
 
-    /// Whether the last record was kept, and something moves records into the database.
+    /// Whether the last record was written, and a writer moves records into the database.
     pub fn keeps_records(&self) -> bool {
         !self.shared.failing.load(Ordering::Relaxed) && self.shared.read.load(Ordering::Relaxed)
     }
 
-    /// Fails when the next record could not be kept. After a failure it tries to write, for without requests nothing else
-    /// would find out that the disk has room again.
+    /// Fails when the next record could not be written. After a failure it tries to write, because without
+    /// requests nothing else would notice that the disk has space again.
     pub fn check(&self) -> Result<(), AppendError> {
         self.shared.check()
     }
@@ -234,7 +234,7 @@ struct Pending {
     taken: u64,
 }
 
-/// Records that could not be kept.
+/// Records that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("{records} usage records could not be kept: {error}")]
 pub struct CommitError {
@@ -244,14 +244,14 @@ pub struct CommitError {
     pub error: AppendError,
 }
 
-/// Ready when a record is written: see [`Spool::append_with_others`]. Dropped before, it writes at once. An error is told
-/// to one of those whose records were to be written together.
+/// Ready when a record is written: see [`Spool::append_with_others`]. Dropped earlier, it writes immediately.
+/// An error is reported to one of the requests whose records were written together.
 #[must_use = "the record is written when this is ready or dropped"]
 pub struct Commit {
     shared: Arc<Shared>,
     number: u64,
     has_waited: bool,
-    /// Until the record is written, what was kept of the request counts.
+    /// Until the record is written, the request's record for the case of a crash counts.
     _open: Option<OpenRequest>,
 }
 
@@ -271,7 +271,7 @@ impl Future for Commit {
 
 impl Drop for Commit {
     fn drop(&mut self) {
-        // Nobody is left to tell; what is lost has been counted.
+        // There is no receiver; lost records have been counted.
         let _ = self.shared.commit(self.number);
     }
 }
@@ -285,7 +285,7 @@ impl Shared {
         open.map_or_else(|| self.next_nonce(), |open| open.nonce)
     }
 
-    /// Writes what is pending unless the record of this number has been written.
+    /// Writes the pending records unless the record with this number has been written.
     fn commit(&self, number: u64) -> Result<(), CommitError> {
         if self.written.load(Ordering::Acquire) >= number {
             return Ok(());
@@ -307,7 +307,7 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends whole lines, so many records.
+    /// Appends whole lines with this many records.
     fn append_lines(&self, lines: &mut Vec<u8>, records: u64) -> Result<(), CommitError> {
         let result = self.try_append(lines, records);
         self.failing.store(result.is_err(), Ordering::Relaxed);
@@ -331,9 +331,9 @@ impl Shared {
         result.map_err(|lost| CommitError { records: lost.records, error: lost.error.into() })
     }
 
-    /// A file whose name is gone is lost with the process, and a folder that another volume covers is not the one that the
-    /// next start looks into: lines go to a file that is where it should be. What was written before is read through
-    /// its descriptor.
+    /// A file whose name is gone is lost with the process, and a folder under a mounted volume is not the one
+    /// that the next start reads: lines go to a file in the right place. Earlier lines are read through the
+    /// old descriptor.
     fn ensure_in_place(&self, current: &mut Current) -> io::Result<()> {
         if !current.segment.is_in_place() {
             let (next, found) = self.begin_segment()?;
@@ -343,8 +343,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Starts a segment, in a folder that is there. With it come the segments that another folder in the place of the first
-    /// holds: a volume that was mounted. Some may be known; the database notices records that it has.
+    /// Starts a segment in the existing folder. This also finds the segments of another folder in the same
+    /// place: a mounted volume. Some may be known; the database recognises records that it has.
     fn begin_segment(&self) -> io::Result<(Segment, Vec<Segment>)> {
         let mut folder = self.folder();
         let mut found = Vec::new();

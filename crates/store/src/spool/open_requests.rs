@@ -1,7 +1,9 @@
-//! Requests under way whose cost is reserved: what is to be recorded of each, should the process die before it ends.
+//! Requests under way with a reserved cost: the record of each for the case that the process dies first.
 //!
-//! One file of slots. A slot holds one line, which is the JSON of a usage record, and is written when an attempt begins. Its nonce is that of the record which the request ends with. So nothing depends on when a slot is cleared: at
-//! the next start what is left in the slots is appended to the spool, and the database notices records that it has.
+//! One file of slots. A slot holds one line, which is the JSON of a usage record, and is written when an
+//! attempt begins. It has the nonce of the request's final record. So the moment of clearing a slot does not
+//! matter: at the next start the remaining slots are appended to the spool, and the database recognises
+//! records that it has.
 
 use std::fs::File;
 use std::io;
@@ -18,10 +20,10 @@ use crate::line::write_line;
 const FILE: &str = "open_requests";
 /// The size of a page: a line that fits is written whole or not at all when the process is killed.
 const SLOT_BYTES: usize = 4096;
-/// What a cleared slot begins with: an empty line.
+/// The beginning of a cleared slot: an empty line.
 const EMPTY: &[u8] = b"\n";
 
-/// The file, and which of its slots are in use.
+/// The file, and its used slots.
 pub(super) struct OpenRequests {
     file: RwLock<Arc<File>>,
     slots: Mutex<Slots>,
@@ -35,7 +37,7 @@ struct Slots {
     free: Vec<u32>,
 }
 
-/// What an earlier process left: lines with their ends, and how many there are.
+/// The slots of an earlier process: lines with their ends, and their number.
 #[derive(Default)]
 pub(super) struct Left {
     pub(super) lines: Vec<u8>,
@@ -49,8 +51,8 @@ impl OpenRequests {
         Ok((Self { file: RwLock::new(Arc::new(file)), slots: Mutex::default() }, left))
     }
 
-    /// Opens the file again if its name leads to none or to another by now. What is kept of requests under way is then
-    /// lost with the process, up to their next attempts.
+    /// Opens the file again if its name leads to none or to another one. The records of requests under way
+    /// are then lost with the process, up to their next attempts.
     pub(super) fn ensure_in_place(&self, folder: &Path) -> io::Result<Left> {
         if is_at(&self.file(), &folder.join(FILE)) {
             return Ok(Left::default());
@@ -117,8 +119,8 @@ impl OpenRequest {
         Self { slot: shared.open_requests.take(), shared, nonce }
     }
 
-    /// Keeps what is to be recorded if this process dies before the request ends, in place of what was kept before: a record
-    /// with the error `interrupted`, status 0, and this cost.
+    /// Stores the record for the case that this process dies before the request ends, replacing an earlier
+    /// one: a record with the error `interrupted`, status 0, and this cost.
     pub fn keep(&self, record: &UsageRecord, reserved: Pico) -> io::Result<()> {
         super::LINE.with_borrow_mut(|line| {
             record.write_interrupted(self.nonce, reserved, line);

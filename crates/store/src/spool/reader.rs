@@ -34,9 +34,9 @@ impl SpoolReader {
         self.shared.appended.notified().await;
     }
 
-    /// Takes the segments to which nothing is appended any more. The current one is sealed if it holds anything, and if
-    /// nothing else waits, it is large, or `forced`: while the database is away, segments stay few. Returns true when
-    /// nothing is left unsealed.
+    /// Takes the complete segments. The current one is sealed if it is not empty, and if no other waits, it
+    /// is large, or `forced`: while the database is away, there are few segments. Returns true when nothing
+    /// is left unsealed.
     pub(crate) fn seal(&mut self, forced: bool) -> io::Result<bool> {
         self.shared.open_requests.clear_stale();
         let (retired, bytes) = {
@@ -83,7 +83,7 @@ impl SpoolReader {
         }
     }
 
-    /// Deletes a segment that has been read to its end. Returns how many of its records were not in it any more, which
+    /// Deletes a segment that has been read to its end. Returns how many of its records were missing, which
     /// are counted as lost.
     pub(crate) fn finish(&mut self, index: usize) -> io::Result<u64> {
         let Some(segment) = self.sealed.get(index) else { return Ok(0) };

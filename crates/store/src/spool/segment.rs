@@ -1,7 +1,7 @@
 //! A file of the spool.
 //!
-//! It is read through the descriptor with which it was written: a file whose name has vanished (a clean-up job, an unmounted
-//! volume) is there until it is closed.
+//! It is read through the descriptor that wrote it: a file whose name has vanished (a clean-up job, an
+//! unmounted volume) exists until it is closed.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use super::folder::{is_at, named, private_file};
 use super::open_requests::Left;
 
 const SUFFIX: &str = ".jsonl";
-/// A probe of this size tells whether the disk has room: more than what is left in the last page of a full one.
+/// A probe of this size shows whether the disk has space: more than the rest of the last page of a full one.
 const PROBE_BYTES: usize = 64 << 10;
 /// How much is read at a time to count the lines of a segment.
 const COUNT_BYTES: usize = 256 << 10;
@@ -164,7 +164,7 @@ impl Segment {
         Ok(Chunk { lines, next_offset: self.offset + if torn { read } else { whole } as u64, torn })
     }
 
-    /// Deletes the file, unless its name leads to another by now.
+    /// Deletes the file, unless its name leads to another one.
     pub(super) fn remove(&self) -> io::Result<()> {
         if !self.is_in_place() {
             return Ok(());
