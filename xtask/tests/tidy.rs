@@ -300,6 +300,79 @@ fn paths_in_the_documentation_exist() {
     assert_none("These paths are named and do not exist:", &gone);
 }
 
+/// `docs/ARCHITECTURE.md` names the tests that hold each invariant.
+#[test]
+fn invariants_have_their_tests() {
+    let page = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let section = page.split("## Invariants").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 10, "the table of invariants was not found");
+    let sources: Vec<Source> =
+        ["crates", "xtask"].into_iter().flat_map(|folder| files(folder, ".rs")).collect();
+    let mut missing = Vec::new();
+    for row in rows {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        if tests.is_empty() {
+            missing.push(format!("a test of: {row}"));
+        }
+        for test in tests {
+            let function = format!("fn {test}(");
+            if !sources.iter().any(|source| source.text.contains(&function)) {
+                missing.push(test.to_owned());
+            }
+        }
+    }
+    assert_none("Tests that the invariants name and that do not exist:", &missing);
+}
+
+/// Phrases of a language of our own: each has a plain word.
+#[test]
+fn phrases_are_plain() {
+    const PHRASES: [(&str, &str); 12] = [
+        ("dearer", "more expensive"),
+        ("whoever", "the caller, the client, each …"),
+        ("mend", "repair"),
+        ("mends", "repairs"),
+        ("mended", "repaired"),
+        ("is told", "gets, is reported, is sent"),
+        ("are told", "get, are reported, are sent"),
+        ("be told", "get, be reported, be sent"),
+        ("nobody hears", "is not reported"),
+        ("stands there", "is there"),
+        ("stands here", "is here"),
+        ("all the same", "nevertheless"),
+    ];
+    let mut sources = vec![];
+    for (folder, ending) in [("crates", ".rs"), ("xtask", ".rs"), ("docs", ".md"), ("catalog", ".toml")] {
+        sources.extend(files(folder, ending));
+    }
+    for name in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "catalog/README.md"] {
+        sources.push(Source {
+            path: name.to_owned(),
+            text: std::fs::read_to_string(root().join(name)).unwrap(),
+        });
+    }
+    sources.retain(|source| source.path != "xtask/tests/tidy.rs");
+    let mut places = Vec::new();
+    for source in &sources {
+        for (at, line) in source.text.lines().enumerate() {
+            let line = line.to_lowercase();
+            for (phrase, plain) in PHRASES.iter().filter(|(phrase, _)| has_phrase(&line, phrase)) {
+                places.push(format!("{}:{}: \"{phrase}\": {plain}", source.path, at + 1));
+            }
+        }
+    }
+    assert_none("These phrases have a plain word:", &places);
+}
+
+/// Whether a line has the phrase as whole words. Names of functions are words with underscores between them.
+fn has_phrase(line: &str, phrase: &str) -> bool {
+    let is_letter = |letter: char| letter.is_ascii_alphabetic();
+    line.match_indices(phrase)
+        .any(|(at, _)| !line[..at].ends_with(is_letter) && !line[at + phrase.len()..].starts_with(is_letter))
+}
+
 /// The file that a link leads to, if it is in the repository.
 fn linked(rest: &str) -> Option<&str> {
     let target = rest.split_once(')')?.0;

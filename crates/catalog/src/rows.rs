@@ -44,7 +44,7 @@ pub struct ProviderRow {
     pub also: Vec<Protocol>,
     /// How it serves operations beside chat.
     pub operations: Arc<OperationRows>,
-    /// Features that none of its models has, whoever made them.
+    /// Features that none of its models has, independent of their vendor.
     pub lacks: Features,
     /// A page with the API's documentation.
     pub docs: Option<String>,

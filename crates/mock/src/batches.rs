@@ -56,7 +56,7 @@ pub fn batches(visit: &Visit<'_>) -> Reply {
 }
 
 impl Batch {
-    /// What is told of it, one step later.
+    /// Its state, one step later.
     fn further(&mut self) -> &Value {
         if let Some(next) = self.steps.pop_front() {
             self.about = next;

@@ -18,9 +18,9 @@ pub struct Visit<'a> {
     /// The bytes of the request.
     pub body: &'a [u8],
     pub shelf: &'a Shelf,
-    /// What stands before the resource in the path.
+    /// The part of the path before the resource.
     pub place: &'a str,
-    /// What stands behind it.
+    /// The part of the path behind it.
     pub rest: Vec<&'a str>,
     /// Asks the mock itself: a path and a body.
     pub ask: &'a dyn Fn(&str, Value) -> Reply,
@@ -36,7 +36,7 @@ const RESOURCES: [(&str, Page); 6] = [
     ("/batches", batches::batches),
 ];
 
-/// The page of a path, what stands before its resource, and what behind.
+/// The page of a path, and the parts before and behind its resource.
 pub fn find(path: &str) -> Option<(Page, &str, Vec<&str>)> {
     RESOURCES.iter().find_map(|(resource, page)| {
         let (place, rest) = path.split_once(resource)?;

@@ -1,6 +1,6 @@
 //! What callers leave at a provider and ask for later: files, uploads, batches.
 //!
-//! Each belongs to what stands before its resource in the path, so that a mock of several providers keeps their files apart.
+//! Each belongs to the part of the path before its resource, so that a mock of several providers keeps their files apart.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

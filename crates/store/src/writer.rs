@@ -3,7 +3,7 @@
 //! Policy. It sleeps without a timer while nothing is appended. After the first record it waits a little, so that
 //! many share one statement. While the database is away it tries again, ever less often, and the records stay in
 //! the spool. A record that the database refuses while it takes others is set aside: it holds up nothing. A file that
-//! cannot be read holds up no other. When it is told to stop it moves what there is, trying a few times.
+//! cannot be read holds up no other. When it is asked to stop, it moves the remaining records, with a few tries.
 
 use std::future::Future;
 use std::io;

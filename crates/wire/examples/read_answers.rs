@@ -262,7 +262,7 @@ fn parsed(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_default()
 }
 
-// Frames. Those before an error are told with it.
+// Frames. Those before an error are reported with it.
 
 fn server_sent<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Value {
     let mut parser = SseParser::default();

@@ -89,7 +89,7 @@ fn report(changes: &[String], unused: &[String], list_unused: bool) {
     ));
 }
 
-#[expect(clippy::print_stdout, reason = "a chore talks to whoever runs it")]
+#[expect(clippy::print_stdout, reason = "a chore prints its result")]
 fn say(line: &str) {
     println!("{line}");
 }

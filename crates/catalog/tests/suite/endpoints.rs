@@ -132,7 +132,7 @@ fn recorded_embeddings_come_out_as_openais_with_exact_vectors_and_usage() {
         if record.status != 200 || record.features.iter().any(|feature| feature == "image_in") {
             continue;
         }
-        // Version 1 of Ollama's and Cohere's API has no request here; its answers are read all the same.
+        // Version 1 of Ollama's and Cohere's API has no request here; its answers are still read.
         let expected = vectors(&body, provider == "perplexity");
         if expected.is_empty() {
             continue;

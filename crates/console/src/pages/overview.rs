@@ -23,7 +23,7 @@ use crate::components::{Panel, Table, empty, icon, mark};
 use crate::fields::Query;
 use crate::session::Session;
 
-/// At most so many series are told apart; the rest are "others".
+/// The number of separate series; the rest are "others".
 const SERIES: usize = 7;
 /// At most so many notices.
 const NOTICES: usize = 5;

@@ -73,7 +73,7 @@ fn one(reader: &Reader<'_>, record: &UsageRecord, now_ms: i64) -> Markup {
                 (Panel { title: "Attempts", raw: true, ..Panel::default() }.around(attempts(record)))
                 (decision(reader, record))
                 (Panel { title: "Bodies and headers", raw: true, ..Panel::default() }.around(
-                    empty("The gateway stores no bodies", "Tokens, cost, attempts and losses are here all the same.")
+                    empty("The gateway stores no bodies", "Tokens, cost, attempts and losses are shown here.")
                 ))
             }
             div.stack {

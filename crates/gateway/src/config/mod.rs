@@ -4,6 +4,8 @@
 
 pub mod base_url;
 pub mod check;
+#[cfg(test)]
+mod documents;
 pub mod file;
 mod form;
 pub mod guardrail;

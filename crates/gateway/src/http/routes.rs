@@ -559,7 +559,7 @@ mod tests {
 
 <!-- Written by `UPDATE_DOCS=1 cargo test -p gateway routes_page` from the table of routes; a test compares it. -->
 
-A part in braces stands for the rest of the path. `HEAD` goes wherever `GET` does, and `OPTIONS` everywhere. Another method gets
+A part in braces stands for the rest of the path. `HEAD` is served wherever `GET` is, and `OPTIONS` everywhere. Another method gets
 405 with `Allow`, another path 404; both in the format that callers of the path speak. Below `/v1` doubled slashes and one at
 the end are understood.
 

@@ -33,7 +33,7 @@ pub struct Known {
     pub keys: KeySet,
 }
 
-/// What asking has told.
+/// The answers so far.
 type Answer = Result<Arc<Known>, String>;
 
 /// A provider, and what is known of it.

@@ -108,7 +108,7 @@ async fn what_is_declared_is_shown_and_stays() {
         assert_eq!(root(&gateway, line, json!({})).await.status, 409);
     }
     assert_eq!(root(&gateway, "DELETE /admin/v1/projects/default", Value::Null).await.status, 409);
-    // Keys of the database may belong to it all the same.
+    // Keys of the database may still belong to it.
     let key = root(&gateway, "POST /admin/v1/keys", json!({"name": "k", "project": "declared"})).await.json();
     let bearer = format!("Bearer {}", key["secret"].as_str().unwrap());
     let reply = gateway.chat_with(&[("authorization", &bearer)], &question("mine/m")).await;

@@ -50,7 +50,7 @@ impl Place {
         self.execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
     }
 
-    /// What a node of a project with this policy is told.
+    /// The answer to a node of a project with this policy.
     fn config(&self, upstream: &Upstream, project: &str) -> String {
         format!(
             "{}[database]\nurl = {:?}\n[cluster]\nredis = {:?}\n[projects.a]\n{project}\n\

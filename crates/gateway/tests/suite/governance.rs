@@ -81,7 +81,7 @@ async fn a_model_outside_of_the_policy_is_refused_and_the_rule_is_named() {
     body["models"] = json!(["mine/anything"]);
     let reply = ask(&gateway, &body).await;
     assert_eq!((reply.status, reply.at("/error/param")), (403, json!("models[0]")));
-    // Whoever has another key is not bound.
+    // Other keys are not limited.
     assert_eq!(gateway.chat(&short("mine/anything")).await.status, 200);
     for heard in upstream.bodies() {
         assert_ne!(heard["model"], "gpt-4.1-mini");
@@ -234,7 +234,7 @@ async fn a_place_comes_back_however_its_request_ends() {
 }
 
 #[tokio::test]
-async fn whoever_hangs_up_before_the_first_word_is_charged_the_prompt() {
+async fn a_caller_that_hangs_up_before_the_first_content_is_charged_the_prompt() {
     let mut upstream = Upstream::by_hand().await;
     let budget = "budgets = [{ usd = \"1\", per = \"total\" }]";
     let gateway = TestGateway::start(&config(&upstream, budget)).await;

@@ -263,7 +263,7 @@ async fn a_raw_stream_passes_event_by_event() {
 }
 
 #[tokio::test]
-async fn a_damaged_raw_stream_is_an_error_or_is_mended() {
+async fn a_damaged_raw_stream_is_an_error_or_is_repaired() {
     let all = stream_events();
     // Without its end, and without the reason of its end.
     let (_upstream, gateway) = claude(vec![events(&all[..8])]).await;
@@ -478,7 +478,7 @@ async fn claude_on_a_cloud_gets_messages_as_they_are() {
             }
         }
     }
-    // What only a refused beta has is refused by name; what the cloud itself refuses is told in Messages' own words.
+    // Features of refused betas are refused by name; the cloud's own refusals get a Messages error.
     let mut mcp = agentic("aws-bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0", false);
     mcp["mcp_servers"] = json!([{"type": "url", "url": "https://x.example", "name": "x"}]);
     let reply = gateway.post("/v1/messages", mcp.to_string().as_bytes()).await;

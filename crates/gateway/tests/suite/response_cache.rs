@@ -247,7 +247,7 @@ async fn equal_requests_at_the_same_time_are_asked_once() {
 }
 
 #[tokio::test]
-async fn whoever_waits_asks_when_the_first_one_fails_or_goes() {
+async fn a_waiting_request_is_sent_when_the_first_one_fails_or_is_cancelled() {
     let mut upstream = Upstream::by_hand().await;
     let gateway = Arc::new(TestGateway::start(&config(&upstream, CACHED, "")).await);
     let first = tokio::spawn({
@@ -308,7 +308,7 @@ async fn a_kept_answer_takes_a_request_and_neither_money_nor_tokens() {
     assert!([402, 429].contains(&refused.status), "what is new needs room: {}", refused.text());
     assert_eq!(ask(&gateway, "a", &body).await.status, 200);
     let refused = ask(&gateway, "a", &body).await;
-    assert_eq!(refused.status, 429, "a kept answer is a request all the same: {}", refused.text());
+    assert_eq!(refused.status, 429, "a cached answer counts as a request: {}", refused.text());
 }
 
 #[tokio::test]
@@ -344,7 +344,7 @@ async fn provider_preferences_hold_for_kept_answers() {
         let reply = ask(&gateway, "a", &to(only)).await;
         assert_eq!((reply.at("/choices/0/message/content"), used(&reply)), (json!(only), Some(what)));
     }
-    // Whoever does not mind gets whichever is there.
+    // A caller without a preference gets either of them.
     assert_eq!(used(&ask(&gateway, "a", &question("both")).await), Some("hit"));
 }
 

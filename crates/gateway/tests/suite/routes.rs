@@ -62,7 +62,7 @@ async fn head_is_get_without_the_body() {
     let (gateway, _upstream) = gateway("").await;
     for path in ["/health", "/ready", "/metrics", "/", "/v1/models", "/v1/models/gpt-4o"] {
         let get = request(&gateway, &format!("GET {path}"), &with_key("")).await;
-        // The client of these tests would wait for a body of the length that it is told.
+        // The client of these tests would wait for a body of the announced length.
         let head = crate::support::head_of(&gateway, path).await;
         assert_eq!(get.status, 200, "{path}");
         assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");

@@ -90,7 +90,7 @@ async fn a_full_gateway_answers_what_watches_it_and_closes_idle_connections_firs
     let answer = answer("Hello.");
     let (first, second) = (ask(), ask());
     let (mut one, mut two) = (upstream.next().await, upstream.next().await);
-    // Both connections are busy: health is served, and who needs a key is told to come again.
+    // Both connections are busy: health is served, and requests with a key get `Retry-After`.
     for path in ["/health", "/ready", "/metrics"] {
         assert_eq!(gateway.get(path).await.status, 200, "{path}");
     }

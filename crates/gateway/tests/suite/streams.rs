@@ -76,7 +76,7 @@ async fn a_cut_after_the_finish_is_no_clean_end() {
 }
 
 /// Today the finish reason counts as the terminal event of OpenAI's format: many providers send no `[DONE]`. Where the
-/// body's end is the connection's end, a cut after the finish reason cannot be told from that, and usage may be missing.
+/// body's end is the connection's end, a cut after the finish reason looks the same, and usage may be missing.
 #[tokio::test]
 async fn a_stream_without_done_ends_with_its_finish_reason() {
     let upstream = Upstream::playing(vec![events(&[text("Hello."), chunk(json!({}), Some("stop"))])]).await;

@@ -204,7 +204,7 @@ async fn tool_loops_go_on_whatever_the_client_sends_back() {
                     replies.push(chat.call(provider, place).await);
                     replies.push(chat.answer(provider).await);
                 }
-                // Providers that take no thinking back, and clients that send it all the same.
+                // Providers that accept no thinking, with clients that send it.
                 let drops = ["openai", "mistral"].iter().any(|id| provider.0.starts_with(id));
                 for reply in replies.iter().filter(|_| !(drops && client == Client::Faithful)) {
                     assert_eq!(losses(reply), Vec::<Value>::new(), "{provider:?} {client:?} {stream}");
@@ -324,7 +324,7 @@ fn attempts(reply: &Reply) -> usize {
 }
 
 /// Nobody but the issuer can judge a signature, and an unknown provider's wishes are not in the catalog: what was refused
-/// is sent once more without the trouble, and the loss is told.
+/// is sent once more without the refused part, and the loss is reported.
 #[tokio::test]
 async fn thinking_that_is_refused_is_left_out_in_one_more_try() {
     let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), Options::plain()).await.unwrap();

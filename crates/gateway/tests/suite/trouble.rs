@@ -87,7 +87,7 @@ async fn a_log_that_nobody_reads_any_more_costs_no_answer() {
     serves_while_it_logs("warn", 3, Stdio::piped(), |child| drop(child.stderr.take())).await;
 }
 
-/// A pipe that is full blocks whoever writes to it.
+/// A full pipe blocks its writer.
 #[tokio::test]
 async fn a_log_whose_reader_has_stalled_costs_no_answer() {
     serves_while_it_logs("trace", 60, Stdio::piped(), |_| {}).await;
@@ -117,7 +117,7 @@ async fn readiness_and_metrics_tell_when_records_cannot_be_kept() {
     assert_eq!(gateway.metric("llmgateway_usage_log_writable").await, Some(0.0));
     assert_eq!(gateway.metric("llmgateway_unrecorded_total").await, Some(1.0));
     fs::remove_file(&spool).unwrap();
-    assert_eq!(gateway.get("/ready").await.status, 200, "it mends itself");
+    assert_eq!(gateway.get("/ready").await.status, 200, "it recovers");
     assert_eq!(gateway.metric("llmgateway_usage_log_writable").await, Some(1.0));
     let reply = gateway.chat_with(&[("x-request-id", "last")], &question("one/any")).await;
     assert_eq!(reply.status, 200);

@@ -231,7 +231,7 @@ pub(crate) async fn sums_are_those_of_the_records(store: &Store) {
     }
 }
 
-/// Whoever asks while sums are folded sees each once.
+/// A query during the folding of sums counts each once.
 pub(crate) async fn sums_are_whole_while_they_are_folded(url: &str) {
     let (store, other) = (Store::open(url).await.unwrap(), Store::open(url).await.unwrap());
     let (lines, records) = made(&mut Random(23), 300);

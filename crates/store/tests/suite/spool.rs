@@ -268,7 +268,7 @@ async fn a_request_under_way_is_recorded_when_the_process_dies() {
 
     drop(next);
     let (last, _reader) = spool(&left);
-    assert_eq!(last.interrupted(), 0, "they are told once");
+    assert_eq!(last.interrupted(), 0, "they are reported once");
 }
 
 #[tokio::test]

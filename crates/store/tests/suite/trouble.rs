@@ -346,7 +346,7 @@ async fn a_folder_that_cannot_be_made_again_is_told() {
     fs::write(&root, "in the way").unwrap();
     for number in 0..3 {
         let commit = spool.append_with_others(&record("a", number), None);
-        // Nobody waits for it: it is counted all the same.
+        // No caller waits for it: it is still counted.
         drop(commit);
     }
     assert_eq!(spool.lost(), 3);

@@ -21,7 +21,7 @@ pub(crate) async fn inserts_are_idempotent(store: &Store) {
     assert_eq!(request_ids(store).await.len(), 300);
 }
 
-/// A client that repeats its request id, or sends one id with everything, is metered all the same.
+/// A client that repeats its request id, or sends one id with everything, is metered nevertheless.
 pub(crate) async fn a_repeated_request_id_is_another_record(store: &Store) {
     let lines = [line("same", 1, 1), line("same", 1, 2), line("same", 2, 1)];
     let lines = lines.each_ref().map(String::as_str);

@@ -31,7 +31,7 @@ pub(crate) async fn an_event_is_sent_until_it_is_taken_and_never_again(store: &S
     store.put_off_delivery(&deliveries[0], None).await.unwrap();
     store.put_off_delivery(&deliveries[1], Some(70)).await.unwrap();
     assert_eq!(due(store, 75).await, [("b".to_owned(), 2)]);
-    // Whoever took it died.
+    // The node that took it died.
     assert_eq!(due(store, 200).await, [("b".to_owned(), 3)]);
     store.add_deliveries(&deliveries).await.unwrap();
     assert_eq!(due(store, 250).await, []);

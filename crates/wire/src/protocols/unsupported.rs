@@ -166,7 +166,7 @@ pub(super) fn lose_failures(request: &Request, losses: &mut Losses) {
         if message.parts.iter().any(is_failed) {
             losses.dropped(
                 Field::of_message(index, MessageField::Failed),
-                "the provider cannot be told that a tool failed",
+                "the provider has no field for the failure of a tool",
             );
         }
     }

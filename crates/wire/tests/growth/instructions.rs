@@ -10,7 +10,7 @@ use std::process::{Child, Command};
 
 use super::{Run, cases};
 
-/// The word behind which the program is told its share of the works.
+/// The argument before the program's share of the works.
 pub const COUNT: &str = "--count-share";
 /// The environment variable that asks for the count.
 pub const VARIABLE: &str = "LLMGATEWAY_TEST_INSTRUCTIONS";

@@ -246,7 +246,7 @@ fn answered_raw(protocol: Protocol, body: &[u8]) -> Value {
 }
 
 #[test]
-fn calls_of_one_answer_have_different_ids_whoever_gives_it() {
+fn calls_of_one_answer_have_different_ids_at_every_provider() {
     let use_of = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
     let ollama = |id: &str| json!({"id": id, "function": {"name": "f", "arguments": {}}});
     let bedrock = |id: &str| json!({"toolUse": {"toolUseId": id, "name": "f", "input": {}}});
@@ -284,7 +284,7 @@ fn calls_of_one_answer_have_different_ids_whoever_gives_it() {
 }
 
 #[test]
-fn arguments_as_text_in_a_string_are_unwrapped_whoever_writes_them() {
+fn arguments_as_text_in_a_string_are_unwrapped_in_every_format() {
     let text = "{\"a\":1}";
     let cases = [
         (

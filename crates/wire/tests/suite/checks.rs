@@ -269,7 +269,7 @@ pub fn answer(protocol: Protocol, streaming: bool, body: &[u8]) {
     assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
 }
 
-/// An error answer is an error in every provider's format, with some words, and can be told to every caller.
+/// An error answer is an error in every provider's format, with some words, and can be sent to every caller.
 pub fn errors(body: &[u8]) {
     const STATUSES: [u16; 14] = [400, 401, 402, 403, 404, 408, 413, 422, 429, 498, 500, 502, 503, 529];
     // One status for each body, so that a check stays quick.

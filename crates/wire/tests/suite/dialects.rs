@@ -6,7 +6,7 @@ use wire::Protocol;
 
 fn losses_of(protocol: Protocol, body: &Value) -> Vec<String> {
     let request = wire::dialect(protocol).unwrap().decode_request(body.to_string().as_bytes()).unwrap();
-    // Whoever writes the request reports what reading lost.
+    // The adapter reports the losses of the dialect, too.
     let (facts, quirks) = (ModelFacts::default(), Quirks::default());
     let target = Target { model: "m", facts: &facts, quirks: &quirks };
     for upstream in Protocol::ALL {

@@ -28,7 +28,7 @@ pub struct Manner {
     pub joins: Option<&'static str>,
     /// As `joins`, for the model's messages only.
     pub joins_answers: Option<&'static str>,
-    /// Effort is told in words rather than by a number of tokens.
+    /// Effort is a word rather than a number of tokens.
     pub efforts: bool,
     /// Pictures stand apart from what is said.
     pub media_apart: bool,
@@ -197,7 +197,7 @@ impl List {
         if let Some(mark) = &part.cache {
             let until = match &part.kind {
                 PartKind::Text(text) | PartKind::Refusal(text) => format!("{text:?}"),
-                // A text file may be told as text.
+                // A text file may be sent as text.
                 PartKind::Media(media) => shown(media).trim_start_matches("a text file ").to_owned(),
                 PartKind::ToolCall(call) => format!("call {:?}", self.calls.get(&call.id)),
                 PartKind::ToolResult(result) => format!("result {:?}", self.calls.get(&result.call_id)),
@@ -446,7 +446,7 @@ pub fn sorted(value: &Value) -> String {
     }
 }
 
-/// The facts of the first list that the second does not have; each counts as often as it stands there. Of several alike
+/// The facts of the first list that the second does not have; each counts as often as it occurs. Of several alike
 /// those are taken to be missing that may be.
 fn missing<'a>(from: &'a [Fact], within: &[Fact], may_miss: impl Fn(&Fact) -> bool) -> Vec<&'a Fact> {
     let mut left: Vec<&str> = within.iter().map(|fact| fact.what.as_str()).collect();
@@ -477,7 +477,7 @@ fn root(field: &str) -> &str {
     if root == "reasoning_effort" { "reasoning" } else { root }
 }
 
-/// Everything that differs is told by a loss, and every loss tells of something that differs.
+/// Every difference is reported by a loss, and every loss reports a difference.
 pub fn compare(asked: &[Fact], got: &[Fact], losses: &Losses, manner: Manner) -> Result<(), String> {
     let is_told = |fact: &Fact| losses.iter().any(|loss| covers(&loss.field.name(), fact));
     let (gone, new) =
@@ -487,7 +487,7 @@ pub fn compare(asked: &[Fact], got: &[Fact], losses: &Losses, manner: Manner) ->
             return Err(format!("lost in silence: {fact:?}"));
         }
     }
-    // The documented stand-in for a signature says nothing; where it matters, in the current turn, it is told.
+    // The documented stand-in for a signature has no content; in the current turn, where it matters, it is reported.
     let is_stand_in = |fact: &Fact| fact.what.contains("skip_thought_signature_validator");
     for fact in new.iter().filter(|fact| !fact.is_idle && !is_stand_in(fact)) {
         let explains =

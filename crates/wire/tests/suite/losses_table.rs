@@ -66,7 +66,7 @@ impl Fate {
     }
 }
 
-/// Fields that change nothing in a provider's body and are served all the same.
+/// Fields that change nothing in a provider's body and are served nevertheless.
 const SERVED_BY_THE_GATEWAY: [&str; 4] =
     ["stream", "stream_options.include_usage", "reasoning.exclude", "provider, models, routing"];
 

@@ -305,7 +305,7 @@ fn members(value: &Value, path: String, found: &mut Vec<String>) {
     }
 }
 
-/// What a caller gets, and whether it is told that the answer is complete.
+/// The caller's answer, and whether it is marked as complete.
 fn told(caller: Protocol, upstream: Protocol, body: Vec<u8>) -> (Vec<u8>, bool) {
     let mut transcoder = transcoder(TranscoderParts {
         caller: dialect(caller).unwrap(),

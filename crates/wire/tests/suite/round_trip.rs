@@ -176,7 +176,7 @@ impl Column {
     /// The request without what goes without saying for this model.
     fn meant(&self, asked: &Request, got: &Request) -> Request {
         let mut meant = asked.clone();
-        // What does not think, or only when it is told to, need not be told not to.
+        // A model that does not think by default needs no parameter against thinking.
         let thinks_when_told =
             self.protocol == Protocol::BedrockConverse && self.model.contains("sonnet-4-5");
         let is_silent = !self.thinks || thinks_when_told && got.reasoning.is_unset();

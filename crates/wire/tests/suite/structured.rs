@@ -225,7 +225,7 @@ fn schemas_hold_what_the_provider_knows_and_names_stay() {
     }
 }
 
-/// A model without schemas answers through a tool that it must call, or is told in words; either way it is said.
+/// A model without schemas answers through a tool that it must call, or gets an instruction; both are reported.
 #[test]
 fn what_is_not_native_is_emulated_and_said_to_be() {
     let cases = [

@@ -64,7 +64,7 @@ impl Reply {
             .collect()
     }
 
-    /// How often `[DONE]` stands there.
+    /// The number of `[DONE]`.
     pub fn done(&self) -> usize {
         self.data().iter().filter(|data| *data == "[DONE]").count()
     }

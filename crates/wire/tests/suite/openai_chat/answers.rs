@@ -347,7 +347,7 @@ fn absurd_counts_do_not_overflow() {
 }
 
 #[test]
-fn odd_numbers_spaces_and_duplicates_are_mended() {
+fn odd_numbers_spaces_and_duplicates_are_repaired() {
     let body = r#" { "id" : "a" , "object" : "chat.completion" , "created" : 1.7e9 , "model" : "m" ,
         "choices" : [ { "index" : 0 , "message" : { "role" : "assistant" , "content" : "a" } , "finish_reason" : "stop" } ] ,
         "usage" : { "prompt_tokens" : 1 , "completion_tokens" : 2 , "total_tokens" : 3 } } "#;

@@ -256,7 +256,7 @@ fn a_call_without_a_thought_is_no_loss() {
 }
 
 #[test]
-fn an_instruction_and_mended_messages_do_not_undo_each_other() {
+fn an_instruction_and_repaired_messages_do_not_undo_each_other() {
     let body = r#"{"model":"x","messages":[{"role":"developer","name":"n","content":"be brief"},{"role":"user","content":"a"}],
         "response_format":{"type":"json_schema","json_schema":{"name":"s","schema":{"type":"object"}}}}"#;
     let quirks = Quirks {

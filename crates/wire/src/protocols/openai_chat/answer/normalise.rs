@@ -326,24 +326,24 @@ fn whole_calls(
     taken: &BTreeSet<String>,
 ) -> Result<bool> {
     let Some(calls) = message.remove("tool_calls") else { return Ok(false) };
-    let (mut mended, mut taken) = (vec![b'['], taken.clone());
+    let (mut repaired, mut taken) = (vec![b'['], taken.clone());
     for call in calls.items().filter(|call| !is_hosted(call)) {
         let is_named = called(&call)["name"].as_str().is_some_and(|name| !name.is_empty());
         match call.into_owned() {
             Value::Object(mut call) if is_named => {
                 whole_call(&mut call, annotator, &mut taken);
-                if mended.len() > 1 {
-                    mended.push(b',');
+                if repaired.len() > 1 {
+                    repaired.push(b',');
                 }
-                call.write(&mut mended);
+                call.write(&mut repaired);
             }
             _ => return Err(nameless_call()),
         }
     }
-    let has_calls = mended.len() > 1;
+    let has_calls = repaired.len() > 1;
     if has_calls {
-        mended.push(b']');
-        message.insert("tool_calls", Value::raw(mended));
+        repaired.push(b']');
+        message.insert("tool_calls", Value::raw(repaired));
     }
     Ok(has_calls)
 }
@@ -725,7 +725,7 @@ impl Chunks {
         };
         native.remove("message");
         native.remove("usage");
-        choice.mend_delta(&mut delta, is_new, annotator);
+        choice.repair_delta(&mut delta, is_new, annotator);
         if let Some(citations) = citations {
             delta.or_insert("annotations", || citations.clone());
         }
@@ -767,7 +767,7 @@ pub(crate) fn says_something(delta: &Object) -> bool {
 }
 
 impl Choice {
-    fn mend_delta(&mut self, delta: &mut Object, is_new: bool, annotator: Option<&dyn Annotator>) {
+    fn repair_delta(&mut self, delta: &mut Object, is_new: bool, annotator: Option<&dyn Annotator>) {
         delta.remove("role");
         without_empty_objects(delta);
         content_parts(delta);
@@ -785,11 +785,11 @@ impl Choice {
             }
         }
         if let Some(calls) = delta.remove("tool_calls") {
-            let mut mended = Vec::new();
+            let mut repaired = Vec::new();
             let own = calls.items().filter(|call| !is_hosted(call));
-            own.for_each(|call| self.repair_call(&call, annotator, &mut mended));
-            if !mended.is_empty() {
-                delta.insert("tool_calls", Value::Array(mended));
+            own.for_each(|call| self.repair_call(&call, annotator, &mut repaired));
+            if !repaired.is_empty() {
+                delta.insert("tool_calls", Value::Array(repaired));
             }
         }
         self.legacy |= delta.get("function_call").is_some_and(Value::is_object);

@@ -22,7 +22,7 @@ pub(crate) fn decoder(streaming: bool, decoding: &DecoderContext) -> Box<dyn Dec
     match streaming {
         true => Box::new(StreamDecoder {
             sse: SseParser::default(),
-            state: StreamState { chunks: Chunks::default(), mended: Vec::new(), pieces, done: false },
+            state: StreamState { chunks: Chunks::default(), repaired: Vec::new(), pieces, done: false },
         }),
         false => Box::new(WholeDecoder::new(pieces)),
     }
@@ -37,7 +37,7 @@ struct StreamDecoder {
 
 struct StreamState {
     chunks: Chunks,
-    mended: Vec<Object>,
+    repaired: Vec<Object>,
     pieces: Pieces,
     done: bool,
 }
@@ -67,8 +67,8 @@ impl StreamState {
         }
         let chunk = normalise::event(event)?;
         let told = Pieces::fields_of(&chunk);
-        let result = self.chunks.push(chunk, None, &mut self.mended);
-        for chunk in self.mended.drain(..) {
+        let result = self.chunks.push(chunk, None, &mut self.repaired);
+        for chunk in self.repaired.drain(..) {
             self.pieces.start(&chunk, events);
             self.pieces.take_choices(&chunk, "delta", events);
         }

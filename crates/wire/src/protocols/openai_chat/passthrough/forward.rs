@@ -561,14 +561,14 @@ impl Forward<'_> {
                     _ => Fate::Keep,
                 },
                 "tool_calls" if ids.is_some() || !quirks.drop_call_fields.is_empty() => {
-                    Fate::Replace(self.mended_calls(index, value, ids)?)
+                    Fate::Replace(self.repaired_calls(index, value, ids)?)
                 }
                 _ => Fate::Keep,
             })
         })
     }
 
-    fn mended_calls(&mut self, index: usize, calls: &[u8], ids: &mut Option<ShortIds>) -> Result<Vec<u8>> {
+    fn repaired_calls(&mut self, index: usize, calls: &[u8], ids: &mut Option<ShortIds>) -> Result<Vec<u8>> {
         let mut scanner = Scanner::new(calls);
         if scanner.kind()? != Kind::Array {
             return Ok(calls.to_vec());
@@ -1075,7 +1075,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_mended_only_where_asked() {
+    fn messages_are_repaired_only_where_required() {
         let body = r#"{"model":"x","messages":[{"role":"developer","name":"n","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
             {"role":"assistant","content":null,"tool_calls":[{"id":"call_0123456789","type":"function","function":{"name":"f","arguments":"{}"}}]},
             {"role":"tool","tool_call_id":"call_0123456789","content":"r"}]}"#;

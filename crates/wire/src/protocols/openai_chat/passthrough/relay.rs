@@ -94,7 +94,7 @@ impl Transcoder for WholeRelay {
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         match plain_completion(self.body.bytes(), self.parts.cached_outside_prompt) {
             Some(plain) if !self.parts.form.exclude_reasoning => self.copy(&plain, out),
-            _ => self.mend(out)?,
+            _ => self.repair(out)?,
         }
         self.progress.finished = true;
         Ok(())
@@ -145,7 +145,7 @@ impl WholeRelay {
         out.push(b'}');
     }
 
-    fn mend(&mut self, out: &mut Vec<u8>) -> Result<()> {
+    fn repair(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let mut body = Object::parse(self.body.bytes()).ok_or_else(|| broken("it is not a JSON object"))?;
         let annotator = self.parts.annotator.as_ref();
         normalise::completion(&mut body, Some(annotator), &self.parts.taken_ids)?;
@@ -385,7 +385,7 @@ struct StreamRelay {
 struct StreamState {
     parts: RelayParts,
     chunks: Chunks,
-    mended: Vec<Object>,
+    repaired: Vec<Object>,
     progress: Progress,
     gatherer: Option<Gatherer>,
     done: bool,
@@ -397,7 +397,7 @@ impl StreamRelay {
             gatherer: parts.gathers.then(Gatherer::default),
             chunks: Chunks::besides(std::mem::take(&mut parts.taken_ids)),
             parts,
-            mended: Vec::new(),
+            repaired: Vec::new(),
             progress: Progress::default(),
             done: false,
         };
@@ -451,7 +451,7 @@ impl StreamState {
             write_event(trimmed, out);
             return Ok(());
         }
-        self.mend(event, out)
+        self.repair(event, out)
     }
 
     /// The length of the content of a chunk that can be passed on unchanged: same identity, one open choice,
@@ -526,26 +526,26 @@ impl StreamState {
         Ok(length)
     }
 
-    fn mend(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
+    fn repair(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
         let mut chunk = normalise::event(event)?;
         // An answer has one, and it is the gateway's.
         chunk.remove("metadata");
         let annotator = self.parts.annotator.as_ref();
-        let mut mended = std::mem::take(&mut self.mended);
+        let mut repaired = std::mem::take(&mut self.repaired);
         if let Some(tier) = chunk.get("service_tier").and_then(Value::as_str)
             && self.progress.service_tier.as_deref() != Some(tier)
         {
             self.progress.service_tier = Some(tier.to_owned());
         }
-        let result = self.chunks.push(chunk, Some(annotator), &mut mended);
-        for chunk in mended.drain(..) {
+        let result = self.chunks.push(chunk, Some(annotator), &mut repaired);
+        for chunk in repaired.drain(..) {
             self.note(&chunk);
             if let Some(gatherer) = &mut self.gatherer {
                 gatherer.note(&chunk, "delta");
             }
             self.write(chunk, None, out);
         }
-        self.mended = mended;
+        self.repaired = repaired;
         if self.progress.model.is_none() {
             self.progress.model = self.chunks.identity().map(|identity| identity.model.clone());
         }

@@ -429,7 +429,7 @@ impl<'a> Writer<'a, '_> {
             }
             self.losses.approximated(
                 Field::of_message(0, MessageField::Role),
-                "Instructions alone are told as the user's text.",
+                "Instructions alone are sent as the user's text.",
             );
             for (index, message) in leading.iter().enumerate().filter(|(_, one)| has_content(&one.parts)) {
                 self.said(index, message, true)?;

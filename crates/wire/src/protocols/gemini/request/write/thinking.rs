@@ -49,7 +49,7 @@ pub(super) fn thinking_config(
             return None;
         }
         _ => {
-            lose_thinking(request, "It is not known how this model is told how much to think.", losses);
+            lose_thinking(request, "This model's parameter for the amount of thinking is unknown.", losses);
             return None;
         }
     };

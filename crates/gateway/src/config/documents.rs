@@ -1,0 +1,135 @@
+//! The examples in the documentation: users copy them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use catalog::Catalog;
+
+use super::file::ConfigFile;
+use super::settings::Settings;
+use crate::env::Environment;
+
+/// The prerequisite of examples that use the shared Redis.
+const CLUSTER: &str = "\n[database]\nurl = \"postgres://db.example.com/gateway\"\n[cluster]\nredis = \"redis://redis.example.com\"\n";
+
+/// The README and the pages of `docs`, without the generated ones, which other tests compare.
+fn pages() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut paths = vec![root.join("README.md")];
+    let entries = fs::read_dir(root.join("docs")).unwrap();
+    paths.extend(
+        entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|it| it == "md")),
+    );
+    paths.sort();
+    let page = |path: std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        (name, fs::read_to_string(path).unwrap())
+    };
+    paths.into_iter().map(page).collect()
+}
+
+/// The blocks of code in a language, with the number of their first line.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(usize, Vec<&'a str>)> = None;
+    for (at, line) in text.lines().enumerate() {
+        match (&mut open, line.trim()) {
+            (Some(_), "```") => found.extend(open.take().map(|(from, lines)| (from, lines.join("\n")))),
+            (Some((_, lines)), _) => lines.push(line),
+            (None, start) if start.strip_prefix("```") == Some(language) => open = Some((at + 2, Vec::new())),
+            (None, _) => {}
+        }
+    }
+    found
+}
+
+/// Values for the variables that an example reads.
+fn variables(text: &str) -> Vec<(&str, &'static str)> {
+    let names: BTreeSet<&str> = text
+        .split("env:")
+        .skip(1)
+        .filter_map(|rest| {
+            rest.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_')).next()
+        })
+        .collect();
+    let value = |name: &str| match name {
+        "DATABASE_URL" => "postgres://db.example.com/gateway",
+        "REDIS_URL" => "redis://redis.example.com",
+        name if name.ends_with("URL") => "https://hooks.example.com/budgets",
+        name if name.ends_with("SECRET") => "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+        _ => "",
+    };
+    names.into_iter().map(|name| (name, value(name))).collect()
+}
+
+#[test]
+fn examples_of_the_configuration_are_valid() {
+    let mut count = 0;
+    for (name, text) in pages() {
+        for (line, block) in blocks(&text, "toml") {
+            // The configuration of Codex.
+            if block.contains("model_provider") || !block.contains('[') {
+                continue;
+            }
+            let text = if block.contains("[cache]") { block + CLUSTER } else { block };
+            let mut environment = Environment::of(&[]);
+            for (at, (variable, value)) in variables(&text).into_iter().enumerate() {
+                // Keys have to differ from each other.
+                let key = format!("sk-example-0123456789abcdef-{at}");
+                environment = environment.with(variable, if value.is_empty() { &key } else { value });
+            }
+            let mistakes = match ConfigFile::parse(&text) {
+                Ok(file) => Settings::build(&file, &environment, Catalog::embedded().unwrap()).err(),
+                Err(mistakes) => Some(mistakes),
+            };
+            let mistakes: Vec<String> = mistakes.iter().flatten().map(ToString::to_string).collect();
+            assert!(mistakes.is_empty(), "{name}:{line}: {mistakes:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 12, "{count} examples were found");
+}
+
+#[test]
+fn examples_in_json_are_valid() {
+    let mut count = 0;
+    for (name, text) in pages() {
+        for (line, block) in blocks(&text, "json") {
+            let read = serde_json::from_str::<serde_json::Value>(&block);
+            assert!(read.is_ok(), "{name}:{line}: {read:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 3, "{count} examples were found");
+}
+
+/// Within two months of a model's end the example needs another model.
+#[test]
+fn documents_name_models_that_live() {
+    const DAYS: i64 = 60;
+    // Lists of all providers and fields, and the history.
+    const LISTS: [&str; 3] = ["providers.md", "losses.md", "performance-log.md"];
+    let catalog = Catalog::embedded().unwrap();
+    let now = crate::clock::seconds_of(&crate::clock::today()).unwrap();
+    let end = |word: &str| {
+        let serving = match word.split_once('/') {
+            Some((provider, model)) => catalog.serving(provider, model),
+            None => catalog.model(word).and_then(|model| model.servings.first()),
+        };
+        serving?.deprecated.clone()
+    };
+    for (document, text) in pages().into_iter().filter(|(name, _)| !LISTS.contains(&name.as_str())) {
+        let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_./:".contains(letter);
+        for word in text.split(|letter| !is_part(letter)) {
+            let Some(date) = end(word) else { continue };
+            let left = crate::clock::seconds_of(&date).unwrap() - now;
+            assert!(
+                left > DAYS * 86_400,
+                "{document}: {word} ends on {date}; name a model that lives longer"
+            );
+        }
+    }
+}
