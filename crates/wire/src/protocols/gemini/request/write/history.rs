@@ -152,7 +152,7 @@ impl<'a> Writer<'a, '_> {
             }
             Role::System | Role::Developer => {
                 if has_content(&message.parts) {
-                    let reason = "Instructions inside of the conversation are told as the user's text.";
+                    let reason = "Instructions inside the conversation are sent as the user's text.";
                     self.losses.approximated(Field::of_message(index, MessageField::Role), reason);
                 }
                 self.user(index, message, false)
@@ -364,7 +364,7 @@ impl<'a> Writer<'a, '_> {
         if results.is_empty() {
             // Every call needs a result: one that the caller did not give.
             let field = Field::call(message as usize, call.number as usize, CallField::Whole);
-            self.losses.approximated(field, "The call has no result: it is told as failed.");
+            self.losses.approximated(field, "The call has no result: it is sent as failed.");
             self.out.raw("response", r#"{"error":"The tool gave no result."}"#);
         } else {
             self.response(results)?;
