@@ -1,4 +1,4 @@
-//! What a provider says of itself: its addresses and its keys (OpenID Connect Discovery 1.0).
+//! Metadata of an identity provider: its endpoints and keys (OpenID Connect Discovery 1.0).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,53 +11,50 @@ use crate::clock;
 use crate::upstream::Client;
 use crate::upstream::credentials::exchange::{Exchange, is_safe, text};
 
-/// How long it is believed.
+/// How long the metadata are used.
 const FRESH: Duration = Duration::from_hours(1);
-/// Not more often than this is a provider asked again, whatever tokens name and however many wait for it.
+/// The minimum interval between two requests for the metadata, for all sign-ins and tokens together.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// What a provider says of itself.
+/// The metadata of a provider.
 #[derive(Debug)]
 pub struct Known {
-    /// Where people sign in.
     pub authorization_endpoint: String,
     /// Where codes become tokens.
     pub token_endpoint: String,
     /// Where more is known of somebody.
     pub userinfo_endpoint: Option<String>,
-    /// The client's secret goes into a header, else into the form.
+    /// The client's secret is sent in a header, else in the form.
     pub takes_basic: bool,
-    /// Its answers name it.
+    /// Its answers contain its issuer.
     pub names_itself: bool,
-    /// Its keys.
     pub keys: KeySet,
 }
 
-/// The answers so far.
+/// The metadata, or the reason of their absence.
 type Answer = Result<Arc<Known>, String>;
 
-/// A provider, and what is known of it.
+/// A provider with its cached metadata.
 pub struct Provider {
     issuer: String,
-    /// One question at a time; the others wait for its answer.
+    /// One request at a time; other callers wait for its answer.
     asking: tokio::sync::Mutex<()>,
     last: Mutex<Option<(Instant, Answer)>>,
 }
 
 impl Provider {
-    /// Of which nothing is known yet.
     pub fn new(issuer: String) -> Self {
         Self { issuer, asking: tokio::sync::Mutex::default(), last: Mutex::default() }
     }
 
-    /// What is known, or why it cannot be.
+    /// The metadata, or the reason of their absence.
     pub async fn known(&self, client: &Client) -> Answer {
         let is_good =
             |asked: Instant, result: &Answer| asked.elapsed() < if result.is_ok() { FRESH } else { PAUSE };
         self.unless(is_good, client).await
     }
 
-    /// What is known after `before` turned out to be old.
+    /// Newer metadata than `before`, which turned out to be outdated.
     pub async fn renewed(&self, client: &Client, before: &Known) -> Answer {
         let is_good = |asked: Instant, result: &Answer| {
             let is_other = result.as_ref().is_ok_and(|known| !std::ptr::eq(&**known, before));
@@ -66,7 +63,7 @@ impl Provider {
         self.unless(is_good, client).await
     }
 
-    /// The last answer where it is good enough, else a new one.
+    /// The last answer if it is usable, else a new one.
     async fn unless(&self, is_good: impl Fn(Instant, &Answer) -> bool, client: &Client) -> Answer {
         let last = || {
             let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +88,7 @@ impl Provider {
     async fn ask(&self, client: &Client) -> Result<Known, String> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let document = Exchange::get(&url).send_for_json(client).await?;
-        // A document that names another issuer would let that one sign people in (4.3).
+        // A document with another issuer would let that issuer sign in people (4.3).
         let issuer = text(&document, "issuer")?;
         if issuer != self.issuer {
             let shown: String = issuer.chars().filter(|letter| !letter.is_control()).take(200).collect();
@@ -109,7 +106,7 @@ impl Provider {
                 Some(_) => Some(address(&document, "userinfo_endpoint")?),
                 None => None,
             },
-            // Without a list it is this one.
+            // This method is the default.
             takes_basic: methods.is_none_or(|all| {
                 let has = |name: &str| all.iter().any(|method| method == name);
                 has("client_secret_basic") || !has("client_secret_post")
@@ -121,7 +118,7 @@ impl Provider {
     }
 }
 
-/// An address of the document: codes, secrets and tokens go there.
+/// An endpoint of the document. Codes, secrets and tokens are sent to it, so it must be secure.
 fn address(document: &Value, name: &str) -> Result<String, String> {
     let url = text(document, name)?;
     let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic()) && !url.contains('#');

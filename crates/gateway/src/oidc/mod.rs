@@ -1,8 +1,9 @@
-//! Signing in to the dashboard by OpenID Connect: the authorization code flow with PKCE, of which this is the side of the client.
+//! Sign-in to the dashboard by OpenID Connect: the client's side of the authorization code flow with PKCE.
 //!
-//! The browser is sent to the provider with a random state, nonce and PKCE challenge, and comes back with a code; we ask the provider
-//! for the ID token of that code and check it. Everything that is known of a provider (its addresses, its keys) is fetched when
-//! somebody signs in and kept for an hour; keys are fetched again when a token names one that is not known.
+//! The browser is sent to the provider with a random state, nonce and PKCE challenge, and returns with a
+//! code. The gateway exchanges the code for an ID token and checks it. The provider's metadata (endpoints and
+//! keys) are fetched at a sign-in and kept for an hour; keys are fetched again when a token names an unknown
+//! key.
 
 mod discovery;
 mod roles;
@@ -26,14 +27,14 @@ use crate::upstream::outbound::Outbound;
 use discovery::{Known, Provider};
 use token::{Claims, Expected, WrongToken};
 
-/// Signs people in by the provider of the configuration in force.
+/// Signs people in by the configured provider.
 #[derive(Default)]
 pub struct SignOn {
     current: Mutex<Option<Arc<RelyingParty>>>,
 }
 
 impl SignOn {
-    /// The side of the client under this configuration: the same one as long as nothing of it changes.
+    /// The client for this configuration; it is kept as long as its settings do not change.
     pub fn of(&self, snapshot: &Snapshot) -> Option<Arc<RelyingParty>> {
         let settings = snapshot.oidc.as_ref()?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,7 +50,7 @@ impl SignOn {
     }
 }
 
-/// What a subject of a session may do under this configuration.
+/// The present rights of a session's subject.
 pub fn rights_of(settings: Option<&OidcSettings>, subject: &str) -> Option<Rights> {
     roles::rights_of(settings, subject)
 }
@@ -69,7 +70,7 @@ impl RelyingParty {
         Self { settings, outbound, client, provider }
     }
 
-    /// Where the browser signs in.
+    /// The address at the provider to which the browser is sent.
     pub async fn departure(&self, secrets: &SignOnSecrets) -> Result<String, NoSignOn> {
         let known = self.provider.known(&self.client).await.map_err(NoSignOn::Away)?;
         let challenge = ring::digest::digest(&ring::digest::SHA256, secrets.verifier.as_bytes());
@@ -87,7 +88,7 @@ impl RelyingParty {
         Ok(format!("{}{joint}{query}", known.authorization_endpoint))
     }
 
-    /// Who has come back with a code.
+    /// The person who returned with a code.
     pub async fn arrival(
         &self,
         secrets: &SignOnSecrets,
@@ -111,7 +112,7 @@ impl RelyingParty {
             .ok_or_else(|| NoSignOn::Role { name: roles::name(&claims) })
     }
 
-    /// An answer of another provider that the browser was made to carry here (RFC 9207).
+    /// Refuses an answer of another provider (RFC 9207).
     fn check_issuer(&self, known: &Known, issuer: Option<&str>) -> Result<(), NoSignOn> {
         let is_ours = match issuer {
             Some(issuer) => issuer == self.settings.issuer,
@@ -182,7 +183,7 @@ impl RelyingParty {
         })
     }
 
-    /// Some providers put everything but the subject there.
+    /// Some providers put all claims except the subject there.
     async fn add_user_info(&self, known: &Known, access: &str, claims: &mut Claims) -> Result<(), NoSignOn> {
         let Some(url) = known.userinfo_endpoint.as_deref().filter(|_| !access.is_empty()) else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What somebody may do whom the provider has signed in, and what they are called.
+//! Rights and names of people who signed in by the provider.
 
 use console::gateway::{Rights, Subject};
 use serde::{Deserialize, Serialize};
@@ -7,25 +7,26 @@ use serde_json::Value;
 use super::token::Claims;
 use crate::config::{EVERYBODY, OidcSettings};
 
-/// Longest name that is shown.
+/// The longest displayed name.
 const SHOWN: usize = 80;
 
-/// Who somebody is, as a session keeps it: enough to see under a changed configuration what they still may do.
+/// The subject as it is kept in a session: with it, rights can be determined again after a change of the
+/// configuration.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
     iss: String,
     sub: String,
-    /// The values of the claim that gave them something.
+    /// The values of the claim that gave them rights.
     roles: Vec<String>,
 }
 
-/// The values of the claim that says what somebody may do; none when the claims do not have it, or not what proves it.
+/// The values of the roles claim; none if it is missing or unverified.
 pub fn values(claims: &Claims, name: &str) -> Option<Vec<String>> {
     let values = match found(claims, name)? {
         Value::Array(list) => list.iter().filter_map(text).collect(),
         single => text(single).into_iter().collect(),
     };
-    // Anybody can write another's address into an account of their own.
+    // Some providers let people enter any address in their account.
     match claims.get("email_verified") {
         _ if name != "email" => Some(values),
         Some(Value::Bool(true)) => Some(values),
@@ -34,7 +35,7 @@ pub fn values(claims: &Claims, name: &str) -> Option<Vec<String>> {
     }
 }
 
-/// A claim of this very name, which may hold dots, or the end of a path.
+/// A claim of exactly this name, which may contain dots, or the end of a path.
 fn found<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(name) {
         return Some(value);
@@ -52,7 +53,7 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// The subject of a session; none when they may do nothing.
+/// The subject of a session; none without any right.
 pub fn subject(settings: &OidcSettings, claims: &Claims, values: &[String]) -> Option<Subject> {
     let is_named = |value: &&String| settings.admins.contains(value) || settings.viewers.contains(value);
     let kept = Kept {
@@ -64,7 +65,7 @@ pub fn subject(settings: &OidcSettings, claims: &Claims, values: &[String]) -> O
     Some(Subject { id: serde_json::to_string(&kept).ok()?, name: name(claims), rights })
 }
 
-/// What a subject may do now.
+/// The present rights of a subject.
 pub fn rights_of(settings: Option<&OidcSettings>, subject: &str) -> Option<Rights> {
     rights(settings?, &serde_json::from_str(subject).ok()?)
 }
@@ -80,7 +81,7 @@ fn rights(settings: &OidcSettings, kept: &Kept) -> Option<Rights> {
     }
 }
 
-/// What people call them: an address first, because a name is not one person's.
+/// The displayed name: an address if possible, because it is unique.
 pub fn name(claims: &Claims) -> String {
     let names = ["email", "preferred_username", "name", "sub"];
     let texts = names.iter().filter_map(|name| claims.get(*name)?.as_str());

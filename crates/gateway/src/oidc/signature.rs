@@ -1,5 +1,5 @@
-//! Signatures of ID tokens by ring, for the crate that reads them: its own choices are a second cryptography, or an RSA with an
-//! open advisory (RUSTSEC-2023-0071).
+//! Verification of ID tokens with ring, for the crate that parses them. Its own backends would add a second
+//! cryptography library, or an RSA with an open advisory (RUSTSEC-2023-0071).
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -12,8 +12,8 @@ use ring::signature::{
     UnparsedPublicKey, VerificationAlgorithm,
 };
 
-/// What ID tokens may be signed with: public keys alone. `none` is not among them, nor the HMAC, whose key would be the secret
-/// that we send to the provider, or a public key that is taken for one.
+/// The accepted algorithms, all with public keys. `none` is excluded, and so is HMAC, whose key would be the
+/// client's secret, or a public key that is mistaken for a secret.
 pub const ACCEPTED: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -32,7 +32,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Must have run before a token is read. Only the first time does something.
+/// Must be called before a token is read. Only the first call has an effect.
 pub fn install() {
     let _ = PROVIDER.install_default();
 }

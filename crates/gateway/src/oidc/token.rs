@@ -1,4 +1,4 @@
-//! ID tokens: which are from the provider, for us, for this sign-in, and of now (OpenID Connect Core 1.0, 3.1.3.7).
+//! Checks of ID tokens: issuer, audience, nonce and time (OpenID Connect Core 1.0, 3.1.3.7).
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{Jwk, KeyAlgorithm, PublicKeyUse};
@@ -7,44 +7,40 @@ use serde_json::{Map, Value};
 
 use super::signature::{self, ACCEPTED};
 
-/// A provider has two or three keys; a set that is larger is not read further.
+/// Further keys of a set are ignored; a provider has two or three.
 const MOST_KEYS: usize = 50;
 /// The longest subject that the standard allows.
 const LONGEST_SUBJECT: usize = 255;
 
-/// Claims by name.
 pub type Claims = Map<String, Value>;
 
-/// The public keys of a provider.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet(Vec<Jwk>);
 
-/// What a token must say.
+/// The required claims.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
-    /// Who made it.
     pub issuer: &'a str,
-    /// For whom.
     pub client_id: &'a str,
-    /// The random text of this sign-in.
+    /// The random value of this sign-in.
     pub nonce: &'a str,
     /// Seconds since 1970.
     pub now_s: u64,
-    /// How far the provider's clock may be from ours.
+    /// The allowed difference between the provider's clock and ours.
     pub skew_s: u64,
 }
 
-/// Why a token is not accepted.
+/// The reason for which a token is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub enum WrongToken {
-    /// No key of the set has made its signature: the provider may have others by now.
+    /// The signature is of none of the keys: the provider may have new ones.
     Key,
-    /// Something else, in words that follow "The ID token".
+    /// Another reason, worded to follow "The ID token".
     Invalid(String),
 }
 
 impl KeySet {
-    /// Reads a JWK set. Keys of kinds that nobody here knows are left out.
+    /// Reads a JWK set. Keys of unknown kinds are ignored.
     pub fn read(set: &Value) -> Option<Self> {
         let keys = set.get("keys")?.as_array()?;
         let known = keys.iter().filter_map(|key| serde_json::from_value::<Jwk>(key.clone()).ok());
@@ -67,7 +63,7 @@ impl KeySet {
     }
 }
 
-/// The claims of a token that is right.
+/// The claims of a valid token.
 pub fn claims(token: &str, keys: &KeySet, expected: &Expected<'_>) -> Result<Claims, WrongToken> {
     signature::install();
     let header = decode_header(token).map_err(|_| invalid("is no signed JWT"))?;
@@ -82,7 +78,7 @@ pub fn claims(token: &str, keys: &KeySet, expected: &Expected<'_>) -> Result<Cla
     Ok(claims)
 }
 
-/// The claims of a token that a key of the set has signed, and that is for us and of now.
+/// The claims of a token that is signed by a key of the set, and whose audience and time are valid.
 fn signed(
     token: &str,
     keys: &KeySet,
@@ -110,10 +106,10 @@ fn validation(algorithm: Algorithm, expected: &Expected<'_>) -> Validation {
     validation
 }
 
-/// What the library does not look at.
+/// The checks that the library does not make.
 fn check(claims: &Claims, expected: &Expected<'_>) -> Result<(), WrongToken> {
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
-    // The library would take a list of issuers that has ours in it.
+    // The library would accept a list of issuers that contains ours.
     if text("iss") != Some(expected.issuer) {
         return Err(invalid(words(&ErrorKind::InvalidIssuer, expected)));
     }

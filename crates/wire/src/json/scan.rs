@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 127;
 const FEW_NAMES: usize = 8;
 /// From how many on the names of one object are kept as hashes of four bytes: a member may be as short as seven.
 const MANY_NAMES: usize = 512;
-/// Most names that one object may have where they have to be told apart: what that takes is bounded.
+/// The most names in one object whose duplicates are searched: this bounds the memory.
 const MOST_NAMES: usize = 1 << 15;
 
 /// The place and the reason of invalid JSON.

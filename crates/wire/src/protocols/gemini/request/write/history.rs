@@ -29,7 +29,7 @@ use crate::protocols::gemini::{REASONING_FORMAT, SKIP_SIGNATURE};
 pub(super) struct Instructions<'a>(&'a [Message]);
 
 impl Instructions<'_> {
-    /// Appends them with what else the model is told.
+    /// Appends them, together with an instruction of the adapter.
     pub fn write(&self, told: Option<&str>, out: &mut Output) -> Result<()> {
         if told.is_none() && !self.0.iter().any(|message| has_content(&message.parts)) {
             return Ok(());
