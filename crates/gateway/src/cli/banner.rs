@@ -213,7 +213,7 @@ mod tests {
             banner(at, &key, &example, None, Style::PLAIN)
         };
         let own = text(Some("mine"));
-        assert!(own.contains("\"mine/MODEL\"") && own.contains("In place of MODEL put"), "{own}");
+        assert!(own.contains("\"mine/MODEL\"") && own.contains("Replace MODEL by"), "{own}");
         assert!(text(None).contains("No provider is enabled yet"), "{}", text(None));
     }
 

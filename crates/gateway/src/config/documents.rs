@@ -13,6 +13,10 @@ use crate::env::Environment;
 /// The prerequisite of examples that use the shared Redis.
 const CLUSTER: &str = "\n[database]\nurl = \"postgres://db.example.com/gateway\"\n[cluster]\nredis = \"redis://redis.example.com\"\n";
 
+/// The prerequisite of examples that describe models of a provider of one's own.
+const SERVER: &str =
+    "\n[providers.my-vllm]\nprotocol = \"openai-chat\"\nbase_url = \"http://10.0.0.5:8000/v1\"\n";
+
 /// The README and the pages of `docs`, without the generated ones, which other tests compare.
 fn pages() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -74,7 +78,11 @@ fn examples_of_the_configuration_are_valid() {
             if block.contains("model_provider") || !block.contains('[') {
                 continue;
             }
-            let text = if block.contains("[cache]") { block + CLUSTER } else { block };
+            let text = match block {
+                block if block.contains("[cache]") => block + CLUSTER,
+                block if block.starts_with("[providers.my-vllm.models") => block + SERVER,
+                block => block,
+            };
             let mut environment = Environment::of(&[]);
             for (at, (variable, value)) in variables(&text).into_iter().enumerate() {
                 // Keys have to differ from each other.
@@ -110,8 +118,8 @@ fn examples_in_json_are_valid() {
 #[test]
 fn documents_name_models_that_live() {
     const DAYS: i64 = 60;
-    // Lists of all providers and fields, and the history.
-    const LISTS: [&str; 3] = ["providers.md", "losses.md", "performance-log.md"];
+    // Lists of all providers, fields and families of models, and the history.
+    const LISTS: [&str; 4] = ["providers.md", "losses.md", "counts.md", "performance-log.md"];
     let catalog = Catalog::embedded().unwrap();
     let now = crate::clock::seconds_of(&crate::clock::today()).unwrap();
     let end = |word: &str| {

@@ -518,7 +518,7 @@ fn guardrails_are_checked_with_their_lines() {
         ),
         ("on = []\npatterns = ['a']", "guardrails.a.on: names neither"),
         ("on = [\"both\"]\npatterns = ['a']", "guardrails.a.on"),
-        ("", "guardrails.a: looks for nothing"),
+        ("", "guardrails.a: has nothing to search for"),
         ("words = [\" x\"]", "guardrails.a.words[0]: is empty, has spaces around it"),
         (
             "action = \"redact\"\nwords = [\"x\"]\nplaceholder = \"e mail\"",
