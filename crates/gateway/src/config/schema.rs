@@ -1,5 +1,5 @@
-//! The configuration as JSON Schema, made from the types of `file.rs` and their comments: for editors, and for whoever writes
-//! configurations by program.
+//! The configuration as JSON Schema, generated from the types of `file.rs` and their comments: for editors, and for programs that
+//! write configurations.
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
