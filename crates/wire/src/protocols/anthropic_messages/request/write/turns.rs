@@ -302,7 +302,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// Mends what the API refuses at the end of a conversation. `continues` tells that the model goes on with its own words.
+    /// Repairs the end of a conversation that the API refuses. `continues`: the model continues its own text.
     fn end(&mut self, continues: bool) -> Result<()> {
         if let Some(open) = self.open.as_mut().filter(|open| !open.is_users && !open.has_calls) {
             // A final text must not end in white space; elsewhere it may.
