@@ -85,9 +85,10 @@ impl Starter<'_> {
             let command = targets::floor_command(listen, upstream, look)?;
             let process =
                 Process::start(if paced { "paced" } else { "burst" }, &command, self.processor, &folder)?;
-            let place = match paced {
-                true => Place { process, burst: None, paced: Some(listen) },
-                false => Place { process, burst: Some(listen), paced: None },
+            let place = if paced {
+                Place { process, burst: None, paced: Some(listen) }
+            } else {
+                Place { process, burst: Some(listen), paced: None }
             };
             places.push(place);
         }
@@ -153,9 +154,10 @@ impl Target {
     /// The request of a work in the form for this target.
     pub fn request(&self, work: &Work) -> Result<Rc<Request>> {
         let (_, address) = self.place(work).context("the target does not serve this work")?;
-        Ok(Rc::new(match self.routes {
-            true => Request::of(address, work),
-            false => Request::new(address, KEY, works::UNARY.model, work.prompt, work.stream),
+        Ok(Rc::new(if self.routes {
+            Request::of(address, work)
+        } else {
+            Request::new(address, KEY, works::UNARY.model, work.prompt, work.stream)
         }))
     }
 

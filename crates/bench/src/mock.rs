@@ -80,9 +80,10 @@ impl Upstream {
                 return Ok(true);
             }
         };
-        match stream {
-            true => self.stream(connection, answers).await?,
-            false => connection.write(&answers.whole).await?,
+        if stream {
+            self.stream(connection, answers).await?
+        } else {
+            connection.write(&answers.whole).await?
         }
         Ok(true)
     }

@@ -83,9 +83,10 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, answers: Arc<Answers>) 
 async fn answer(request: Request<Incoming>, answers: Arc<Answers>) -> Result<Response<Pieces>, hyper::Error> {
     let body = request.collect().await?.to_bytes();
     let stream = memmem::find(&body, b"\"stream\":true").is_some();
-    let (kind, pieces) = match stream {
-        false => ("application/json", vec![answers.body.clone()]),
-        true => ("text/event-stream", answers.bodies.clone()),
+    let (kind, pieces) = if stream {
+        ("text/event-stream", answers.bodies.clone())
+    } else {
+        ("application/json", vec![answers.body.clone()])
     };
     let response = Response::builder()
         .header("content-type", kind)

@@ -54,10 +54,7 @@ impl Catalog {
         let origin = self.take_rows(rows, &mut mistakes);
         self.rebuild(&origin, &mut mistakes);
         self.listed = self.servings.keys().cloned().collect();
-        match mistakes.is_empty() {
-            true => Ok(self),
-            false => Err(CatalogErrors(mistakes)),
-        }
+        if mistakes.is_empty() { Ok(self) } else { Err(CatalogErrors(mistakes)) }
     }
 
     pub fn provider(&self, id: &str) -> Option<&Arc<ProviderRow>> {
@@ -241,9 +238,10 @@ fn own_ids(serving: &Serving) -> impl Iterator<Item = &String> {
 
 /// The same serving with another of the provider's ids on the wire.
 fn called(serving: &Arc<Serving>, upstream_id: &str) -> Arc<Serving> {
-    match serving.upstream_id == upstream_id {
-        true => Arc::clone(serving),
-        false => Arc::new(Serving { upstream_id: upstream_id.to_owned(), ..Serving::clone(serving) }),
+    if serving.upstream_id == upstream_id {
+        Arc::clone(serving)
+    } else {
+        Arc::new(Serving { upstream_id: upstream_id.to_owned(), ..Serving::clone(serving) })
     }
 }
 

@@ -230,10 +230,7 @@ pub fn described(mut fields: Fields<'_>, base: Serving) -> Serving {
     let endpoint = endpoint(&mut fields, base.endpoint.clone());
     let (is_free, given) = (fields.typed("free"), price(&mut fields, operations));
     let free = is_free.unwrap_or(base.free && given.is_none());
-    let price = match free {
-        true => Some(PriceList::default()),
-        false => given.or(base.price),
-    };
+    let price = if free { Some(PriceList::default()) } else { given.or(base.price) };
     if !free && price.as_ref().is_some_and(PriceList::is_free) {
         fields.mistake("price", "is zero: write `free = true` where a model really costs nothing");
     }

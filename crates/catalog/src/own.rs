@@ -79,9 +79,10 @@ impl Catalog {
         let serving = Arc::new(described(fields, base));
         let row = self.models.entry(serving.model.clone()).or_insert_with(|| Arc::new(new_row(id)));
         let row = Arc::make_mut(row);
-        match row.servings.iter().any(|other| other.provider == provider) {
-            true => row.by_own_id.push(serving),
-            false => row.servings.push(serving),
+        if row.servings.iter().any(|other| other.provider == provider) {
+            row.by_own_id.push(serving)
+        } else {
+            row.servings.push(serving)
         }
     }
 

@@ -21,9 +21,10 @@ pub struct Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.path.is_empty() {
-            true => write!(f, "{}: {}", self.file, self.message),
-            false => write!(f, "{}: {}: {}", self.file, self.path, self.message),
+        if self.path.is_empty() {
+            write!(f, "{}: {}", self.file, self.message)
+        } else {
+            write!(f, "{}: {}: {}", self.file, self.path, self.message)
         }
     }
 }

@@ -251,10 +251,7 @@ pub async fn sign_out(
 /// `POST /ui/settings/sessions/end`: an admin ends any session, others their own.
 pub async fn end(State(console): State<Arc<Console>>, session: Session, form: Fields) -> Response {
     let id = form.text("id");
-    let checked = match id == session.row.id {
-        true => session.check_form(&form),
-        false => session.may_change(&form),
-    };
+    let checked = if id == session.row.id { session.check_form(&form) } else { session.may_change(&form) };
     if let Err(refused) = checked {
         return refused;
     }

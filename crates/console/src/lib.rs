@@ -65,12 +65,10 @@ impl Console {
         let session = <Session as FromRequestParts<Arc<Self>>>::from_request_parts(&mut parts, self).await?;
         let token = head.headers.get("x-form-token").and_then(|token| token.to_str().ok());
         session.check_token(token.unwrap_or_default())?;
-        match session.is_admin() && !security::is_foreign(&head.headers, &head.uri) {
-            true => Ok(session.row.name),
-            false => {
-                Err((http::StatusCode::FORBIDDEN, "Only an administrator may ask from here.\n")
-                    .into_response())
-            }
+        if session.is_admin() && !security::is_foreign(&head.headers, &head.uri) {
+            Ok(session.row.name)
+        } else {
+            Err((http::StatusCode::FORBIDDEN, "Only an administrator may ask from here.\n").into_response())
         }
     }
 }

@@ -123,12 +123,11 @@ impl Session {
     /// Refuses a form that was not made for this session, and viewers.
     pub fn may_change(&self, form: &Fields) -> Result<(), Response> {
         self.check_form(form)?;
-        match self.is_admin() {
-            true => Ok(()),
-            false => {
-                let text = "A viewer changes nothing; sign in with a key that has the role admin.\n";
-                Err((StatusCode::FORBIDDEN, text).into_response())
-            }
+        if self.is_admin() {
+            Ok(())
+        } else {
+            let text = "A viewer changes nothing; sign in with a key that has the role admin.\n";
+            Err((StatusCode::FORBIDDEN, text).into_response())
         }
     }
 
@@ -141,13 +140,12 @@ impl Session {
     pub fn check_token(&self, token: &str) -> Result<(), Response> {
         let is_equal = token.len() == self.form_token.len()
             && token.bytes().zip(self.form_token.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0;
-        match is_equal {
-            true => Ok(()),
-            false => {
-                let text =
-                    "This form is of another session. Go back, load the page again and send it once more.\n";
-                Err((StatusCode::FORBIDDEN, text).into_response())
-            }
+        if is_equal {
+            Ok(())
+        } else {
+            let text =
+                "This form is of another session. Go back, load the page again and send it once more.\n";
+            Err((StatusCode::FORBIDDEN, text).into_response())
         }
     }
 }

@@ -172,9 +172,10 @@ async fn arrival(
 /// The provider's error code for its refusal; any other text is not repeated.
 fn refused(error: &str) -> String {
     let is_word = error.len() <= 60 && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    match is_word {
-        true => format!("The identity provider refused: {error}."),
-        false => "The identity provider refused.".to_owned(),
+    if is_word {
+        format!("The identity provider refused: {error}.")
+    } else {
+        "The identity provider refused.".to_owned()
     }
 }
 

@@ -144,9 +144,10 @@ impl Step {
             let Some(first) = data.first() else {
                 return if is_last { Err(CodingError::Invalid(name)) } else { Ok(Vec::new()) };
             };
-            *undecided = match first & 0x0f == 8 && first >> 4 <= 7 {
-                true => Deflate::Zlib(Box::new(ZlibDecoder::new(Sink::default()))),
-                false => Deflate::Plain(Box::new(DeflateDecoder::new(Sink::default()))),
+            *undecided = if first & 0x0f == 8 && first >> 4 <= 7 {
+                Deflate::Zlib(Box::new(ZlibDecoder::new(Sink::default())))
+            } else {
+                Deflate::Plain(Box::new(DeflateDecoder::new(Sink::default())))
             };
         }
         if let Some(sink) = self.sink() {
@@ -191,10 +192,7 @@ fn write<D: Write>(
     finish: impl FnOnce(&mut D) -> io::Result<()>,
 ) -> io::Result<()> {
     decoder.write_all(data)?;
-    match is_last {
-        true => finish(decoder),
-        false => decoder.flush(),
-    }
+    if is_last { finish(decoder) } else { decoder.flush() }
 }
 
 /// Takes the output up to a limit.

@@ -119,8 +119,9 @@ async fn fetch(provider: &ProviderHandle) -> Result<Vec<ListedModel>, String> {
     let Some(request) = request else { return Ok(Vec::new()) };
     let request = request.map_err(|error| error.message.into_owned())?;
     let response = provider.client.exchange(request, LIMIT).await?;
-    match response.status().is_success() {
-        true => read_list(response.body()).ok_or_else(|| "its list is not understood".to_owned()),
-        false => Err(format!("it answered with status {}", response.status().as_u16())),
+    if response.status().is_success() {
+        read_list(response.body()).ok_or_else(|| "its list is not understood".to_owned())
+    } else {
+        Err(format!("it answered with status {}", response.status().as_u16()))
     }
 }

@@ -111,14 +111,15 @@ impl Responses {
             })
         });
         let is_unkept = keep.is_none();
-        let mut intake = match keeping.needs_kept() {
-            true => match self.complete(whose, &intake, &keeping, held).await? {
+        let mut intake = if keeping.needs_kept() {
+            match self.complete(whose, &intake, &keeping, held).await? {
                 Completed::Here(intake) => intake,
                 Completed::Elsewhere(error) => {
                     return Ok(Prepared { elsewhere: Some(error), ..Prepared::as_it_is(intake) });
                 }
-            },
-            false => intake,
+            }
+        } else {
+            intake
         };
         if keeping.conversation.is_some() && is_unkept {
             return Err(must_be_kept());
@@ -188,10 +189,7 @@ impl Responses {
     }
 
     async fn is_known(&self, id: &str) -> Result<bool, Error> {
-        match is_plain(id) {
-            true => self.store.has_response(id).await.map_err(|error| away(&error)),
-            false => Ok(false),
-        }
+        if is_plain(id) { self.store.has_response(id).await.map_err(|error| away(&error)) } else { Ok(false) }
     }
 
     /// The conversation up to this answer, the first turn first. None where there is none, or a part of it
@@ -305,9 +303,10 @@ impl Responses {
     }
 
     async fn is_known_conversation(&self, id: &str) -> Result<bool, Error> {
-        match is_plain(id) {
-            true => self.store.has_conversation(id).await.map_err(|error| away(&error)),
-            false => Ok(false),
+        if is_plain(id) {
+            self.store.has_conversation(id).await.map_err(|error| away(&error))
+        } else {
+            Ok(false)
         }
     }
 
@@ -350,9 +349,10 @@ impl Responses {
         let now_ms = now_ms();
         let expires_at_ms = whose.settings.expires_at_ms(now_ms);
         let addition = Addition { conversation: id, key_id: whose.owner, now_ms, expires_at_ms, items };
-        match is_plain(id) {
-            true => self.store.add_to_conversation(&addition).await.map_err(|error| away(&error)),
-            false => Ok(false),
+        if is_plain(id) {
+            self.store.add_to_conversation(&addition).await.map_err(|error| away(&error))
+        } else {
+            Ok(false)
         }
     }
 

@@ -234,13 +234,10 @@ impl Snapshot {
 
     /// The guardrails of a caller, from its policies; none where they name none.
     pub fn guard(&self, caller: &Caller, request_id: &str) -> Result<Option<Arc<Guard>>, Error> {
-        match caller.is_guarded() {
-            false => Ok(None),
-            true => self
-                .guardrails
-                .guard(caller.guardrails(), &caller.project.id, request_id)
-                .map(Arc::new)
-                .map(Some),
+        if caller.is_guarded() {
+            self.guardrails.guard(caller.guardrails(), &caller.project.id, request_id).map(Arc::new).map(Some)
+        } else {
+            Ok(None)
         }
     }
 

@@ -170,11 +170,10 @@ fn check_cache_marks(body: &Value) -> Result<(), Refusal> {
     let inner = blocks.clone().flat_map(|block| items(block, "content"));
     let marked = items(body, "system").iter().chain(items(body, "tools")).chain(blocks).chain(inner);
     let count = marked.filter(|block| has(block, "cache_control")).count();
-    match count > 4 {
-        true => Err(Refusal::bad(format!(
-            "A maximum of 4 blocks with cache_control may be provided. Found {count}."
-        ))),
-        false => Ok(()),
+    if count > 4 {
+        Err(Refusal::bad(format!("A maximum of 4 blocks with cache_control may be provided. Found {count}.")))
+    } else {
+        Ok(())
     }
 }
 
@@ -474,9 +473,10 @@ fn check_signature(place: &str, block: &Value) -> Result<(), Refusal> {
     if text(block, "signature").is_empty() {
         return Err(Refusal::bad(format!("{place}.thinking.signature: Field required")));
     }
-    match is_claudes(text(block, "signature"), text(block, "thinking")) {
-        true => Ok(()),
-        false => Err(Refusal::bad(format!("{place}: Invalid `signature` in `thinking` block"))),
+    if is_claudes(text(block, "signature"), text(block, "thinking")) {
+        Ok(())
+    } else {
+        Err(Refusal::bad(format!("{place}: Invalid `signature` in `thinking` block")))
     }
 }
 

@@ -227,19 +227,16 @@ pub fn of_messages(visit: &Visit<'_>) -> Reply {
             (None, _) => not_found(id),
             (Some(batch), []) if visit.is(Method::GET) => {
                 let reply = Reply::json(200, batch.further());
-                match batch.steps.is_empty() {
-                    true => reply,
-                    false => reply.header("retry-after", "10"),
-                }
+                if batch.steps.is_empty() { reply } else { reply.header("retry-after", "10") }
             }
             (Some(batch), ["cancel"]) if visit.is(Method::POST) => cancel_of_messages(visit, batch),
-            (Some(batch), ["results"]) if visit.is(Method::GET) => match batch.about["results_url"].is_null()
-            {
-                true => refused(400, "invalid_request_error", "The batch has no results yet."),
-                false => {
+            (Some(batch), ["results"]) if visit.is(Method::GET) => {
+                if batch.about["results_url"].is_null() {
+                    refused(400, "invalid_request_error", "The batch has no results yet.")
+                } else {
                     attachment("application/x-jsonl", &format!("{id}_results.jsonl"), batch.output.clone())
                 }
-            },
+            }
             _ => not_found(&visit.call.path),
         },
         _ => not_found(&visit.call.path),
@@ -281,9 +278,10 @@ fn create_of_messages(visit: &Visit<'_>) -> Reply {
     for request in requests {
         let reply = (visit.ask)(&path, request["params"].clone());
         let body: Value = serde_json::from_slice(&reply.frames.concat()).unwrap_or_default();
-        let result = match reply.status.is_success() {
-            true => json!({"type": "succeeded", "message": body}),
-            false => json!({"type": "errored", "error": body}),
+        let result = if reply.status.is_success() {
+            json!({"type": "succeeded", "message": body})
+        } else {
+            json!({"type": "errored", "error": body})
         };
         succeeded += usize::from(reply.status.is_success());
         output.push_str(&json!({"custom_id": request["custom_id"], "result": result}).to_string());

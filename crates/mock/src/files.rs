@@ -34,9 +34,10 @@ pub fn files(visit: &Visit<'_>) -> Reply {
             if !visit.shelf.lock().files.remove(visit.place, id) {
                 return unknown(id);
             }
-            match is_anthropic {
-                true => Reply::json(200, &json!({"id": id, "type": "file_deleted"})),
-                false => Reply::json(200, &json!({"id": id, "object": "file", "deleted": true})),
+            if is_anthropic {
+                Reply::json(200, &json!({"id": id, "type": "file_deleted"}))
+            } else {
+                Reply::json(200, &json!({"id": id, "object": "file", "deleted": true}))
             }
         }
         [id, "content"] if visit.is(Method::GET) => {
@@ -265,10 +266,13 @@ fn google(visit: &Visit<'_>) -> Reply {
             Some(file) => Reply::json(200, &file.about),
             None => google_missing(id),
         },
-        [id] if visit.is(Method::DELETE) => match kept.files.remove(visit.place, id) {
-            true => Reply::json(200, &json!({})),
-            false => google_missing(id),
-        },
+        [id] if visit.is(Method::DELETE) => {
+            if kept.files.remove(visit.place, id) {
+                Reply::json(200, &json!({}))
+            } else {
+                google_missing(id)
+            }
+        }
         _ => google_missing(&visit.call.path),
     }
 }

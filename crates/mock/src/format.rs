@@ -64,9 +64,10 @@ impl Call {
 
     /// The id of a tool call: unique, unless the request asks for repeated ids.
     pub fn call_id(&self, prefix: &str, number: usize) -> String {
-        match self.asks_for("fault-same-ids") {
-            true => format!("{prefix}{number}"),
-            false => self.id(&format!("{prefix}{number}")),
+        if self.asks_for("fault-same-ids") {
+            format!("{prefix}{number}")
+        } else {
+            self.id(&format!("{prefix}{number}"))
         }
     }
 

@@ -368,9 +368,10 @@ fn read_model_turn(
              correctly. Function call `default_api:{name}`, position {index}."
         )));
     }
-    match parts.iter().all(|part| is_sound(call, part)) {
-        true => Ok(()),
-        false => Err(Refusal::bad("Corrupted thought signature.")),
+    if parts.iter().all(|part| is_sound(call, part)) {
+        Ok(())
+    } else {
+        Err(Refusal::bad("Corrupted thought signature."))
     }
 }
 

@@ -62,15 +62,14 @@ pub fn transcript(call: &Call) -> Reply {
     let is_translation = call.path.ends_with("/translations");
     let words = format!("I heard {bytes} bytes of {}.", text(file, "filename"));
     let seconds = bytes as f64 / 32_000.0;
-    let usage = match call.model.starts_with("gpt-4o") {
-        true => {
-            let heard = (seconds * 10.0).ceil() as u64;
-            json!({
-                "type": "tokens", "input_tokens": heard, "output_tokens": 8, "total_tokens": heard + 8,
-                "input_token_details": {"text_tokens": 0, "audio_tokens": heard}
-            })
-        }
-        false => json!({"type": "duration", "seconds": seconds.ceil()}),
+    let usage = if call.model.starts_with("gpt-4o") {
+        let heard = (seconds * 10.0).ceil() as u64;
+        json!({
+            "type": "tokens", "input_tokens": heard, "output_tokens": 8, "total_tokens": heard + 8,
+            "input_token_details": {"text_tokens": 0, "audio_tokens": heard}
+        })
+    } else {
+        json!({"type": "duration", "seconds": seconds.ceil()})
     };
     if call.streaming && call.model != "whisper-1" {
         let deltas =

@@ -33,9 +33,10 @@ impl Format for OpenAiCompletions {
     }
 
     fn write(&self, call: &Call, prompt: &Prompt, answer: &Answer) -> Reply {
-        match call.streaming {
-            true => Reply::stream("text/event-stream; charset=utf-8", stream(call, prompt, answer)),
-            false => Reply::json(200, &whole(call, prompt, answer)),
+        if call.streaming {
+            Reply::stream("text/event-stream; charset=utf-8", stream(call, prompt, answer))
+        } else {
+            Reply::json(200, &whole(call, prompt, answer))
         }
     }
 

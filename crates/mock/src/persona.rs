@@ -166,11 +166,10 @@ fn check_deepseek(body: &Value) -> Result<(), Refusal> {
         return Err(Refusal::bad("This response_format type is unavailable now"));
     }
     let thoughtless = |call: &Value| !call.get("reasoning_content").is_some_and(Value::is_string);
-    match thinks_unless_told_not_to(body) && calls(body).any(|(_, call)| thoughtless(call)) {
-        true => {
-            Err(Refusal::bad("The `reasoning_content` in the thinking mode must be passed back to the API."))
-        }
-        false => Ok(()),
+    if thinks_unless_told_not_to(body) && calls(body).any(|(_, call)| thoughtless(call)) {
+        Err(Refusal::bad("The `reasoning_content` in the thinking mode must be passed back to the API."))
+    } else {
+        Ok(())
     }
 }
 
@@ -221,9 +220,10 @@ fn check_openrouter(body: &Value) -> Result<(), Refusal> {
     let mut signed =
         details.filter(|detail| text(detail, "format") == "anthropic-claude-v1" && has(detail, "signature"));
     let is_sound = |detail: &Value| is_claudes(text(detail, "signature"), text(detail, "text"));
-    match signed.all(is_sound) {
-        true => Ok(()),
-        false => Err(Refusal::bad("Provider returned error: Invalid `signature` in `thinking` block")),
+    if signed.all(is_sound) {
+        Ok(())
+    } else {
+        Err(Refusal::bad("Provider returned error: Invalid `signature` in `thinking` block"))
     }
 }
 

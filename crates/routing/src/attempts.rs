@@ -142,9 +142,10 @@ impl<'a> Attempts<'a> {
         let paid = was_sent && budget.withdraw(now);
         // A healthy provider that this request has not tried yet is asked whatever the budget says: each
         // provider then gets at most one attempt per request.
-        let attempt = match paid || !was_sent {
-            true => self.after(class, choice, health, now),
-            false => self.next_candidate(SOUND, health, now),
+        let attempt = if paid || !was_sent {
+            self.after(class, choice, health, now)
+        } else {
+            self.next_candidate(SOUND, health, now)
         };
         let is_free = attempt.as_ref().is_none_or(|attempt| self.is_fresh_and_sound(attempt, health, now));
         if paid && is_free {

@@ -309,12 +309,11 @@ impl Store {
             audit.cloned(),
             now_ms
         )?;
-        match written {
-            true => Ok(Written::Done),
-            false => {
-                let active = self.key(&row.id).await?.filter(|key| key.revoked_at_ms.is_none());
-                Ok(if active.is_some() { Written::Changed } else { Written::Absent })
-            }
+        if written {
+            Ok(Written::Done)
+        } else {
+            let active = self.key(&row.id).await?.filter(|key| key.revoked_at_ms.is_none());
+            Ok(if active.is_some() { Written::Changed } else { Written::Absent })
         }
     }
 

@@ -491,20 +491,16 @@ pub(crate) fn whole(raw: &[u8]) -> Option<i64> {
 
 /// An error when a field has another kind.
 pub(crate) fn check_kind(name: &str, found: Kind, wanted: Kind) -> Result<()> {
-    match found == wanted {
-        true => Ok(()),
-        false => {
-            let message = format!("{name} must be {}, not {}.", wanted.name(), found.name());
-            Err(Error::invalid(name.to_owned(), message))
-        }
+    if found == wanted {
+        Ok(())
+    } else {
+        let message = format!("{name} must be {}, not {}.", wanted.name(), found.name());
+        Err(Error::invalid(name.to_owned(), message))
     }
 }
 
 /// An error when the next value has another kind; `path` is called only then.
 pub(crate) fn expect(scanner: &mut Scanner<'_>, wanted: Kind, path: impl Fn() -> String) -> Result<()> {
     let found = scanner.kind()?;
-    match found == wanted {
-        true => Ok(()),
-        false => check_kind(&path(), found, wanted),
-    }
+    if found == wanted { Ok(()) } else { check_kind(&path(), found, wanted) }
 }

@@ -59,9 +59,10 @@ const COLUMNS: [Feature; 7] = [
 ];
 
 fn code(words: &[String]) -> String {
-    match words.is_empty() {
-        true => "–".to_owned(),
-        false => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" "),
+    if words.is_empty() {
+        "–".to_owned()
+    } else {
+        words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" ")
     }
 }
 

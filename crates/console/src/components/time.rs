@@ -11,9 +11,10 @@ const MONTHS: [&str; 12] =
 /// `15:26:23` today, `24 Nov 09:14` else; the whole of it in the title.
 pub fn when(at_ms: i64, now_ms: i64) -> Markup {
     let (whole, clock) = (iso(at_ms), clock(at_ms));
-    let shown = match at_ms.div_euclid(DAY_MS) == now_ms.div_euclid(DAY_MS) {
-        true => clock,
-        false => format!("{} {}", day_of(at_ms, now_ms), &clock[..5]),
+    let shown = if at_ms.div_euclid(DAY_MS) == now_ms.div_euclid(DAY_MS) {
+        clock
+    } else {
+        format!("{} {}", day_of(at_ms, now_ms), &clock[..5])
     };
     html! { time.nw datetime=(whole) title=(whole) { (shown) } }
 }
@@ -24,10 +25,7 @@ pub fn day_of(at_ms: i64, now_ms: i64) -> String {
     let (date, today) = (date(at_ms), date(now_ms));
     let number = |range| date.get(range).and_then(|text: &str| text.parse::<usize>().ok()).unwrap_or(1);
     let (day, month) = (number(8..10), MONTHS[number(5..7).clamp(1, 12) - 1]);
-    match date[..4] == today[..4] {
-        true => format!("{day} {month}"),
-        false => format!("{day} {month} {}", &date[..4]),
-    }
+    if date[..4] == today[..4] { format!("{day} {month}") } else { format!("{day} {month} {}", &date[..4]) }
 }
 
 /// `15:26:23`

@@ -93,9 +93,10 @@ impl Listening {
 
 /// An address that a client on this machine can use: 0.0.0.0 cannot be connected to on every system.
 pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
-    match address.ip().is_unspecified() {
-        true => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
-        false => address,
+    if address.ip().is_unspecified() {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
+    } else {
+        address
     }
 }
 

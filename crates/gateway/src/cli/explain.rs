@@ -63,9 +63,10 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
         Some(operation) => explain::explain_operation(&snapshot, operation, &body, Timestamp(0))?,
     };
     let explanation = explanation.guarded(guardrails);
-    match arguments.json {
-        true => say(&serde_json::to_string_pretty(&explanation.as_json())?),
-        false => say(&explanation.to_string()),
+    if arguments.json {
+        say(&serde_json::to_string_pretty(&explanation.as_json())?)
+    } else {
+        say(&explanation.to_string())
     }
     Ok(())
 }

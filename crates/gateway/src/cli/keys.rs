@@ -92,9 +92,10 @@ pub fn run(arguments: &KeysArguments) -> anyhow::Result<()> {
             KeysCommand::Disable { id } => switch(&store, id, true).await?,
             KeysCommand::Enable { id } => switch(&store, id, false).await?,
             KeysCommand::Revoke { id } => {
-                match store.revoke_key_with(id, Some(&audit("key.revoke", id)), now_ms()).await? {
-                    true => say(&format!("revoked {id}")),
-                    false => return Err(no_key(id)),
+                if store.revoke_key_with(id, Some(&audit("key.revoke", id)), now_ms()).await? {
+                    say(&format!("revoked {id}"))
+                } else {
+                    return Err(no_key(id));
                 }
             }
         }

@@ -146,9 +146,10 @@ impl ConfigArgument {
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     // With one processor, passing work between threads only adds cost.
     let single = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
-    let mut builder = match single {
-        true => tokio::runtime::Builder::new_current_thread(),
-        false => tokio::runtime::Builder::new_multi_thread(),
+    let mut builder = if single {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
     };
     Ok(builder.enable_all().build()?)
 }

@@ -45,9 +45,10 @@ pub fn run(arguments: &ModelsArguments) -> anyhow::Result<()> {
         let snapshot = Snapshot::first(settings, &tools);
         let lists = Discovery::default().lists(&snapshot).await;
         let listing = Listing { arguments, snapshot: &snapshot, lists: &lists, today: clock::today() };
-        match arguments.json {
-            true => say(&serde_json::to_string_pretty(&listing.as_json())?),
-            false => say(&listing.as_table(Style::of_stdout(), columns())),
+        if arguments.json {
+            say(&serde_json::to_string_pretty(&listing.as_json())?)
+        } else {
+            say(&listing.as_table(Style::of_stdout(), columns()))
         }
         anyhow::Ok(())
     })
@@ -117,12 +118,13 @@ impl Listing<'_> {
         rows.extend(self.servings().into_iter().map(|(_, serving)| Row::of(serving)));
         let text = table(&rows, style, width);
         let hidden = self.snapshot.providers.len() - self.snapshot.enabled().count();
-        match self.arguments.all || self.arguments.provider.is_some() {
-            true => text,
-            false => format!(
+        if self.arguments.all || self.arguments.provider.is_some() {
+            text
+        } else {
+            format!(
                 "{text}\n{}",
                 style.dim(&format!("{hidden} providers are not enabled; --all lists their models too"))
-            ),
+            )
         }
     }
 
@@ -210,9 +212,10 @@ fn table(rows: &[Row], style: Style, width: Option<usize>) -> String {
 
 /// The text, cut with an ellipsis where it is too long.
 fn fitted(text: &str, width: usize) -> String {
-    match text.chars().count() > width {
-        true => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
-        false => text.to_owned(),
+    if text.chars().count() > width {
+        text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    } else {
+        text.to_owned()
     }
 }
 

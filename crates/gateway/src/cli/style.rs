@@ -51,10 +51,7 @@ impl Style {
     }
 
     fn with(self, code: &str, text: &str) -> String {
-        match self.coloured {
-            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-            false => text.to_owned(),
-        }
+        if self.coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 

@@ -104,11 +104,9 @@ fn table(query: &UsageQuery, rows: &[UsageRow]) -> String {
     let widths: Vec<usize> = (0..lines[0].len()).map(|column| width(column).unwrap_or(0)).collect();
     let names = lines[0].len() - NUMBERS.len();
     let line = |cells: &Vec<String>| {
-        let cells =
-            cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column < names {
-                true => format!("{cell:<width$}"),
-                false => format!("{cell:>width$}"),
-            });
+        let cells = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            if column < names { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     lines.iter().map(line).collect::<Vec<_>>().join("\n")

@@ -210,10 +210,11 @@ impl Link {
     }
 
     fn addresses(&self) -> impl Iterator<Item = ConnectionAddr> {
-        self.url.hosts.iter().map(|(host, port)| match self.url.tls {
-            false => ConnectionAddr::Tcp(host.clone(), *port),
-            true => {
+        self.url.hosts.iter().map(|(host, port)| {
+            if self.url.tls {
                 ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
+            } else {
+                ConnectionAddr::Tcp(host.clone(), *port)
             }
         })
     }

@@ -927,14 +927,9 @@ impl Check<'_> {
         let own_keys = section.api_key.is_some() || section.api_keys.is_some();
         let written = mentioned.then_some(&section.settings);
         let search = Search { settings, written, environment: self.environment };
-        let keys = match own_keys || !search.is_chosen() {
-            true => self.provider_keys(row, section),
-            false => Vec::new(),
-        };
-        let found = match keys.is_empty() {
-            true => credentials::find(row.calling, search),
-            false => None,
-        };
+        let keys =
+            if own_keys || !search.is_chosen() { self.provider_keys(row, section) } else { Vec::new() };
+        let found = if keys.is_empty() { credentials::find(row.calling, search) } else { None };
         match found {
             Some(Ok(found)) => {
                 for (name, value) in found.implied {
@@ -1248,9 +1243,10 @@ fn target_state(
     let Some(model) = catalog.model(target) else {
         return Target::Wrong(unknown_target(target, &catalog.nearest_models(target, 3)));
     };
-    match model.servings.iter().all(|serving| why_not(&serving.provider).is_some()) {
-        true => Target::Disabled(format!("no provider of {target} is enabled")),
-        false => Target::Enabled,
+    if model.servings.iter().all(|serving| why_not(&serving.provider).is_some()) {
+        Target::Disabled(format!("no provider of {target} is enabled"))
+    } else {
+        Target::Enabled
     }
 }
 

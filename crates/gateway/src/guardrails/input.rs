@@ -20,13 +20,12 @@ impl Guard {
         if !self.rules.iter().any(|rule| rule.on_input) {
             return Ok(None);
         }
-        let changed = match body.len() <= LONG {
-            true => self.changed(body)?,
-            false => {
-                let (guard, body) = (self.clone(), body.clone());
-                let searched = tokio::task::spawn_blocking(move || guard.changed(&body)).await;
-                searched.map_err(|_| Error::gateway(ErrorKind::Internal, "A guardrail broke."))??
-            }
+        let changed = if body.len() <= LONG {
+            self.changed(body)?
+        } else {
+            let (guard, body) = (self.clone(), body.clone());
+            let searched = tokio::task::spawn_blocking(move || guard.changed(&body)).await;
+            searched.map_err(|_| Error::gateway(ErrorKind::Internal, "A guardrail broke."))??
         };
         if self.asking(Way::Input).next().is_some() {
             let body = changed.as_ref().unwrap_or(body);
@@ -43,9 +42,10 @@ impl Guard {
         if let Some((rule, _)) = Search::new(text, self.finding(Way::Input)).first(0) {
             return Err(self.denied(rule, Way::Input, None).at(name));
         }
-        match self.asking(Way::Input).next().is_some() && !text.trim().is_empty() {
-            true => self.ask(Way::Input, vec![text.to_owned()]).await,
-            false => Ok(()),
+        if self.asking(Way::Input).next().is_some() && !text.trim().is_empty() {
+            self.ask(Way::Input, vec![text.to_owned()]).await
+        } else {
+            Ok(())
         }
     }
 

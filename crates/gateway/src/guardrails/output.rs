@@ -245,9 +245,10 @@ impl OutputFilter {
     fn passed(&self, channel: &mut Channel, is_end: bool) -> Result<String> {
         let Channel { text, given, passed, .. } = channel;
         // A match that begins before this is completely available.
-        let settled = match is_end {
-            true => text.len(),
-            false => text.floor_char_boundary(text.len().saturating_sub(self.window)),
+        let settled = if is_end {
+            text.len()
+        } else {
+            text.floor_char_boundary(text.len().saturating_sub(self.window))
         };
         let mut out = String::new();
         if settled > *passed {
@@ -315,10 +316,10 @@ impl OutputFilter {
             let restored = filter.restored(passed.as_deref().unwrap_or(text));
             Ok(restored.or(passed))
         })?;
-        match other == text {
-            true => Ok(annotation),
-            false => Ok(serde_json::from_str::<serde_json::Value>(&other)
-                .map_or(annotation, |value| Json::of(&value))),
+        if other == text {
+            Ok(annotation)
+        } else {
+            Ok(serde_json::from_str::<serde_json::Value>(&other).map_or(annotation, |value| Json::of(&value)))
         }
     }
 
@@ -339,12 +340,13 @@ impl OutputFilter {
     }
 
     fn check_room(&self) -> Result<()> {
-        match self.held_bytes > MOST_HELD {
-            true => Err(Error::gateway(
+        if self.held_bytes > MOST_HELD {
+            Err(Error::gateway(
                 ErrorKind::Unavailable,
                 format!("The answer has more than {MOST_HELD} bytes that a guardrail has to see at once."),
-            )),
-            false => Ok(()),
+            ))
+        } else {
+            Ok(())
         }
     }
 

@@ -81,9 +81,10 @@ pub fn accept(
 fn boundary(operation: Operation, headers: &HeaderMap) -> Result<Option<Boundary>, Error> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_form = content_type.get(..19).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/form-data"));
-    match is_form && wire::endpoints::takes_forms(operation) {
-        true => Boundary::of(content_type).map(Some),
-        false => check_content_type(headers).map(|()| None),
+    if is_form && wire::endpoints::takes_forms(operation) {
+        Boundary::of(content_type).map(Some)
+    } else {
+        check_content_type(headers).map(|()| None)
     }
 }
 

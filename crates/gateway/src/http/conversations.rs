@@ -90,9 +90,10 @@ impl Asked<'_> {
     }
 
     async fn delete(&self, id: &str) -> Result<String, Error> {
-        match self.api.pipeline.responses.delete_conversation(self.whose, id).await? {
-            true => Ok(json!({"id": id, "object": "conversation.deleted", "deleted": true}).to_string()),
-            false => Err(not_found(id)),
+        if self.api.pipeline.responses.delete_conversation(self.whose, id).await? {
+            Ok(json!({"id": id, "object": "conversation.deleted", "deleted": true}).to_string())
+        } else {
+            Err(not_found(id))
         }
     }
 
@@ -122,9 +123,10 @@ impl Asked<'_> {
 
     async fn delete_item(&self, id: &str, item_id: &str) -> Result<String, Error> {
         let conversation = self.conversation(id).await?;
-        match self.api.pipeline.responses.delete_conversation_item(id, item_id).await? {
-            true => Ok(object(&conversation)),
-            false => Err(no_item(item_id)),
+        if self.api.pipeline.responses.delete_conversation_item(id, item_id).await? {
+            Ok(object(&conversation))
+        } else {
+            Err(no_item(item_id))
         }
     }
 
@@ -162,15 +164,14 @@ fn metadata(given: Option<Map<String, Value>>) -> Result<String, Error> {
         name.chars().count() <= LONGEST_NAME
             && value.as_str().is_some_and(|value| value.chars().count() <= LONGEST_VALUE)
     };
-    match given.len() <= MOST_ENTRIES && given.iter().all(fits) {
-        true => Ok(Value::Object(given).to_string()),
-        false => {
-            let message = format!(
-                "metadata must be an object of at most {MOST_ENTRIES} strings, with names of up to {LONGEST_NAME} \
+    if given.len() <= MOST_ENTRIES && given.iter().all(fits) {
+        Ok(Value::Object(given).to_string())
+    } else {
+        let message = format!(
+            "metadata must be an object of at most {MOST_ENTRIES} strings, with names of up to {LONGEST_NAME} \
                  characters and values of up to {LONGEST_VALUE}."
-            );
-            Err(Error::invalid("metadata", message))
-        }
+        );
+        Err(Error::invalid("metadata", message))
     }
 }
 

@@ -565,11 +565,10 @@ async fn asks(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Er
 
 async fn administrator(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
     let caller = admit(api, snapshot, head).await?;
-    match caller.admin {
-        true => Ok(caller),
-        false => {
-            Err(Error::caller(ErrorKind::Permission, "This route needs an admin key (auth.admin_keys)."))
-        }
+    if caller.admin {
+        Ok(caller)
+    } else {
+        Err(Error::caller(ErrorKind::Permission, "This route needs an admin key (auth.admin_keys)."))
     }
 }
 
@@ -646,12 +645,13 @@ async fn model(
 fn metrics(api: &Api, head: &Parts) -> Response<ResponseBody> {
     api.metrics.set_rests(&api.auth.resting());
     let mut accepted = head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    match accepted.any(|value| value.to_ascii_lowercase().contains("application/openmetrics-text")) {
-        true => respond::text(
+    if accepted.any(|value| value.to_ascii_lowercase().contains("application/openmetrics-text")) {
+        respond::text(
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
             api.metrics.open_metrics(),
-        ),
-        false => respond::text("text/plain; version=0.0.4; charset=utf-8", api.metrics.prometheus_text()),
+        )
+    } else {
+        respond::text("text/plain; version=0.0.4; charset=utf-8", api.metrics.prometheus_text())
     }
 }
 

@@ -494,9 +494,8 @@ impl Desk<'_> {
     /// The content of a file, or the output of a batch.
     async fn content(&self, id: &str) -> Served<Response<ResponseBody>> {
         let is_messages = self.resource == Resource::MessageBatches;
-        let is_wanted = |kind| match is_messages {
-            true => kind == Kind::MessageBatch,
-            false => matches!(kind, Kind::File | Kind::Output),
+        let is_wanted = |kind| {
+            if is_messages { kind == Kind::MessageBatch } else { matches!(kind, Kind::File | Kind::Output) }
         };
         let (place, owner) = self.place(id, "id", is_wanted)?;
         let part = if is_messages { "results" } else { "content" };

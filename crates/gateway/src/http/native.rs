@@ -379,10 +379,7 @@ impl Holding {
         }
         let Begun { body, bytes, held, is_whole } = begun;
         let came = bytes.len();
-        let upload = match is_whole {
-            true => None,
-            false => Some(Upload::new(Rest::plain(body, came, bounds))),
-        };
+        let upload = if is_whole { None } else { Some(Upload::new(Rest::plain(body, came, bounds))) };
         Ok(Beginning { bytes: bytes.freeze(), held, length: length.unwrap_or(came), upload })
     }
 }

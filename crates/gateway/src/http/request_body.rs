@@ -59,18 +59,20 @@ impl Announced {
     /// The same for a body whose content coding is left to its reader.
     pub fn as_it_is(headers: &HeaderMap, limit: usize) -> Result<Self, Error> {
         let length = announced_length(headers);
-        match length.is_some_and(|length| length > limit) {
-            true => Err(too_large(limit)),
-            false => Ok(Self { decoder: None, length, is_raw: true, form: None }),
+        if length.is_some_and(|length| length > limit) {
+            Err(too_large(limit))
+        } else {
+            Ok(Self { decoder: None, length, is_raw: true, form: None })
         }
     }
 
     /// The same of a form with files.
     pub fn of_form(headers: &HeaderMap, boundary: Boundary, limits: RequestLimits) -> Result<Self, Error> {
-        let announced = match headers.contains_key(CONTENT_ENCODING) {
+        let announced = if headers.contains_key(CONTENT_ENCODING) {
             // Decoded bytes are buffered.
-            true => Self::read(headers, limits.body)?,
-            false => Self::within(headers, limits.upload, too_large_upload)?,
+            Self::read(headers, limits.body)?
+        } else {
+            Self::within(headers, limits.upload, too_large_upload)?
         };
         Ok(Self { form: Some(boundary), ..announced })
     }

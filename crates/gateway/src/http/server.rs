@@ -152,11 +152,10 @@ impl Entrance {
                         Err(_) => return tracing::debug!("a TLS handshake took too long"),
                     };
                     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    match is_h2 {
-                        true => Serving::new(http2(stream, desk, limits), place, metrics, limits.times).await,
-                        false => {
-                            Serving::new(http1(stream, desk, limits), place, metrics, limits.times).await
-                        }
+                    if is_h2 {
+                        Serving::new(http2(stream, desk, limits), place, metrics, limits.times).await
+                    } else {
+                        Serving::new(http1(stream, desk, limits), place, metrics, limits.times).await
                     }
                 });
             }

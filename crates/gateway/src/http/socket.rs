@@ -84,9 +84,10 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        match buffer.filled().len() == before {
-            true => self.is_read_to_end = true,
-            false => self.slot.hear(),
+        if buffer.filled().len() == before {
+            self.is_read_to_end = true
+        } else {
+            self.slot.hear()
         }
         Poll::Ready(Ok(()))
     }

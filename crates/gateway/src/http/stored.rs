@@ -56,13 +56,14 @@ pub async fn serve(
                 turns.iter().map(|turn| (turn.input.as_str(), turn.response.as_str())).collect();
             Ok(respond::json(StatusCode::OK, page.of(&turns)?))
         }
-        (&Method::DELETE, "") => match responses.delete(owner, &id).await? {
-            true => {
+        (&Method::DELETE, "") => {
+            if responses.delete(owner, &id).await? {
                 let answer = json!({"id": id, "object": "response", "deleted": true});
                 Ok(respond::json(StatusCode::OK, answer.to_string()))
+            } else {
+                Err(not_found(&id))
             }
-            false => Err(not_found(&id)),
-        },
+        }
         (&Method::POST, "cancel") => {
             responses.get(owner, &id).await?.ok_or_else(|| not_found(&id))?;
             let message = "Cannot cancel a synchronous response: nothing runs in the background here.";

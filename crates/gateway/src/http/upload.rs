@@ -135,17 +135,14 @@ impl Reading {
         if length <= HELD_FOR_MODEL {
             return Ok(false);
         }
-        Err(match is_named {
-            true => {
-                let message = format!("The fields of the form are larger than {HELD_FOR_MODEL} bytes.");
-                Error::caller(ErrorKind::TooLarge, message)
-            }
-            false => {
-                let message = format!(
-                    "model does not come within the first {HELD_FOR_MODEL} bytes of the form; put it before the file."
-                );
-                Error::invalid("model", message)
-            }
+        Err(if is_named {
+            let message = format!("The fields of the form are larger than {HELD_FOR_MODEL} bytes.");
+            Error::caller(ErrorKind::TooLarge, message)
+        } else {
+            let message = format!(
+                "model does not come within the first {HELD_FOR_MODEL} bytes of the form; put it before the file."
+            );
+            Error::invalid("model", message)
         })
     }
 }

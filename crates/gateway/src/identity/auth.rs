@@ -91,13 +91,14 @@ impl KeySource for Store {
         Box::pin(async move {
             // The marker comes first: a change in between is found by the next check.
             let now = self.change_marker().await?;
-            let known = match marker == Some(now) {
-                true => None,
-                false => Some(Known {
+            let known = if marker == Some(now) {
+                None
+            } else {
+                Some(Known {
                     keys: self.active_keys().await?,
                     projects: self.projects_after("", u32::MAX).await?,
                     rests: self.rests().await?,
-                }),
+                })
             };
             Ok(KeyList { marker: now, known })
         })

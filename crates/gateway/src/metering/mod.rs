@@ -500,9 +500,10 @@ impl Record {
         if self.counters.is_none() {
             counters.overhead.observe(before.as_secs_f64());
         }
-        match self.row.attempts.is_empty() {
-            true => self.phases.plan = start,
-            false => self.phases.queue += start.saturating_sub(self.attempt_ended),
+        if self.row.attempts.is_empty() {
+            self.phases.plan = start
+        } else {
+            self.phases.queue += start.saturating_sub(self.attempt_ended)
         }
         counters.requests.inc();
         self.is_at_work = false;
@@ -583,10 +584,8 @@ impl Record {
             if is_withheld {
                 self.estimate_usage();
             }
-            let cost = match is_withheld {
-                true => self.answer_cost().map(|cost| cost.total),
-                false => self.prompt_cost(),
-            };
+            let cost =
+                if is_withheld { self.answer_cost().map(|cost| cost.total) } else { self.prompt_cost() };
             self.bill(cost);
             self.failed_cost = sum(self.failed_cost, cost);
         }

@@ -122,8 +122,9 @@ impl Provider {
 fn address(document: &Value, name: &str) -> Result<String, String> {
     let url = text(document, name)?;
     let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic()) && !url.contains('#');
-    match is_plain && is_safe(url) {
-        true => Ok(url.to_owned()),
-        false => Err(format!("the provider's {name} is no https:// URL")),
+    if is_plain && is_safe(url) {
+        Ok(url.to_owned())
+    } else {
+        Err(format!("the provider's {name} is no https:// URL"))
     }
 }

@@ -170,11 +170,12 @@ pub fn worst_case(offer: &Offer, asked: &Asked<'_>, operation: Operation) -> Ask
 fn refused(refusal: &Refusal) -> Error {
     let (kind, retry_ms, message) = match refusal {
         Refusal::Exhausted { rule, left, needed, retry_ms } => {
-            let what = match *left > Pico::ZERO {
-                true => format!(
+            let what = if *left > Pico::ZERO {
+                format!(
                     "the request may cost {needed} USD and {left} USD are left; ask for less output, or wait for other requests to end"
-                ),
-                false => "it is exhausted".to_owned(),
+                )
+            } else {
+                "it is exhausted".to_owned()
             };
             let message = format!(
                 "The budget of {} {} refuses the request: {what}.",

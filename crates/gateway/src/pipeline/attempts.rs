@@ -178,9 +178,10 @@ impl RequestContext<'_> {
     }
 
     fn selection(&self, plan: &Plan, candidates: &[Candidate<'_>]) -> Selection {
-        match self.inbound.options.explain {
-            true => Selection::Explained(Json::of(&plan.selection(candidates))),
-            false => Selection::Reason(plan.reason()),
+        if self.inbound.options.explain {
+            Selection::Explained(Json::of(&plan.selection(candidates)))
+        } else {
+            Selection::Reason(plan.reason())
         }
     }
 }

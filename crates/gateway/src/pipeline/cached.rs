@@ -189,13 +189,12 @@ impl Keeping {
 impl Transcoder for Keeping {
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), Error> {
         if let Some(body) = &mut self.body {
-            match body.len() + bytes.len() > self.cache.answer_limit() {
-                false => body.extend_from_slice(bytes),
-                true => {
-                    self.cache.metrics().response_cache("too_large");
-                    self.body = None;
-                    self.flight = None;
-                }
+            if body.len() + bytes.len() > self.cache.answer_limit() {
+                self.cache.metrics().response_cache("too_large");
+                self.body = None;
+                self.flight = None;
+            } else {
+                body.extend_from_slice(bytes)
             }
         }
         self.inner.push(bytes, out)

@@ -138,9 +138,10 @@ fn check_names(preferences: &Preferences, catalog: &Catalog) -> Result<(), Error
         }
         let shown: String = name.chars().take(100).collect();
         let near = catalog.nearest_providers(name, 3);
-        let hint = match near.is_empty() {
-            true => "`llmgateway models` lists the providers".to_owned(),
-            false => format!("did you mean {}", near.join(" or ")),
+        let hint = if near.is_empty() {
+            "`llmgateway models` lists the providers".to_owned()
+        } else {
+            format!("did you mean {}", near.join(" or "))
         };
         let message = format!("provider.{field} names {shown:?}, which is no provider; {hint}.");
         return Err(Error::invalid(param, message));

@@ -235,9 +235,12 @@ fn request(offer: &Offer, intake: &Intake, encoded: Written) -> Result<Upstream,
 impl Upstream {
     fn of(request: http::Request<Bytes>) -> Self {
         let request = with_our_headers(request);
-        let shown = |value: &http::HeaderValue| match value.is_sensitive() {
-            true => "***".to_owned(),
-            false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        let shown = |value: &http::HeaderValue| {
+            if value.is_sensitive() {
+                "***".to_owned()
+            } else {
+                String::from_utf8_lossy(value.as_bytes()).into_owned()
+            }
         };
         let headers = request.headers().iter().map(|(name, value)| (name.to_string(), shown(value)));
         Self {

@@ -312,13 +312,12 @@ fn offer(inbound: &Inbound, question: &NativeQuestion, model: &str) -> Result<Of
             format!("This key may not use {:?}: a policy refuses it ({rule}).", question.provider.id());
         return Err(Error::caller(ErrorKind::Permission, message).at("provider"));
     }
-    let refused = match model.is_empty() && caller.singles_out_models() {
-        true => Some("the request names no model, and a policy is about some models".to_owned()),
-        false => {
-            let mut offered = offer.offered("");
-            offered.price_unknown |= question.form.metered.is_none();
-            caller.is_restricted().then(|| caller.refusal(&offered)).flatten()
-        }
+    let refused = if model.is_empty() && caller.singles_out_models() {
+        Some("the request names no model, and a policy is about some models".to_owned())
+    } else {
+        let mut offered = offer.offered("");
+        offered.price_unknown |= question.form.metered.is_none();
+        caller.is_restricted().then(|| caller.refusal(&offered)).flatten()
     };
     if let Some(reason) = refused {
         let what = if model.is_empty() { &question.path } else { model };
@@ -372,9 +371,10 @@ impl ProviderCall for Passing<'_> {
         let credentials = &attempt.offer.provider.credentials;
         let credential = credentials.credential(attempt.key, Some(&self.cx.inbound.request_id)).await?;
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let exchanged = match self.tunnels {
-            false => self.exchange(&attempt, &credential, record).await,
-            true => Box::pin(self.upgrade(&attempt, &credential, record)).await,
+        let exchanged = if self.tunnels {
+            Box::pin(self.upgrade(&attempt, &credential, record)).await
+        } else {
+            self.exchange(&attempt, &credential, record).await
         };
         let mut error = match exchanged {
             Ok(answered) => return Ok(answered),
@@ -435,9 +435,10 @@ impl Passing<'_> {
             let sent = || make().ok().map(|request| request.uri().to_string());
             wire::native::lead_here(&mut head.headers, here, &self.question.path, sent);
         }
-        let rest = match body.is_end_stream() {
-            true => Rest::Nothing,
-            false => Rest::Body(Box::new(self.begun(&head.headers, body, deadlines))),
+        let rest = if body.is_end_stream() {
+            Rest::Nothing
+        } else {
+            Rest::Body(Box::new(self.begun(&head.headers, body, deadlines)))
         };
         Ok(Answered { status: head.status, headers: head.headers, rest })
     }

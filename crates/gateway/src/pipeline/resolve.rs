@@ -274,11 +274,12 @@ impl<'a> Resolver<'a> {
                 handle.disabled().is_none().then(|| self.known_offer(handle, serving))
             })
             .collect();
-        match offers.is_empty() {
-            true => Err(not_found(
+        if offers.is_empty() {
+            Err(not_found(
                 "No enabled provider serves a model of known price, so \"auto\" has no candidate.".to_owned(),
-            )),
-            false => Ok(Resolved { pinned: None, offers }),
+            ))
+        } else {
+            Ok(Resolved { pinned: None, offers })
         }
     }
 
@@ -328,11 +329,10 @@ impl<'a> Resolver<'a> {
                 Err(error) => reasons.push(error.message.into_owned()),
             }
         }
-        match offers.is_empty() {
-            true => {
-                Err(not_found(format!("No target of the alias {name:?} can be used: {}", reasons.join(" "))))
-            }
-            false => Ok(Resolved { pinned: None, offers }),
+        if offers.is_empty() {
+            Err(not_found(format!("No target of the alias {name:?} can be used: {}", reasons.join(" "))))
+        } else {
+            Ok(Resolved { pinned: None, offers })
         }
     }
 
@@ -436,10 +436,9 @@ fn unknown(snapshot: &Snapshot, name: &str) -> Error {
         None => snapshot.catalog.nearest_models(name, 3).join(", "),
     };
     let what = if name.contains('/') { "provider of the model" } else { "model" };
-    not_found(match near.is_empty() {
-        true => format!("The {what} {shown:?} is unknown; GET /v1/models lists the models."),
-        false => format!(
-            "The {what} {shown:?} is unknown; near to it: {near}. GET /v1/models lists what there is."
-        ),
+    not_found(if near.is_empty() {
+        format!("The {what} {shown:?} is unknown; GET /v1/models lists the models.")
+    } else {
+        format!("The {what} {shown:?} is unknown; near to it: {near}. GET /v1/models lists what there is.")
     })
 }

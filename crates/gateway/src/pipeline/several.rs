@@ -98,9 +98,10 @@ impl Several {
         })
         .await?;
         let served = self.served.take();
-        Ok(match is_stream {
-            true => Answer::Several(Box::new(self), served),
-            false => Answer::Whole(self.held.further().keep(std::mem::take(&mut self.out)), served),
+        Ok(if is_stream {
+            Answer::Several(Box::new(self), served)
+        } else {
+            Answer::Whole(self.held.further().keep(std::mem::take(&mut self.out)), served)
         })
     }
 

@@ -125,10 +125,11 @@ impl<O: Output + Sync> Write for LineWriter<'_, O> {
 impl<O: Output + Sync> Shared<O> {
     fn put(shared: &Arc<Self>, line: &[u8]) {
         let mut backlog = shared.backlog();
-        let written = match backlog.bytes.is_empty() && !backlog.draining {
+        let written = if backlog.bytes.is_empty() && !backlog.draining {
             // Under the mutex, so that lines of several threads are not interleaved.
-            true => shared.write_while_ready(line),
-            false => Ok(0),
+            shared.write_while_ready(line)
+        } else {
+            Ok(0)
         };
         let rest = match written {
             Ok(written) => &line[written..],
@@ -232,9 +233,10 @@ fn one_line(line: &[u8], ansi: bool) -> Cow<'_, [u8]> {
     let mut out = String::with_capacity(kept.len() + 16);
     for character in kept.chars() {
         let breaks_lines = matches!(character, '\u{2028}' | '\u{2029}');
-        match (character.is_control() || breaks_lines) && !(ansi && character == '\u{1b}') {
-            true => out.extend(character.escape_default()),
-            false => out.push(character),
+        if (character.is_control() || breaks_lines) && !(ansi && character == '\u{1b}') {
+            out.extend(character.escape_default())
+        } else {
+            out.push(character)
         }
     }
     if kept.len() < text.len() {

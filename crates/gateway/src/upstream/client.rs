@@ -309,9 +309,10 @@ pub enum AnswerError {
 /// Providers are asked for answers without a content coding, but some use one nevertheless.
 fn decoded(response: Response<PooledBody>) -> Result<Response<AnswerBody>, CodingError> {
     let (mut head, body) = response.into_parts();
-    let decoder = match head.headers.contains_key(CONTENT_ENCODING) {
-        true => Decoder::of(&head.headers, DECODED)?.filter(|_| !body.is_end_stream()).map(Box::new),
-        false => None,
+    let decoder = if head.headers.contains_key(CONTENT_ENCODING) {
+        Decoder::of(&head.headers, DECODED)?.filter(|_| !body.is_end_stream()).map(Box::new)
+    } else {
+        None
     };
     if decoder.is_some() {
         without_coding(&mut head.headers);

@@ -81,9 +81,10 @@ impl Connector {
         let forwarding = self.forwarding(&origin);
         let socket =
             call(self.tls.clone(), origin).await.map_err(|error| Failure::connect(error.as_ref()))?;
-        match socket.connected().is_negotiated_h2() {
-            true => Connection::open_http2(socket).await,
-            false => Connection::open_http1(socket, forwarding).await,
+        if socket.connected().is_negotiated_h2() {
+            Connection::open_http2(socket).await
+        } else {
+            Connection::open_http1(socket, forwarding).await
         }
     }
 

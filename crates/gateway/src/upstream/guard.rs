@@ -52,9 +52,10 @@ impl Guard {
         let found = (self.lookup)(name).await?;
         // One internal address is enough to refuse all: a name with both kinds is meant to reach the internal
         // one.
-        match found.iter().all(|address| (self.allows)(address.ip())) {
-            true => Ok(found),
-            false => Err(io::Error::other("its address is not public")),
+        if found.iter().all(|address| (self.allows)(address.ip())) {
+            Ok(found)
+        } else {
+            Err(io::Error::other("its address is not public"))
         }
     }
 

@@ -181,9 +181,10 @@ impl MediaFetcher {
         let data =
             collected.map_err(|_| format!("it is larger than {limit} bytes, or broke off."))?.to_bytes();
         let mime = mime_of(&data, &declared);
-        match fits(kind, &mime, &data) {
-            true => Ok((mime, data)),
-            false => Err(format!("its content is {mime:?}, not {}.", kind_name(kind))),
+        if fits(kind, &mime, &data) {
+            Ok((mime, data))
+        } else {
+            Err(format!("its content is {mime:?}, not {}.", kind_name(kind)))
         }
     }
 }

@@ -58,14 +58,13 @@ impl Authority {
         let builder = ServerConfig::builder_with_provider(cryptography.clone())
             .with_safe_default_protocol_versions()
             .unwrap();
-        let builder = match wants_certificate {
-            false => builder.with_no_client_auth(),
-            true => {
-                let mut roots = RootCertStore::empty();
-                roots.add(self.certificate.clone()).unwrap();
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), cryptography);
-                builder.with_client_cert_verifier(verifier.build().unwrap())
-            }
+        let builder = if wants_certificate {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.certificate.clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), cryptography);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        } else {
+            builder.with_no_client_auth()
         };
         let (chain, key) = self.issue();
         let mut config = builder.with_single_cert(chain, key).unwrap();
@@ -103,14 +102,11 @@ impl TlsServer {
                         async move { Ok::<_, hyper::Error>(answer(request).await) }
                     });
                     let io = TokioIo::new(stream);
-                    let _ = match is_http2 {
-                        true => {
-                            let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                            server.max_concurrent_streams(most_streams).serve_connection(io, service).await
-                        }
-                        false => {
-                            hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
-                        }
+                    let _ = if is_http2 {
+                        let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                        server.max_concurrent_streams(most_streams).serve_connection(io, service).await
+                    } else {
+                        hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
                     };
                 });
             }
@@ -176,9 +172,10 @@ async fn lead(
         return;
     }
     let mut upstream = TcpStream::connect(to).await.unwrap();
-    match is_tunnel {
-        true => socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap(),
-        false => upstream.write_all(&head).await.unwrap(),
+    if is_tunnel {
+        socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap()
+    } else {
+        upstream.write_all(&head).await.unwrap()
     }
     let _ = tokio::io::copy_bidirectional(&mut socket, &mut upstream).await;
 }

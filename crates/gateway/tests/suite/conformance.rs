@@ -130,9 +130,10 @@ fn as_stream(mut body: Value) -> Value {
 
 /// The parts of a whole answer and of a stream that tests look at.
 fn usage_of(reply: &Reply) -> Value {
-    match reply.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
-        true => reply.events().pop().map(|last| last["usage"].clone()).unwrap_or_default(),
-        false => reply.at("/usage"),
+    if reply.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
+        reply.events().pop().map(|last| last["usage"].clone()).unwrap_or_default()
+    } else {
+        reply.at("/usage")
     }
 }
 
@@ -302,18 +303,18 @@ async fn structured_output() {
                 for body in [body.clone(), as_stream(body)] {
                     let reply = gateway.chat(&body).await;
                     let stream = body["stream"] == true;
-                    let content = match stream {
-                        true => reply.content(),
-                        false => {
-                            reply.at("/choices/0/message/content").as_str().unwrap_or_default().to_owned()
-                        }
+                    let content = if stream {
+                        reply.content()
+                    } else {
+                        reply.at("/choices/0/message/content").as_str().unwrap_or_default().to_owned()
                     };
                     let answer: Value = serde_json::from_str(&content).unwrap_or_default();
                     let good = if *has_schema { answer["city"].is_string() } else { answer.is_object() };
                     findings.check(good, subject, &format!("{model} {}", format["type"]), &reply);
-                    let finish = match stream {
-                        true => reply.finishes(),
-                        false => vec![reply.at("/choices/0/finish_reason").as_str().unwrap_or("").to_owned()],
+                    let finish = if stream {
+                        reply.finishes()
+                    } else {
+                        vec![reply.at("/choices/0/finish_reason").as_str().unwrap_or("").to_owned()]
                     };
                     findings.check(finish == ["stop"], subject, "finish reason of structured output", &reply);
                 }

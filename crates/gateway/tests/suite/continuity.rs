@@ -166,9 +166,10 @@ impl ToolLoop {
 
     fn messages(&self, model: &str) -> Value {
         let tools = tools().map(|(name, schema)| json!({"name": name, "input_schema": schema}));
-        let thinking = match model.contains("opus-5") {
-            true => json!({"type": "adaptive"}),
-            false => json!({"type": "enabled", "budget_tokens": 2048}),
+        let thinking = if model.contains("opus-5") {
+            json!({"type": "adaptive"})
+        } else {
+            json!({"type": "enabled", "budget_tokens": 2048})
         };
         json!({"model": model, "stream": self.stream, "messages": self.turns, "tools": tools, "max_tokens": 8000,
                "thinking": thinking})
@@ -295,10 +296,7 @@ impl Speech {
 
 /// The id of an answer that the gateway keeps.
 fn answer_id(reply: &Reply, stream: bool) -> Value {
-    match stream {
-        true => reply.events().last().unwrap()["response"]["id"].clone(),
-        false => reply.at("/id"),
-    }
+    if stream { reply.events().last().unwrap()["response"]["id"].clone() } else { reply.at("/id") }
 }
 
 fn list(value: Value) -> Vec<Value> {
@@ -480,10 +478,7 @@ fn is_chosen(case: usize, of: usize) -> bool {
 
 /// All clients, or one of them, another one from case to case.
 fn clients(case: usize) -> Vec<Client> {
-    match tries_all() {
-        true => CLIENTS.to_vec(),
-        false => vec![CLIENTS[case % CLIENTS.len()]],
-    }
+    if tries_all() { CLIENTS.to_vec() } else { vec![CLIENTS[case % CLIENTS.len()]] }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

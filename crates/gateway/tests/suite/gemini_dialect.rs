@@ -177,10 +177,8 @@ async fn a_stream_that_breaks_ends_with_googles_error_and_what_was_tried() {
         let upstream = Upstream::playing(vec![broken.clone()]).await;
         let gateway = TestGateway::start(&upstream.known("openai")).await;
         let reply = ask(&gateway, "openai/gpt-4o", method).await;
-        let pieces: Vec<Value> = match is_list {
-            true => serde_json::from_str(&reply.text()).unwrap(),
-            false => reply.events(),
-        };
+        let pieces: Vec<Value> =
+            if is_list { serde_json::from_str(&reply.text()).unwrap() } else { reply.events() };
         let last = pieces.last().unwrap();
         assert_eq!(last["error"]["status"], "UNAVAILABLE", "{}", reply.text());
         assert_eq!(last["llmgateway"]["routing"][0]["provider"], "openai", "{}", reply.text());

@@ -462,13 +462,14 @@ async fn claude_on_a_cloud_gets_messages_as_they_are() {
             for part in ["\"tool_use\"", "get_weather", "\"signature", "thinking"] {
                 assert!(text.contains(part), "{model}: no {part} in {text}");
             }
-            let losses = match stream {
-                false => reply.at("/llmgateway/losses"),
-                true => reply
+            let losses = if stream {
+                reply
                     .events()
                     .into_iter()
                     .find_map(|event| event.pointer("/llmgateway/losses").cloned())
-                    .unwrap(),
+                    .unwrap()
+            } else {
+                reply.at("/llmgateway/losses")
             };
             let fields: Vec<&str> =
                 losses.as_array().unwrap().iter().map(|loss| loss["field"].as_str().unwrap()).collect();

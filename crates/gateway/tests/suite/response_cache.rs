@@ -79,10 +79,7 @@ async fn an_equal_request_gets_the_answer_for_nothing() {
 #[tokio::test]
 async fn a_stream_answers_a_whole_request_and_the_other_way_round() {
     for first_streams in [true, false] {
-        let reply = match first_streams {
-            true => stream_of(&["Hel", "lo."]),
-            false => answer("Hello."),
-        };
+        let reply = if first_streams { stream_of(&["Hel", "lo."]) } else { answer("Hello.") };
         let upstream = Upstream::playing(vec![reply, error("500 Internal Server Error")]).await;
         let gateway = TestGateway::start(&config(&upstream, CACHED, "")).await;
         let (whole, stream) = (question(MODEL), streamed(MODEL));
@@ -91,16 +88,13 @@ async fn a_stream_answers_a_whole_request_and_the_other_way_round() {
         for (index, body) in order.into_iter().enumerate() {
             let reply = ask(&gateway, "a", body).await;
             assert_eq!((reply.status, used(&reply)), (200, Some(if index == 0 { "miss" } else { "hit" })));
-            match body["stream"] == true {
-                true => {
-                    assert_eq!((reply.content(), reply.done()), ("Hello.".to_owned(), 1));
-                    assert_eq!(reply.finishes(), ["stop"]);
-                    ids.insert(reply.events()[0]["id"].clone().to_string());
-                }
-                false => {
-                    assert_eq!(reply.at("/choices/0/message/content"), json!("Hello."));
-                    ids.insert(reply.at("/id").to_string());
-                }
+            if body["stream"] == true {
+                assert_eq!((reply.content(), reply.done()), ("Hello.".to_owned(), 1));
+                assert_eq!(reply.finishes(), ["stop"]);
+                ids.insert(reply.events()[0]["id"].clone().to_string());
+            } else {
+                assert_eq!(reply.at("/choices/0/message/content"), json!("Hello."));
+                ids.insert(reply.at("/id").to_string());
             }
         }
         assert_eq!((upstream.heard().len(), ids.len()), (1, 3), "{ids:?}");
@@ -223,9 +217,10 @@ fn start_equal(gateway: &Arc<TestGateway>, many: usize) -> Vec<tokio::task::Join
 }
 
 fn text_of(reply: &Reply) -> String {
-    match reply.header("content-type").unwrap_or_default().starts_with("text/event-stream") {
-        true => reply.content(),
-        false => reply.at("/choices/0/message/content").as_str().unwrap_or_default().to_owned(),
+    if reply.header("content-type").unwrap_or_default().starts_with("text/event-stream") {
+        reply.content()
+    } else {
+        reply.at("/choices/0/message/content").as_str().unwrap_or_default().to_owned()
     }
 }
 
@@ -397,16 +392,15 @@ fn said(reply: &Reply, stream: bool) -> (String, String) {
     let mut text = String::new();
     let mut id = None;
     for event in &events {
-        let places = match stream {
-            true => {
-                ["/choices/0/delta/content", "/delta/text", "/delta", "/candidates/0/content/parts/0/text"]
-            }
-            false => [
+        let places = if stream {
+            ["/choices/0/delta/content", "/delta/text", "/delta", "/candidates/0/content/parts/0/text"]
+        } else {
+            [
                 "/choices/0/message/content",
                 "/content/0/text",
                 "/output/0/content/0/text",
                 "/candidates/0/content/parts/0/text",
-            ],
+            ]
         };
         let piece = places.iter().find_map(|place| event.pointer(place)?.as_str());
         text += piece.unwrap_or_default();

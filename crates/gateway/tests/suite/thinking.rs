@@ -186,9 +186,10 @@ fn add_detail(details: &mut Vec<Value>, piece: &Value) {
 /// The losses that an answer tells of.
 fn losses(reply: &Reply) -> Vec<Value> {
     let from = |value: &Value| value.pointer("/metadata/losses").and_then(Value::as_array).cloned();
-    match reply.text().starts_with("data:") {
-        true => reply.events().iter().find_map(from).unwrap_or_default(),
-        false => from(&reply.json()).unwrap_or_default(),
+    if reply.text().starts_with("data:") {
+        reply.events().iter().find_map(from).unwrap_or_default()
+    } else {
+        from(&reply.json()).unwrap_or_default()
     }
 }
 

@@ -103,16 +103,13 @@ async fn every_form_of_an_answer_passes_as_it_is() {
         let fields = [("response_format", format)];
         let reply = send(&gateway, TRANSCRIPTIONS, &recording("whisper-1", &sound(64), &fields)).await;
         assert_eq!(reply.status, 200, "{format}: {}", reply.text());
-        match format.ends_with("json") {
-            true => {
-                let mut given = reply.json();
-                assert!(given.as_object_mut().unwrap().remove("llmgateway").is_some());
-                assert_eq!(given, serde_json::from_slice::<Value>(&expected).unwrap());
-            }
-            false => {
-                assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
-                assert!(reply.body == expected, "{format}: {}", reply.text());
-            }
+        if format.ends_with("json") {
+            let mut given = reply.json();
+            assert!(given.as_object_mut().unwrap().remove("llmgateway").is_some());
+            assert_eq!(given, serde_json::from_slice::<Value>(&expected).unwrap());
+        } else {
+            assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
+            assert!(reply.body == expected, "{format}: {}", reply.text());
         }
         let record = gateway.record().await;
         let milliseconds = |count| Amount { unit: Unit::Millisecond, count };

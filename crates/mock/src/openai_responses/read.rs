@@ -587,23 +587,21 @@ fn check_strict(place: &str, name: &str, parameters: &Value) -> Result<(), Refus
     let properties = parameters.get("properties").and_then(Value::as_object);
     let optional =
         properties.into_iter().flatten().any(|(key, _)| !required.iter().any(|name| name == key.as_str()));
-    match optional {
-        true => refuse(
-            "'required' is required to be supplied and to be an array including every key in properties.",
-        ),
-        false => Ok(()),
+    if optional {
+        refuse("'required' is required to be supplied and to be an array including every key in properties.")
+    } else {
+        Ok(())
     }
 }
 
 fn read_choice(body: &Value, tools: &[Tool]) -> Result<Choice, Refusal> {
     let named = |choice: &Value| {
         let name = text(choice, "name");
-        match tools.iter().any(|tool| tool.name == name) {
-            true => Ok(Choice::Named(name.to_string())),
-            false => {
-                Err(Refusal::bad(format!("Tool choice 'function' not found in 'tools' parameter: '{name}'."))
-                    .at("tool_choice"))
-            }
+        if tools.iter().any(|tool| tool.name == name) {
+            Ok(Choice::Named(name.to_string()))
+        } else {
+            Err(Refusal::bad(format!("Tool choice 'function' not found in 'tools' parameter: '{name}'."))
+                .at("tool_choice"))
         }
     };
     match body.get("tool_choice") {

@@ -171,10 +171,11 @@ impl AnswerReader for Reader {
         let usage = tokens.map(|input| Usage { input, ..Usage::default() }).filter(Usage::is_plausible);
         let progress =
             Progress { content_started: true, finished: true, usage, model, ..Progress::default() };
-        let body = match is_own {
-            true => serde_json::to_vec(&body).unwrap_or_default(),
+        let body = if is_own {
+            serde_json::to_vec(&body).unwrap_or_default()
+        } else {
             // Unchanged: scores keep their digits.
-            false => raw.trim_ascii().to_vec(),
+            raw.trim_ascii().to_vec()
         };
         Ok(EndpointAnswer { body, progress, losses })
     }

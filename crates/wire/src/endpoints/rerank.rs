@@ -197,9 +197,10 @@ impl EndpointRequest for RerankRequest {
         let body = Writing { request: self, row, model: target.model, losses: &mut losses }.body()?;
         let path = row.path.clone().map_or(Cow::Borrowed(row.format.usual_path()), Cow::Owned);
         let part = Part { path, headers: Vec::new(), body: body.into(), goes_on: false, first_input: 0 };
-        let documents = match self.returns_documents() {
-            true => self.documents.iter().map(|place| self.document(place).to_owned()).collect(),
-            false => Vec::new(),
+        let documents = if self.returns_documents() {
+            self.documents.iter().map(|place| self.document(place).to_owned()).collect()
+        } else {
+            Vec::new()
         };
         let reader = Reader {
             format: row.format,
@@ -322,12 +323,11 @@ impl<'a> Writing<'a> {
                 RerankFormat::Tei => ["raw_scores", "truncate", "truncation_direction"].contains(&name),
                 RerankFormat::Scores => ["instruction", "service_tier"].contains(&name),
             };
-            match passes {
-                true => {
-                    push_key(out, name);
-                    out.extend_from_slice(value);
-                }
-                false => self.losses.dropped(name.to_owned(), "The provider's own API has no such field."),
+            if passes {
+                push_key(out, name);
+                out.extend_from_slice(value);
+            } else {
+                self.losses.dropped(name.to_owned(), "The provider's own API has no such field.")
             }
         }
     }
@@ -499,13 +499,12 @@ impl Reader {
         }
         if let Some(document) = self.documents.get(result.index) {
             push_key(out, "document");
-            match document.starts_with('"') {
-                true => {
-                    out.extend_from_slice(b"{\"text\":");
-                    out.extend_from_slice(document.as_bytes());
-                    out.push(b'}');
-                }
-                false => out.extend_from_slice(document.as_bytes()),
+            if document.starts_with('"') {
+                out.extend_from_slice(b"{\"text\":");
+                out.extend_from_slice(document.as_bytes());
+                out.push(b'}');
+            } else {
+                out.extend_from_slice(document.as_bytes())
             }
         }
         out.push(b'}');

@@ -99,9 +99,10 @@ impl EventStreamParser {
 
     /// Takes the end of the stream, which must not be within a message.
     pub fn finish(&self) -> Result<()> {
-        match self.held.is_empty() {
-            true => Ok(()),
-            false => Err(broken("The provider's stream ended within a message.")),
+        if self.held.is_empty() {
+            Ok(())
+        } else {
+            Err(broken("The provider's stream ended within a message."))
         }
     }
 }

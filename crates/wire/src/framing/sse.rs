@@ -129,9 +129,10 @@ impl SseParser {
     }
 
     fn dispatch(&mut self, on_event: &mut impl FnMut(SseEvent<'_>) -> Result<()>) -> Result<()> {
-        let result = match self.has_data {
-            true => on_event(SseEvent { event: &self.event, data: &self.data, is_joined: self.is_joined }),
-            false => Ok(()),
+        let result = if self.has_data {
+            on_event(SseEvent { event: &self.event, data: &self.data, is_joined: self.is_joined })
+        } else {
+            Ok(())
         };
         self.data.clear();
         self.event.clear();

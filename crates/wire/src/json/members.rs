@@ -140,10 +140,7 @@ pub fn string(json: &str) -> Option<Cow<'_, str>> {
         return None;
     }
     let text = scanner.string().ok()?;
-    match text.escaped {
-        false => Some(Cow::Borrowed(&json[text.range])),
-        true => text_of(json.as_bytes(), &text),
-    }
+    if text.escaped { text_of(json.as_bytes(), &text) } else { Some(Cow::Borrowed(&json[text.range])) }
 }
 
 /// Appends a value without white space between its tokens.
@@ -152,9 +149,10 @@ pub fn push_compact(out: &mut Vec<u8>, json: &str) {
     while let Some(at) = rest.find(['"', ' ', '\n', '\r', '\t']) {
         let (plain, special) = rest.split_at(at);
         out.extend_from_slice(plain.as_bytes());
-        let length = match special.starts_with('"') {
-            true => Scanner::new(special.as_bytes()).value().map_or(special.len(), |range| range.end),
-            false => 1,
+        let length = if special.starts_with('"') {
+            Scanner::new(special.as_bytes()).value().map_or(special.len(), |range| range.end)
+        } else {
+            1
         };
         if special.starts_with('"') {
             out.extend_from_slice(&special.as_bytes()[..length]);

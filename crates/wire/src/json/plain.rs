@@ -48,8 +48,5 @@ pub fn plain_string(scanner: &mut Scanner<'_>) -> Result<Range<usize>, NotPlain>
         return Err(NotPlain);
     }
     let text = scanner.string()?;
-    match text.escaped {
-        true => Err(NotPlain),
-        false => Ok(text.range),
-    }
+    if text.escaped { Err(NotPlain) } else { Ok(text.range) }
 }

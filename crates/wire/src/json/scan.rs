@@ -434,10 +434,7 @@ impl<'a> Scanner<'a> {
     /// Takes the end of the text.
     pub fn end(&mut self) -> Result<(), Syntax> {
         self.skip_space();
-        match self.at == self.json.len() {
-            true => Ok(()),
-            false => Err(self.expected("the end of the text")),
-        }
+        if self.at == self.json.len() { Ok(()) } else { Err(self.expected("the end of the text")) }
     }
 
     fn descend(&mut self) -> Result<(), Syntax> {
@@ -529,10 +526,7 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn take(&mut self, byte: u8, expected: &'static str) -> Result<(), Syntax> {
-        match self.take_if(byte) {
-            true => Ok(()),
-            false => Err(self.expected(expected)),
-        }
+        if self.take_if(byte) { Ok(()) } else { Err(self.expected(expected)) }
     }
 
     #[inline]

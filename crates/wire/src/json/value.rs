@@ -393,9 +393,10 @@ impl<'a> Reader<'a> {
             Kind::Number | Kind::Array | Kind::Object => {
                 let text = &self.json[scanner.value()?];
                 // White space between values may contain line ends; an event of a stream is one line.
-                Ok(Value::Raw(match text.contains(['\n', '\r']) {
-                    true => text.replace(['\n', '\r'], " ").into_boxed_str(),
-                    false => text.into(),
+                Ok(Value::Raw(if text.contains(['\n', '\r']) {
+                    text.replace(['\n', '\r'], " ").into_boxed_str()
+                } else {
+                    text.into()
                 }))
             }
         }

@@ -57,9 +57,10 @@ impl Boundary {
     /// The content type of a form with this boundary.
     pub fn content_type(&self) -> String {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        match self.0.bytes().all(is_token) {
-            true => format!("multipart/form-data; boundary={}", self.0),
-            false => format!("multipart/form-data; boundary=\"{}\"", self.0.replace('\\', "\\\\")),
+        if self.0.bytes().all(is_token) {
+            format!("multipart/form-data; boundary={}", self.0)
+        } else {
+            format!("multipart/form-data; boundary=\"{}\"", self.0.replace('\\', "\\\\"))
         }
     }
 }

@@ -144,17 +144,16 @@ impl Parser {
     }
 
     fn head(&mut self, on_event: &mut impl FnMut(Event) -> Result<()>) -> Result<bool> {
-        let (length, end) = match self.buffer.starts_with(LINE_END) {
-            true => (0, LINE_END.len()),
-            false => {
-                let searched = &self.buffer[..self.buffer.len().min(HEAD_LIMIT)];
-                match memchr::memmem::find(searched, b"\r\n\r\n") {
-                    Some(at) => (at, at + 4),
-                    None if self.buffer.len() >= HEAD_LIMIT => {
-                        return Err(malformed("The headers of a part are longer than 16384 bytes."));
-                    }
-                    None => return Ok(false),
+        let (length, end) = if self.buffer.starts_with(LINE_END) {
+            (0, LINE_END.len())
+        } else {
+            let searched = &self.buffer[..self.buffer.len().min(HEAD_LIMIT)];
+            match memchr::memmem::find(searched, b"\r\n\r\n") {
+                Some(at) => (at, at + 4),
+                None if self.buffer.len() >= HEAD_LIMIT => {
+                    return Err(malformed("The headers of a part are longer than 16384 bytes."));
                 }
+                None => return Ok(false),
             }
         };
         let head = self.buffer[..length].to_vec();

@@ -57,9 +57,10 @@ impl FormWriter {
     }
 
     fn checked(self) -> Result<Vec<u8>> {
-        match self.is_broken {
-            true => Err(Error::invalid("content-type", "The boundary occurs in a value of the form.")),
-            false => Ok(self.out),
+        if self.is_broken {
+            Err(Error::invalid("content-type", "The boundary occurs in a value of the form."))
+        } else {
+            Ok(self.out)
         }
     }
 }

@@ -53,9 +53,10 @@ impl BatchOutput {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        match self.line.len() + bytes.len() > LONGEST {
-            true => self.skips = true,
-            false => self.line.extend_from_slice(bytes),
+        if self.line.len() + bytes.len() > LONGEST {
+            self.skips = true
+        } else {
+            self.line.extend_from_slice(bytes)
         }
     }
 

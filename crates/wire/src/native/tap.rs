@@ -61,10 +61,8 @@ impl Tap {
             let decoder = adapter(*protocol).decoder(streams, &DecoderContext::default());
             let reader = Box::new(Reader { decoder, progress: Progress::default() });
             let reader = unframed(*protocol, bytes, reader);
-            self.reading = match streams {
-                true => Reading::Stream(reader),
-                false => Reading::Whole { reader, left: READ },
-            };
+            self.reading =
+                if streams { Reading::Stream(reader) } else { Reading::Whole { reader, left: READ } };
         }
         match &mut self.reading {
             Reading::Stream(reader) => match reader.push(bytes, &mut Vec::new()) {
@@ -72,9 +70,10 @@ impl Tap {
                 Err(error) => {
                     self.progress.clone_from(reader.progress());
                     // An unreadable answer passes; a provider's error is an error.
-                    self.reading = match error.upstream.is_some() {
-                        true => Reading::Failed(Box::new(error)),
-                        false => Reading::Nothing,
+                    self.reading = if error.upstream.is_some() {
+                        Reading::Failed(Box::new(error))
+                    } else {
+                        Reading::Nothing
                     };
                 }
             },

@@ -37,10 +37,7 @@ impl<'a> Fields<'a> {
 
     /// The path of a member.
     pub(crate) fn path(&self, name: &str) -> String {
-        match self.path.is_empty() {
-            true => name.to_owned(),
-            false => format!("{}.{name}", self.path),
-        }
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     /// The text of a member's value; the last one of duplicates.

@@ -100,9 +100,10 @@ pub(super) fn call_input(call: &ToolCall) -> Cow<'_, RawValue> {
     {
         return Cow::Borrowed(raw);
     }
-    let wrapped = match call.arguments.trim().is_empty() && !call.custom {
-        true => RawValue::from_string("{}".to_owned()),
-        false => serde_json::value::to_raw_value(&json!({"input": call.arguments})),
+    let wrapped = if call.arguments.trim().is_empty() && !call.custom {
+        RawValue::from_string("{}".to_owned())
+    } else {
+        serde_json::value::to_raw_value(&json!({"input": call.arguments}))
     };
     wrapped.map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
 }

@@ -25,9 +25,10 @@ pub(super) fn arguments(given: &str) -> Cow<'_, str> {
         Some(b'"') => {
             let inner: String = serde_json::from_str(given).unwrap_or_default();
             let text = inner.trim();
-            match text.is_empty() || text.starts_with('{') && Json::parse(text.to_owned()).is_ok() {
-                true => Cow::Owned(text.to_owned()),
-                false => Cow::Borrowed(given),
+            if text.is_empty() || text.starts_with('{') && Json::parse(text.to_owned()).is_ok() {
+                Cow::Owned(text.to_owned())
+            } else {
+                Cow::Borrowed(given)
             }
         }
         _ => Cow::Borrowed(given),

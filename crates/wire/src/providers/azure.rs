@@ -23,10 +23,7 @@ pub struct Azure;
 
 impl Endpoint for Azure {
     fn protocol(&self, usual: Protocol, model: &str) -> Protocol {
-        match model.starts_with("claude") {
-            true => Protocol::AnthropicMessages,
-            false => usual,
-        }
+        if model.starts_with("claude") { Protocol::AnthropicMessages } else { usual }
     }
 
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
@@ -83,9 +80,10 @@ fn deployment<'a>(call: &'a Call<'_>) -> &'a str {
 fn to_deployment(call: &Call<'_>, deployment: &str, url: &str) -> Result<http::Request<Bytes>> {
     // A form already contains the deployment.
     let is_json = call.passed.iter().all(|(name, _)| name != http::header::CONTENT_TYPE);
-    let body = match deployment == call.model || !is_json {
-        true => call.body.clone(),
-        false => edit(&call.body, &[], &[("model", deployment)])?,
+    let body = if deployment == call.model || !is_json {
+        call.body.clone()
+    } else {
+        edit(&call.body, &[], &[("model", deployment)])?
     };
     let mut headers: BTreeMap<String, String> = call.headers.clone();
     if call.protocol == Protocol::AnthropicMessages {
@@ -139,9 +137,10 @@ fn url_of(call: &Call<'_>, base: &str, deployment: &str, method: &str) -> Result
 
 fn base_url<'a>(call: &'a Call<'_>) -> Result<Cow<'a, str>> {
     let template = if call.base_url.is_empty() { USUAL_BASE } else { call.base_url };
-    let base = match template.contains("{resource}") {
-        true => Cow::Owned(template.replace("{resource}", resource(call)?)),
-        false => Cow::Borrowed(call.base_url),
+    let base = if template.contains("{resource}") {
+        Cow::Owned(template.replace("{resource}", resource(call)?))
+    } else {
+        Cow::Borrowed(call.base_url)
     };
     // A resource has several hosts; Claude answers at this one only.
     Ok(match call.protocol {
@@ -156,18 +155,16 @@ fn resource<'a>(call: &'a Call<'_>) -> Result<&'a str> {
     let resource = call.setting("resource").ok_or_else(|| {
         misconfigured("No resource is configured; set resource, or base_url to its endpoint.")
     })?;
-    match is_host_label(resource) {
-        true => Ok(resource),
-        false => Err(misconfigured(format!("The resource {resource:?} is not the name of a resource."))),
+    if is_host_label(resource) {
+        Ok(resource)
+    } else {
+        Err(misconfigured(format!("The resource {resource:?} is not the name of a resource.")))
     }
 }
 
 /// Keys of resources have a header of their own; serverless hosts take them as bearer tokens.
 fn auth(url: &str) -> Auth {
-    match is_serverless(url) {
-        true => Auth::Bearer,
-        false => Auth::Header("api-key".to_owned()),
-    }
+    if is_serverless(url) { Auth::Bearer } else { Auth::Header("api-key".to_owned()) }
 }
 
 /// A host that serves one model, without a resource.

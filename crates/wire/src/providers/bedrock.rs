@@ -234,10 +234,11 @@ pub fn sign_for_aws(
     let signable = SignableRequest::new(method, &url, signed, body).map_err(failed)?;
     let (instructions, _) = sign(signable, &params).map_err(failed)?.into_parts();
     for header in instructions.into_parts().0 {
-        let value = match header.sensitive() || header.name() == "authorization" {
-            true => secret_value(header.value().to_owned())?,
-            false => HeaderValue::try_from(header.value())
-                .map_err(|_| misconfigured("The signature does not fit into a header."))?,
+        let value = if header.sensitive() || header.name() == "authorization" {
+            secret_value(header.value().to_owned())?
+        } else {
+            HeaderValue::try_from(header.value())
+                .map_err(|_| misconfigured("The signature does not fit into a header."))?
         };
         request.headers_mut().insert(HeaderName::from_static(header.name()), value);
     }

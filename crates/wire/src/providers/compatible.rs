@@ -45,9 +45,10 @@ pub(super) fn operation_request(call: &Call<'_>) -> Result<http::Request<Bytes>>
     while let (Some(rest), Some((above, _))) = (path.strip_prefix("/.."), base.rsplit_once('/')) {
         (base, path) = (above, rest);
     }
-    match path.contains("{model}") {
-        true => post(call, &format!("{base}{}", path.replace("{model}", &model_path(call.model)?))),
-        false => post(call, &format!("{base}{path}")),
+    if path.contains("{model}") {
+        post(call, &format!("{base}{}", path.replace("{model}", &model_path(call.model)?)))
+    } else {
+        post(call, &format!("{base}{path}"))
     }
 }
 

@@ -14,10 +14,7 @@ pub struct GoogleAiStudio;
 
 impl Endpoint for GoogleAiStudio {
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
-        let method = match call.streaming {
-            true => "streamGenerateContent?alt=sse",
-            false => "generateContent",
-        };
+        let method = if call.streaming { "streamGenerateContent?alt=sse" } else { "generateContent" };
         post(call, &url(call, method)?)
     }
 

@@ -169,9 +169,10 @@ fn base_url(call: &Call<'_>) -> Result<String> {
 
 fn location<'a>(call: &'a Call<'_>) -> Result<&'a str> {
     let location = call.setting("region").or_else(|| call.setting("location")).unwrap_or("global");
-    match is_host_label(location) {
-        true => Ok(location),
-        false => Err(misconfigured(format!("The region {location:?} is not the name of a location."))),
+    if is_host_label(location) {
+        Ok(location)
+    } else {
+        Err(misconfigured(format!("The region {location:?} is not the name of a location.")))
     }
 }
 

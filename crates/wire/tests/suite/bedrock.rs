@@ -160,9 +160,10 @@ fn recorded_answers_are_understood() {
             &record.body,
         )
         .unwrap_or_else(|error| panic!("{id}: {error}"));
-        let native = match record.streaming {
-            true => assembled(&record.body),
-            false => serde_json::from_slice(&record.body).unwrap(),
+        let native = if record.streaming {
+            assembled(&record.body)
+        } else {
+            serde_json::from_slice(&record.body).unwrap()
         };
         let want = expected(native["output"]["message"]["content"].as_array().unwrap());
         assert_eq!(said(&heard), want, "{id}");

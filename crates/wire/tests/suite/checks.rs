@@ -296,10 +296,7 @@ fn encode(caller: &dyn Dialect, stream: bool, events: &[Event]) {
     let mut out = Vec::new();
     events.iter().for_each(|event| encoder.push(event.clone(), &mut out));
     encoder.finish(&mut out);
-    match stream {
-        false => assert_json(&out),
-        true => assert_events(&out),
-    }
+    if stream { assert_events(&out) } else { assert_json(&out) }
 }
 
 fn assert_events(stream: &[u8]) {

@@ -218,9 +218,10 @@ impl List {
         for (index, tool) in request.tools.iter().enumerate() {
             let before = self.facts.len();
             self.tool(&format!("tools[{index}]"), tool);
-            match is_offered(request, tool) {
-                true => callable += usize::from(!matches!(tool.kind, ToolKind::Native(_))),
-                false => self.idle_since(before),
+            if is_offered(request, tool) {
+                callable += usize::from(!matches!(tool.kind, ToolKind::Native(_)))
+            } else {
+                self.idle_since(before)
             }
         }
         let must = match &request.tool_choice {

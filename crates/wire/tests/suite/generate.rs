@@ -114,11 +114,10 @@ fn thoughts(extent: Extent) -> BoxedStrategy<Vec<Part>> {
     let proven =
         (words(), any::<bool>(), of(words()), select(formats)).prop_map(|(text, is_hidden, id, format)| {
             let format = Some(format.to_owned());
-            match is_hidden {
-                true => {
-                    thought(Reasoning { encrypted: Some(text), format, id, ..Reasoning::default() }, None)
-                }
-                false => thought(Reasoning { text, format, id, ..Reasoning::default() }, Some("proof")),
+            if is_hidden {
+                thought(Reasoning { encrypted: Some(text), format, id, ..Reasoning::default() }, None)
+            } else {
+                thought(Reasoning { text, format, id, ..Reasoning::default() }, Some("proof"))
             }
         });
     if !extent.beyond_openai {
@@ -157,12 +156,11 @@ fn answered(extent: Extent) -> impl Strategy<Value = Vec<Part>> {
         filename: None,
         detail: None,
     };
-    let odd = match extent.beyond_openai {
-        true => {
-            let picture = Just(Part::new(PartKind::from(picture)));
-            prop_oneof![8 => Just(None), 1 => signed.prop_map(Some), 1 => picture.prop_map(Some)].boxed()
-        }
-        false => Just(None).boxed(),
+    let odd = if extent.beyond_openai {
+        let picture = Just(Part::new(PartKind::from(picture)));
+        prop_oneof![8 => Just(None), 1 => signed.prop_map(Some), 1 => picture.prop_map(Some)].boxed()
+    } else {
+        Just(None).boxed()
     };
     (thoughts(extent), vec(text(), 0..3), odd, refusal(), vec(call(), 0..3)).prop_map(
         |(mut parts, texts, odd, refusal, calls)| {
@@ -356,11 +354,12 @@ fn output() -> impl Strategy<Value = OutputFormat> {
 fn thinking(extent: Extent) -> impl Strategy<Value = ReasoningRequest> {
     let effort = || select(Effort::ALL.to_vec());
     let budget = || prop_oneof![1..100_u64, 1024..4000_u64, 30_000..200_000_u64];
-    let both = match extent.beyond_openai {
-        true => (select(Effort::ALL[1..].to_vec()), budget())
+    let both = if extent.beyond_openai {
+        (select(Effort::ALL[1..].to_vec()), budget())
             .prop_map(|(effort, budget)| (Some(effort), Some(budget)))
-            .boxed(),
-        false => Just((None, None)).boxed(),
+            .boxed()
+    } else {
+        Just((None, None)).boxed()
     };
     let wish = prop_oneof![
         3 => Just((None, None)),

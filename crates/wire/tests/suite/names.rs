@@ -335,9 +335,10 @@ impl Caller<'_> {
     fn check_name(&self, name: &str) -> Result<(), String> {
         let fields: &[&str] =
             if self.protocol == Protocol::Gemini { &GEMINI_FIELDS } else { &MESSAGES_FIELDS };
-        match at(self.body, name).is_some() || fields.contains(&name) {
-            true => Ok(()),
-            false => Err(format!("{name:?} is nowhere in the body")),
+        if at(self.body, name).is_some() || fields.contains(&name) {
+            Ok(())
+        } else {
+            Err(format!("{name:?} is nowhere in the body"))
         }
     }
 

@@ -171,13 +171,13 @@ fn told_price(stream: bool, bytes: &[u8]) -> Option<Value> {
             .iter()
             .find_map(|at| document.pointer(at).cloned())
     };
-    match stream {
-        false => place(serde_json::from_str(&text).ok()?),
-        true => text
-            .lines()
+    if stream {
+        text.lines()
             .rev()
             .filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?).ok())
-            .find_map(place),
+            .find_map(place)
+    } else {
+        place(serde_json::from_str(&text).ok()?)
     }
 }
 

@@ -88,10 +88,7 @@ pub fn columns() -> Vec<Column> {
 
 impl Column {
     pub fn encode(&self, request: &Request) -> canon::Result<Encoded> {
-        let quirks = match self.takes_custom_tools() {
-            true => as_openai(),
-            false => Quirks::default(),
-        };
+        let quirks = if self.takes_custom_tools() { as_openai() } else { Quirks::default() };
         let target = Target { model: self.model, facts: &self.facts, quirks: &quirks };
         wire::adapter(self.protocol).encode_request(request, target)
     }

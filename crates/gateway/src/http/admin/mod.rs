@@ -191,10 +191,7 @@ impl Asked<'_> {
     fn check_version(&self, version: i64) -> Result<(), Refused> {
         let Some(wanted) = self.head.headers.get(IF_MATCH) else { return Ok(()) };
         let is_it = |tag: &str| tag.trim().trim_matches('"').parse() == Ok(version) || tag.trim() == "*";
-        match wanted.to_str().is_ok_and(|tags| tags.split(',').any(is_it)) {
-            true => Ok(()),
-            false => Err(changed()),
-        }
+        if wanted.to_str().is_ok_and(|tags| tags.split(',').any(is_it)) { Ok(()) } else { Err(changed()) }
     }
 
     // Projects
@@ -231,11 +228,10 @@ impl Asked<'_> {
     }
 
     fn not_declared(&self, id: &str) -> Result<(), Refused> {
-        match self.snapshot.keys.projects().contains_key(id) {
-            true => {
-                Err(conflict(format!("The project {id:?} is defined in the configuration; change it there.")))
-            }
-            false => Ok(()),
+        if self.snapshot.keys.projects().contains_key(id) {
+            Err(conflict(format!("The project {id:?} is defined in the configuration; change it there.")))
+        } else {
+            Ok(())
         }
     }
 

@@ -62,9 +62,10 @@ pub fn find(search: Search<'_>) -> Result<Found, Absent> {
         };
         return Ok(found(format!("{kind} {client_id}"), way));
     }
-    match search.environment.get("IDENTITY_ENDPOINT").is_some() {
-        true => Ok(found("managed identity".to_owned(), managed(search))),
-        false => Err(incomplete(search)),
+    if search.environment.get("IDENTITY_ENDPOINT").is_some() {
+        Ok(found("managed identity".to_owned(), managed(search)))
+    } else {
+        Err(incomplete(search))
     }
 }
 

@@ -59,12 +59,13 @@ pub fn find(search: Search<'_>) -> Result<Found, Absent> {
     {
         return document(Recipe::File(file)).map_err(Absent::missing);
     }
-    match runs_on_google(search.environment) {
-        true => Ok(metadata(search.environment)),
-        false => Err(Absent::missing(
+    if runs_on_google(search.environment) {
+        Ok(metadata(search.environment))
+    } else {
+        Err(Absent::missing(
             "GOOGLE_APPLICATION_CREDENTIALS is not set and `gcloud auth application-default login` was not run; \
              on Google Cloud set credentials = \"metadata\"",
-        )),
+        ))
     }
 }
 
@@ -73,9 +74,10 @@ fn given_credentials(given: &str, environment: &Environment) -> Result<Found, Ab
     if given == "metadata" {
         return Ok(metadata(environment));
     }
-    match given.starts_with('{') {
-        true => document(Recipe::Inline(Secret::new(given))).map_err(wrong),
-        false => document(Recipe::File(PathBuf::from(given))).map_err(wrong),
+    if given.starts_with('{') {
+        document(Recipe::Inline(Secret::new(given))).map_err(wrong)
+    } else {
+        document(Recipe::File(PathBuf::from(given))).map_err(wrong)
     }
 }
 
@@ -409,19 +411,17 @@ fn impersonated_name(url: &str) -> &str {
 }
 
 fn safe(url: &str) -> Fetched<()> {
-    match is_safe(url) {
-        true => Ok(()),
-        false => Err("the token URL must begin with https://".to_owned()),
-    }
+    if is_safe(url) { Ok(()) } else { Err("the token URL must begin with https://".to_owned()) }
 }
 
 /// The fields of a document. Errors name a missing field, never a value.
 fn fields<T: DeserializeOwned>(value: &Value) -> Fetched<T> {
     T::deserialize(value).map_err(|error| {
         let error = error.to_string();
-        match error.starts_with("missing field") {
-            true => format!("the credentials are incomplete: {error}"),
-            false => "a field of the credentials has a wrong type".to_owned(),
+        if error.starts_with("missing field") {
+            format!("the credentials are incomplete: {error}")
+        } else {
+            "a field of the credentials has a wrong type".to_owned()
         }
     })
 }

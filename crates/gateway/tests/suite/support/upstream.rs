@@ -145,10 +145,7 @@ async fn accept(
                 let reply = reply.unwrap_or_default();
                 let _ = socket.write_all(&reply).await;
                 // What says nothing at all hangs; everything else ends with the connection.
-                match reply.is_empty() {
-                    true => open.push(socket),
-                    false => drop(socket.shutdown().await),
-                }
+                if reply.is_empty() { open.push(socket) } else { drop(socket.shutdown().await) }
             }
         }
     }

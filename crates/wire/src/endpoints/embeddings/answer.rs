@@ -52,12 +52,13 @@ impl AnswerFormat {
             Self::Ollama => parse::<Ollama<'_>>(body)?.read(),
             Self::List => Vectors { vectors: parse(body)?, ..Vectors::default() },
         };
-        match read.vectors.len() == inputs {
-            true => Ok(read),
-            false => Err(broken(format!(
+        if read.vectors.len() == inputs {
+            Ok(read)
+        } else {
+            Err(broken(format!(
                 "The provider answered with {} embeddings to {inputs} inputs.",
                 read.vectors.len()
-            ))),
+            )))
         }
     }
 }

@@ -114,9 +114,10 @@ fn push_decoded(
     dimensions: Option<usize>,
 ) -> Result<usize> {
     // Some encoders escape the slashes of the alphabet.
-    let text: std::borrow::Cow<'_, str> = match string.contains('\\') {
-        false => string.trim_matches('"').into(),
-        true => serde_json::from_str::<String>(string).map_err(|_| unreadable())?.into(),
+    let text: std::borrow::Cow<'_, str> = if string.contains('\\') {
+        serde_json::from_str::<String>(string).map_err(|_| unreadable())?.into()
+    } else {
+        string.trim_matches('"').into()
     };
     let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| unreadable())?;
     let is_double = is_float64(&bytes, dimensions);

@@ -234,9 +234,10 @@ impl EndpointRequest for FormRequest {
     }
 
     fn asked(&self) -> Asked<'_> {
-        let amount = match self.is_image_edit() {
-            true => Amount { unit: Unit::Image, count: 1 },
-            false => Amount { unit: Unit::Millisecond, count: self.milliseconds },
+        let amount = if self.is_image_edit() {
+            Amount { unit: Unit::Image, count: 1 }
+        } else {
+            Amount { unit: Unit::Millisecond, count: self.milliseconds }
         };
         Asked {
             model: &self.model,

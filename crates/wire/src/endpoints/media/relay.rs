@@ -57,10 +57,7 @@ impl Transcoder for Relay {
                 Meaning::More => progress.content_started = true,
             }
         });
-        match self.has_failed {
-            true => Err(failed("The provider's stream ended with an error.")),
-            false => Ok(()),
-        }
+        if self.has_failed { Err(failed("The provider's stream ended with an error.")) } else { Ok(()) }
     }
 
     fn finish(&mut self, _: &mut Vec<u8>) -> Result<()> {

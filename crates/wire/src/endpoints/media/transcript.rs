@@ -247,9 +247,10 @@ impl Transcript {
         let heard = channel.alternatives.into_iter().next()?;
         let words: Vec<Segment> = heard.words.into_iter().map(DeepgramTimed::segment).collect();
         let utterances = read.results.utterances.unwrap_or_default();
-        let segments = match utterances.is_empty() {
-            true => lines(&words),
-            false => utterances.into_iter().map(DeepgramTimed::segment).collect(),
+        let segments = if utterances.is_empty() {
+            lines(&words)
+        } else {
+            utterances.into_iter().map(DeepgramTimed::segment).collect()
         };
         Some(Self {
             text: heard.transcript,

@@ -74,13 +74,12 @@ impl Dialect for AnthropicMessages {
         for beta in
             lists.clone().flat_map(|list| list.split(',')).map(str::trim).filter(|beta| !beta.is_empty())
         {
-            match quirks.refuses_beta(beta) {
-                true => losses.dropped(format!("{BETA}: {beta}"), "The provider has no such beta."),
-                false => {
-                    let theirs = quirks.renamed_betas.get(beta).map_or(beta, String::as_str);
-                    if !betas.contains(&theirs) {
-                        betas.push(theirs);
-                    }
+            if quirks.refuses_beta(beta) {
+                losses.dropped(format!("{BETA}: {beta}"), "The provider has no such beta.")
+            } else {
+                let theirs = quirks.renamed_betas.get(beta).map_or(beta, String::as_str);
+                if !betas.contains(&theirs) {
+                    betas.push(theirs);
                 }
             }
         }

@@ -17,9 +17,10 @@ use crate::{Kept, Protocol, Transcoder};
 /// A transcoder of event streams that accepts frames, where the answer comes in them. `beginning` holds the
 /// first bytes: a frame begins with its length, whose first byte is 0, and no text does.
 pub fn unframed(protocol: Protocol, beginning: &[u8], inner: Box<dyn Transcoder>) -> Box<dyn Transcoder> {
-    match protocol == Protocol::AnthropicMessages && beginning.first() == Some(&0) {
-        true => Box::new(Framed { frames: EventStreamParser::default(), inner }),
-        false => inner,
+    if protocol == Protocol::AnthropicMessages && beginning.first() == Some(&0) {
+        Box::new(Framed { frames: EventStreamParser::default(), inner })
+    } else {
+        inner
     }
 }
 

@@ -34,9 +34,10 @@ struct Wrapped<'a> {
 pub(super) fn decode(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     let text = String::from_utf8_lossy(body);
     // Serde reads a list as a struct's fields in order, so the type is checked first.
-    let wrapped = match text.trim_start().starts_with('[') {
-        true => serde_json::from_str::<Vec<Wrapped<'_>>>(&text).ok().and_then(|list| list.into_iter().next()),
-        false => serde_json::from_str::<Wrapped<'_>>(&text).ok(),
+    let wrapped = if text.trim_start().starts_with('[') {
+        serde_json::from_str::<Vec<Wrapped<'_>>>(&text).ok().and_then(|list| list.into_iter().next())
+    } else {
+        serde_json::from_str::<Wrapped<'_>>(&text).ok()
     };
     let Some(found) = wrapped.and_then(|wrapped| read(wrapped.error)) else {
         return upstream_error(status, headers, None, None, excerpt(body));

@@ -16,9 +16,10 @@ impl Adapter for OllamaChat {
     }
 
     fn decoder(&self, streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder> {
-        match streaming {
-            true => Box::new(answer::read::StreamDecoder::new(decoding)),
-            false => answer::read::whole(decoding),
+        if streaming {
+            Box::new(answer::read::StreamDecoder::new(decoding))
+        } else {
+            answer::read::whole(decoding)
         }
     }
 

@@ -417,9 +417,10 @@ pub(crate) fn check_field(name: &str, kind: Kind, raw: &[u8]) -> Result<()> {
     if is_whole(name) && whole(raw).is_none() && (low..=high).contains(&value) {
         return Err(Error::invalid(path(), format!("{name} must be a whole number.")));
     }
-    match (low..=high).contains(&value) {
-        true => Ok(()),
-        false => Err(Error::invalid(path(), format!("{name} must be between {low} and {high}."))),
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::invalid(path(), format!("{name} must be between {low} and {high}.")))
     }
 }
 

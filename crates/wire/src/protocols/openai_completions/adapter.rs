@@ -26,9 +26,10 @@ impl Adapter for OpenaiCompletions {
 
     fn decoder(&self, streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder> {
         let reader = Reader { cached_outside_prompt: decoding.cached_outside_prompt, ..Reader::default() };
-        match streaming {
-            true => Box::new(StreamDecoder { sse: SseParser::default(), reader }),
-            false => Box::new(WholeDecoder::new(reader)),
+        if streaming {
+            Box::new(StreamDecoder { sse: SseParser::default(), reader })
+        } else {
+            Box::new(WholeDecoder::new(reader))
         }
     }
 
@@ -154,9 +155,10 @@ impl Reader {
 
     fn end(&self) -> Result<()> {
         let is_complete = !self.ended.is_empty() && self.ended.values().all(|ended| *ended);
-        match self.started && (self.done || is_complete) {
-            true => Ok(()),
-            false => Err(broken("the stream ended before the answer was complete")),
+        if self.started && (self.done || is_complete) {
+            Ok(())
+        } else {
+            Err(broken("the stream ended before the answer was complete"))
         }
     }
 }

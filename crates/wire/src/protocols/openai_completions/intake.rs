@@ -69,12 +69,11 @@ fn check(name: &str, kind: Kind, raw: &[u8]) -> Result<()> {
 
 fn check_count(name: &str, kind: Kind, raw: &[u8], range: std::ops::RangeInclusive<i64>) -> Result<()> {
     check_kind(name, kind, Kind::Number)?;
-    match whole(raw).is_some_and(|count| range.contains(&count)) {
-        true => Ok(()),
-        false => {
-            let message = format!("{name} must be a whole number from {} to {}.", range.start(), range.end());
-            Err(Error::invalid(name.to_owned(), message))
-        }
+    if whole(raw).is_some_and(|count| range.contains(&count)) {
+        Ok(())
+    } else {
+        let message = format!("{name} must be a whole number from {} to {}.", range.start(), range.end());
+        Err(Error::invalid(name.to_owned(), message))
     }
 }
 

@@ -60,9 +60,10 @@ impl Passthrough for OpenaiCompletions {
             cached_outside_prompt: parts.decoding.cached_outside_prompt,
             progress: Progress::default(),
         };
-        match answer.form.stream {
-            true => Box::new(StreamRelay { sse: SseParser::default(), stream: Stream::of(answer) }),
-            false => Box::new(WholeRelay { answer, body: Vec::new() }),
+        if answer.form.stream {
+            Box::new(StreamRelay { sse: SseParser::default(), stream: Stream::of(answer) })
+        } else {
+            Box::new(WholeRelay { answer, body: Vec::new() })
         }
     }
 
@@ -237,9 +238,10 @@ impl Stream {
         if let Some(held) = self.held.take() {
             self.send(&held, None, false, out);
         }
-        match ends {
-            true => self.held = Some(chunk),
-            false => self.send(&chunk, None, false, out),
+        if ends {
+            self.held = Some(chunk)
+        } else {
+            self.send(&chunk, None, false, out)
         }
         Ok(())
     }

@@ -12,9 +12,10 @@ impl Adapter for OpenaiResponses {
     }
 
     fn decoder(&self, streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder> {
-        match streaming {
-            true => Box::new(answer::read::StreamDecoder::new(decoding)),
-            false => answer::read::whole(decoding),
+        if streaming {
+            Box::new(answer::read::StreamDecoder::new(decoding))
+        } else {
+            answer::read::whole(decoding)
         }
     }
 

@@ -291,9 +291,10 @@ fn completed(item: &str, unique: &str, number: usize) -> Result<Vec<u8>> {
     }
     if let Some(text) = known.content.map(RawValue::get).filter(|raw| raw.starts_with('"')) {
         let is_answer = known.role.as_deref() == Some("assistant");
-        let (start, end) = match is_answer {
-            true => (r#"[{"type":"output_text","text":"#, r#","annotations":[]}]"#),
-            false => (r#"[{"type":"input_text","text":"#, "}]"),
+        let (start, end) = if is_answer {
+            (r#"[{"type":"output_text","text":"#, r#","annotations":[]}]"#)
+        } else {
+            (r#"[{"type":"input_text","text":"#, "}]")
         };
         edit.set("content", [start, text, end].concat().as_bytes());
     }

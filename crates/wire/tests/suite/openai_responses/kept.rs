@@ -36,9 +36,12 @@ fn a_kept_answer_is_what_its_caller_gets() {
     for stream in [false, true] {
         let (mut out, kept) = written(stream, true);
         let kept = kept.unwrap();
-        let last = |out: &[u8]| match stream {
-            false => serde_json::from_slice(out).unwrap(),
-            true => documents(std::str::from_utf8(out).unwrap()).pop().unwrap()["response"].take(),
+        let last = |out: &[u8]| {
+            if stream {
+                documents(std::str::from_utf8(out).unwrap()).pop().unwrap()["response"].take()
+            } else {
+                serde_json::from_slice(out).unwrap()
+            }
         };
         let answer: Value = serde_json::from_slice(&kept.answer).unwrap();
         assert_eq!(last(&out), answer);

@@ -116,9 +116,12 @@ fn relayed_answers_are_kept_as_their_callers_get_them() {
         transcoder.push(&body.into(), &mut out).unwrap();
         transcoder.finish(&mut out).unwrap();
         let kept = transcoder.kept().unwrap();
-        let last = |out: &[u8]| match stream {
-            false => serde_json::from_slice(out).unwrap(),
-            true => documents(std::str::from_utf8(out).unwrap()).pop().unwrap()["response"].take(),
+        let last = |out: &[u8]| {
+            if stream {
+                documents(std::str::from_utf8(out).unwrap()).pop().unwrap()["response"].take()
+            } else {
+                serde_json::from_slice(out).unwrap()
+            }
         };
         let answer: Value = serde_json::from_slice(&kept.answer).unwrap();
         assert_eq!((last(&out), kept.id.as_str()), (answer.clone(), "resp_theirs"));
@@ -177,13 +180,12 @@ fn answers_are_relayed_with_the_gateway_s_object() {
         if result.is_err() {
             continue;
         }
-        let mut last: Value = match stream {
-            false => serde_json::from_slice(&out).unwrap(),
-            true => {
-                let text = std::str::from_utf8(&out).unwrap();
-                let data = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
-                serde_json::from_str::<Value>(data).unwrap()["response"].take()
-            }
+        let mut last: Value = if stream {
+            let text = std::str::from_utf8(&out).unwrap();
+            let data = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
+            serde_json::from_str::<Value>(data).unwrap()["response"].take()
+        } else {
+            serde_json::from_slice(&out).unwrap()
         };
         let ours = last.as_object_mut().unwrap().shift_remove("llmgateway");
         assert_eq!(ours, Some(json!({"request_id": "r1", "cost": null})), "{}", record.id);

@@ -37,21 +37,20 @@ fn is_stream(record: &Record) -> bool {
 
 /// The response object at the end, and the items that came before it.
 fn last_response(record: &Record) -> Option<Value> {
-    let mut response: Value = match is_stream(record) {
-        false => serde_json::from_slice(&record.body).ok()?,
-        true => {
-            let text = String::from_utf8_lossy(&record.body);
-            let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-            let events: Vec<Value> = data.filter_map(|data| serde_json::from_str(data).ok()).collect();
-            let is_end = |event: &Value| {
-                matches!(event["type"].as_str(), Some("response.completed" | "response.incomplete"))
-            };
-            let end = events.iter().position(is_end)?;
-            let mut response = events[end]["response"].clone();
-            let done = events[..end].iter().filter(|event| event["type"] == "response.output_item.done");
-            response["output"] = done.map(|event| event["item"].clone()).collect();
-            response
-        }
+    let mut response: Value = if is_stream(record) {
+        let text = String::from_utf8_lossy(&record.body);
+        let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
+        let events: Vec<Value> = data.filter_map(|data| serde_json::from_str(data).ok()).collect();
+        let is_end = |event: &Value| {
+            matches!(event["type"].as_str(), Some("response.completed" | "response.incomplete"))
+        };
+        let end = events.iter().position(is_end)?;
+        let mut response = events[end]["response"].clone();
+        let done = events[..end].iter().filter(|event| event["type"] == "response.output_item.done");
+        response["output"] = done.map(|event| event["item"].clone()).collect();
+        response
+    } else {
+        serde_json::from_slice(&record.body).ok()?
     };
     matches!(response["status"].as_str(), Some("completed" | "incomplete")).then(|| response.take())
 }
@@ -139,9 +138,10 @@ fn good_answers_say_what_was_recorded() {
         let (events, end) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
         assert_eq!(end, Ok(()), "{}", record.id);
         let (expected, said) = (said_by_record(&record), said_by_events(&events));
-        match is_wrapped(&expected) {
-            true => assert!(said.calls.len() > expected.calls.len(), "{}: {said:?}", record.id),
-            false => assert_eq!(said, expected, "{}", record.id),
+        if is_wrapped(&expected) {
+            assert!(said.calls.len() > expected.calls.len(), "{}: {said:?}", record.id)
+        } else {
+            assert_eq!(said, expected, "{}", record.id)
         }
         assert!(matches!(events[0], Event::Start { .. }), "{}", record.id);
         let reasons: Vec<_> = events

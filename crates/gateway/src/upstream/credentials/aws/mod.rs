@@ -110,12 +110,13 @@ fn base(
         .environment
         .get("AWS_EC2_METADATA_DISABLED")
         .is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    match search.written.is_some() && !machine_is_off {
-        true => Ok((Base::Machine, "instance metadata".to_owned())),
-        false => Err(Absent::missing(
+    if search.written.is_some() && !machine_is_off {
+        Ok((Base::Machine, "instance metadata".to_owned()))
+    } else {
+        Err(Absent::missing(
             "AWS_BEARER_TOKEN_BEDROCK is not set, and there are no AWS credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE, \
              a default profile, AWS_WEB_IDENTITY_TOKEN_FILE or a container's)",
-        )),
+        ))
     }
 }
 

@@ -101,9 +101,10 @@ impl Wanted {
         for name in ["images", "image"] {
             let Some(raw) = intake.given(name) else { continue };
             let is_list = raw.starts_with(b"[");
-            let images = match is_list {
-                true => serde_json::from_slice::<Vec<Given>>(raw),
-                false => serde_json::from_slice::<Given>(raw).map(|one| vec![one]),
+            let images = if is_list {
+                serde_json::from_slice::<Vec<Given>>(raw)
+            } else {
+                serde_json::from_slice::<Given>(raw).map(|one| vec![one])
             };
             let images = images.map_err(|_| {
                 Error::invalid(name, format!("{name} must have image_url in each of its images."))

@@ -85,9 +85,10 @@ impl Wanted {
             body["response_format"] = word.unwrap_or(asked).into();
         }
         for (name, value) in &self.more {
-            match row.drop.contains(name) {
-                true => losses.dropped(name.clone(), NO_SUCH_FIELD),
-                false => body[name] = value.clone(),
+            if row.drop.contains(name) {
+                losses.dropped(name.clone(), NO_SUCH_FIELD)
+            } else {
+                body[name] = value.clone()
             }
         }
         let urls: Vec<String> = self.images.iter().map(super::Picture::url).collect();
@@ -209,9 +210,10 @@ impl Wanted {
     fn with_own_fields(&self, losses: &mut Losses) -> Value {
         let mut body = Map::new();
         for (name, value) in &self.more {
-            match OPENAI_ONLY.contains(&name.as_str()) {
-                true => losses.dropped(name.clone(), NO_SUCH_FIELD),
-                false => drop(body.insert(name.clone(), value.clone())),
+            if OPENAI_ONLY.contains(&name.as_str()) {
+                losses.dropped(name.clone(), NO_SUCH_FIELD)
+            } else {
+                drop(body.insert(name.clone(), value.clone()))
             }
         }
         Value::Object(body)

@@ -19,16 +19,17 @@ use crate::{AnswerForm, Encoder};
 /// An encoder for the requested form.
 pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
     let facts = Facts::new(form, annotator);
-    match form.stream {
-        true => Box::new(StreamEncoder {
+    if form.stream {
+        Box::new(StreamEncoder {
             facts,
             begun: false,
             next: 0,
             open: None,
             waiting: VecDeque::new(),
             early: BTreeMap::new(),
-        }),
-        false => Box::new(WholeEncoder { facts, blocks: Vec::new(), calls: HashMap::new(), last_text: None }),
+        })
+    } else {
+        Box::new(WholeEncoder { facts, blocks: Vec::new(), calls: HashMap::new(), last_text: None })
     }
 }
 

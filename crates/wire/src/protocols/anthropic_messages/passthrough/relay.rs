@@ -31,8 +31,8 @@ pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
         annotator: parts.annotator,
         read: translate::Books::default(),
     };
-    match parts.form.stream {
-        true => Box::new(StreamRelay {
+    if parts.form.stream {
+        Box::new(StreamRelay {
             parser: SseParser::default(),
             state: StreamState {
                 books,
@@ -43,8 +43,9 @@ pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
                 called: false,
                 taken: parts.decoding.taken_ids.clone(),
             },
-        }),
-        false => Box::new(WholeRelay { books, body: Vec::new(), taken: parts.decoding.taken_ids.clone() }),
+        })
+    } else {
+        Box::new(WholeRelay { books, body: Vec::new(), taken: parts.decoding.taken_ids.clone() })
     }
 }
 

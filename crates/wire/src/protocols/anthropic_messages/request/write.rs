@@ -259,9 +259,10 @@ fn json_choice(choice: Option<ToolChoice>, tool: &ClientTool<'_>, alone: bool, f
 
 /// A number as JSON writes it.
 fn number(value: f64) -> Option<Number> {
-    match value.fract() == 0.0 && value.abs() < 1e9 {
-        true => Some(Number::from(value as i64)),
-        false => Number::from_f64(value),
+    if value.fract() == 0.0 && value.abs() < 1e9 {
+        Some(Number::from(value as i64))
+    } else {
+        Number::from_f64(value)
     }
 }
 
@@ -304,9 +305,10 @@ fn sampling<'a>(
         }
     }
     if let Some(top_k) = wish.top_k {
-        match gone("top_k") || plan.is_on() {
-            true => losses.dropped(Field::TopK, "The model takes no top-k here."),
-            false => body.top_k = Some(top_k),
+        if gone("top_k") || plan.is_on() {
+            losses.dropped(Field::TopK, "The model takes no top-k here.")
+        } else {
+            body.top_k = Some(top_k)
         }
     }
     stops(request, target, body, losses);

@@ -60,9 +60,10 @@ impl Decoder for StreamDecoder {
 
     fn finish(&mut self, _events: &mut dyn EventSink) -> Result<()> {
         self.parser.finish()?;
-        match self.answer.is_stopped {
-            true => Ok(()),
-            false => Err(broken("The provider's stream ended before the answer was complete.")),
+        if self.answer.is_stopped {
+            Ok(())
+        } else {
+            Err(broken("The provider's stream ended before the answer was complete."))
         }
     }
 }
@@ -226,9 +227,10 @@ impl Answer {
             let index = self.calls;
             self.calls += 1;
             let custom = self.decoding.custom_tools.contains(&name);
-            let open = match custom {
-                true => Open::FreeText { index, arguments: String::new() },
-                false => Open::Call { index, has_arguments: false },
+            let open = if custom {
+                Open::FreeText { index, arguments: String::new() }
+            } else {
+                Open::Call { index, has_arguments: false }
             };
             let id = call.tool_use_id.unwrap_or_default();
             events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });

@@ -185,9 +185,10 @@ fn inference_config<'a>(
 }
 
 fn refusal(thinking: &Thinking) -> &'static str {
-    match thinking.is_on || thinking.no_inference_config {
-        true => "the model does not take it while it thinks",
-        false => "the model does not take it",
+    if thinking.is_on || thinking.no_inference_config {
+        "the model does not take it while it thinks"
+    } else {
+        "the model does not take it"
     }
 }
 

@@ -68,9 +68,10 @@ impl Decoder for StreamDecoder {
     fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
         self.parser.finish(|event| answer.event(event.data, events))?;
-        match answer.is_ended {
-            true => Ok(()),
-            false => Err(broken("The provider's stream ended before the answer was complete.")),
+        if answer.is_ended {
+            Ok(())
+        } else {
+            Err(broken("The provider's stream ended before the answer was complete."))
         }
     }
 }
@@ -222,10 +223,7 @@ impl Answer {
         if call.is_flowing {
             return;
         }
-        let fragment = match call.is_free_text {
-            true => unwrap_free_text(call.held),
-            false => "{}".to_owned(),
-        };
+        let fragment = if call.is_free_text { unwrap_free_text(call.held) } else { "{}".to_owned() };
         events.push(Event::ToolCallArguments { choice: 0, index: call.index, fragment });
     }
 

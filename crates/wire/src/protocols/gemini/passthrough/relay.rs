@@ -137,9 +137,10 @@ impl Pieces {
             push_string(&mut piece, self.annotator.answer_id());
             piece.push(b'}');
         }
-        match self.is_ending || !self.form.stream {
-            true => self.held = Some(piece),
-            false => self.frames.write(&piece, out),
+        if self.is_ending || !self.form.stream {
+            self.held = Some(piece)
+        } else {
+            self.frames.write(&piece, out)
         }
         Ok(())
     }
@@ -179,12 +180,11 @@ impl Pieces {
             AnswerFacts { underlying_model: progress.model.as_deref(), usage: progress.usage.as_ref() };
         self.annotator.write_member_with_cost(facts, progress.service_tier.as_deref(), &mut last);
         last.push(b'}');
-        match self.form.stream {
-            true => {
-                self.frames.write(&last, out);
-                self.frames.end(out);
-            }
-            false => out.extend_from_slice(&last),
+        if self.form.stream {
+            self.frames.write(&last, out);
+            self.frames.end(out);
+        } else {
+            out.extend_from_slice(&last)
         }
         Ok(())
     }

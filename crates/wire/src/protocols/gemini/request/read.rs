@@ -182,10 +182,11 @@ impl<'a> Fields<'a> {
 
     fn rest(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
         let rest = self.members.iter().enumerate().filter(|(place, _)| !self.taken.contains(place));
-        rest.map(|(_, (name, value))| match name.contains('_') {
-            true => (Cow::Owned(camel_case(&name)), value),
-            false => (name, value),
-        })
+        rest.map(
+            |(_, (name, value))| {
+                if name.contains('_') { (Cow::Owned(camel_case(&name)), value) } else { (name, value) }
+            },
+        )
     }
 }
 
@@ -533,9 +534,10 @@ fn push_schemas(schemas: &Members<'_>, out: &mut Vec<u8>) {
 fn push_type(kind: &str, nullable: bool, out: &mut Vec<u8>) {
     let Some(kind) = string(kind) else { return push_compact(out, kind) };
     let kind = kind.to_ascii_lowercase();
-    match nullable {
-        true => push_array(out, [&*kind, "null"], |kind, out| push_string(out, kind)),
-        false => push_string(out, &kind),
+    if nullable {
+        push_array(out, [&*kind, "null"], |kind, out| push_string(out, kind))
+    } else {
+        push_string(out, &kind)
     }
 }
 

@@ -125,9 +125,10 @@ impl Answer {
     }
 
     fn end(&self) -> Result<()> {
-        match self.is_done {
-            true => Ok(()),
-            false => Err(broken("The provider's stream ended before the answer was complete.")),
+        if self.is_done {
+            Ok(())
+        } else {
+            Err(broken("The provider's stream ended before the answer was complete."))
         }
     }
 }

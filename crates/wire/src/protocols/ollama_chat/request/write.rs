@@ -288,9 +288,10 @@ fn write_options(request: &Request, output: &mut Output) -> Result<()> {
         output.key("stop");
         output.value(&request.stop)?;
     }
-    match output.len() == start {
-        true => output.truncate(before),
-        false => output.push(b"}"),
+    if output.len() == start {
+        output.truncate(before)
+    } else {
+        output.push(b"}")
     }
     Ok(())
 }

@@ -254,10 +254,7 @@ fn whole_choice(
 
 /// Encoders keep a list of choices: an absurd index must not become its length.
 fn check_index(index: u64) -> Result<()> {
-    match index < MOST_CHOICES {
-        true => Ok(()),
-        false => Err(broken("a choice has an index out of range")),
-    }
+    if index < MOST_CHOICES { Ok(()) } else { Err(broken("a choice has an index out of range")) }
 }
 
 /// A call takes precedence over the finish reason `stop`.
@@ -884,10 +881,7 @@ impl Choice {
         for call in &mut self.calls {
             let Some(index) = call.position else {
                 // An empty piece (Snowflake) is not a call.
-                match call.early.trim().is_empty() {
-                    true => continue,
-                    false => return Err(nameless_call()),
-                }
+                if call.early.trim().is_empty() { continue } else { return Err(nameless_call()) }
             };
             if !call.has_arguments && !call.custom {
                 call.has_arguments = true;

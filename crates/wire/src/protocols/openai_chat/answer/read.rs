@@ -19,12 +19,13 @@ const UNKNOWN_FORMAT: &str = "unknown";
 /// The decoder for one answer.
 pub(crate) fn decoder(streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder> {
     let pieces = Pieces { decoding: decoding.clone(), ..Pieces::default() };
-    match streaming {
-        true => Box::new(StreamDecoder {
+    if streaming {
+        Box::new(StreamDecoder {
             sse: SseParser::default(),
             state: StreamState { chunks: Chunks::default(), repaired: Vec::new(), pieces, done: false },
-        }),
-        false => Box::new(WholeDecoder::new(pieces)),
+        })
+    } else {
+        Box::new(WholeDecoder::new(pieces))
     }
 }
 
@@ -73,9 +74,10 @@ impl StreamState {
             self.pieces.take_choices(&chunk, "delta", events);
         }
         // Some report the tier only with the usage, after the finish; some before the answer begins.
-        match self.pieces.started {
-            true => self.pieces.take_fields(told, events),
-            false => self.pieces.early.extend(told),
+        if self.pieces.started {
+            self.pieces.take_fields(told, events)
+        } else {
+            self.pieces.early.extend(told)
         }
         result
     }

@@ -12,9 +12,10 @@ use crate::{AnswerForm, Encoder};
 /// The encoder for one answer.
 pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
     let core = Core::new(form, annotator);
-    match form.stream {
-        true => Box::new(StreamEncoder { core, choices: Vec::new(), prefix: Vec::new() }),
-        false => Box::new(WholeEncoder { core, choices: Vec::new() }),
+    if form.stream {
+        Box::new(StreamEncoder { core, choices: Vec::new(), prefix: Vec::new() })
+    } else {
+        Box::new(WholeEncoder { core, choices: Vec::new() })
     }
 }
 
@@ -340,9 +341,10 @@ impl StreamEncoder {
         push_key(out, "tool_calls");
         out.extend_from_slice(b"[{\"index\":");
         push_u64(out, u64::from(index));
-        out.extend_from_slice(match self.choice(choice).custom_calls.contains(&index) {
-            true => b",\"custom\":{\"input\":\"",
-            false => b",\"function\":{\"arguments\":\"",
+        out.extend_from_slice(if self.choice(choice).custom_calls.contains(&index) {
+            b",\"custom\":{\"input\":\""
+        } else {
+            b",\"function\":{\"arguments\":\""
         });
         push_escaped(out, fragment);
         out.extend_from_slice(b"\"}}]}");

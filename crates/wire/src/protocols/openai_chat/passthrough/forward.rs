@@ -133,9 +133,10 @@ impl Forward<'_> {
     }
 
     fn refuse_many(&self) -> Result<()> {
-        match self.target.quirks.single_choice && self.intake.needs.has(Feature::MultipleChoices) {
-            true => Err(lacking(Feature::MultipleChoices, self.target.model)),
-            false => Ok(()),
+        if self.target.quirks.single_choice && self.intake.needs.has(Feature::MultipleChoices) {
+            Err(lacking(Feature::MultipleChoices, self.target.model))
+        } else {
+            Ok(())
         }
     }
 
@@ -193,12 +194,13 @@ impl Forward<'_> {
             MaxTokensField::AsSent => return,
         };
         if let Some(limit) = self.intake.given(from) {
-            match self.edit.has(to) {
-                true => drop(self.edit.remove(from)),
-                false => match self.plain_whole(from) {
+            if self.edit.has(to) {
+                self.edit.remove(from);
+            } else {
+                match self.plain_whole(from) {
                     Some(plain) => self.edit.rename(from, to, plain.as_bytes()),
                     None => self.edit.rename(from, to, limit),
-                },
+                }
             }
         }
     }
@@ -369,9 +371,10 @@ impl Forward<'_> {
         let lacks_schema = quirks.no_json_schema || !facts.allows(Feature::JsonSchema);
         let lacks = if wanted == "json_schema" { lacks_schema } else { !facts.allows(Feature::JsonObject) };
         if lacks {
-            match facts.allows(Feature::JsonObject) {
-                true => self.edit.set("response_format", br#"{"type":"json_object"}"#),
-                false => drop(self.edit.remove("response_format")),
+            if facts.allows(Feature::JsonObject) {
+                self.edit.set("response_format", br#"{"type":"json_object"}"#);
+            } else {
+                self.edit.remove("response_format");
             }
             self.losses
                 .emulated("response_format", "The model has no such output format; sent as an instruction.");
@@ -876,13 +879,13 @@ fn control_fields(
     Some(match control {
         ReasoningControl::None | ReasoningControl::Always => return None,
         ReasoningControl::Effort { levels } => vec![word(levels)?],
-        ReasoningControl::Budget { min, max, can_disable } => match on {
-            false if *can_disable => vec![("thinking", json!({"type": "disabled"}))],
-            _ => vec![(
-                "thinking",
-                json!({"type": "enabled", "budget_tokens": tokens.unwrap_or(budget(effort)).clamp(*min, *max)}),
-            )],
-        },
+        ReasoningControl::Budget { can_disable: true, .. } if !on => {
+            vec![("thinking", json!({"type": "disabled"}))]
+        }
+        ReasoningControl::Budget { min, max, .. } => vec![(
+            "thinking",
+            json!({"type": "enabled", "budget_tokens": tokens.unwrap_or(budget(effort)).clamp(*min, *max)}),
+        )],
         ReasoningControl::Toggle { can_disable, levels } => {
             let kind = if on || !can_disable { "enabled" } else { "disabled" };
             let mut fields = vec![("thinking", json!({ "type": kind }))];

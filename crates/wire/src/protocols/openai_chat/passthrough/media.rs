@@ -49,10 +49,7 @@ fn slot(text: &str, part: &str) -> Option<Slot> {
     let members = Members::of(part)?;
     FIELDS.iter().find_map(|(name, field, kind)| {
         let given = members.last(name)?;
-        let url = match given.starts_with('"') {
-            true => given,
-            false => Members::of(given)?.last(field)?,
-        };
+        let url = if given.starts_with('"') { given } else { Members::of(given)?.last(field)? };
         string(url).filter(|url| is_web(url)).and_then(|_| Slot::new(text, given, url, *kind))
     })
 }

@@ -42,14 +42,15 @@ impl RelayParts {
 
 /// A relay for one answer.
 pub fn relay(parts: RelayParts) -> Box<dyn Transcoder> {
-    match parts.form.stream {
-        true => Box::new(StreamRelay::new(parts)),
-        false => Box::new(WholeRelay {
+    if parts.form.stream {
+        Box::new(StreamRelay::new(parts))
+    } else {
+        Box::new(WholeRelay {
             gatherer: parts.gathers.then(Gatherer::default),
             parts,
             body: Body::default(),
             progress: Progress::default(),
-        }),
+        })
     }
 }
 

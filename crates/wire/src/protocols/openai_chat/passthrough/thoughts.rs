@@ -86,9 +86,10 @@ impl Gatherer {
             return;
         }
         let name = |name: &str| piece.get(name).unwrap_or(&Value::Null).to_string();
-        let place = match is_delta {
-            true => *self.places.entry(name("index") + &name("type")).or_insert(self.details.len()),
-            false => self.details.len(),
+        let place = if is_delta {
+            *self.places.entry(name("index") + &name("type")).or_insert(self.details.len())
+        } else {
+            self.details.len()
         };
         let Some(known) = self.details.get_mut(place) else { return self.details.push(piece.clone()) };
         for (name, value) in piece.iter() {

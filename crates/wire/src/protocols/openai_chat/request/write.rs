@@ -244,24 +244,20 @@ impl<'a> Writer<'a> {
 
     fn tools(&mut self, request: &'a Request) -> Result<()> {
         // Where the provider does not support a choice among several tools, only the allowed ones are sent.
-        let offered = match self.quirks.takes_custom_tools {
-            true => Offered::only(None, request),
-            false => Offered::of(request),
-        };
+        let offered =
+            if self.quirks.takes_custom_tools { Offered::only(None, request) } else { Offered::of(request) };
         let mut is_open = false;
         for (index, tool) in request.tools.iter().enumerate() {
             if !offered.has(&tool.name) {
                 continue;
             }
             let before = self.out.len();
-            match is_open {
-                true => self.out.push(b","),
-                false => self.out.raw("tools", "["),
+            if is_open {
+                self.out.push(b",")
+            } else {
+                self.out.raw("tools", "[")
             }
-            match self.tool(index, request, &offered)? {
-                true => is_open = true,
-                false => self.out.truncate(before),
-            }
+            if self.tool(index, request, &offered)? { is_open = true } else { self.out.truncate(before) }
         }
         if is_open {
             self.out.push(b"]");
@@ -346,9 +342,10 @@ impl<'a> Writer<'a> {
 
     fn choice(&mut self, request: &Request, choice: &ToolChoice) {
         let is_custom = |tool: &&Tool| matches!(tool.kind, ToolKind::Custom { .. });
-        let custom: BTreeSet<&str> = match self.quirks.takes_custom_tools {
-            true => request.tools.iter().filter(is_custom).map(|tool| tool.name.as_str()).collect(),
-            false => BTreeSet::new(),
+        let custom: BTreeSet<&str> = if self.quirks.takes_custom_tools {
+            request.tools.iter().filter(is_custom).map(|tool| tool.name.as_str()).collect()
+        } else {
+            BTreeSet::new()
         };
         let named = |name: &str| {
             let kind = if custom.contains(name) { "custom" } else { "function" };
@@ -449,13 +446,12 @@ impl<'a> Writer<'a> {
             }
             self.call(call, (index, position));
             if let Some(signature) = &part.signature {
-                match self.takes_proofs {
-                    true => {
-                        self.out.raw("extra_content", r#"{"google":{"#);
-                        self.out.text("thought_signature", signature);
-                        self.out.push(b"}}");
-                    }
-                    false => self.losses.dropped(Field::call(index, count, CallField::Proof), FOREIGN),
+                if self.takes_proofs {
+                    self.out.raw("extra_content", r#"{"google":{"#);
+                    self.out.text("thought_signature", signature);
+                    self.out.push(b"}}");
+                } else {
+                    self.losses.dropped(Field::call(index, count, CallField::Proof), FOREIGN)
                 }
             }
             self.out.push(b"}");
@@ -473,9 +469,10 @@ impl<'a> Writer<'a> {
     /// A call of the history, without its closing brace. A free-text tool is a function with one field where
     /// the provider supports no others.
     fn call(&mut self, call: &ToolCall, place: (usize, usize)) {
-        let (kind, input) = match call.custom && self.quirks.takes_custom_tools {
-            true => ("custom", "input"),
-            false => ("function", "arguments"),
+        let (kind, input) = if call.custom && self.quirks.takes_custom_tools {
+            ("custom", "input")
+        } else {
+            ("function", "arguments")
         };
         let out = &mut self.out;
         out.push(b"{");
@@ -483,9 +480,10 @@ impl<'a> Writer<'a> {
         out.text("type", kind);
         out.raw(kind, "{");
         out.text("name", &call.name);
-        match call.custom && kind == "function" {
-            true => out.text(input, call_input(call).get()),
-            false => out.text(input, &call.arguments),
+        if call.custom && kind == "function" {
+            out.text(input, call_input(call).get())
+        } else {
+            out.text(input, &call.arguments)
         }
         out.push(b"}");
     }
@@ -522,9 +520,10 @@ impl<'a> Writer<'a> {
                 is_text = true;
                 continue;
             }
-            match is_open {
-                true => self.out.push(b","),
-                false => self.out.raw("content", "["),
+            if is_open {
+                self.out.push(b",")
+            } else {
+                self.out.raw("content", "[")
             }
             is_open = true;
             write_part(part, mark, &mut self.out);

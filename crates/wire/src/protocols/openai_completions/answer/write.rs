@@ -14,10 +14,7 @@ const OBJECT: &str = "text_completion";
 /// The encoder for one answer.
 pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
     let answer = Answer { core: Core::new(form, annotator), echo: echo(form), choices: Vec::new() };
-    match form.stream {
-        true => Box::new(StreamEncoder { answer }),
-        false => Box::new(WholeEncoder { answer }),
-    }
+    if form.stream { Box::new(StreamEncoder { answer }) } else { Box::new(WholeEncoder { answer }) }
 }
 
 /// The prompt, where the answer repeats it.
@@ -182,9 +179,10 @@ impl Tokens {
         push_key(out, "token_logprobs");
         push_written(self.logprobs, out);
         push_key(out, "top_logprobs");
-        match self.has_alternatives {
-            true => push_written(self.alternatives, out),
-            false => out.extend_from_slice(b"null"),
+        if self.has_alternatives {
+            push_written(self.alternatives, out)
+        } else {
+            out.extend_from_slice(b"null")
         }
         push_key(out, "text_offset");
         push_written(self.offsets, out);

@@ -46,9 +46,10 @@ impl StreamDecoder {
 
     /// The end of the events.
     pub(in super::super) fn end(&self) -> Result<()> {
-        match self.answer.ended {
-            true => Ok(()),
-            false => Err(broken("The provider's stream ended before the answer was complete.")),
+        if self.answer.ended {
+            Ok(())
+        } else {
+            Err(broken("The provider's stream ended before the answer was complete."))
         }
     }
 }
@@ -499,9 +500,10 @@ impl Answer {
     fn reasoning_ends(&mut self, index: u64, item: Item<'_>, events: &mut dyn EventSink) -> Result<()> {
         let has_spoken = self.items.get(&index).is_some_and(|seen| seen.thought.is_some());
         if !has_spoken {
-            let (telling, parts) = match item.summary.is_empty() {
-                true => (Telling::Content, item.content),
-                false => (Telling::Summary, item.summary),
+            let (telling, parts) = if item.summary.is_empty() {
+                (Telling::Content, item.content)
+            } else {
+                (Telling::Summary, item.summary)
             };
             for (position, part) in parts.iter().enumerate() {
                 let part = part.map_err(|_| unreadable())?;
@@ -601,9 +603,10 @@ impl Answer {
         if self.items.get(&index).is_none_or(|seen| seen.call.is_none()) {
             self.call_begins(index, &item, custom, events);
         }
-        let whole = match custom {
-            true => item.input.unwrap_or_default(),
-            false => repair::fragment(item.arguments.map(Json::from)),
+        let whole = if custom {
+            item.input.unwrap_or_default()
+        } else {
+            repair::fragment(item.arguments.map(Json::from))
         };
         let Some(call) = self.items.get_mut(&index).and_then(|seen| seen.call.take()) else { return };
         match call {

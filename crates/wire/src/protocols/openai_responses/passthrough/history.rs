@@ -71,10 +71,7 @@ impl Sifting<'_> {
             return raw.into();
         }
         let Ok(mut edit) = Edit::of(raw) else { return raw.into() };
-        match edit.remove("id") {
-            true => edit.write(0).into(),
-            false => raw.into(),
-        }
+        if edit.remove("id") { edit.write(0).into() } else { raw.into() }
     }
 
     fn keeps(&self, item: &str) -> bool {

@@ -267,10 +267,7 @@ pub(crate) fn fit_for(schema: &Json, rules: Rules) -> Option<Fitted> {
         Fitter { rules, weakened: false, changed: false, out: Vec::with_capacity(text.len() + 256) };
     fitter.object(&members);
     let Fitter { weakened, changed, out, .. } = fitter;
-    let schema = match changed {
-        true => Json::parse(String::from_utf8(out).ok()?).ok()?,
-        false => schema.clone(),
-    };
+    let schema = if changed { Json::parse(String::from_utf8(out).ok()?).ok()? } else { schema.clone() };
     Some(Fitted { schema, weakened, unchanged: !changed })
 }
 

@@ -68,16 +68,13 @@ impl<'a> Talk<'a, '_> {
         }
         let mut thoughtless = false;
         for turn in turns.iter() {
-            match turn.is_users {
-                true => {
-                    thoughtless = turns.results(&turn).next().is_some()
-                        && !writer.open.as_ref().is_some_and(|open| open.begins_with_thinking);
-                    writer.user(&turns, &turn)?;
-                }
-                false => {
-                    thoughtless = false;
-                    writer.assistant(&turns, &turn)?;
-                }
+            if turn.is_users {
+                thoughtless = turns.results(&turn).next().is_some()
+                    && !writer.open.as_ref().is_some_and(|open| open.begins_with_thinking);
+                writer.user(&turns, &turn)?;
+            } else {
+                thoughtless = false;
+                writer.assistant(&turns, &turn)?;
             }
         }
         let continues =
@@ -399,9 +396,10 @@ impl<'a> Writer<'a, '_> {
                 PartKind::Media(media) => self.media(media, None, &path)?,
                 _ => return Err(misplaced(&path)),
             };
-            match std::mem::replace(&mut has_content, true) {
-                true => self.out.push(b","),
-                false => self.out.raw("content", "["),
+            if std::mem::replace(&mut has_content, true) {
+                self.out.push(b",")
+            } else {
+                self.out.raw("content", "[")
             }
             self.out.value(&block)?;
         }

@@ -164,10 +164,7 @@ impl<'a> Writer<'a, '_> {
             self.instructions(turns.leading())?;
         }
         for turn in turns.iter() {
-            match turn.is_users {
-                true => self.user(turns, &turn)?,
-                false => self.assistant(turns, &turn)?,
-            }
+            if turn.is_users { self.user(turns, &turn)? } else { self.assistant(turns, &turn)? }
         }
         self.end();
         let leading = if turns.is_empty() { &[][..] } else { turns.leading() };

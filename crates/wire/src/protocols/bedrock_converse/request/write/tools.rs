@@ -189,9 +189,10 @@ impl<'a> ToolWriter<'a, '_> {
             entries.push(self.entry(index, tool, decoding)?);
             if let Some(mark) = &tool.cache {
                 // Nova caches only instructions and messages ("Prompt caching" in the user guide).
-                match self.takes_cache_points && self.family.is_claude() {
-                    true => entries.push(ToolEntry::CachePoint(CachePoint::of(mark))),
-                    false => self.losses.dropped(Field::CacheMark, "the model does not cache tools"),
+                if self.takes_cache_points && self.family.is_claude() {
+                    entries.push(ToolEntry::CachePoint(CachePoint::of(mark)))
+                } else {
+                    self.losses.dropped(Field::CacheMark, "the model does not cache tools")
                 }
             }
         }
@@ -317,10 +318,13 @@ impl<'a> ToolWriter<'a, '_> {
                 }
                 Choice::Tool { name: self.names.on_wire(&name) }
             }
-            Some(ToolChoice::Allowed { required, .. }) => match required {
-                true => Choice::Any {},
-                false => Choice::Auto {},
-            },
+            Some(ToolChoice::Allowed { required, .. }) => {
+                if required {
+                    Choice::Any {}
+                } else {
+                    Choice::Auto {}
+                }
+            }
         };
         if wanted.is_forced() && !self.family.takes_forced_choice() {
             self.losses.approximated(FIELD, "the model cannot be forced to call a tool");

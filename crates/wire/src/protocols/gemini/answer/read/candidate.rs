@@ -114,9 +114,10 @@ impl CandidateState {
             return self.call(call, part.thought_signature, decoding, events);
         }
         if let Some(text) = part.text {
-            match part.thought {
-                true => self.thought(text, part.thought_signature, events),
-                false => self.text(text, part.thought_signature, events),
+            if part.thought {
+                self.thought(text, part.thought_signature, events)
+            } else {
+                self.text(text, part.thought_signature, events)
             }
         } else if let Some(blob) = part.inline_data {
             // Images in thoughts are drafts of the following one.

@@ -56,9 +56,10 @@ pub(super) fn history<'a>(
     out: &mut Output,
 ) -> Result<Instructions<'a>> {
     let generation = Generation::of(target.model);
-    let leading = match is_gemma(target.model) {
-        true => 0,
-        false => request.messages.iter().take_while(|message| message.role.is_instruction()).count(),
+    let leading = if is_gemma(target.model) {
+        0
+    } else {
+        request.messages.iter().take_while(|message| message.role.is_instruction()).count()
     };
     let mut writer = Writer {
         messages: &request.messages,
@@ -384,9 +385,10 @@ impl<'a> Writer<'a, '_> {
         let (within, mut is_open) = (self.answers_with_media, false);
         for (parts, field) in given() {
             for (position, media) in media_of(parts).filter(|(_, media)| within && stands_within(media)) {
-                match std::mem::replace(&mut is_open, true) {
-                    true => self.out.push(b","),
-                    false => self.out.raw("parts", "["),
+                if std::mem::replace(&mut is_open, true) {
+                    self.out.push(b",")
+                } else {
+                    self.out.raw("parts", "[")
                 }
                 write_media(media, field(position), self.out)?;
             }

@@ -332,10 +332,8 @@ fn is_search_asked(
 
 fn calling_config(request: &Request, generation: Generation, names: &mut Names) -> Option<CallingConfig> {
     // Checked arguments are the meaning of `strict`; 2.5 and later support them.
-    let free = match request.tools.iter().any(is_strict) && generation.at_least(2, 5) {
-        true => "VALIDATED",
-        false => "AUTO",
-    };
+    let free =
+        if request.tools.iter().any(is_strict) && generation.at_least(2, 5) { "VALIDATED" } else { "AUTO" };
     let choice = match &request.tool_choice {
         None if free == "AUTO" => return None,
         None => &ToolChoice::Auto,

@@ -282,9 +282,10 @@ impl Reader<'_, '_> {
             let tool = Fields::parse(raw, format!("{}[{index}]", item.path("tools")))?;
             names.extend(tool.opt_text("name")?);
         }
-        let text = match names.is_empty() {
-            true => "No tools were found.".to_owned(),
-            false => format!("These tools are available now: {}.", names.join(", ")),
+        let text = if names.is_empty() {
+            "No tools were found.".to_owned()
+        } else {
+            format!("These tools are available now: {}.", names.join(", "))
         };
         let id = item.text("call_id")?;
         self.result(id, vec![Part::text(text)]);

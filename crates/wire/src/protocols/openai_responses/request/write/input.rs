@@ -207,9 +207,10 @@ impl<'a> Writer<'a, '_> {
                     // Formats with a separate proof of thinking send the text first.
                     let next = message.parts.get(position + 1).map(|part| &part.kind);
                     let proof_follows = matches!(next, Some(PartKind::Reasoning(next)) if next.text.is_empty() && is_own_proof(next));
-                    match is_plain(thought, part) && proof_follows {
-                        true => thinking = Some(&thought.text),
-                        false => self.thought(index, thought, part, text)?,
+                    if is_plain(thought, part) && proof_follows {
+                        thinking = Some(&thought.text)
+                    } else {
+                        self.thought(index, thought, part, text)?
                     }
                 }
                 PartKind::ToolCall(call) => {
@@ -353,18 +354,11 @@ fn is_media(part: &Part) -> bool {
 
 fn call_item<'a>(call: &'a ToolCall, call_id: Cow<'a, str>, names: &'a Names) -> CallItem<'a> {
     let name = names.wire(&call.name);
-    match call.custom {
-        true => CallItem {
-            kind: "custom_tool_call",
-            call_id,
-            name,
-            arguments: None,
-            input: Some(&call.arguments),
-        },
-        false => {
-            let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
-            CallItem { kind: "function_call", call_id, name, arguments: Some(arguments), input: None }
-        }
+    if call.custom {
+        CallItem { kind: "custom_tool_call", call_id, name, arguments: None, input: Some(&call.arguments) }
+    } else {
+        let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
+        CallItem { kind: "function_call", call_id, name, arguments: Some(arguments), input: None }
     }
 }
 
