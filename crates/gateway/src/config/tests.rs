@@ -531,7 +531,7 @@ fn guardrails_are_checked_with_their_lines() {
             "guardrails.a.timeout_seconds: must be from",
         ),
         ("action = \"check\"\nurl = \"http://x\"\nwords = [\"x\"]", "guardrails.a: patterns, words"),
-        ("words = [\"x\"]\nurl = \"http://x\"", "guardrails.a.url: goes with action"),
+        ("words = [\"x\"]\nurl = \"http://x\"", "guardrails.a.url: is allowed only with action"),
         ("patern = ['a']", "guardrails.a.patern: unknown key; did you mean"),
     ];
     for (text, expected) in cases {
