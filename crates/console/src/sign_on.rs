@@ -48,8 +48,8 @@ impl UnderWay {
         let mut parts = value.split('.');
         let (random, began, page) = (parts.next()?, parts.next()?, parts.next()?);
         let began: i64 = began.parse().ok()?;
-        let is_good =
-            random.len() == 43 && parts.next().is_none() && (began..began + LASTS_MS).contains(&now_ms);
+        let is_fresh = (0..LASTS_MS).contains(&now_ms.saturating_sub(began));
+        let is_good = random.len() == 43 && parts.next().is_none() && is_fresh;
         let page = String::from_utf8(URL_SAFE_NO_PAD.decode(page).ok()?).ok()?;
         let next = next_page(Some(&page)).to_owned();
         is_good.then(|| (Self(value.to_owned()), next))
@@ -213,6 +213,8 @@ mod tests {
             "a.1.b",
             "x",
             &format!("{random}.x.{page}"),
+            &format!("{random}.{}.{page}", i64::MAX),
+            &format!("{random}.{}.{page}", i64::MIN),
             &format!("{random}.1.%"),
             &format!("{random}.1.{page}.1"),
         ] {
