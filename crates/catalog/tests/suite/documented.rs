@@ -57,3 +57,14 @@ fn documented_models_do_not_end_soon() {
 fn days_are_counted_from_1970() {
     assert_eq!([days("1970-01-01"), days("2000-03-01"), days("2026-11-26")], [0, 11_017, 20_783]);
 }
+
+#[test]
+fn the_readme_counts_the_providers() {
+    let files = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalog/providers");
+    let rows = std::fs::read_dir(files).unwrap();
+    // The built-in demo is no provider.
+    let count = rows.filter(|file| file.as_ref().unwrap().file_name() != "demo.toml").count();
+    let readme = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    assert!(readme.contains(&format!(" {count} providers in their native APIs")), "{count}");
+}
