@@ -54,11 +54,15 @@ struct Raw {
 }
 
 /// The folder of recordings, if there is one.
-#[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
 pub fn folder() -> Option<PathBuf> {
+    Some(place()).filter(|folder| folder.is_dir())
+}
+
+/// Where recordings are looked for.
+#[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
+fn place() -> PathBuf {
     let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus"));
-    let folder = std::env::var_os("LLMGATEWAY_CORPUS").map_or_else(default, PathBuf::from);
-    folder.is_dir().then_some(folder)
+    std::env::var_os("LLMGATEWAY_CORPUS").map_or_else(default, PathBuf::from)
 }
 
 /// Every exchange with a provider that has a body: our own first, then the recordings, in the order of file names.
@@ -107,18 +111,15 @@ fn paths(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Every exchange with other endpoints than conversations that has a body: our own and those of both folders of
-/// recordings.
-#[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
+/// Every exchange with other endpoints than conversations that has a body: our own, and recordings from
+/// `corpus-other` beside the folder of recordings and from that folder itself.
 pub fn other_records(provider: &str) -> Vec<Record> {
-    let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus-other"));
-    let other = std::env::var_os("LLMGATEWAY_CORPUS_OTHER").map_or_else(default, PathBuf::from);
-    let folders = [Some(fixtures()), Some(other), folder()];
+    let folders = [Some(fixtures()), Some(place().with_file_name("corpus-other")), folder()];
     let mut paths: Vec<_> =
         folders.into_iter().flatten().flat_map(|folder| paths(&folder.join(provider))).collect();
     paths.sort();
     if paths.iter().all(|path| path.starts_with(fixtures())) {
-        eprintln!("not run: recorded exchanges with {provider} (set LLMGATEWAY_CORPUS_OTHER)");
+        eprintln!("not run: recorded exchanges with {provider} (set LLMGATEWAY_CORPUS)");
     }
     paths.iter().filter_map(|path| read(path)).collect()
 }
