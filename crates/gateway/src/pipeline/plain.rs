@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use http_body::Body;
 use http_body_util::BodyExt;
 use wire::Transcoder;
 use wire::endpoints::PartAnswer;
@@ -190,7 +191,7 @@ impl PlainAttempt<'_> {
                 return Err(PartFailed::at_work(too_large(self.limit)));
             }
             held.grow_answer(data.len()).await.map_err(PartFailed::at_work)?;
-            bytes.extend_from_slice(&data);
+            append(&mut bytes, &data, body.size_hint().exact());
         }
         let answers = vec![PartAnswer { headers: head.headers, body: bytes.into() }];
         Ok(Received { answers, held, begun: None })
@@ -251,6 +252,19 @@ impl PartFailed {
     fn at_work(error: Error) -> Self {
         Self { error, is_at_work: true }
     }
+}
+
+/// Appends a piece of an answer of which `rest` bytes follow. A length that is only announced reserves at most
+/// four times what has arrived; doubling would copy a large answer once more and keep its old buffers.
+fn append(bytes: &mut Vec<u8>, data: &[u8], rest: Option<u64>) {
+    let length = bytes.len() + data.len();
+    if length > bytes.capacity()
+        && let Some(rest) = rest
+    {
+        let announced = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(length);
+        bytes.reserve_exact(announced.min(4 * length) - bytes.len());
+    }
+    bytes.extend_from_slice(data);
 }
 
 fn too_large(limit: usize) -> Error {
