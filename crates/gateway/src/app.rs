@@ -28,6 +28,7 @@ use crate::oidc::SignOn;
 use crate::pipeline::Pipeline;
 use crate::reload::{Reloader, StartedWith};
 use crate::responses::Responses;
+use crate::retention::Retention;
 use crate::snapshot::{Current, Snapshot, Tools};
 use crate::telemetry::Metrics;
 use crate::tls::Tls;
@@ -43,6 +44,7 @@ pub struct App {
     writer: Writer,
     store: Store,
     webhooks: Sender,
+    retention: Retention,
     /// None for a single node.
     outages: Option<OutageNotices>,
 }
@@ -86,6 +88,7 @@ impl App {
         };
         let rests = auth.rests().clone();
         let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher(), books, rests };
+        let retention = Retention { store: store.clone(), keep_days: settings.keep_usage_days };
         let (buffer_limit, spool_limit) = (settings.buffer_limit, settings.spool_limit);
         let memory = shared_memory(&settings, &metrics);
         let of_cache = memory.clone().filter(|_| settings.cache.redis);
@@ -133,7 +136,7 @@ impl App {
             tls,
             current,
         });
-        Ok(Self { listeners, api, limits, writer, store, webhooks, outages })
+        Ok(Self { listeners, api, limits, writer, store, webhooks, retention, outages })
     }
 
     /// Where it listens.
@@ -197,6 +200,7 @@ impl App {
             never = notices => match never {},
             never = heart.beat() => match never {},
             never = self.webhooks.run() => match never {},
+            never = self.retention.run() => match never {},
         };
         if cut > 0 {
             tracing::warn!(

@@ -35,6 +35,7 @@ pub mod reload;
 pub mod report;
 pub mod responses;
 pub mod rests;
+mod retention;
 mod sealed;
 pub mod snapshot;
 pub mod telemetry;

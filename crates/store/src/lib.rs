@@ -23,6 +23,7 @@ mod record;
 mod requests;
 mod responses;
 mod rests;
+mod retention;
 mod rollups;
 mod sessions;
 mod spool;
@@ -46,6 +47,7 @@ pub use record::{AttemptRecord, GuardrailRecord, LossRecord, Phases, UsageRecord
 pub use requests::{Cursor, RequestPage, RequestRow};
 pub use responses::{Chain, StoredResponse};
 pub use rests::{NewRest, Rest, WrongRest};
+pub use retention::{Expired, LookupPlace};
 pub use rollups::{Bucket, Dim, UsageQuery, UsageRow};
 pub use sessions::ConsoleSession;
 pub use spool::{AppendError, Commit, CommitError, OpenRequest, Spool, SpoolLimits, SpoolReader};

@@ -4,11 +4,10 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 
 use crate::facts::{Facts, LOOKUP_ID};
 use crate::filter::{self, RequestFilter};
-use crate::loan::Loan;
 use crate::params::{Params, bound};
 use crate::requests::{self, Cursor, RequestPage, RequestRow, Source, Stretch};
 use crate::rollups::{self, Gathered, Span, UsageQuery, UsageRow};
-use crate::store::{Pool, SLOW, on_either, read_record, within};
+use crate::store::{Pool, SLOW, on_either, read_record};
 use crate::sums::{UsageSums, WIDTH};
 use crate::times;
 use crate::{Store, StoreError, UsageRecord};
@@ -185,34 +184,6 @@ impl Store {
             Pool::Sqlite(_) => filter::SQLITE,
             Pool::Postgres(_) => filter::POSTGRES,
         }
-    }
-
-    /// Deletes the records of requests that began before a time; returns how many.
-    pub async fn delete_usage_before(&self, before_ms: i64) -> Result<u64, StoreError> {
-        const SQL: &str = "DELETE FROM usage_records WHERE started_at_ms < $1";
-        const LOOKUPS: &str = "DELETE FROM usage_lookup WHERE started_at_ms < $1";
-        // A record that is not in the sums yet would never be.
-        while self.index_old_usage(MAX_RECORDS).await? {}
-        let dropped = self.drop_months_before(before_ms).await?;
-        let deleted: u64 = on_either!(self, SLOW, connection => {
-            let mut transaction = connection.begin().await?;
-            let deleted = sqlx::query(SQL).bind(before_ms).execute(&mut *transaction).await?;
-            sqlx::query(LOOKUPS).bind(before_ms).execute(&mut *transaction).await?;
-            transaction.commit().await?;
-            Ok(deleted.rows_affected())
-        })?;
-        Ok(dropped + deleted)
-    }
-
-    /// Drops the partitions whose months ended before a time; returns how many records they had.
-    async fn drop_months_before(&self, before_ms: i64) -> Result<u64, StoreError> {
-        let Pool::Postgres(pool) = &self.pool else { return Ok(0) };
-        let mut loan = Loan::of(pool).await?;
-        let drop = sqlx::query_scalar("SELECT llmgateway_drop_usage_months($1)").bind(before_ms);
-        let dropped = within(SLOW, drop.fetch_one(loan.connection())).await;
-        let dropped: i64 = loan.settle(dropped)?;
-        self.months.forget();
-        Ok(dropped.unsigned_abs())
     }
 
     /// Sums of usage. Whole hours come from the stored sums; of a partial hour the records are summed.

@@ -244,11 +244,20 @@ pub struct DatabaseSection {
     /// Most bytes of usage records that wait for the database. Default `1GiB`.
     #[schemars(regex(pattern = SIZE))]
     pub spool_limit: String,
+    /// Days for which usage records are kept, at least 1. PostgreSQL drops whole calendar months (UTC), as soon as all of a month's
+    /// records are older. Sums, budgets and the ledger stay. Default: for ever.
+    #[schemars(range(min = 1))]
+    pub keep_usage_days: Option<u32>,
 }
 
 impl Default for DatabaseSection {
     fn default() -> Self {
-        Self { url: "sqlite:llmgateway.db".to_owned(), spool: None, spool_limit: "1GiB".to_owned() }
+        Self {
+            url: "sqlite:llmgateway.db".to_owned(),
+            spool: None,
+            spool_limit: "1GiB".to_owned(),
+            keep_usage_days: None,
+        }
     }
 }
 
@@ -672,7 +681,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "auth.oidc" => &OIDC_KEYS,
         "answers" => &["metadata"],
         "responses" => &["store", "keep_days", "size_limit"],
-        "database" => &["url", "spool", "spool_limit"],
+        "database" => &["url", "spool", "spool_limit", "keep_usage_days"],
         "logging" => &["format", "access", "decisions_sample"],
         "timeouts" => &TIMEOUT_KEYS,
         "tls" => &["ca_file"],

@@ -96,6 +96,8 @@ pub struct Settings {
     pub spool: PathBuf,
     /// Most bytes in the spool.
     pub spool_limit: u64,
+    /// Days for which usage records are kept; none: for ever.
+    pub keep_usage_days: Option<u32>,
     /// What the log looks like.
     pub logging: LoggingSection,
     /// How providers are chosen and retried.
@@ -351,6 +353,7 @@ impl Settings {
             cache: check.cache(file),
             spool: check.spool(file, &database_url),
             spool_limit: check.bytes("database.spool_limit", &file.database.spool_limit),
+            keep_usage_days: check.keep_usage_days(file),
             database_url,
             logging: check.logging(&file.logging),
             routing: check.routing(&file.routing),
@@ -392,6 +395,7 @@ impl Settings {
             ("database.url", self.database_url.clone()),
             ("database.spool", self.spool.display().to_string()),
             ("database.spool_limit", self.spool_limit.to_string()),
+            ("database.keep_usage_days", format!("{:?}", self.keep_usage_days)),
             ("logging", format!("{:?} {}", self.logging.format, self.logging.access)),
             ("cluster.redis", format!("{:?}", self.redis)),
             ("limits.exact", self.exact_limits.to_string()),
@@ -484,6 +488,16 @@ impl Check<'_> {
             self.mistake("logging.decisions_sample", "must be a share from 0 to 1".to_owned());
         }
         *section
+    }
+
+    fn keep_usage_days(&mut self, file: &ConfigFile) -> Option<u32> {
+        if file.database.keep_usage_days == Some(0) {
+            self.mistake(
+                "database.keep_usage_days",
+                "must be at least 1; without it records stay".to_owned(),
+            );
+        }
+        file.database.keep_usage_days
     }
 
     fn keep(&mut self, section: &ResponsesSection) -> KeepSettings {
@@ -1516,13 +1530,14 @@ mod tests {
 
     #[test]
     fn mistakes_of_meaning_are_found_beside_each_other() {
-        let bad = "[database]\nurl = \"mysql://user:hunter2@h/db\"\n[auth]\napi_keys = [\"  \"]\n\
+        let bad = "[database]\nurl = \"mysql://user:hunter2@h/db\"\nkeep_usage_days = 0\n[auth]\napi_keys = [\"  \"]\n\
                    [providers.opnai]\napi_kee = \"x\"\n[providers.openai]\nprotocol = \"gemini\"\n\
                    [models.a]\ntargets = [\"demo/echo\", \"openai/gpt-4o\"]\nweights = [1, 2]\n\
                    [models.b]\ntargets = [\"a\", \"gpt-4oo\", \"openai/\"]\npick = \"weight\"\nweights = [0, 0]\n";
         let mistakes = build(bad, &[]).unwrap_err();
         for start in [
             "database.url: \"mysql\" is not supported",
+            "database.keep_usage_days: must be at least 1",
             "auth.api_keys[0]: the key is empty",
             "providers.opnai: this provider is not in the catalog; did you mean \"openai\"?",
             "providers.opnai.api_kee: unknown key; did you mean \"api_key\"?",

@@ -9,6 +9,7 @@ mod postgres;
 mod projects;
 mod requests;
 mod responses;
+mod retention;
 mod rollups;
 mod sessions;
 mod spool;

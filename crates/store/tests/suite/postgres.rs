@@ -1,11 +1,11 @@
 //! The same behaviour on PostgreSQL, when `LLMGATEWAY_TEST_POSTGRES` names a database whose tables may be dropped.
 
 use sqlx::Connection;
-use store::{Store, StoreError, WriterEvent};
+use store::{Expired, Store, StoreError, WriterEvent};
 
 use crate::{
-    conversations, drain, keys, migrate, projects, record, request_ids, requests, responses, rollups,
-    sessions, spool, usage, webhooks,
+    conversations, drain, keys, migrate, projects, record, request_ids, requests, responses, retention,
+    rollups, sessions, spool, usage, webhooks,
 };
 
 async fn empty(url: &str) -> Store {
@@ -120,16 +120,49 @@ async fn months_of_records_are_partitions_that_retention_drops(url: &str) {
     assert_eq!(partitions(&mut operator).await, all);
     assert_eq!(request_ids(&store).await, ["far", "old", "one", "other", "two"]);
 
-    // A part of a month is deleted row by row, a whole one is dropped.
-    assert_eq!(store.delete_usage_before(LATER + 1).await.unwrap(), 2);
-    assert_eq!(partitions(&mut operator).await, all);
-    assert_eq!(store.delete_usage_before(LATER + 25 * DAY).await.unwrap(), 1);
+    // A part of a month stays, a whole one is dropped; sums stay.
+    retention::one_process_deletes_at_a_time(&store).await;
+    assert_eq!(
+        retention::expire(&store, LATER + 2 * DAY).await,
+        [Expired { months: 1, ..Expired::default() }]
+    );
+    assert_eq!(partitions(&mut operator).await, all, "the first partition is emptied");
+    assert_eq!(request_ids(&store).await, ["far", "one", "other", "two"]);
+    assert_eq!(
+        retention::expire(&store, LATER + 25 * DAY).await,
+        [Expired { months: 1, ..Expired::default() }]
+    );
     assert_eq!(partitions(&mut operator).await, &all[1..]);
     assert_eq!(request_ids(&store).await, ["far", "two"]);
+    assert_eq!(
+        store.ledger("project:default", 0, 9).await.unwrap().iter().map(|day| day.requests).sum::<i64>(),
+        5
+    );
     // A record of a month that another node has dropped, and one that is older than all.
     assert_eq!(insert(&other, "late", LATER + 2 * DAY).await, 1);
     assert_eq!(insert(&other, "older", 7).await, 1);
     assert_eq!(request_ids(&store).await, ["far", "late", "older", "two"]);
+    // Searches find what is left, and only that.
+    assert_eq!(
+        retention::expire(&store, LATER + 25 * DAY).await,
+        [Expired { months: 2, ..Expired::default() }]
+    );
+    retention::fill(&store, [LATER + 31 * DAY, LATER + 32 * DAY, LATER + 70 * DAY]).await;
+    assert_eq!(retention::of_session(&store, "s").await, 3);
+    retention::expire(&store, LATER + 59 * DAY).await;
+    assert_eq!(retention::of_session(&store, "s").await, 1);
+    let lookups: i64 = sqlx::query_scalar("SELECT count(*) FROM usage_lookup WHERE kind = 'session'")
+        .fetch_one(&mut operator)
+        .await
+        .unwrap();
+    assert_eq!(lookups, 1);
+    // A table that is in use is left for the next time.
+    let mut reader = sqlx::PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM usage_records").execute(&mut reader).await.unwrap();
+    let error = store.expire_usage(LATER + 400 * DAY, 2).await.unwrap_err();
+    assert!(error.to_string().contains("lock timeout"), "{error}");
+    sqlx::raw_sql("COMMIT").execute(&mut reader).await.unwrap();
+    assert_eq!(store.expire_usage(LATER + 400 * DAY, 2).await.unwrap().months, 1);
 }
 
 async fn the_report_is_there_for_people_with_sql(url: &str) {
