@@ -9,8 +9,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use canon::{
-    CallField, Error, Event, Field, Json, Losses, Message, MessageField, Part, PartKind, Quirks, Reasoning,
-    ReasoningDetail, Request, Role, ToolCall,
+    CallField, Error, Event, Field, Json, Losses, Message, MessageField, Part, PartKind, Proof, Quirks,
+    Reasoning, ReasoningDetail, Request, Role, ToolCall,
 };
 
 use crate::Protocol;
@@ -155,19 +155,46 @@ impl CallName {
 /// Collects the proofs of an answer's first choice while it passes.
 #[derive(Debug, Default)]
 pub struct Collector {
-    thinking: Vec<Part>,
+    thinking: Vec<Thought>,
     calls: Vec<Called>,
     block: Option<u32>,
     length: usize,
 }
 
+/// A block of thinking. Smaller than the [`Part`] that it becomes: an answer may have thousands of short blocks.
+#[derive(Debug, Default)]
+struct Thought {
+    text: String,
+    signature: Option<Proof>,
+    encrypted: Option<Proof>,
+    format: Option<&'static str>,
+}
+
+impl From<Thought> for Part {
+    fn from(thought: Thought) -> Self {
+        let Thought { text, signature, encrypted, format } = thought;
+        let (encrypted, format) = (encrypted.map(String::from), format.map(str::to_owned));
+        let thought = PartKind::from(Reasoning { text, encrypted, format, ..Reasoning::default() });
+        Self { signature, ..thought.into() }
+    }
+}
+
+impl Thought {
+    /// See [`CallName::of_proof`].
+    fn name(&self) -> Option<CallName> {
+        let is_portable = self.format == Some(PORTABLE_FORMAT);
+        let proof = self.signature.as_deref().or(self.encrypted.as_deref()).filter(|_| !is_portable)?;
+        Some(CallName::of_signature(proof))
+    }
+}
+
 #[derive(Debug)]
 struct Called {
     index: u32,
-    id: String,
-    tool: String,
+    id: Box<str>,
+    tool: Box<str>,
     arguments: String,
-    signature: Option<String>,
+    signature: Option<Box<str>>,
 }
 
 impl Collector {
@@ -178,13 +205,16 @@ impl Collector {
             Event::ToolCallStart { choice: 0, .. } if self.calls.len() == MOST_CALLS => {
                 self.has_room(LIMIT + 1);
             }
-            Event::ToolCallStart { choice: 0, index, id, name, signature, .. } => self.calls.push(Called {
-                index: *index,
-                id: id.clone(),
-                tool: name.clone(),
-                arguments: String::new(),
-                signature: signature.clone(),
-            }),
+            Event::ToolCallStart { choice: 0, index, id, name, signature, .. } => {
+                let call = Called {
+                    index: *index,
+                    id: id.as_str().into(),
+                    tool: name.as_str().into(),
+                    arguments: String::new(),
+                    signature: signature.as_deref().map(Into::into),
+                };
+                room::push(&mut self.calls, call);
+            }
             Event::ToolCallArguments { choice: 0, index, fragment } => self.arguments(*index, fragment),
             _ => {}
         }
@@ -202,15 +232,17 @@ impl Collector {
         if self.length > LIMIT {
             return None;
         }
-        let named = |call: Called| (CallName::new(&call.id, &call.tool, &call.arguments), call.signature);
+        let named = |call: Called| {
+            let name = CallName::new(&call.id, &call.tool, &call.arguments);
+            (name, call.signature.map(String::from))
+        };
         let mut proofs = Proofs {
-            signatures: thinking.iter().filter_map(CallName::of_proof).collect(),
-            thinking,
+            signatures: thinking.iter().filter_map(Thought::name).collect(),
             calls: calls.into_iter().map(named).collect(),
             ..Proofs::default()
         };
-        if proofs.calls.is_empty() {
-            proofs.thinking.clear();
+        if !proofs.calls.is_empty() {
+            proofs.thinking = thinking.into_iter().map(Part::from).collect();
         }
         (!proofs.calls.is_empty() || !proofs.signatures.is_empty()).then_some(proofs)
     }
@@ -228,7 +260,7 @@ impl Collector {
         }
     }
 
-    fn thinking(&mut self, block: u32, detail: &ReasoningDetail, format: &str) {
+    fn thinking(&mut self, block: u32, detail: &ReasoningDetail, format: &'static str) {
         let (ReasoningDetail::Text(text)
         | ReasoningDetail::Signature(text)
         | ReasoningDetail::Encrypted(text)) = detail;
@@ -237,19 +269,16 @@ impl Collector {
         }
         if self.block != Some(block) {
             self.block = Some(block);
-            room::push(&mut self.thinking, PartKind::from(Reasoning::default()).into());
+            room::push(&mut self.thinking, Thought::default());
         }
-        let Some(Part { kind: PartKind::Reasoning(reasoning), signature, .. }) = self.thinking.last_mut()
-        else {
-            return;
-        };
-        if reasoning.format.is_none() && format != "unknown" {
-            reasoning.format = Some(format.to_owned());
+        let Some(thought) = self.thinking.last_mut() else { return };
+        if thought.format.is_none() && format != "unknown" {
+            thought.format = Some(format);
         }
         match detail {
-            ReasoningDetail::Text(_) => reasoning.text.push_str(text),
-            ReasoningDetail::Signature(_) => signature.get_or_insert_default().push_str(text),
-            ReasoningDetail::Encrypted(_) => reasoning.encrypted.get_or_insert_default().push_str(text),
+            ReasoningDetail::Text(_) => thought.text.push_str(text),
+            ReasoningDetail::Signature(_) => thought.signature.get_or_insert_default().push_str(text),
+            ReasoningDetail::Encrypted(_) => thought.encrypted.get_or_insert_default().push_str(text),
         }
     }
 }

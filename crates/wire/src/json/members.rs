@@ -118,6 +118,11 @@ impl<'a> Items<'a> {
     pub fn of(json: &'a str) -> Self {
         Self { json: json.strip_prefix('[').unwrap_or_default() }
     }
+
+    /// The rest of a list, from the beginning of an item.
+    pub fn from(json: &'a str) -> Self {
+        Self { json }
+    }
 }
 
 impl<'a> Iterator for Items<'a> {

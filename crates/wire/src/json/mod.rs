@@ -21,7 +21,7 @@ pub use index::{Index, Places, name};
 pub use list::List;
 pub use meaning::Meaning;
 pub use members::{Items, Members, push_compact, string};
-pub use output::{Around, Output, Pieces, append};
+pub use output::{Around, Output, Pieces, append, make_room, put};
 pub use plain::{Met, NotPlain, ensure, plain_name, plain_string};
 pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of, word};
 pub use value::{Object, Value};

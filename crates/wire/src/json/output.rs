@@ -130,7 +130,17 @@ pub fn append(list: &mut Vec<u8>, more: &[u8]) {
     list.extend_from_slice(more);
 }
 
-fn make_room(list: &mut Vec<u8>, more: usize) {
+/// Appends a text of one's own, which is not copied to an empty list.
+pub fn put(list: &mut Vec<u8>, text: Vec<u8>) {
+    if list.is_empty() {
+        *list = text;
+    } else {
+        append(list, &text);
+    }
+}
+
+/// Makes space for so many bytes in a list that grows by a quarter.
+pub fn make_room(list: &mut Vec<u8>, more: usize) {
     if list.capacity() - list.len() < more {
         list.reserve_exact(more.max(list.len() / 4));
     }

@@ -111,6 +111,11 @@ impl Object {
         }
     }
 
+    /// Takes the value of a member, which becomes `null`.
+    pub fn take(&mut self, name: &str) -> Value {
+        self.get_mut(name).map(std::mem::take).unwrap_or_default()
+    }
+
     /// Takes a member out; the others keep their order.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
         let place = self.0.iter().position(|(own, _)| **own == *name)?;
@@ -176,6 +181,14 @@ impl Value {
     /// A list or an object as text that was written or read by this crate.
     pub fn raw(text: Vec<u8>) -> Self {
         String::from_utf8(text).map_or(Self::Null, |text| Self::Raw(text.into_boxed_str()))
+    }
+
+    /// The length of a value that is text.
+    pub fn raw_length(&self) -> usize {
+        match self {
+            Self::Raw(text) => text.len(),
+            _ => 0,
+        }
     }
 
     /// A string.
@@ -444,10 +457,14 @@ impl<'a> Reader<'a> {
         let mut items = Vec::new();
         scanner.array(|scanner, _| {
             self.take_room(scanner.position())?;
+            if items.len() == FEW {
+                // A list that grows is held twice.
+                items
+                    .reserve_exact(Items::from(&self.json[scanner.position()..]).take(self.room + 1).count());
+            }
             items.push(self.value(scanner, true)?);
             Ok::<(), Syntax>(())
         })?;
-        items.shrink_to_fit();
         Ok(Value::Array(items))
     }
 }

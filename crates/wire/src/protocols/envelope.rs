@@ -15,6 +15,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use canon::{Part, PartKind, Reasoning};
 use serde::{Deserialize, Serialize};
 
+use crate::json::append;
 use crate::protocols::call_ids::mark_of;
 
 /// The prefix of all envelopes. OpenAI's own begin with `gAAAA`.
@@ -96,10 +97,50 @@ impl Thought {
     }
 }
 
-/// Writes an envelope of thinking as bytes in base64; none when it is too large.
-pub(crate) fn seal_thoughts(thoughts: &[Thought]) -> Option<String> {
-    let json = serde_json::to_vec(thoughts).ok().filter(|json| json.len() <= MOST_THINKING)?;
-    Some(STANDARD.encode([PREFIX.as_bytes(), &json].concat()))
+/// The family of thinking without a proof is unknown.
+pub(crate) const UNKNOWN_FORMAT: &str = "unknown";
+
+/// Thinking on its way into an envelope, as bytes in base64. Complete blocks are already text.
+#[derive(Debug, Default)]
+pub(crate) struct Sealing {
+    sealed: Vec<u8>,
+    open: Option<(u32, Thought)>,
+}
+
+impl Sealing {
+    /// This block, which can still grow; those before it are complete.
+    pub(crate) fn block(&mut self, number: u32, format: &str) -> &mut Thought {
+        if self.open.as_ref().is_some_and(|(open, _)| *open != number) {
+            self.close();
+        }
+        let new = || (number, Thought { format: format.to_owned(), ..Thought::default() });
+        &mut self.open.get_or_insert_with(new).1
+    }
+
+    /// Only thinking with a proof of a known family is of use later.
+    fn close(&mut self) {
+        let Some((_, thought)) = self.open.take() else { return };
+        if !thought.is_proven() || thought.format == UNKNOWN_FORMAT || self.is_too_large() {
+            return;
+        }
+        let before = if self.sealed.is_empty() { format!("{PREFIX}[") } else { ",".to_owned() };
+        append(&mut self.sealed, before.as_bytes());
+        append(&mut self.sealed, &serde_json::to_vec(&thought).unwrap_or_default());
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.sealed.len() > PREFIX.len() + MOST_THINKING
+    }
+
+    /// The envelope; none without proofs, and none when it is too large.
+    pub(crate) fn seal(mut self) -> Option<String> {
+        self.close();
+        if self.sealed.is_empty() {
+            return None;
+        }
+        self.sealed.push(b']');
+        (!self.is_too_large()).then(|| STANDARD.encode(&self.sealed))
+    }
 }
 
 /// Whether bytes in base64 are an envelope of ours.
@@ -141,6 +182,14 @@ mod tests {
         }
     }
 
+    fn seal_all(thoughts: &[Thought]) -> Option<String> {
+        let mut sealing = Sealing::default();
+        for (number, thought) in thoughts.iter().enumerate() {
+            *sealing.block(number as u32, &thought.format) = thought.clone();
+        }
+        sealing.seal()
+    }
+
     #[test]
     fn thoughts_come_back_as_bytes_do() {
         let thought = |text: &str, signature: &str, encrypted: &str| Thought {
@@ -150,12 +199,13 @@ mod tests {
             encrypted: encrypted.to_owned(),
         };
         let thoughts = vec![thought("é>?>?", "a+/=", ""), thought("", "", "d")];
-        let sealed = seal_thoughts(&thoughts).unwrap();
+        let sealed = seal_all(&thoughts).unwrap();
         assert!(holds_thoughts(&sealed) && !holds_thoughts("c2lnbmF0dXJl"));
         assert_eq!(STANDARD.encode(STANDARD.decode(&sealed).unwrap()), sealed);
         let other = sealed.trim_end_matches('=').replace('+', "-").replace('/', "_");
         assert_eq!([open_thoughts(&sealed), open_thoughts(&other)], [Some(thoughts.clone()), Some(thoughts)]);
         assert_eq!(open_thoughts(&sealed[..sealed.len() - 8]), None);
-        assert_eq!(seal_thoughts(&[thought(&"x".repeat(MOST_THINKING), "s", "")]), None);
+        assert_eq!(seal_all(&[thought(&"x".repeat(MOST_THINKING), "s", "")]), None);
+        assert_eq!(seal_all(&[thought("no proof", "", "")]), None);
     }
 }

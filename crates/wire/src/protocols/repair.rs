@@ -16,6 +16,15 @@ pub(super) fn sound(json: &[u8]) -> Cow<'_, [u8]> {
     repaired(json).map_or(Cow::Borrowed(json), Cow::Owned)
 }
 
+/// The same for a body of one's own.
+pub(super) fn into_sound(json: Vec<u8>) -> Vec<u8> {
+    let repaired = match sound(&json) {
+        Cow::Owned(repaired) => Some(repaired),
+        Cow::Borrowed(_) => None,
+    };
+    repaired.unwrap_or(json)
+}
+
 /// The arguments of a call as JSON text, where the format has a JSON value: some servers send its text in a
 /// string. Empty for none.
 pub(super) fn arguments(given: &str) -> Cow<'_, str> {

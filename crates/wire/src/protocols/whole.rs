@@ -9,8 +9,8 @@ pub(crate) const ANSWER_LIMIT: usize = 256 << 20;
 
 /// Reads a whole answer of one format.
 pub(crate) trait ReadWhole: Send {
-    /// Turns the complete answer into events.
-    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()>;
+    /// Turns the complete answer into events. A reader that makes values of its own frees the body before the first event.
+    fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()>;
 }
 
 /// Collects a whole answer and reads it once it is complete.
@@ -33,7 +33,7 @@ impl<A: ReadWhole> Decoder for WholeDecoder<A> {
     }
 
     fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
-        self.answer.read_whole(&std::mem::take(&mut self.body), events)
+        self.answer.read_whole(std::mem::take(&mut self.body), events)
     }
 }
 

@@ -58,7 +58,7 @@ pub fn faults(highest: impl Fn(Kind, &str) -> Option<f64>) -> Vec<String> {
     GROUPS.iter().copied().flatten().filter_map(fault).collect()
 }
 
-const GROUPS: [&[Own]; 5] = [&IDS, &EDITED, &SMALL, &GATHERED, &ANSWERS];
+const GROUPS: [&[Own]; 4] = [&IDS, &EDITED, &SMALL, &GATHERED];
 
 /// Forwarded. The ids of the conversation's calls are kept for the answer (24 bytes and the id, in a tree): a call may be as short
 /// as 60 bytes. Blocks of thinking are read as a whole turn.
@@ -116,25 +116,4 @@ const GATHERED: [Own; 9] = [
     (Translated, "openai-responses request, calls and results", 6.7),
     (Translated, "openai-responses request, calls of free text", 6.6),
     (Translated, "openai-responses request, calls with one id", 6.4),
-];
-
-/// Answers. What a caller's format wants whole at its end is kept as text of the larger form beside the body and the event;
-/// candidates are 250 to 400 bytes each, for the 85 of the smallest.
-const ANSWERS: [Own; 16] = [
-    (Answered, "anthropic-messages answer, calls", 6.9),
-    (Answered, "anthropic-messages answer, thinking", 10.1),
-    (Answered, "bedrock-converse answer, calls", 6.2),
-    (Answered, "gemini answer, calls", 6.2),
-    (Answered, "gemini answer, citations", 6.3),
-    (Answered, "gemini answer, citations of a long text", 6.2),
-    (Answered, "gemini stream, signatures", 7.4),
-    (Answered, "openai-chat answer, calls", 7.5),
-    (Answered, "openai-chat answer, candidates", 13.2),
-    (Answered, "openai-chat answer, details of thinking", 9.3),
-    (Answered, "openai-chat answer, length of a text", 10.3),
-    (Answered, "openai-chat answer, log probabilities", 7.2),
-    (Answered, "openai-completions answer, candidates", 9.9),
-    (Answered, "openai-completions answer, log probabilities", 8.8),
-    (Answered, "openai-responses answer, thinking", 7.3),
-    (Answered, "openai-responses stream, items", 7.7),
 ];

@@ -11,6 +11,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::json::List;
 use crate::protocols::stop_texts::StopTexts;
 
 /// A request body but for the turns, which are written apart.
@@ -310,7 +311,7 @@ pub(super) struct Message<'a> {
     pub id: Option<String>,
     pub model: Option<String>,
     #[serde(borrow)]
-    pub content: Option<Vec<&'a RawValue>>,
+    pub content: Option<List<'a, &'a RawValue>>,
     pub stop_reason: Option<String>,
     pub stop_details: Option<StopDetails>,
     #[serde(borrow)]

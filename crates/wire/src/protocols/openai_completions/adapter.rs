@@ -4,13 +4,12 @@
 use canon::{Error, Event, FinishReason, Json, Request, Result, Target};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::OpenaiCompletions;
 use super::passthrough::MOST_CHOICES;
 use crate::framing::sse::{SseEvent, SseParser};
-use crate::json::Object;
+use crate::json::{Items, List, Members, Object, append, make_room, push_key, push_text, string};
 use crate::protocols::openai_chat::{OpenaiChat, broken, error_in, event, finish_reason, usage};
 use crate::protocols::whole::{ReadWhole, WholeDecoder};
 use crate::{Adapter, Decoder, DecoderContext, Encoded, EventSink};
@@ -39,60 +38,82 @@ impl Adapter for OpenaiCompletions {
 }
 
 #[derive(Deserialize)]
-struct Document {
+struct Document<'a> {
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
     created: Option<i64>,
     #[serde(default)]
     model: Option<String>,
-    #[serde(default)]
-    choices: Vec<Choice>,
-    #[serde(default)]
-    usage: Option<Box<RawValue>>,
+    #[serde(borrow, default)]
+    choices: List<'a, Choice<'a>>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
+struct Choice<'a> {
     #[serde(default)]
     index: u32,
     #[serde(default)]
     text: Option<String>,
-    #[serde(default)]
-    logprobs: Option<Logprobs>,
+    #[serde(borrow, default)]
+    logprobs: Option<&'a RawValue>,
     #[serde(default)]
     finish_reason: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Logprobs {
-    #[serde(default)]
-    tokens: Vec<String>,
-    #[serde(default)]
-    token_logprobs: Vec<Option<f64>>,
-    #[serde(default)]
-    top_logprobs: Option<Vec<Option<std::collections::BTreeMap<String, f64>>>>,
+/// Log probabilities in chat's form, which lists the tokens with what belongs to each; none without tokens. The first token of an
+/// echoed prompt has no probability. Written token by token: as values they would take many times their text.
+fn as_chat(given: &str) -> Result<Option<Json>> {
+    let Some(members) = Members::of(given) else { return Ok(None) };
+    let list = |name: &str| Items::of(members.get(name).unwrap_or_default());
+    let (mut chosen, mut top) = (list("token_logprobs"), list("top_logprobs"));
+    let mut tokens = list("tokens").peekable();
+    if tokens.peek().is_none() {
+        return Ok(None);
+    }
+    let mut out = Vec::with_capacity(given.len() + AROUND_TOKEN);
+    out.extend_from_slice(br#"{"content":["#);
+    for (index, token) in tokens.enumerate() {
+        if index > 0 {
+            append(&mut out, b",");
+        }
+        let token = string(token).ok_or_else(no_completion)?;
+        push_token(&mut out, &token, chosen.next().unwrap_or("null"))?;
+        append(&mut out, br#","top_logprobs":["#);
+        let alternatives = top.next().and_then(Members::of);
+        for (index, (token, logprob)) in alternatives.iter().flat_map(Members::iter).enumerate() {
+            if index > 0 {
+                append(&mut out, b",");
+            }
+            push_token(&mut out, &token, logprob)?;
+            append(&mut out, b"}");
+        }
+        append(&mut out, b"]}");
+    }
+    append(&mut out, b"]}");
+    Ok(String::from_utf8(out).ok().and_then(|text| Json::parse(text).ok()))
 }
 
-impl Logprobs {
-    /// In chat's form. The first token of an echoed prompt has no probability.
-    fn as_chat(&self) -> Json {
-        let top = self.top_logprobs.as_deref().unwrap_or_default();
-        let tokens: Vec<_> = self
-            .tokens
-            .iter()
-            .enumerate()
-            .map(|(index, token)| {
-                let alternatives = top.get(index).and_then(Option::as_ref).into_iter().flatten();
-                let alternatives: Vec<_> = alternatives
-                    .map(|(token, logprob)| json!({"token": token, "logprob": logprob}))
-                    .collect();
-                let logprob = self.token_logprobs.get(index).copied().flatten();
-                json!({"token": token, "logprob": logprob, "top_logprobs": alternatives})
-            })
-            .collect();
-        Json::from(&json!({"content": tokens}))
+/// The text around a token in chat's form, about.
+const AROUND_TOKEN: usize = 64;
+
+/// Appends a token, which stays open.
+fn push_token(out: &mut Vec<u8>, token: &str, logprob: &str) -> Result<()> {
+    if logprob != "null" && !logprob.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return Err(no_completion());
     }
+    make_room(out, token.len() + logprob.len() + AROUND_TOKEN);
+    out.push(b'{');
+    push_text(out, "token", token);
+    push_key(out, "logprob");
+    out.extend_from_slice(logprob.as_bytes());
+    Ok(())
+}
+
+fn no_completion() -> Error {
+    broken("it is no text completion")
 }
 
 #[derive(Default)]
@@ -105,17 +126,16 @@ struct Reader {
 }
 
 impl Reader {
-    fn take(&mut self, object: &Object, events: &mut dyn EventSink) -> Result<()> {
-        let mut text = Vec::new();
-        object.write(&mut text);
-        let document: Document =
-            serde_json::from_slice(&text).map_err(|_| broken("it is no text completion"))?;
+    fn take(&mut self, document: &[u8], events: &mut dyn EventSink) -> Result<()> {
+        let document: Document<'_> = serde_json::from_slice(document).map_err(|_| no_completion())?;
         if !self.started {
             self.started = true;
             let Document { id, model, created, .. } = &document;
             events.push(Event::Start { id: id.clone(), model: model.clone(), created: *created });
         }
-        for Choice { index: choice, text, logprobs, finish_reason: native } in document.choices {
+        for item in document.choices.iter() {
+            let Choice { index: choice, text, logprobs, finish_reason: native } =
+                item.map_err(|_| no_completion())?;
             if choice as usize >= MOST_CHOICES {
                 return Err(broken("it has too many choices"));
             }
@@ -123,8 +143,8 @@ impl Reader {
             if let Some(text) = text.filter(|text| !text.is_empty()) {
                 events.push(Event::Text { choice, text });
             }
-            if let Some(logprobs) = logprobs.filter(|logprobs| !logprobs.tokens.is_empty()) {
-                events.push(Event::Logprobs { choice, logprobs: logprobs.as_chat() });
+            if let Some(logprobs) = logprobs.map(|raw| as_chat(raw.get())).transpose()?.flatten() {
+                events.push(Event::Logprobs { choice, logprobs });
             }
             if let (Some(native), false) = (native, *ended) {
                 *ended = true;
@@ -149,7 +169,11 @@ impl Reader {
                 self.done = true;
                 Ok(())
             }
-            _ => self.take(&event(found)?, events),
+            _ => {
+                let mut text = Vec::new();
+                event(found)?.write(&mut text);
+                self.take(&text, events)
+            }
         }
     }
 
@@ -164,12 +188,18 @@ impl Reader {
 }
 
 impl ReadWhole for Reader {
-    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
-        let object = Object::parse(body).ok_or_else(|| broken("it is not a JSON object"))?;
+    fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
+        let (length, parsed) = (body.len(), Object::parse(&body));
+        drop(body);
+        let object = parsed.ok_or_else(|| broken("it is not a JSON object"))?;
         if let Some(error) = error_in(&object) {
             return Err(error);
         }
-        self.take(&object, events)?;
+        // Repaired, and each name once.
+        let mut text = Vec::with_capacity(length);
+        object.write(&mut text);
+        drop(object);
+        self.take(&text, events)?;
         self.done = !self.ended.is_empty();
         self.end()
     }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::OpenaiCompletions;
 use crate::framing::sse::{SseEvent, SseParser};
-use crate::json::{Object, Value, push_key};
+use crate::json::{Object, Value, append, push_key};
 use crate::proofs::Refusal;
 use crate::protocols::openai_chat::write_stream_error;
 use crate::protocols::openai_chat::{broken, error_in, event, finish_reason, usage};
@@ -161,12 +161,15 @@ struct WholeRelay {
 impl Transcoder for WholeRelay {
     fn push(&mut self, bytes: &Bytes, _out: &mut Vec<u8>) -> Result<()> {
         check_size(self.body.len() + bytes.len())?;
-        self.body.extend_from_slice(bytes);
+        append(&mut self.body, bytes);
         Ok(())
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let mut object = Object::parse(&self.body).ok_or_else(|| broken("it is not a JSON object"))?;
+        let body = std::mem::take(&mut self.body);
+        let (length, parsed) = (body.len(), Object::parse(&body));
+        drop(body);
+        let mut object = parsed.ok_or_else(|| broken("it is not a JSON object"))?;
         if let Some(error) = error_in(&object) {
             return Err(error);
         }
@@ -178,6 +181,7 @@ impl Transcoder for WholeRelay {
         self.answer.progress.usage = reported.as_deref().and_then(|usage| self.answer.counts(usage));
         self.answer.progress.content_started = true;
         self.answer.progress.finished = true;
+        out.reserve_exact(length + length / 16 + 1024);
         self.answer.write(&object, reported.as_deref(), true, out);
         Ok(())
     }

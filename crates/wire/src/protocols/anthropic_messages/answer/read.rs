@@ -47,8 +47,8 @@ pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
 }
 
 impl ReadWhole for Answer {
-    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
-        self.document(&sound(body), events)
+    fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
+        self.document(&sound(&body), events)
     }
 }
 
@@ -205,6 +205,7 @@ impl Answer {
         };
         self.start(&message, events);
         for (index, block) in content.iter().enumerate() {
+            let block = block.map_err(|_| malformed())?;
             self.block_start(index as u64, read(block.get().as_bytes())?, events)?;
             self.block_stop(index as u64, events);
         }
@@ -547,7 +548,11 @@ fn in_answer_error(event: &StreamEvent<'_>) -> Error {
 }
 
 pub(crate) fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(json).map_err(|_| broken("The provider's answer is not what its format says."))
+    serde_json::from_slice(json).map_err(|_| malformed())
+}
+
+fn malformed() -> Error {
+    broken("The provider's answer is not what its format says.")
 }
 
 fn stray() -> Error {

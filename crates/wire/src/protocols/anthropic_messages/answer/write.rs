@@ -487,6 +487,8 @@ impl Encoder for WholeEncoder {
 
     fn finish(&mut self, out: &mut Vec<u8>) {
         let blocks = std::mem::take(&mut self.blocks);
+        let room: usize = blocks.iter().map(Block::room).sum();
+        out.reserve_exact(room + room / 16 + AROUND);
         // Each block is freed when it is written.
         self.facts.write_message(|out| push_array(out, blocks, |block, out| block.write(out)), out);
         self.facts.add_member(out);
@@ -542,7 +544,23 @@ impl WholeEncoder {
     }
 }
 
+/// Approximate length of the text around the blocks.
+const AROUND: usize = 1024;
+/// The same around the texts of a block.
+const AROUND_BLOCK: usize = 64;
+
 impl Block {
+    /// Approximate length of the output.
+    fn room(&self) -> usize {
+        let texts = match self {
+            Self::Text { text, citations } => text.len() + citations.len(),
+            Self::Thinking { text, proof, .. } => text.len() + proof.len(),
+            Self::Redacted(data) => data.len(),
+            Self::Tool { id, name, arguments } => id.len() + name.len() + arguments.len(),
+        };
+        AROUND_BLOCK + texts
+    }
+
     fn write(self, out: &mut Vec<u8>) {
         out.push(b'{');
         match self {

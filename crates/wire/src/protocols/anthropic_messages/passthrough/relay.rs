@@ -18,9 +18,9 @@ use super::super::errors;
 use super::super::types::{AnswerBlock, StreamEvent};
 use super::{OWN, plain};
 use crate::framing::sse::{SseEvent, SseParser};
-use crate::json::{Edit, mentions, quoted};
+use crate::json::{Edit, mentions, put, quoted};
 use crate::proofs::Proofs;
-use crate::protocols::repair::sound;
+use crate::protocols::repair::{into_sound, sound};
 use crate::protocols::whole::check_size;
 use crate::{Transcoder, TranscoderParts, translate};
 
@@ -114,11 +114,11 @@ impl Transcoder for WholeRelay {
         if books.pass_plain(&body, out)? {
             return Ok(());
         }
-        let mut body = sound(&body);
+        let mut body = into_sound(body);
         if let Some(content) = with_new_ids(&body, &mut self.taken, &*books.annotator) {
             let mut edit = Edit::of(&body).map_err(|_| not_a_message())?;
             edit.put("content", content);
-            body = Cow::Owned(edit.write(0));
+            body = edit.write(0);
         }
         books.answer.document(&body, &mut books.read)?;
         let mut edit = Edit::of(&body).map_err(|_| not_a_message())?;
@@ -126,7 +126,7 @@ impl Transcoder for WholeRelay {
         for (name, value) in missing(&body, books) {
             edit.set(name, value.to_string().as_bytes());
         }
-        out.append(&mut edit.write(1024));
+        put(out, edit.write(1024));
         books.add_member(out);
         books.read.progress.finished = true;
         Ok(())

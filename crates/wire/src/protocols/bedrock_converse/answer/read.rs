@@ -21,8 +21,8 @@ pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
 }
 
 impl ReadWhole for Answer {
-    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
-        let body = sound(body);
+    fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
+        let body = sound(&body);
         let whole: Whole<'_> = read(&body)?;
         let message = whole
             .output

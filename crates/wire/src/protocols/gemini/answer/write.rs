@@ -8,15 +8,19 @@ use serde_json::{Value, json};
 
 use super::super::{REASONING_FORMAT, errors};
 use crate::json::{
-    Items, Meaning, Members, append, push_array, push_compact, push_count, push_escaped, push_key, push_text,
-    push_u64, room,
+    Items, Meaning, Members, append, make_room, push_array, push_compact, push_count, push_escaped, push_key,
+    push_text, push_u64, put, room,
 };
-use crate::protocols::envelope::{self, Thought};
+use crate::protocols::envelope::{Sealing, UNKNOWN_FORMAT};
 use crate::{AnswerForm, Encoder};
 use grounding::Grounding;
 
-/// The family of thinking without a proof is unknown.
-const UNKNOWN_FORMAT: &str = "unknown";
+/// Approximate length of the text around the candidates.
+const AROUND: usize = 1024;
+/// The same around the parts of a candidate or a piece.
+const AROUND_PARTS: usize = 128;
+/// The same around the text of a part.
+const AROUND_TEXT: usize = 32;
 
 /// Writes an answer, streamed or whole.
 pub(crate) struct GeminiEncoder {
@@ -30,7 +34,8 @@ pub(crate) struct GeminiEncoder {
     choices: Vec<Choice>,
 }
 
-/// One choice. Its parts are already text: a tree of values would take many times as much.
+/// One choice. Its parts are already text: a tree of values would take many times as much. What is rare is boxed, because an answer
+/// can have a thousand short choices.
 #[derive(Default)]
 struct Choice {
     /// The parts of a whole answer, separated by commas.
@@ -42,11 +47,17 @@ struct Choice {
     /// The block of thinking that has text.
     thinking: Option<u32>,
     /// Thinking of other families, by block, which is sent with the next call.
-    foreign: Vec<(u32, Thought)>,
+    foreign: Option<Box<Sealing>>,
     grounding: Grounding,
+    logprobs: Option<Box<Logprobs>>,
+    finish: Option<&'static str>,
+}
+
+/// Log probabilities: the chosen tokens, and the most likely ones of each.
+#[derive(Default)]
+struct Logprobs {
     chosen: Vec<u8>,
     top: Vec<u8>,
-    finish: Option<&'static str>,
 }
 
 /// The kind of a text part.
@@ -97,19 +108,30 @@ impl GeminiEncoder {
             write(&mut state.parts);
             return;
         }
-        let mut piece = br#"{"candidates":[{"content":{"parts":["#.to_vec();
-        write(&mut piece);
-        piece.extend_from_slice(br#"],"role":"model"},"index":"#);
-        push_u64(&mut piece, u64::from(choice));
-        piece.extend_from_slice(b"}]");
-        self.identity(&mut piece);
-        piece.push(b'}');
-        self.frames.write(&piece, out);
+        self.frames.begin(out);
+        out.extend_from_slice(br#"{"candidates":[{"content":{"parts":["#);
+        write(out);
+        out.extend_from_slice(br#"],"role":"model"},"index":"#);
+        push_u64(out, u64::from(choice));
+        out.extend_from_slice(b"}]");
+        self.identity(out);
+        out.push(b'}');
+        self.frames.close(out);
+    }
+
+    /// Makes space for a text of this length where it will be written.
+    fn make_room(&mut self, choice: u32, length: usize, out: &mut Vec<u8>) {
+        if self.form.stream {
+            make_room(out, length + length / 16 + AROUND);
+        } else {
+            make_room(&mut self.choice(choice).parts, length + length / 16 + AROUND_TEXT);
+        }
     }
 
     /// A text part, or a continuation of the last one.
     fn said(&mut self, choice: u32, said: Said, text: &str, out: &mut Vec<u8>) {
         let is_whole = !self.form.stream;
+        self.make_room(choice, text.len(), out);
         let state = self.choice(choice);
         if is_whole && state.open == Some(said) {
             // Removes the closing quote and brace.
@@ -191,19 +213,19 @@ impl GeminiEncoder {
     fn flush_call(&mut self, choice: u32, out: &mut Vec<u8>) {
         let state = self.choice(choice);
         if let Some(mut call) = state.call.take() {
-            let foreign = std::mem::take(&mut state.foreign).into_iter().map(|(_, thought)| thought);
-            let proven: Vec<Thought> =
-                foreign.filter(|it| it.is_proven() && it.format != UNKNOWN_FORMAT).collect();
-            if call.signature.is_none() && !proven.is_empty() {
-                call.signature = envelope::seal_thoughts(&proven);
+            let foreign = state.foreign.take();
+            if call.signature.is_none() {
+                call.signature = foreign.and_then(|foreign| foreign.seal());
             }
+            let length = call.arguments.len() + call.signature.as_ref().map_or(0, String::len);
+            self.make_room(choice, call.id.len() + call.name.len() + length + AROUND_TEXT, out);
             self.part(choice, |out| call.write(out), out);
         }
     }
 
     fn logprobs(&mut self, choice: u32, logprobs: &Json) {
         let content = Members::of(logprobs.as_str()).and_then(|members| members.get("content"));
-        let state = self.choice(choice);
+        let state = self.choice(choice).logprobs.get_or_insert_default();
         for token in Items::of(content.unwrap_or_default()) {
             let Some(token) = Members::of(token) else { continue };
             separate(&mut state.chosen);
@@ -291,6 +313,7 @@ impl Encoder for GeminiEncoder {
             }
             Event::Image { choice, mime, data } => {
                 self.flush_call(choice, out);
+                self.make_room(choice, mime.len() + data.len() + AROUND_TEXT, out);
                 let write = |out: &mut Vec<u8>| {
                     out.extend_from_slice(br#"{"inlineData":{"#);
                     push_text(out, "mimeType", &mime);
@@ -317,8 +340,11 @@ impl Encoder for GeminiEncoder {
         for choice in 0..self.choices.len() as u32 {
             self.flush_call(choice, out);
         }
+        let room: usize = self.choices.iter().map(Choice::room).sum();
         let choices = std::mem::take(&mut self.choices).into_iter().enumerate();
-        let mut text = br#"{"candidates":"#.to_vec();
+        let mut text = Vec::with_capacity(room + AROUND);
+        text.extend_from_slice(br#"{"candidates":"#);
+        // Each choice is freed when it is written.
         push_array(&mut text, choices, |(index, choice), out| choice.write(index, out));
         self.identity(&mut text);
         if let Some(usage) = &self.usage {
@@ -328,13 +354,11 @@ impl Encoder for GeminiEncoder {
         let facts = AnswerFacts { underlying_model: self.model.as_deref(), usage: self.usage.as_ref() };
         self.annotator.write_member_with_cost(facts, self.tier.as_deref(), &mut text);
         text.push(b'}');
-        match self.form.stream {
-            true => {
-                self.frames.write(&text, out);
-                self.frames.end(out);
-            }
-            false if out.is_empty() => *out = text,
-            false => out.extend_from_slice(&text),
+        if self.form.stream {
+            self.frames.write(&text, out);
+            self.frames.end(out);
+        } else {
+            put(out, text);
         }
     }
 
@@ -349,13 +373,7 @@ impl Encoder for GeminiEncoder {
 impl Choice {
     /// Keeps thinking of another family for the following call.
     fn note_foreign(&mut self, block: u32, detail: &ReasoningDetail, format: &str) {
-        if self.foreign.last().is_none_or(|(last, _)| *last != block) {
-            room::push(
-                &mut self.foreign,
-                (block, Thought { format: format.to_owned(), ..Thought::default() }),
-            );
-        }
-        let Some((_, thought)) = self.foreign.last_mut() else { return };
+        let thought = self.foreign.get_or_insert_default().block(block, format);
         // Some providers name the family only with the proof, after the text.
         if thought.format == UNKNOWN_FORMAT {
             format.clone_into(&mut thought.format);
@@ -368,9 +386,15 @@ impl Choice {
         place.push_str(more);
     }
 
+    /// Approximate length of the output.
+    fn room(&self) -> usize {
+        let logprobs = self.logprobs.as_ref().map_or(0, |it| it.chosen.len() + it.top.len());
+        AROUND_PARTS + self.parts.len() + self.grounding.room() + logprobs
+    }
+
     /// Appends the whole choice, or its last piece.
     fn write(self, index: usize, out: &mut Vec<u8>) {
-        let Self { parts, grounding, chosen, top, finish, .. } = self;
+        let Self { parts, grounding, logprobs, finish, .. } = self;
         out.push(b'{');
         if !parts.is_empty() {
             out.extend_from_slice(br#""content":{"parts":["#);
@@ -381,7 +405,7 @@ impl Choice {
         push_text(out, "finishReason", finish.unwrap_or("STOP"));
         push_count(out, "index", index as u64);
         grounding.write(out);
-        if !chosen.is_empty() {
+        if let Some(Logprobs { chosen, top }) = logprobs.map(|it| *it).filter(|it| !it.chosen.is_empty()) {
             push_key(out, "logprobsResult");
             out.extend_from_slice(br#"{"chosenCandidates":["#);
             append(out, &chosen);
@@ -408,15 +432,24 @@ impl Frames {
 
     /// Writes one piece.
     pub fn write(&mut self, json: &[u8], out: &mut Vec<u8>) {
-        let is_first = std::mem::replace(&mut self.is_first, false);
-        let (before, after): (&[u8], &[u8]) = match (self.is_list, is_first) {
-            (false, _) => (b"data: ", b"\r\n\r\n"),
-            (true, true) => (b"[", b"\n"),
-            (true, false) => (b",\r\n", b"\n"),
-        };
-        out.extend_from_slice(before);
+        self.begin(out);
         out.extend_from_slice(json);
-        out.extend_from_slice(after);
+        self.close(out);
+    }
+
+    /// Begins a piece.
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        out.extend_from_slice(match (self.is_list, is_first) {
+            (false, _) => b"data: ",
+            (true, true) => b"[",
+            (true, false) => b",\r\n",
+        });
+    }
+
+    /// Ends the piece that has begun.
+    fn close(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if self.is_list { b"\n" } else { b"\r\n\r\n" });
     }
 
     /// Ends the stream.

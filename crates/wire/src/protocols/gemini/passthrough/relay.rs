@@ -12,7 +12,7 @@ use super::super::answer::read::{AnswerState, malformed, too_large};
 use super::super::answer::write::Frames;
 use super::super::errors;
 use crate::framing::sse::{EVENT_LIMIT, SseParser};
-use crate::json::mentions;
+use crate::json::{mentions, put};
 use crate::proofs::Proofs;
 use crate::protocols::repair::sound;
 use crate::providers::edit;
@@ -30,6 +30,9 @@ enum Incoming {
     Events(SseParser),
     Json(Vec<u8>),
 }
+
+/// Room in a piece for what the gateway adds.
+const MORE: usize = 512;
 
 /// The state of the pieces.
 struct Pieces {
@@ -150,7 +153,11 @@ impl Pieces {
     fn cleaned(&self, data: &[u8]) -> Result<Vec<u8>> {
         let mut piece = match self.annotator.metadata_name().filter(|name| mentions(data, name)) {
             Some(name) => edit::edit(data, &[name], &[]).map_err(|_| malformed())?.to_vec(),
-            None => data.to_vec(),
+            None => {
+                let mut piece = Vec::with_capacity(data.len() + MORE);
+                piece.extend_from_slice(data);
+                piece
+            }
         };
         if self.form.stream && !self.form.is_list {
             // Outside of strings line ends are white space; within strings they are escaped.
@@ -184,7 +191,7 @@ impl Pieces {
             self.frames.write(&last, out);
             self.frames.end(out);
         } else {
-            out.extend_from_slice(&last)
+            put(out, last);
         }
         Ok(())
     }

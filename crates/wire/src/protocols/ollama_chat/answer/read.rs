@@ -17,8 +17,8 @@ pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
 }
 
 impl ReadWhole for Answer {
-    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
-        self.document(body, events)?;
+    fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
+        self.document(&body, events)?;
         self.end()
     }
 }

@@ -323,7 +323,10 @@ fn whole_calls(
     taken: &BTreeSet<String>,
 ) -> Result<bool> {
     let Some(calls) = message.remove("tool_calls") else { return Ok(false) };
-    let (mut repaired, mut taken) = (vec![b'['], taken.clone());
+    let length = calls.raw_length();
+    let mut repaired = Vec::with_capacity(length + length / 4 + 64);
+    repaired.push(b'[');
+    let mut taken = taken.clone();
     for call in calls.items().filter(|call| !is_hosted(call)) {
         let is_named = called(&call)["name"].as_str().is_some_and(|name| !name.is_empty());
         match call.into_owned() {
@@ -337,6 +340,7 @@ fn whole_calls(
             _ => return Err(nameless_call()),
         }
     }
+    drop(calls);
     let has_calls = repaired.len() > 1;
     if has_calls {
         repaired.push(b']');

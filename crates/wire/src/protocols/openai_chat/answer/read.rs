@@ -69,9 +69,9 @@ impl StreamState {
         let chunk = normalise::event(event)?;
         let told = Pieces::fields_of(&chunk);
         let result = self.chunks.push(chunk, None, &mut self.repaired);
-        for chunk in self.repaired.drain(..) {
+        for mut chunk in self.repaired.drain(..) {
             self.pieces.start(&chunk, events);
-            self.pieces.take_choices(&chunk, "delta", events);
+            self.pieces.take_choices(&mut chunk, "delta", events);
         }
         // Some report the tier only with the usage, after the finish; some before the answer begins.
         if self.pieces.started {
@@ -89,8 +89,8 @@ impl StreamState {
         if !self.pieces.started {
             return Err(broken("the stream is empty"));
         }
-        for chunk in self.chunks.finish_chunks(None)? {
-            self.pieces.take_choices(&chunk, "delta", events);
+        for mut chunk in self.chunks.finish_chunks(None)? {
+            self.pieces.take_choices(&mut chunk, "delta", events);
         }
         self.pieces.release(None, events);
         if let Some(usage) = self.chunks.usage.as_ref().and_then(|usage| self.pieces.usage(usage)) {
@@ -103,11 +103,13 @@ impl StreamState {
 // ---------------------------------------------------------------------------------------------- whole answers
 
 impl ReadWhole for Pieces {
-    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
-        let mut body = Object::parse(body).ok_or_else(|| broken("it is not a JSON object"))?;
+    fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
+        let parsed = Object::parse(&body);
+        drop(body);
+        let mut body = parsed.ok_or_else(|| broken("it is not a JSON object"))?;
         normalise::completion(&mut body, None, &BTreeSet::new())?;
         self.start(&body, events);
-        self.take_choices(&body, "message", events);
+        self.take_choices(&mut body, "message", events);
         self.release(None, events);
         if let Some(usage) = body.get("usage").and_then(|usage| self.usage(usage)) {
             events.push(Event::Usage(usage));
@@ -176,15 +178,19 @@ impl Pieces {
         Event::Start { id: text("id"), model: text("model"), created: created.filter(|time| *time > 0) }
     }
 
-    fn take_choices(&mut self, body: &Object, part: &str, events: &mut dyn EventSink) {
-        let choices = body.get("choices").and_then(Value::as_array);
-        for choice in choices.into_iter().flatten() {
-            let index = choice["index"].as_u64().unwrap_or(0) as u32;
-            self.take_message(index, &choice[part], events);
+    /// Takes the choices out of the body: each is freed when its events have been emitted.
+    fn take_choices(&mut self, body: &mut Object, part: &str, events: &mut dyn EventSink) {
+        let Value::Array(choices) = body.take("choices") else { return };
+        for choice in choices {
+            let Value::Object(mut choice) = choice else { continue };
+            let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0) as u32;
+            if let Value::Object(message) = choice.take(part) {
+                self.take_message(index, message, events);
+            }
             if let Some(logprobs) = choice.get("logprobs").filter(|value| !value.is_null()) {
                 events.push(Event::Logprobs { choice: index, logprobs: Json::from(logprobs) });
             }
-            if let Some(native) = choice["finish_reason"].as_str() {
+            if let Some(native) = choice.get("finish_reason").and_then(Value::as_str) {
                 self.release(Some(index), events);
                 let reason = normalise::finish_reason(native).unwrap_or(FinishReason::Stop);
                 let reason = normalise::with_calls(
@@ -196,30 +202,32 @@ impl Pieces {
         }
     }
 
-    fn take_message(&mut self, choice: u32, message: &Value, events: &mut dyn EventSink) {
-        let text = |name: &str| message[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-        if let Some(text) = text("reasoning") {
+    fn take_message(&mut self, choice: u32, mut message: Object, events: &mut dyn EventSink) {
+        if let Some(text) = take_text(&mut message, "reasoning") {
+            // The same text.
+            message.take("reasoning_content");
             let detail = ReasoningDetail::Text(text);
             events.push(Event::Reasoning { choice, block: 0, detail, format: UNKNOWN_FORMAT });
         }
-        self.take_proofs(choice, &message["reasoning_details"], events);
-        if let Some(text) = text("content") {
+        self.take_proofs(choice, &message.take("reasoning_details"), events);
+        if let Some(text) = take_text(&mut message, "content") {
             events.push(Event::Text { choice, text });
         }
-        if let Some(text) = text("refusal") {
+        if let Some(text) = take_text(&mut message, "refusal") {
             events.push(Event::Refusal { choice, text });
         }
-        for (position, call) in message["tool_calls"].items().enumerate() {
+        for (position, call) in message.take("tool_calls").items().enumerate() {
             let index = call["index"].as_u64().map_or(position as u32, |index| index as u32);
             self.take_call(choice, index, &call, events);
         }
-        if message["function_call"].is_object() {
-            self.take_legacy_call(choice, &message["function_call"], events);
+        let function = message.take("function_call");
+        if function.is_object() {
+            self.take_legacy_call(choice, &function, events);
         }
-        for annotation in message["annotations"].texts().filter_map(|text| Json::parse(text).ok()) {
+        for annotation in message.take("annotations").texts().filter_map(|text| Json::parse(text).ok()) {
             events.push(Event::Annotation { choice, annotation });
         }
-        for image in message["images"].items() {
+        for image in message.take("images").items() {
             take_image(choice, &image, events);
         }
     }
@@ -291,6 +299,14 @@ impl Pieces {
                 events.push(Event::ToolCallArguments { choice, index, fragment });
             }
         }
+    }
+}
+
+/// Takes a text out, unless it is empty.
+fn take_text(message: &mut Object, name: &str) -> Option<String> {
+    match message.take(name) {
+        Value::String(text) if !text.is_empty() => Some(text),
+        _ => None,
     }
 }
 

@@ -6,7 +6,9 @@ use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningD
 
 use super::super::errors::write_stream_error;
 use super::usage;
-use crate::json::{Items, Members, Pieces, push_escaped, push_key, push_list, push_string, push_u64};
+use crate::json::{
+    Items, Members, Pieces, push_array, push_escaped, push_key, push_list, push_string, push_u64, room,
+};
 use crate::{AnswerForm, Encoder};
 
 /// The encoder for one answer.
@@ -130,6 +132,13 @@ impl Block {
         push_key(out, "index");
         push_u64(out, u64::from(self.number));
         out.push(b'}');
+    }
+
+    /// Approximate length of the output.
+    fn room(&self, has_proofs: bool) -> usize {
+        let proof = [&self.signature, &self.encrypted].into_iter().flatten().map(String::len).sum::<usize>();
+        let entry = if has_proofs { AROUND_BLOCK + self.text.len() + proof } else { 0 };
+        2 * self.text.len() + entry
     }
 
     fn is_proof(&self) -> bool {
@@ -431,6 +440,9 @@ struct WholeEncoder {
 
 /// Approximate length of the text around the content of an answer.
 const AROUND: usize = 1024;
+/// The same for a choice, and for an entry of `reasoning_details`.
+const AROUND_CHOICE: usize = 128;
+const AROUND_BLOCK: usize = 112;
 
 /// The calls of a choice, written as they arrive: as values, many small ones would take many times their
 /// text.
@@ -513,7 +525,7 @@ impl WholeCalls {
 struct WholeChoice {
     content: Option<String>,
     refusal: Option<String>,
-    reasoning: String,
+    /// The thinking, in order.
     blocks: Vec<Block>,
     calls: WholeCalls,
     images: Vec<(String, String)>,
@@ -557,17 +569,15 @@ impl Encoder for WholeEncoder {
         if self.choices.is_empty() {
             self.choice(0);
         }
-        let calls: usize = self.choices.iter().map(|choice| choice.calls.room()).sum();
-        out.reserve_exact(calls + AROUND);
+        let room: usize = self.choices.iter().map(WholeChoice::room).sum();
+        out.reserve_exact(room + room / 16 + AROUND);
         self.core.write_identity("chat.completion", out);
-        out.extend_from_slice(b",\"choices\":[");
-        for (index, choice) in self.choices.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
+        push_key(out, "choices");
+        let choices = std::mem::take(&mut self.choices).into_iter().enumerate();
+        // Each choice is freed when it is written.
+        push_array(out, choices, |(index, choice), out| {
             choice.write(index, self.core.form.exclude_reasoning, out);
-        }
-        out.push(b']');
+        });
         if self.core.usage.is_some() {
             self.core.write_usage(out);
         }
@@ -589,11 +599,8 @@ impl WholeEncoder {
 
     fn reasoning(&mut self, choice: u32, number: u32, detail: ReasoningDetail, format: &'static str) {
         let choice = self.choice(choice);
-        if let ReasoningDetail::Text(text) = &detail {
-            choice.reasoning.push_str(text);
-        }
         if choice.blocks.last().is_none_or(|block| block.number != number) {
-            choice.blocks.push(Block { number, format, ..Block::default() });
+            room::push(&mut choice.blocks, Block { number, format, ..Block::default() });
         }
         if let Some(block) = choice.blocks.last_mut() {
             block.take(detail);
@@ -610,7 +617,18 @@ impl WholeChoice {
         }
     }
 
-    fn write(&self, index: usize, exclude_reasoning: bool, out: &mut Vec<u8>) {
+    /// Approximate length of the output.
+    fn room(&self) -> usize {
+        let texts = [&self.content, &self.refusal].into_iter().flatten().map(String::len).sum::<usize>();
+        let has_proofs = self.blocks.iter().any(Block::is_proof);
+        let thoughts: usize = self.blocks.iter().map(|block| block.room(has_proofs)).sum();
+        let images: usize = self.images.iter().map(|(mime, data)| 64 + mime.len() + data.len()).sum();
+        let annotations: usize = self.annotations.iter().map(|json| 1 + json.as_str().len()).sum();
+        let logprobs = self.logprobs.as_ref().map_or(0, |it| it.first.as_str().len() + it.further.len());
+        AROUND_CHOICE + texts + thoughts + self.calls.room() + images + annotations + logprobs
+    }
+
+    fn write(self, index: usize, exclude_reasoning: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"index\":");
         push_u64(out, index as u64);
         out.extend_from_slice(b",\"message\":{\"role\":\"assistant\"");
@@ -635,9 +653,13 @@ impl WholeChoice {
     }
 
     fn write_reasoning(&self, out: &mut Vec<u8>) {
-        if !self.reasoning.is_empty() {
-            write_text("reasoning", Some(&self.reasoning), out);
-            write_text("reasoning_content", Some(&self.reasoning), out);
+        if self.blocks.iter().any(|block| !block.text.is_empty()) {
+            for name in ["reasoning", "reasoning_content"] {
+                push_key(out, name);
+                out.push(b'"');
+                self.blocks.iter().for_each(|block| push_escaped(out, &block.text));
+                out.push(b'"');
+            }
         }
         if self.blocks.iter().any(Block::is_proof) {
             push_list(out, "reasoning_details", &self.blocks, |block, out| block.write(out));

@@ -13,8 +13,8 @@ use super::super::errors::write_stream_error;
 use super::thoughts::Gatherer;
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{
-    Kind, Met, NotPlain, Object, Scanner, Value, ensure, is_utf8, plain_name, plain_string, push_count,
-    push_key,
+    Kind, Met, NotPlain, Object, Scanner, Value, append, ensure, is_utf8, plain_name, plain_string,
+    push_count, push_key,
 };
 use crate::proofs::Proofs;
 use crate::protocols::whole::check_size;
@@ -77,8 +77,8 @@ impl Body {
             self.first = bytes.clone();
             return Ok(());
         }
-        self.joined.extend_from_slice(&std::mem::take(&mut self.first));
-        self.joined.extend_from_slice(bytes);
+        append(&mut self.joined, &std::mem::take(&mut self.first));
+        append(&mut self.joined, bytes);
         Ok(())
     }
 
@@ -147,7 +147,9 @@ impl WholeRelay {
     }
 
     fn repair(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let mut body = Object::parse(self.body.bytes()).ok_or_else(|| broken("it is not a JSON object"))?;
+        let (length, parsed) = (self.body.bytes().len(), Object::parse(self.body.bytes()));
+        self.body = Body::default();
+        let mut body = parsed.ok_or_else(|| broken("it is not a JSON object"))?;
         let annotator = self.parts.annotator.as_ref();
         normalise::completion(&mut body, Some(annotator), &self.parts.taken_ids)?;
         let reported = body.remove("usage").filter(|usage| !usage.is_null()).map(|usage| usage.to_string());
@@ -162,7 +164,7 @@ impl WholeRelay {
         }
         let facts = AnswerFacts { underlying_model: self.progress.model.as_deref(), usage: counts.as_ref() };
         body.remove("metadata");
-        out.reserve(self.body.bytes().len() + 1024);
+        out.reserve_exact(length + length / 8 + 1024);
         body.write(out);
         out.pop();
         if let Some(counts) = &counts {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::super::types::{ContentPart, Item, ReportedUsage, Response, StreamEvent};
 use super::super::{REASONING_FORMAT, errors};
 use crate::framing::sse::{SseEvent, SseParser};
-use crate::json::List;
+use crate::json::{List, room};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair;
 use crate::protocols::whole::{ReadWhole, WholeDecoder};
@@ -72,13 +72,15 @@ pub(in super::super) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
     Box::new(WholeDecoder::new(Answer::new(decoding)))
 }
 
-/// The same for a body that is collected elsewhere.
-pub(in super::super) fn whole_body(decoding: &DecoderContext) -> Box<dyn ReadWhole> {
-    Box::new(Answer::new(decoding))
+impl ReadWhole for Answer {
+    fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
+        self.document(&body, events)
+    }
 }
 
-impl ReadWhole for Answer {
-    fn read_whole(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
+impl Answer {
+    /// A whole answer.
+    pub(in super::super) fn document(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let body = repair::sound(body);
         let response: Response<'_> = parse(&body)?;
         if response.output.is_none() && response.status.is_none() {
@@ -90,7 +92,7 @@ impl ReadWhole for Answer {
 
 /// The state of an answer.
 #[derive(Default)]
-struct Answer {
+pub(in super::super) struct Answer {
     decoding: DecoderContext,
     started: bool,
     ended: bool,
@@ -120,8 +122,8 @@ struct Seen {
     /// It is complete.
     done: bool,
     call: Option<Call>,
-    /// Parts of a message by `content_index`.
-    parts: BTreeMap<u64, SeenPart>,
+    /// Parts of a message, sorted by `content_index`. A list, because most messages have one part.
+    parts: Vec<(u64, SeenPart)>,
     thought: Option<Thought>,
 }
 
@@ -164,7 +166,7 @@ enum Held {
 }
 
 impl Answer {
-    fn new(decoding: &DecoderContext) -> Self {
+    pub(in super::super) fn new(decoding: &DecoderContext) -> Self {
         Self { decoding: decoding.clone(), ..Self::default() }
     }
 
@@ -451,8 +453,13 @@ impl Answer {
 
     fn part(&mut self, index: u64, position: u64) -> &mut SeenPart {
         let start = self.characters;
-        let seen = self.items.entry(index).or_default();
-        seen.parts.entry(position).or_insert_with(|| SeenPart { start, ..SeenPart::default() })
+        let parts = &mut self.items.entry(index).or_default().parts;
+        let place = parts.binary_search_by_key(&position, |(known, _)| *known).unwrap_or_else(|place| {
+            room::make(parts);
+            parts.insert(place, (position, SeenPart { start, ..SeenPart::default() }));
+            place
+        });
+        &mut parts[place].1
     }
 
     fn text(

@@ -10,14 +10,14 @@ use canon::{Annotator, AnswerFacts, Error, Progress, Result};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::answer::read::{self, StreamDecoder};
+use super::super::answer::read::{Answer, StreamDecoder};
 use super::super::answer::write::{self, fail_relayed};
 use super::items::{Changes, EventMembers, Items};
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Edit, List, Scanner, quoted};
 use crate::proofs::Proofs;
 use crate::protocols::repair;
-use crate::protocols::whole::{ReadWhole, check_size};
+use crate::protocols::whole::check_size;
 use crate::translate::Books;
 use crate::{Kept, Transcoder, TranscoderParts};
 
@@ -27,7 +27,7 @@ pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     let keeping = form.kept.then(|| KeptAnswer::of(form.request.as_ref()));
     let ending = Ending { annotator: parts.annotator, keeping, kept: None };
     if !form.stream {
-        let answer = read::whole_body(parts.decoding);
+        let answer = Answer::new(parts.decoding);
         return Box::new(WholeRelay { body: Vec::new(), answer, books: Books::default(), ending });
     }
     let events = EventRelay {
@@ -448,7 +448,7 @@ impl Transcoder for StreamRelay {
 
 struct WholeRelay {
     body: Vec<u8>,
-    answer: Box<dyn ReadWhole>,
+    answer: Answer,
     books: Books,
     ending: Ending,
 }
@@ -462,7 +462,7 @@ impl Transcoder for WholeRelay {
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let body = std::mem::take(&mut self.body);
-        self.answer.read_whole(&body, &mut self.books)?;
+        self.answer.document(&body, &mut self.books)?;
         self.books.progress.finished = true;
         let body = repair::sound(body.trim_ascii());
         let progress = &self.books.progress;
