@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use limits::{Pattern, Policy};
+use limits::{Bodies, Pattern, Policy};
 use serde_json::Value;
 
 /// A future behind a trait.
@@ -151,6 +151,9 @@ pub trait Configuration: Send + Sync + 'static {
 
     /// This node.
     fn node(&self) -> Node;
+
+    /// Whose bodies are kept for a project.
+    fn keeps_bodies(&self, project: &str) -> Bodies;
 }
 
 /// The configuration in force.

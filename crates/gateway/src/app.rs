@@ -167,6 +167,7 @@ impl App {
         let writer = self.writer.start(async move {
             let _ = writer_stopped.await;
         });
+        let bodies = self.api.pipeline.metering.bodies().clone();
         let (reloader, pipeline) = (self.api.reloader.clone(), self.api.pipeline.clone());
         let auth = self.api.auth.clone();
         let leases = pipeline.leases.clone();
@@ -195,6 +196,7 @@ impl App {
             cut = server::serve(self.listeners, self.api, self.limits, stop, at_once) => cut,
             never = reloader.watch() => match never {},
             never = pipeline.responses.expire() => match never {},
+            never = bodies.run(&self.store) => match never {},
             never = auth.listen() => match never {},
             never = report => match never {},
             never = notices => match never {},
@@ -222,6 +224,7 @@ impl App {
                 tracing::error!(%error, "the usage writer has no thread; its records stay in the spool")
             }
         }
+        bodies.flush(&self.store).await;
         heart.stop().await;
         self.store.close().await;
         cut

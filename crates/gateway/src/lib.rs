@@ -7,6 +7,7 @@
 
 pub mod admission;
 pub mod app;
+pub mod bodies;
 pub mod buffers;
 pub mod cache;
 pub mod cli;

@@ -20,7 +20,9 @@ use crate::admission::Books;
 use crate::config::file::ModelSection;
 use crate::config::settings::{DEMO, Names, Timeouts};
 use crate::config::shown::InForce;
-use crate::config::{KeepSettings, MetadataPlace, OidcSettings, ProviderSettings, Settings, Webhook};
+use crate::config::{
+    BodySettings, KeepSettings, MetadataPlace, OidcSettings, ProviderSettings, Settings, Webhook,
+};
 use crate::cors::Cors;
 use crate::guardrails::{Guard, Guardrails};
 use crate::identity::{Caller, Keys};
@@ -55,6 +57,8 @@ pub struct Snapshot {
     pub metadata: MetadataPlace,
     /// How answers are stored.
     pub keep: KeepSettings,
+    /// Which bodies are kept for administrators.
+    pub bodies: BodySettings,
     /// A hash of the configuration file; empty without one.
     pub config: String,
     /// The share of requests whose decision is stored.
@@ -209,6 +213,7 @@ impl Snapshot {
             },
             metadata: settings.metadata,
             keep: settings.keep,
+            bodies: settings.bodies,
             config: settings.fingerprint,
             decisions_sample: Sample::of(settings.logging.decisions_sample),
             cors: settings.cors,

@@ -66,6 +66,33 @@ pub struct Policy {
     /// to its project's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub guardrails: Vec<String>,
+    /// Whose bodies and headers are kept for administrators, in place of `logging.bodies`. A key may keep
+    /// less than its project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bodies: Option<Bodies>,
+}
+
+/// The requests whose bodies and headers are kept; each keeps more than the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Bodies {
+    /// Of no request.
+    #[default]
+    None,
+    /// Of failed and cancelled requests.
+    Errors,
+    /// Of all requests.
+    All,
+}
+
+impl Bodies {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Errors => "errors",
+            Self::All => "all",
+        }
+    }
 }
 
 /// How answers are cached for equal requests of the project.

@@ -5,6 +5,7 @@
 //! from there into the [`Store`]. Only [`Spool::append`] and [`KeyHasher::hash`] are called on the request
 //! path, and the functions for stored answers by requests that use them.
 
+mod bodies;
 mod changes;
 mod conversations;
 mod error;
@@ -35,6 +36,7 @@ mod usage;
 mod webhooks;
 mod writer;
 
+pub use bodies::KeptBodies;
 pub use changes::Changes;
 pub use conversations::{Addition, Conversation, StoredItem};
 pub use error::{SetAside, StoreError};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use canon::Secret;
 use sqlx::{Connection, PgPool};
 
+use crate::bodies::{self, KeptBodies};
 use crate::changes::Changes;
 use crate::conversations::{self, Addition, Conversation, StoredItem};
 use crate::error::SetAside;
@@ -696,6 +697,50 @@ impl Store {
     /// are deleted: an answer is deleted once no later one continues it. None means that.
     pub async fn delete_expired_responses(&self, now_ms: i64, most: u32) -> Result<u64, StoreError> {
         on_either!(self, SLOW, connection => sqlx::query(responses::DELETE_EXPIRED)
+            .bind(now_ms)
+            .bind(i64::from(most))
+            .execute(connection)
+            .await
+            .map(|result| result.rows_affected()))
+    }
+
+    // Bodies of requests
+
+    /// Stores the bodies of requests.
+    pub async fn put_bodies(&self, all: &[KeptBodies]) -> Result<(), StoreError> {
+        on_either!(self, QUICK, connection => {
+            let mut transaction = connection.begin().await?;
+            for kept in all {
+                sqlx::query(bodies::INSERT)
+                    .bind(&kept.request_id)
+                    .bind(kept.started_at_ms)
+                    .bind(kept.expires_at_ms)
+                    .bind(&kept.content)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await
+        })
+    }
+
+    /// The bodies of a request, if they were kept and have not expired.
+    pub async fn bodies(
+        &self,
+        request_id: &str,
+        started_at_ms: i64,
+        now_ms: i64,
+    ) -> Result<Option<String>, StoreError> {
+        on_either!(self, QUICK, connection => sqlx::query_scalar(bodies::SELECT)
+            .bind(request_id)
+            .bind(started_at_ms)
+            .bind(now_ms)
+            .fetch_optional(connection)
+            .await)
+    }
+
+    /// Deletes expired bodies, at most `most`; returns how many.
+    pub async fn delete_expired_bodies(&self, now_ms: i64, most: u32) -> Result<u64, StoreError> {
+        on_either!(self, SLOW, connection => sqlx::query(bodies::DELETE_EXPIRED)
             .bind(now_ms)
             .bind(i64::from(most))
             .execute(connection)

@@ -1,7 +1,9 @@
 //! The pages, one file each.
 
 pub mod audit;
+mod bodies;
 pub mod find;
+mod histogram;
 pub mod login;
 pub mod models;
 pub mod overview;

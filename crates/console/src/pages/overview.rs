@@ -29,20 +29,26 @@ const SERIES: usize = 7;
 const NOTICES: usize = 5;
 
 /// The time that is shown, on whole hours or days, so that sums come from the roll-ups.
-struct Span {
-    since_ms: i64,
+pub(super) struct Span {
+    pub(super) since_ms: i64,
     until_ms: i64,
-    bucket: Bucket,
+    pub(super) bucket: Bucket,
 }
 
 impl Span {
-    fn of(since_ms: i64, now_ms: i64) -> Self {
+    pub(super) fn of(since_ms: i64, now_ms: i64) -> Self {
         let bucket = if now_ms - since_ms > 3 * DAY_MS { Bucket::Day } else { Bucket::Hour };
         let step = bucket.ms();
         Self { since_ms: since_ms.div_euclid(step) * step, until_ms: now_ms, bucket }
     }
 
-    fn buckets(&self) -> Vec<i64> {
+    /// The end of the current hour, which the sums have as a whole: its records need not be summed one by one.
+    pub(super) fn end_ms(&self) -> i64 {
+        let hour = Bucket::Hour.ms();
+        (self.until_ms.div_euclid(hour) + 1) * hour
+    }
+
+    pub(super) fn buckets(&self) -> Vec<i64> {
         let step = self.bucket.ms();
         (self.since_ms..self.until_ms).step_by(step as usize).collect()
     }
@@ -68,9 +74,7 @@ async fn data(console: &Console, span: &Span) -> Result<Data, StoreError> {
         bucket,
         ..UsageQuery::default()
     };
-    let hour = Bucket::Hour.ms();
-    // Up to the end of the hour, which the sums have as a whole: its records need not be summed one by one.
-    let whole = (span.since_ms, (span.until_ms.div_euclid(hour) + 1) * hour);
+    let whole = (span.since_ms, span.end_ms());
     let by_model = query(vec![Dim::Model], Some(span.bucket), whole);
     let by_outcome = query(vec![Dim::Outcome], Some(span.bucket), whole);
     let before = query(Vec::new(), None, span.before());
@@ -257,15 +261,15 @@ fn total(rows: &[UsageRow]) -> UsageSums {
 
 /// Requests by outcome.
 #[derive(Clone, Copy, Default)]
-struct Outcomes {
-    all: u64,
-    recovered: u64,
-    callers: u64,
-    failed: u64,
+pub(super) struct Outcomes {
+    pub(super) all: u64,
+    pub(super) recovered: u64,
+    pub(super) callers: u64,
+    pub(super) failed: u64,
 }
 
 impl Outcomes {
-    fn of<'a>(rows: impl Iterator<Item = &'a UsageRow>) -> Self {
+    pub(super) fn of<'a>(rows: impl Iterator<Item = &'a UsageRow>) -> Self {
         let mut outcomes = Self::default();
         for row in rows {
             let requests = row.sums.requests();
@@ -460,7 +464,7 @@ fn cost_panel(data: &Data, span: &Span, now_ms: i64) -> Markup {
     Panel { title: "Cost by model", raw: true, note: Some(note), ..Panel::default() }.around(body)
 }
 
-fn label(at_ms: i64, span: &Span, now_ms: i64) -> String {
+pub(super) fn label(at_ms: i64, span: &Span, now_ms: i64) -> String {
     match span.bucket {
         Bucket::Day => time::day_of(at_ms, now_ms),
         Bucket::Hour => time::clock(at_ms)[..5].to_owned(),

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use store::{AttemptRecord, Phases, UsageRecord};
 
 use super::requests::{pips, status_kind};
-use super::{absent, encoded, routing};
+use super::{absent, bodies, encoded, routing};
 use crate::Console;
 use crate::components::chart::short;
 use crate::components::number::{self, count, duration, exact, money};
@@ -38,7 +38,6 @@ pub async fn page(
         let words = "It may still be running, be older than the records that are kept, or have been sent to another gateway.";
         return absent(&reader, "No request of this id is recorded", words);
     };
-    let now_ms = console.now_ms();
     let crumb = html! {
         a href="/ui/requests" { "Requests" } (crate::components::icon::small("chev"))
         span.mono.clip { (id) } (copy(&id, "Copy the request id"))
@@ -52,19 +51,24 @@ pub async fn page(
         (Some(provider), None) => html! { "answered by " (provider) },
         (None, None) => html! { "answered by the gateway" },
     };
+    let mut shown = Vec::new();
+    for (number, row) in rows.iter().enumerate() {
+        let bodies = bodies::panel(&reader, &row.record, number).await;
+        shown.push(one(&reader, &row.record, bodies));
+    }
     let body = html! {
         div.stack {
             @if rows.len() > 1 {
                 div.banner.warn { (crate::components::mark("warn", "warnc")) div { b { (rows.len()) " requests have this id." } " " span.t2 { "Callers may choose ids; the newest comes first." } } }
             }
-            @for row in &rows { (one(&reader, &row.record, now_ms)) }
+            @for one in &shown { (one) }
         }
     };
     Page { nav: "requests", title, sub: Some(sub), crumb: Some(crumb), ..Page::default() }
         .around(&reader, body)
 }
 
-fn one(reader: &Reader<'_>, record: &UsageRecord, now_ms: i64) -> Markup {
+fn one(reader: &Reader<'_>, record: &UsageRecord, bodies: Markup) -> Markup {
     html! {
         (figures(record))
         div.cols.c-side {
@@ -72,14 +76,12 @@ fn one(reader: &Reader<'_>, record: &UsageRecord, now_ms: i64) -> Markup {
                 (Panel { title: "Timeline", raw: true, note: Some(html! { "where " (duration(record.duration_ms as f64)) " went" }), ..Panel::default() }.around(timeline(record)))
                 (Panel { title: "Attempts", raw: true, ..Panel::default() }.around(attempts(record)))
                 (decision(reader, record))
-                (Panel { title: "Bodies and headers", raw: true, ..Panel::default() }.around(
-                    empty("The gateway stores no bodies", "Tokens, cost, attempts and losses are shown here.")
-                ))
+                (bodies)
             }
             div.stack {
                 (Panel { title: "Tokens and cost", raw: true, ..Panel::default() }.around(tokens(record)))
                 (Panel { title: "Losses", raw: true, note: Some(html! { (record.losses.len()) ", reported to the caller" }), ..Panel::default() }.around(losses(record)))
-                (Panel { title: "Facts", ..Panel::default() }.around(facts(record, now_ms)))
+                (Panel { title: "Facts", ..Panel::default() }.around(facts(record, reader.console.now_ms())))
             }
         }
     }

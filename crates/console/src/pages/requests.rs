@@ -14,6 +14,7 @@ use maud::{Markup, html};
 use store::{Cursor, RequestFilter, RequestRow, StoreError, UsageRecord};
 
 use super::encoded;
+use super::histogram::histogram;
 use crate::Console;
 use crate::components::number::{absent, count, duration, maybe_duration, money};
 use crate::components::page::{Page, Reader, document};
@@ -83,9 +84,15 @@ pub async fn page(
         },
         Ok(filter) => match console.store.requests(&filter, before, ROWS).await {
             Ok(found) => {
+                let chart = match before {
+                    // Without the sums the log is still worth showing.
+                    None => histogram(&console, &filter, since_ms).await.unwrap_or_default(),
+                    Some(_) => Markup::default(),
+                };
                 let next = found.next.map(|next| query.with("before", Some(&next.to_string())));
                 html! {
                     section.panel {
+                        (chart)
                         (log(&found.rows, now_ms))
                         @if found.rows.is_empty() { (nothing(&console, &query, found.next.is_some(), now_ms).await) }
                         footer {
@@ -129,8 +136,14 @@ pub async fn page(
     });
     let acts = html! { @if let Some(live) = live { (live) } (ranges("/ui/requests", &query, range_name)) };
     let reader = Reader { console: &console, session: &session, headers: &headers };
-    Page { nav: "requests", title: "Requests", acts: Some(acts), scripts: &["live.js"], ..Page::default() }
-        .around(&reader, body)
+    Page {
+        nav: "requests",
+        title: "Requests",
+        acts: Some(acts),
+        scripts: &["live.js", "chart.js"],
+        ..Page::default()
+    }
+    .around(&reader, body)
 }
 
 /// The text in place of an empty list: the reason, and what to do.

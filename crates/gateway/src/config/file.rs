@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use limits::{Policy, Role};
+use limits::{Bodies, Policy, Role};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use wire::Protocol;
@@ -47,6 +47,8 @@ pub struct ConfigFile {
     pub guardrails: BTreeMap<String, GuardrailSection>,
     /// Where events are sent.
     pub webhooks: Vec<WebhookSection>,
+    /// Which bodies and headers are kept for administrators.
+    pub bodies: BodiesSection,
     /// The data that several nodes share.
     pub cluster: ClusterSection,
     /// How budgets and limits are counted.
@@ -229,6 +231,29 @@ pub struct ResponsesSection {
 impl Default for ResponsesSection {
     fn default() -> Self {
         Self { store: true, keep_days: 30, size_limit: "32MiB".to_owned() }
+    }
+}
+
+/// `[bodies]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BodiesSection {
+    /// Of which requests: `none`, `errors` (failed and cancelled ones) or `all`. A project's policy may set
+    /// `bodies` instead. Default `none`.
+    pub keep: Bodies,
+    /// How many days they are kept, at least one. Default 7.
+    #[schemars(range(min = 1))]
+    pub keep_days: u32,
+    /// Most bytes of one body; a longer one is cut. Default `64KiB`.
+    #[schemars(regex(pattern = SIZE))]
+    pub size_limit: String,
+    /// Names of JSON members whose values are replaced, at any depth: `["email", "user"]`.
+    pub redact: Vec<String>,
+}
+
+impl Default for BodiesSection {
+    fn default() -> Self {
+        Self { keep: Bodies::None, keep_days: 7, size_limit: "64KiB".to_owned(), redact: Vec::new() }
     }
 }
 
@@ -655,6 +680,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
             "projects",
             "guardrails",
             "webhooks",
+            "bodies",
             "cluster",
             "limits",
             "cache",
@@ -681,6 +707,7 @@ pub(super) fn known_keys(section: &str) -> &'static [&'static str] {
         "auth.oidc" => &OIDC_KEYS,
         "answers" => &["metadata"],
         "responses" => &["store", "keep_days", "size_limit"],
+        "bodies" => &["keep", "keep_days", "size_limit", "redact"],
         "database" => &["url", "spool", "spool_limit", "keep_usage_days"],
         "logging" => &["format", "access", "decisions_sample"],
         "timeouts" => &TIMEOUT_KEYS,
@@ -726,7 +753,7 @@ const GUARDRAIL_KEYS: [&str; 12] = [
 ];
 
 /// Keys of a project, of its keys, and of the entries of their budgets and limits.
-const PROJECT_KEYS: [&str; 26] = [
+const PROJECT_KEYS: [&str; 27] = [
     "models",
     "deny",
     "providers",
@@ -741,6 +768,7 @@ const PROJECT_KEYS: [&str; 26] = [
     "seconds",
     "share",
     "guardrails",
+    "bodies",
     "keys",
     "name",
     "key",
@@ -802,6 +830,7 @@ impl ConfigFile {
                 "guardrails" => file.guardrails = sections(&name, value, &mut mistakes),
                 "projects" => file.projects = projects(value, &mut mistakes),
                 "cluster" => file.cluster = section(&name, value, &mut mistakes),
+                "bodies" => file.bodies = section(&name, value, &mut mistakes),
                 "limits" => file.limits = section(&name, value, &mut mistakes),
                 "cache" => file.cache = section(&name, value, &mut mistakes),
                 "webhooks" => file.webhooks = list(&name, value, &mut mistakes),

@@ -24,5 +24,5 @@ mod webhook;
 
 pub use file::{ConfigFile, MetadataPlace};
 pub use oidc::{EVERYBODY, OidcSettings};
-pub use settings::{CacheSettings, KeepSettings, KeyEntry, ProviderSettings, Settings};
+pub use settings::{BodySettings, CacheSettings, KeepSettings, KeyEntry, ProviderSettings, Settings};
 pub use webhook::Webhook;

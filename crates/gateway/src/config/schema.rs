@@ -313,6 +313,7 @@ mod tests {
             ("server.tls", "ServerTlsSection"),
             ("auth", "AuthSection"),
             ("responses", "ResponsesSection"),
+            ("bodies", "BodiesSection"),
             ("database", "DatabaseSection"),
             ("logging", "LoggingSection"),
             ("timeouts", "TimeoutSection"),

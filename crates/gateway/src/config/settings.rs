@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use canon::{Quirks, Secret};
 use catalog::{Catalog, ProviderRow};
-use limits::{OnExhausted, Policy, Role, Unpriced};
+use limits::{Bodies, OnExhausted, Policy, Role, Unpriced};
 use wire::Protocol;
 use wire::providers::{Auth, CallStyle, Place};
 
 use super::base_url;
 use super::file::{
-    ConfigFile, LoggingSection, MetadataPlace, Mistake, ModelSection, OidcSection, Pick, ProjectKeySection,
-    ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
+    BodiesSection, ConfigFile, LoggingSection, MetadataPlace, Mistake, ModelSection, OidcSection, Pick,
+    ProjectKeySection, ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
 };
 use super::guardrail::{Guardrail, MOST_GUARDRAILS};
 use super::oidc::OidcSettings;
@@ -70,6 +70,8 @@ pub struct Settings {
     pub metadata: MetadataPlace,
     /// How answers are stored.
     pub keep: KeepSettings,
+    /// Which bodies are kept for administrators.
+    pub bodies: BodySettings,
     /// Which pages may call from a browser.
     pub cors: Cors,
     /// Keys that may call.
@@ -341,6 +343,7 @@ impl Settings {
             h2c: server.h2c,
             metadata: file.answers.metadata,
             keep: check.keep(&file.responses),
+            bodies: check.bodies(&file.bodies),
             cors: check.cors(&server.cors_origins),
             api_keys: check.api_keys(&file.auth.api_keys),
             admin_keys: check.keys("auth.admin_keys", &file.auth.admin_keys),
@@ -498,6 +501,22 @@ impl Check<'_> {
             );
         }
         file.database.keep_usage_days
+    }
+
+    fn bodies(&mut self, section: &BodiesSection) -> BodySettings {
+        if section.keep_days == 0 {
+            self.mistake("bodies.keep_days", "must be at least 1; keep = \"none\" keeps nothing".to_owned());
+        }
+        let size_limit = self.bytes("bodies.size_limit", &section.size_limit);
+        if size_limit > MOST_BODY_BYTES {
+            self.mistake("bodies.size_limit", "must be at most 8MiB".to_owned());
+        }
+        BodySettings {
+            keep: section.keep,
+            days: Duration::from_hours(24) * section.keep_days,
+            size_limit: size_limit as usize,
+            redact: section.redact.as_slice().into(),
+        }
     }
 
     fn keep(&mut self, section: &ResponsesSection) -> KeepSettings {
@@ -1484,6 +1503,22 @@ pub struct KeepSettings {
     pub keep: Duration,
     /// Most bytes of one answer with the items that its request added.
     pub size_limit: usize,
+}
+
+/// Requests hold their bodies in memory until they end.
+const MOST_BODY_BYTES: u64 = 8 << 20;
+
+/// Which bodies and headers of requests are kept for administrators.
+#[derive(Clone, Debug)]
+pub struct BodySettings {
+    /// Of which requests, where no policy says otherwise.
+    pub keep: Bodies,
+    /// For how long.
+    pub days: Duration,
+    /// Most bytes of one body.
+    pub size_limit: usize,
+    /// JSON members whose values are replaced.
+    pub redact: Arc<[String]>,
 }
 
 impl KeepSettings {

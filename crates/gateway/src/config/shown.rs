@@ -83,6 +83,8 @@ pub fn in_force(file: Option<(&Path, &str)>, settings: &Settings) -> InForce {
         ("database.url", quoted(&without_secrets(&settings.database_url))),
         ("database.spool", quoted(&settings.spool.display().to_string())),
         ("database.spool_limit", settings.spool_limit.to_string()),
+        ("bodies.keep", quoted(settings.bodies.keep.as_str())),
+        ("bodies.keep_days", (settings.bodies.days.as_secs() / 86_400).to_string()),
         ("logging.access", settings.logging.access.to_string()),
     ] {
         other(path, value, "default or environment");

@@ -16,7 +16,7 @@ const QUIRKS_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../
 const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../routing/src/settings.rs"));
 
 /// Section, the struct that reads it, and what is said before its table.
-const SECTIONS: [(&str, &str, &str); 18] = [
+const SECTIONS: [(&str, &str, &str); 19] = [
     ("server", "ServerSection", "Where and how to listen."),
     (
         "server.tls",
@@ -40,6 +40,12 @@ const SECTIONS: [(&str, &str, &str); 18] = [
         "responses",
         "ResponsesSection",
         "Which answers the gateway keeps for later requests, in its database and for the key alone that asked.",
+    ),
+    (
+        "bodies",
+        "BodiesSection",
+        "Which bodies and headers of requests are kept for administrators, in the database: the page of a request shows them. \
+         [governance.md](governance.md#bodies-and-headers) says what is masked.",
     ),
     ("database", "DatabaseSection", "Where usage and keys are kept."),
     (
@@ -266,6 +272,7 @@ fn kind(rust: &str) -> &str {
         "BTreeMap<String, toml::Value>" => "any",
         "Vec<Budget>" | "Vec<Limit>" => "list of tables, see below",
         "Unpriced" => "`allow` or `block`",
+        "Bodies" => "`none`, `errors` or `all`",
         "CountersAway" => "`allow` or `refuse`",
         "CachePolicy" => {
             "table: `seconds`, 0 to 2,592,000; `share`, whether equal requests wait for each other (default true)"

@@ -5,7 +5,7 @@ use canon::{Error, Operation, Pico};
 use console::gateway::{
     BoxFuture, Budgets, Configuration, InForce, LastReload, MayUse, Node, Provider, Routing, Setting, Taken,
 };
-use limits::{Policy, Quantity, Scope, Unpriced};
+use limits::{Bodies, Policy, Quantity, Scope, Unpriced};
 use serde_json::Value;
 
 use super::View;
@@ -50,6 +50,12 @@ impl Configuration for View {
             database: self.database.clone(),
             tls: self.tls,
         }
+    }
+
+    fn keeps_bodies(&self, id: &str) -> Bodies {
+        let (snapshot, stored) = (self.current.get(), self.auth.stored());
+        let found = snapshot.keys.projects().get(id).or_else(|| stored.keys.projects().get(id));
+        found.and_then(|project| project.terms.bodies).unwrap_or(snapshot.bodies.keep)
     }
 }
 

@@ -177,6 +177,11 @@ impl Guard {
         self.state().done.iter().map(record).collect()
     }
 
+    /// Whether parts of the request were replaced. The caller's answer may contain them.
+    pub fn has_placeholders(&self) -> bool {
+        !self.state().placeholders.is_empty()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

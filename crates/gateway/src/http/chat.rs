@@ -13,6 +13,7 @@ use wire::{Addressed, AnswerForm, Dialect, Headers, Intake};
 
 use super::request_body::{self, Announced, Received};
 use super::{Api, ResponseBody, options, respond, upload};
+use crate::bodies::Capture;
 use crate::buffers::Held;
 use crate::clock;
 use crate::config::MetadataPlace;
@@ -41,6 +42,8 @@ pub struct Caller {
     pub path: &'static str,
     pub dialect: &'static dyn Dialect,
     pub address: Address,
+    /// Its bodies; none where they are not kept.
+    pub capture: Option<Arc<Capture>>,
     /// When the head was complete.
     pub received: Instant,
 }
@@ -97,7 +100,7 @@ pub fn refuse(api: &Api, caller: Caller, operation: Operation, error: Error) -> 
 
 impl Caller {
     fn inbound(self, options: RequestOptions) -> (Inbound, Address) {
-        let Self { snapshot, caller, request_id, path, dialect, address, received } = self;
+        let Self { snapshot, caller, request_id, path, dialect, address, capture, received } = self;
         let tags = BTreeMap::new();
         let inbound = Inbound {
             request_id,
@@ -111,6 +114,7 @@ impl Caller {
             cache: None,
             tags,
             guard: None,
+            capture,
             arrival: Arrival { received, admitted: clock::now() },
         };
         (inbound, address)
@@ -187,6 +191,7 @@ async fn read(
         inbound.cache = inbound.caller.caching(inbound.options.cache);
         let Received { bytes, held } =
             request_body::read(body, announced, inbound.snapshot.limits, &api.buffers).await?;
+        inbound.capture_unguarded(&bytes);
         let url = Addressed { rest: &address.rest, query: &address.query };
         let mut intake = inbound.dialect.intake(url, &bytes)?;
         if is_count {
@@ -233,7 +238,11 @@ async fn guarded(
     intake: Intake,
     held: &mut Held,
 ) -> Result<Intake, Error> {
-    let Some(body) = guard.guarded(intake.body()).await? else { return Ok(intake) };
+    let guarded = guard.guarded(intake.body()).await?;
+    if let Some(capture) = &inbound.capture {
+        capture.request(guarded.as_ref().unwrap_or(intake.body()));
+    }
+    let Some(body) = guarded else { return Ok(intake) };
     held.grow(body.len()).await?;
     let mut other = inbound.dialect.refilled(&intake, &body)?;
     // Where an answer repeats parts of its request, it repeats the caller's text.
@@ -265,12 +274,17 @@ async fn endpoint(
         }
         let Received { mut bytes, mut held } =
             request_body::read(body, accepted.announced, limits, buffers).await?;
+        inbound.capture_unguarded(&bytes);
         if let Some(guard) = &inbound.guard
             && wire::endpoints::read(operation, &bytes).is_ok()
-            && let Some(other) = Box::pin(guard.guarded(&bytes)).await?
         {
-            held.grow(other.len()).await?;
-            bytes = other;
+            if let Some(other) = Box::pin(guard.guarded(&bytes)).await? {
+                held.grow(other.len()).await?;
+                bytes = other;
+            }
+            if let Some(capture) = &inbound.capture {
+                capture.request(&bytes);
+            }
         }
         Ok(Question { request: wire::endpoints::read(operation, &bytes)?, held, upload: None })
     };

@@ -28,6 +28,7 @@ use super::{
     ResponseBody, admin, chat, conversations, host, kept, native, openapi, path, request_body, respond,
     stored,
 };
+use crate::bodies::Capture;
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::console::ConsoleService;
@@ -128,8 +129,10 @@ pub async fn handle(
                 let accepted =
                     chat::accept(dialect, operation, (&head.headers, &api.pipeline.hops), &snapshot);
                 let address = address(&head);
+                let capture = Capture::begin(&snapshot.bodies, &caller, (&head.headers, head.uri.query()));
                 drop(head);
-                let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address, received };
+                let caller =
+                    chat::Caller { snapshot, caller, request_id, path, dialect, address, capture, received };
                 match accepted {
                     Ok(accepted) => {
                         let answer = pin!(chat::chat(&api, caller, accepted, operation, body));
@@ -402,7 +405,8 @@ async fn asked_from_playground(
     let accepted = chat::accept(dialect, Operation::Chat, (&head.headers, &api.pipeline.hops), &snapshot);
     let path = "/ui/playground/ask";
     let address = Address::default();
-    let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address, received };
+    let capture = Capture::begin(&snapshot.bodies, &caller, (&head.headers, None));
+    let caller = chat::Caller { snapshot, caller, request_id, path, dialect, address, capture, received };
     let mut response = match accepted {
         Ok(accepted) => chat::chat(api, caller, accepted, Operation::Chat, body).await,
         Err(error) => chat::refuse(api, caller, Operation::Chat, error),

@@ -109,6 +109,7 @@ pub(super) fn inbound(asking: Asking, caller: Caller) -> Inbound {
         elsewhere: None,
         tags: Default::default(),
         guard: None,
+        capture: None,
         arrival: Arrival { received, admitted: clock::now() },
     }
 }

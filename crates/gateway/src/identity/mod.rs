@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use canon::{Error, ErrorKind};
-use limits::{CountersAway, Policy, Role, Rule, Scope, Unpriced};
+use limits::{Bodies, CountersAway, Policy, Role, Rule, Scope, Unpriced};
 use store::{DEFAULT_PROJECT, KeyHash, KeyHasher};
 
 use crate::admission::Books;
@@ -141,6 +141,12 @@ impl Caller {
     /// Whether answers may be stored for it.
     pub fn may_store(&self) -> bool {
         self.terms().all(|terms| terms.stored_responses)
+    }
+
+    /// Whose bodies are kept. The project's policy takes precedence over the setting; a key may only keep less.
+    pub fn bodies(&self, setting: Bodies) -> Bodies {
+        let of_project = self.project.terms.bodies.unwrap_or(setting);
+        self.own.as_ref().and_then(|own| own.bodies).map_or(of_project, |own| own.min(of_project))
     }
 
     /// What a request may get from the cache. The key's policy takes precedence over the project's, and the

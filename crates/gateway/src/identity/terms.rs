@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use limits::{CachePolicy, CountersAway, Pattern, Policy, Rule, Scope, Unpriced};
+use limits::{Bodies, CachePolicy, CountersAway, Pattern, Policy, Rule, Scope, Unpriced};
 
 use crate::admission::Book;
 
@@ -32,6 +32,8 @@ pub struct Terms {
     pub cache: Option<CachePolicy>,
     /// The guardrails of requests and answers.
     pub guardrails: Vec<String>,
+    /// Whose bodies are kept; none if unset.
+    pub bodies: Option<Bodies>,
 }
 
 /// A model at a provider, under all of its names.
@@ -71,6 +73,7 @@ impl Terms {
             counters_away: policy.counters_away,
             cache: policy.cache,
             guardrails: policy.guardrails.clone(),
+            bodies: policy.bodies,
         }
     }
 

@@ -14,6 +14,7 @@ use store::{AttemptRecord, Commit, OpenRequest, Phases, Spool, UsageRecord};
 use tokio::time::Instant;
 
 use crate::admission::{self, Grant};
+use crate::bodies::{BodyLog, Capture};
 use crate::clock;
 use crate::guardrails::Guard;
 use crate::identity::Caller;
@@ -78,6 +79,7 @@ impl Pricing {
 pub struct Metering {
     spool: Spool,
     metrics: Metrics,
+    bodies: BodyLog,
     node: Option<&'static str>,
     /// Requests in flight. Separate from the metric: a metric never steers.
     in_flight: Arc<AtomicUsize>,
@@ -109,6 +111,8 @@ pub struct Begin<'a> {
     pub dialect: Option<&'static str>,
     /// The guardrails of the request.
     pub guard: Option<Arc<Guard>>,
+    /// Its bodies; none where they are not kept.
+    pub capture: Option<Arc<Capture>>,
     /// When the request arrived, and when its caller was identified.
     pub arrival: Arrival,
 }
@@ -126,7 +130,8 @@ impl Metering {
     /// Appends to this spool and counts in these metrics. `node` names this process in its records, where
     /// several share budgets.
     pub fn new(spool: Spool, metrics: Metrics, node: Option<&'static str>) -> Self {
-        Self { spool, metrics, node, in_flight: Arc::default(), lost_said: Arc::default() }
+        let bodies = BodyLog::new(metrics.clone());
+        Self { spool, metrics, bodies, node, in_flight: Arc::default(), lost_said: Arc::default() }
     }
 
     /// A record that ends with `finish`, `fail`, or when it is dropped because the caller hung up.
@@ -159,6 +164,7 @@ impl Metering {
             downgrade: Downgrade::No,
             cache: None,
             guard: begin.guard,
+            capture: begin.capture,
             price_percent: None,
             row: UsageRecord {
                 request_id: begin.request_id.to_owned(),
@@ -192,6 +198,11 @@ impl Metering {
     /// Requests in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The bodies that wait for the database.
+    pub fn bodies(&self) -> &BodyLog {
+        &self.bodies
     }
 
     /// Bytes of records that wait for the database.
@@ -325,6 +336,7 @@ pub struct Record {
     downgrade: Downgrade,
     cache: Option<CacheUse>,
     guard: Option<Arc<Guard>>,
+    capture: Option<Arc<Capture>>,
     /// The share of the price that the answer costs, in per cent; 0 where nothing is billed.
     price_percent: Option<u8>,
     row: UsageRecord,
@@ -837,6 +849,9 @@ impl Record {
             // Tokens of a cached answer were counted when it was new.
             let usage = self.row.usage.as_ref().filter(|_| self.cache != Some(CacheUse::Hit));
             grant.settle(cost, usage);
+        }
+        if let Some(capture) = self.capture.take() {
+            self.metering.bodies.put(&capture, &self.row, self.guard.as_deref());
         }
         access::model_request(self.path, &self.row);
         self.metering.metrics.active().dec();

@@ -125,6 +125,9 @@ impl Pipeline {
         let Whole { answer, losses, selection, held } = whole;
         let EndpointAnswer { mut body, progress, .. } = answer;
         permit.succeeded(None);
+        if let Some(capture) = &inbound.capture {
+            capture.answer(&body);
+        }
         record.answered(progress);
         self.metering.finish(&mut record).await;
         if let Some(name) = inbound.options.metadata.name()

@@ -98,6 +98,7 @@ impl Pipeline {
             operation: Operation::Batches,
             dialect: None,
             guard: None,
+            capture: None,
             arrival: inbound.arrival,
         });
         admit::note(&inbound.caller, &offer, &mut record);

@@ -171,6 +171,10 @@ impl ChatAttempt<'_> {
         let mut watch = Watch::new(&mut deadlines, timer);
         let call = || self.call(credential, prepared);
         let client = &self.attempt.offer.provider.client;
+        if let Some(capture) = &self.cx.inbound.capture {
+            let provider = &self.attempt.offer.provider;
+            capture.sent(provider.id(), &provider.credentials, &call()?);
+        }
         let sent = watch.until(client.send(Some(&self.cx.inbound.request_id), call)).await;
         if sent.is_err() {
             record.is_at_work();
@@ -276,11 +280,13 @@ impl ChatAttempt<'_> {
         record.provider_request_id(wire::protocols::errors::request_id(&head.headers));
         if !head.status.is_success() {
             let bytes = watch.until(read_up_to(body, ERROR_LIMIT)).await?;
+            self.cx.capture_head(self.attempt.offer, (head.status, &head.headers), Some(&bytes));
             waits::in_seconds(&mut head.headers, clock::wall());
             let format = adapter(self.attempt.offer.protocol);
             let read = |status, headers: &HeaderMap, body: &[u8]| format.decode_error(status, headers, body);
             return Err(refusal(read, head.status, &head.headers, &bytes));
         }
+        self.cx.capture_head(self.attempt.offer, (head.status, &head.headers), None);
         record.is_at_work();
         let stream = self.form().stream;
         let mut transcoder: Option<Box<dyn Transcoder>> = None;

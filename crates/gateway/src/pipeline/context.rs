@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use wire::{Asked, Dialect};
 
 use super::Pipeline;
+use crate::bodies::Capture;
 use crate::buffers::Held;
 use crate::config::MetadataPlace;
 use crate::guardrails::Guard;
@@ -42,8 +43,26 @@ pub struct Inbound {
     pub tags: BTreeMap<String, String>,
     /// Its guardrails; none without any.
     pub guard: Option<Arc<Guard>>,
+    /// Its bodies; none where they are not kept.
+    pub capture: Option<Arc<Capture>>,
     /// When it arrived.
     pub arrival: Arrival,
+}
+
+impl Inbound {
+    /// Keeps the body of a request, where bodies are kept and no guardrail checks it first.
+    pub fn capture_unguarded(&self, body: &[u8]) {
+        if let Some(capture) = self.capture.as_ref().filter(|_| !self.caller.is_guarded()) {
+            capture.request(body);
+        }
+    }
+
+    /// Keeps the answer of a failed request, where bodies are kept.
+    pub fn capture_error(&self, error: &Error) {
+        if let Some(capture) = &self.capture {
+            capture.answer(&self.dialect.error(error, None).1);
+        }
+    }
 }
 
 /// Options in headers.

@@ -134,6 +134,7 @@ impl Pipeline {
 
     /// Records a request that is refused before it is served.
     pub fn refuse(&self, inbound: &Inbound, operation: Operation, error: &Error) {
+        inbound.capture_error(error);
         self.record(inbound, operation, None).fail(error);
     }
 
@@ -196,6 +197,9 @@ impl Pipeline {
             kept.retract(&mut begun.out);
         }
         permit.succeeded(None);
+        if let Some(capture) = &inbound.capture {
+            capture.answer(&begun.out);
+        }
         self.metering.finish(&mut record).await;
         Answer::Whole(begun.held.keep(begun.out), record.served())
     }
@@ -229,6 +233,7 @@ impl Pipeline {
                 .filter(|it| *it != Protocol::OpenaiChat)
                 .map(Protocol::as_str),
             guard: inbound.guard.clone(),
+            capture: inbound.capture.clone(),
             arrival: inbound.arrival,
         })
     }
@@ -251,6 +256,7 @@ impl Seeds {
 
 /// Ends the record of a failed request; the error body contains the attempts, if any.
 fn failed(inbound: &Inbound, mut record: Record, error: Error) -> Failure {
+    inbound.capture_error(&error);
     record.fail(&error);
     let name = inbound.options.metadata.name().filter(|_| !record.attempts().is_empty());
     let metadata = name.map(|name| annotate::failure_member(name, &record));

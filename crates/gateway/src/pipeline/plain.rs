@@ -153,6 +153,10 @@ impl PlainAttempt<'_> {
             self.cx.add_headers(offer, request.headers_mut());
             Ok(request)
         };
+        if let Some(capture) = &self.cx.inbound.capture {
+            let request = with_headers().map_err(PartFailed::before)?;
+            capture.sent(offer.provider.id(), &offer.provider.credentials, &request);
+        }
         let (client, id) = (&offer.provider.client, Some(self.cx.inbound.request_id.as_str()));
         let sent = match self.upload {
             None => watch.until(client.send(id, with_headers)).await,
@@ -166,10 +170,12 @@ impl PlainAttempt<'_> {
         watch.set(Deadlines::head);
         if !head.status.is_success() {
             let bytes = watch.until(read_up_to(body, ERROR_LIMIT)).await.map_err(PartFailed::before)?;
+            self.cx.capture_head(offer, (head.status, &head.headers), Some(&bytes));
             waits::in_seconds(&mut head.headers, clock::wall());
             let read = |status, headers: &HeaderMap, body: &[u8]| (self.error)(part, status, headers, body);
             return Err(PartFailed::before(refusal(read, head.status, &head.headers, &bytes)));
         }
+        self.cx.capture_head(offer, (head.status, &head.headers), None);
         let mut held = self.cx.held.further();
         if let Some(transcoder) = streams(&head.headers) {
             let (body, transcoder, out) =

@@ -19,6 +19,7 @@ use super::chat::Begun;
 use super::deadlines::Deadlines;
 use super::permit::HeldPermit;
 use super::{Inbound, Pipeline};
+use crate::bodies::Capture;
 use crate::buffers::Held;
 use crate::clock;
 use crate::config::MetadataPlace;
@@ -59,6 +60,8 @@ pub struct Pump {
     /// How the answer is stored, until the storing begins.
     keep: Option<Arc<Keep>>,
     saving: Option<Saving>,
+    /// The bodies of the request; none where they are not kept.
+    capture: Option<Arc<Capture>>,
     /// The place of the gateway's object.
     place: MetadataPlace,
     deadlines: Deadlines,
@@ -109,6 +112,7 @@ impl Pump {
             pipeline,
             keep: inbound.keep.clone(),
             saving: None,
+            capture: inbound.capture.clone(),
             place: inbound.options.metadata,
             deadlines: begun.deadlines,
             timer: Box::pin(tokio::time::sleep_until(begun.deadlines.next().min(now + PING_AFTER))),
@@ -200,6 +204,13 @@ impl Pump {
         Poll::Ready(())
     }
 
+    /// Keeps the next output, where bodies are kept.
+    fn capture(&self) {
+        if let Some(capture) = &self.capture {
+            capture.answer(&self.out);
+        }
+    }
+
     /// Ends the stream for a reason of the gateway, if it has not ended.
     pub fn stop(&mut self, error: Error) {
         if !self.ended() {
@@ -214,6 +225,7 @@ impl Pump {
         self.transcoder.fail(error, &mut self.out);
         self.body = None;
         self.record.progress(self.transcoder.progress());
+        self.capture();
         self.record.broke(error);
         self.has_failed = true;
         if let Some(name) = self.place.name()
@@ -287,6 +299,9 @@ impl Body for Pump {
         }
         if this.ended() {
             std::task::ready!(this.poll_kept(cx));
+        }
+        this.capture();
+        if this.ended() {
             this.record.progress(this.transcoder.progress());
             this.permit.succeeded(this.record.tokens_per_second());
             // The record is durable before the caller has the last byte.

@@ -14,6 +14,13 @@ use crate::upstream::client::AnswerBody;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl RequestContext<'_> {
+    /// Keeps the head of a provider's answer, and the body of an error, where bodies are kept.
+    pub(super) fn capture_head(&self, offer: &Offer, head: (StatusCode, &HeaderMap), error: Option<&[u8]>) {
+        if let Some(capture) = &self.inbound.capture {
+            capture.answered(&offer.provider.credentials, head, error);
+        }
+    }
+
     /// Adds the headers for every provider: the trace, the passed gateways, the request's id.
     pub(super) fn add_headers(&self, offer: &Offer, headers: &mut HeaderMap) {
         let options = &self.inbound.options;

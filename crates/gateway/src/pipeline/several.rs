@@ -240,6 +240,7 @@ impl Inbound {
             cache: None,
             tags: self.tags.clone(),
             guard: self.guard.clone(),
+            capture: self.capture.as_ref().map(|capture| capture.part()),
             arrival: self.arrival,
         }
     }

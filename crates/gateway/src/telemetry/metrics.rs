@@ -78,6 +78,7 @@ struct Inner {
     overhead: Histograms,
     refused: Family<Kind, Counter>,
     stored_responses: Family<Kind, Counter>,
+    kept_bodies: Family<Kind, Counter>,
     guardrails: Family<OfGuardrail, Counter>,
     shared_counters: Family<Kind, Counter>,
     shared_counters_up: Gauge,
@@ -217,6 +218,11 @@ impl Metrics {
             "stored_responses",
             "Answers to be stored, by result: `stored`, `too_large`, or `failed` when the database refused them",
         );
+        let kept_bodies = registered(
+            &mut registry,
+            "kept_bodies",
+            "Requests whose bodies were to be kept, by result: `stored`, `dropped` when too many were waiting, or `failed` when the database refused them",
+        );
         let guardrails = guardrails(&mut registry);
         let (shared_counters, shared_counters_up) = shared_counters(&mut registry);
         let (response_cache, response_cache_bytes) = response_cache(&mut registry);
@@ -247,6 +253,7 @@ impl Metrics {
                 overhead,
                 refused,
                 stored_responses,
+                kept_bodies,
                 guardrails,
                 shared_counters,
                 shared_counters_up,
@@ -287,6 +294,11 @@ impl Metrics {
     /// The result of storing an answer.
     pub fn stored_response(&self, kind: &'static str) {
         self.inner.stored_responses.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// The result of keeping the bodies of some requests.
+    pub fn kept_bodies(&self, kind: &'static str, times: u64) {
+        self.inner.kept_bodies.get_or_create(&Kind { kind }).inc_by(times);
     }
 
     /// Counts actions of a guardrail.

@@ -24,6 +24,7 @@ fn sampled() -> String {
     model.loss("dropped");
     metrics.refused("timeout");
     metrics.stored_response("stored");
+    metrics.kept_bodies("stored", 1);
     metrics.guardrail("g", "input", "denied", 1);
     metrics.prometheus_text()
 }

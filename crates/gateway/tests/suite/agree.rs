@@ -1,9 +1,12 @@
 //! What is said of usage in one place is what is said in every other.
 
 use canon::Pico;
+use console::components::number::dollars;
 use serde_json::Value;
+use store::UsageRecord;
 
 use crate::commands::run;
+use crate::console::Browser;
 use crate::support::{
     TestGateway, Upstream, answer, chunk, error, events, question, stream_head, stream_of, streamed,
 };
@@ -115,6 +118,8 @@ async fn answers_records_sums_metrics_and_commands_have_one_figure() {
         days.iter().map(|day| day["spent_usd"].as_str().unwrap().parse::<Pico>().unwrap()).sum();
     assert_eq!(spent, cost);
 
+    the_pages_agree(&gateway, &records).await;
+
     let folder = gateway.path("");
     let (code, out, told_badly) = run(&folder, &["usage", "--days", "2", "--json"], &[]);
     assert_eq!(code, 0, "{told_badly}");
@@ -124,4 +129,52 @@ async fn answers_records_sums_metrics_and_commands_have_one_figure() {
     assert!(out.contains("gpt-4o-mini") && out.contains(&cost.to_string()), "{out}");
     let (code, _, told_badly) = run(&folder, &["usage", "--group", "color"], &[]);
     assert!(code == 1 && told_badly.contains("color"), "{told_badly}");
+}
+
+/// The dashboard shows the figures of these records: to the last digit on the pages of requests, else rounded.
+async fn the_pages_agree(gateway: &TestGateway, records: &[UsageRecord]) {
+    let browser = Browser::with(gateway, "root").await;
+    let page = async |path: &str| {
+        let reply = browser.get(path).await;
+        assert_eq!(reply.status, 200, "{path}");
+        reply.text()
+    };
+    let cost: Pico = records.iter().filter_map(|record| Some(record.cost?.total)).sum();
+    let mut by_pages = Pico::ZERO;
+    for record in records {
+        let text = page(&format!("/ui/requests/{}", record.request_id)).await;
+        let (_, charged) =
+            text.split_once("<b>Charged</b>").or_else(|| text.split_once("<dt>Cost</dt>")).unwrap();
+        let (_, digits) = charged.split_once("dig\">$").unwrap();
+        let (digits, _) = digits.split_once("</i>").unwrap();
+        by_pages += digits.replace("<i>", "").parse::<Pico>().unwrap();
+    }
+    assert_eq!(by_pages, cost, "the sum of the pages of requests");
+
+    let (shown, number) = (dollars(cost), records.len());
+    let sent = records.iter().filter(|record| record.used_model.as_deref() == Some("gpt-4o-mini")).count();
+    let recovered =
+        records.iter().filter(|record| record.error_kind.is_none() && record.attempts.len() > 1).count();
+    let usage = |of: fn(&canon::Usage) -> u64| -> u64 {
+        records.iter().filter_map(|one| one.usage.as_ref()).map(of).sum()
+    };
+    let tokens = usage(|usage| usage.prompt_tokens() + usage.output);
+    let expected = [
+        ("/ui", format!("<div class=\"fig-l\">Cost</div><div class=\"fig-v\">{shown}</div>")),
+        ("/ui", format!("<div class=\"fig-l\">Requests</div><div class=\"fig-v\"><span title=\"{number}\">")),
+        ("/ui", format!("<div class=\"fig-l\">Tokens</div><div class=\"fig-v\"><span title=\"{tokens}\">")),
+        (
+            "/ui",
+            format!("gpt-4o-mini</span></span></td><td class=\"n\">{sent}</td><td class=\"n\">{shown}</td>"),
+        ),
+        ("/ui?range=7d", format!("<div class=\"fig-l\">Cost</div><div class=\"fig-v\">{shown}</div>")),
+        ("/ui/requests", format!("{number} requests, {recovered} recovered, ")),
+        ("/ui/requests?q=project%3Adefault&range=7d", format!("{number} requests, {recovered} recovered, ")),
+        ("/ui/projects", shown.clone()),
+        ("/ui/projects/default", format!("<td class=\"n\">{shown}</td>")),
+    ];
+    for (path, figure) in expected {
+        let text = page(path).await;
+        assert!(text.contains(&figure), "{path} has not {figure}: {text}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Tests of the store: the spool, the writer, both databases.
 #![expect(clippy::unwrap_used, reason = "a helper of a test that panics fails the test")]
 
+mod bodies;
 mod conversations;
 mod keys;
 mod migrate;

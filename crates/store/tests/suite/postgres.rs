@@ -4,8 +4,8 @@ use sqlx::Connection;
 use store::{Expired, Store, StoreError, WriterEvent};
 
 use crate::{
-    conversations, drain, keys, migrate, projects, record, request_ids, requests, responses, retention,
-    rollups, sessions, spool, usage, webhooks,
+    bodies, conversations, drain, keys, migrate, projects, record, request_ids, requests, responses,
+    retention, rollups, sessions, spool, usage, webhooks,
 };
 
 async fn empty(url: &str) -> Store {
@@ -58,6 +58,7 @@ async fn on_postgres() {
     rollups::old_records_are_added_once(&url, async |sql| execute(sql).await).await;
     drop_all(&url).await;
     rollups::what_cannot_be_folded_holds_up_nothing(&url, async |sql| execute(sql).await).await;
+    bodies::bodies_are_kept_until_they_expire(&empty(&url).await).await;
     webhooks::an_event_is_sent_until_it_is_taken_and_never_again(&empty(&url).await).await;
     a_database_of_the_release_before_is_brought_up_to_date(&url).await;
     every_node_hears_of_a_revoked_key(&url).await;

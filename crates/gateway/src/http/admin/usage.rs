@@ -2,8 +2,9 @@
 
 use canon::Error;
 use http::StatusCode;
+use limits::Role;
 use serde_json::{Value, json};
-use store::{Cursor, Dim, Field, RequestFilter};
+use store::{Cursor, Dim, Field, RequestFilter, RequestRow, StoreError};
 
 use super::{Answer, Asked, DAYS, absent, list};
 use crate::clock::now_ms;
@@ -68,11 +69,26 @@ impl Asked<'_> {
     pub(super) async fn request(&self, id: &str) -> Answer {
         let rows = self.api.store.request(id).await?;
         let Some((first, others)) = rows.split_first() else { return Err(absent("request", id).into()) };
-        let mut object = report::request_object(first);
+        let mut object = self.with_bodies(first).await?;
         if !others.is_empty() {
-            object["same_id"] = others.iter().map(report::request_object).collect::<Vec<_>>().into();
+            let mut same = Vec::new();
+            for row in others {
+                same.push(self.with_bodies(row).await?);
+            }
+            object["same_id"] = same.into();
         }
         Ok(respond::json(StatusCode::OK, object.to_string()))
+    }
+
+    /// A request; for administrators with its bodies, where they were kept.
+    async fn with_bodies(&self, row: &RequestRow) -> Result<Value, StoreError> {
+        let mut object = report::request_object(row);
+        if self.caller.roles.has(Role::Admin) {
+            let record = &row.record;
+            let kept = self.api.store.bodies(&record.request_id, record.started_at_ms, now_ms()).await?;
+            object["bodies"] = kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default();
+        }
+        Ok(object)
     }
 
     /// Usage; with `scope` the ledger of a project or a key.

@@ -8,7 +8,7 @@ mod aws;
 mod azure;
 pub mod exchange;
 mod google;
-mod mask;
+pub mod mask;
 mod token;
 
 use std::collections::BTreeMap;

@@ -148,6 +148,11 @@ impl TestGateway {
         line.parse().ok()
     }
 
+    /// No bodies of requests wait for the database.
+    pub fn bodies_are_written(&self) -> bool {
+        self.api.pipeline.metering.bodies().bytes() == 0
+    }
+
     /// The configuration in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.api.current.get()
