@@ -57,6 +57,9 @@ fn sound(format: &str) -> Option<(&'static str, Vec<u8>)> {
 /// `POST …/audio/transcriptions` and `…/translations`: the transcript names the file and its size. A second
 /// is 32,000 bytes of it.
 pub fn transcript(call: &Call) -> Reply {
+    if call.body["input_audio"].is_object() {
+        return openrouter_transcript(call);
+    }
     let file = &call.body["file"];
     let Some(bytes) = file["bytes"].as_u64() else { return invalid("file", "Field required") };
     let is_translation = call.path.ends_with("/translations");
@@ -90,7 +93,15 @@ pub fn transcript(call: &Call) -> Reply {
         granularities.iter().any(|given| given == wanted)
     };
     match text(&call.body, "response_format") {
-        "" | "json" => Reply::json(200, &json!({"text": words, "usage": usage})),
+        "" | "json" => {
+            let mut answer = json!({"text": words, "usage": usage});
+            // Mistral's transcripts have times in JSON.
+            if text(&call.body, "timestamp_granularities") == "segment" {
+                answer["segments"] =
+                    json!([{"type": "transcription_segment", "text": words, "start": 0.0, "end": seconds}]);
+            }
+            Reply::json(200, &answer)
+        }
         "text" => plain(format!("{words}\n")),
         "srt" => plain(format!("1\n00:00:00,000 --> {}\n{words}\n\n\n", stamp(','))),
         "vtt" => plain(format!("WEBVTT\n\n00:00:00.000 --> {}\n{words}\n\n", stamp('.'))),
@@ -130,6 +141,31 @@ pub fn transcript(call: &Call) -> Reply {
             "Input should be 'json', 'text', 'srt', 'verbose_json', 'vtt' or 'diarized_json'",
         ),
     }
+}
+
+/// OpenRouter's transcript: the recording is in JSON.
+fn openrouter_transcript(call: &Call) -> Reply {
+    let Ok(sound) = STANDARD.decode(text(&call.body["input_audio"], "data")) else {
+        return invalid("input_audio.data", "Invalid base64");
+    };
+    let seconds = sound.len() as f64 / 32_000.0;
+    let said = format!("I heard {} bytes.", sound.len());
+    Reply::json(200, &json!({"text": said, "usage": {"seconds": seconds, "cost": 0.0}}))
+}
+
+/// OpenRouter's images, with its names of the counts. Edits have references.
+fn openrouter_images(call: &Call) -> Reply {
+    let read = text(&call.body, "prompt").split_whitespace().count();
+    Reply::json(
+        200,
+        &json!({
+            "created": call.created, "data": [{"b64_json": PNG, "media_type": "image/png"}],
+            "usage": {
+                "prompt_tokens": read, "completion_tokens": 1120, "total_tokens": read + 1120, "cost": 0.03,
+                "completion_tokens_details": {"reasoning_tokens": 0, "image_tokens": 1120}
+            }
+        }),
+    )
 }
 
 /// ElevenLabs' speech: the voice is in the path, the kind of sound in the query.
@@ -182,6 +218,9 @@ pub fn images(call: &Call) -> Reply {
     let prompt = text(&call.body, "prompt");
     if prompt.is_empty() {
         return invalid("prompt", "Invalid 'prompt': empty string.");
+    }
+    if call.path.ends_with("/api/v1/images") {
+        return openrouter_images(call);
     }
     if call.body.get("response_format").is_some() && call.model.starts_with("gpt-image") {
         let error = json!({"error": {

@@ -108,7 +108,11 @@ fn post(path: &str) -> Route {
     if path.ends_with("/audio/transcriptions") || path.ends_with("/audio/translations") {
         return to(Target::Page(media::transcript));
     }
-    if path.ends_with("/images/generations") || path.ends_with("/images/edits") {
+    // OpenRouter has one path for both.
+    if path.ends_with("/images/generations")
+        || path.ends_with("/images/edits")
+        || path.ends_with("/api/v1/images")
+    {
         return to(Target::Page(media::images));
     }
     if path.ends_with("/text_to_image") {

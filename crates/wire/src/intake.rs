@@ -129,7 +129,10 @@ pub struct Asked<'a> {
     pub needs: Features,
     /// Estimated tokens of the prompt.
     pub prompt_tokens: u64,
-    /// The same including tools and schemas: the amount that budgets and limits reserve.
+    /// Estimated tokens that the model's context must hold at once. Zero where a request has many texts, each read
+    /// by itself: their sum says nothing, and the provider cuts or refuses one that is too long.
+    pub context_tokens: u64,
+    /// The same as `prompt_tokens`, including tools and schemas: the amount that budgets and limits reserve.
     pub reserved_tokens: u64,
     /// The caller's limit of output tokens; none where the model's own applies.
     pub max_output_tokens: Option<u64>,
@@ -295,6 +298,7 @@ impl Intake {
             model: &self.model,
             needs: self.needs,
             prompt_tokens: self.size.estimated_tokens(),
+            context_tokens: self.size.estimated_tokens(),
             reserved_tokens: self.reserved_tokens(),
             max_output_tokens: self.max_output_tokens,
             amount: None,

@@ -2,8 +2,11 @@
 
 import { GoogleGenAI } from '@google/genai';
 import assert from 'node:assert/strict';
+import { Agent } from 'node:https';
+import { connect } from 'node:net';
 import { test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
+import { OpenAIRealtimeWS } from 'openai/realtime/ws';
 import { key, url } from './gateway.mjs';
 
 const openai = new OpenAI({ baseURL: `${url}/p/openai/v1`, apiKey: key, maxRetries: 0, timeout: 30_000 });
@@ -31,4 +34,30 @@ test('Google answers, whole and streamed', async () => {
   let text = '';
   for await (const chunk of await google.models.generateContentStream(asked)) text += chunk.text ?? '';
   assert.match(text, /Paris/);
+});
+
+// The client makes wss:// of every address; the connection beneath is a plain one here.
+class PlainAgent extends Agent {
+  createConnection({ host, port }) {
+    return connect({ host, port });
+  }
+}
+
+test('OpenAI speaks over a WebSocket', async () => {
+  const realtime = new OpenAIRealtimeWS({ model: 'gpt-realtime', options: { agent: new PlainAgent() } }, openai);
+  const said = await new Promise((resolve, reject) => {
+    let text = '';
+    realtime.on('error', reject);
+    realtime.on('session.created', () => {
+      realtime.send({ type: 'session.update', session: { type: 'realtime', output_modalities: ['text'] } });
+      const content = [{ type: 'input_text', text: 'the capital of France?' }];
+      realtime.send({ type: 'conversation.item.create', item: { type: 'message', role: 'user', content } });
+      realtime.send({ type: 'response.create' });
+    });
+    realtime.on('response.output_text.delta', (event) => (text += event.delta));
+    realtime.on('response.done', (event) => resolve({ text, usage: event.response.usage }));
+  });
+  realtime.close();
+  assert.match(said.text, /Paris/);
+  assert.ok(said.usage.total_tokens > 0);
 });

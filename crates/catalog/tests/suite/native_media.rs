@@ -258,7 +258,7 @@ fn edits_are_written_as_references_where_there_is_no_form() {
     assert_eq!(body(&sent)["image"]["url"], "https://example.com/a.png");
     let answer = json!({"data": [{"url": "https://x/1.jpeg"}], "usage": {"cost_in_usd_ticks": 200_000_000}});
     let read = sent.reader.read(&[whole(&answer)]).unwrap();
-    assert_eq!((read.progress.amount.unwrap().count, json_of(&read)), (1, answer));
+    assert_eq!((read.progress.amount.unwrap().count, &json_of(&read)["data"]), (1, &answer["data"]));
     let mask: [(&str, &str, &[u8]); 2] = [("image", "a", PNG), ("mask", "m", PNG)];
     assert_eq!(param(of_form("xai", Operation::ImageEdits, &fields, &mask)), "mask");
     let streamed = [&fields[..], &[("stream", "true")]].concat();
@@ -317,7 +317,7 @@ fn deepgram_and_xai_speak() {
         "model": "aura-2", "input": "Hi", "voice": "aura-2-thalia-en", "response_format": "wav", "speed": 1.1, "instructions": "x"
     });
     let sent = written("deepgram", Operation::Speech, &asked).unwrap();
-    let path = "/speak?model=aura-2-thalia-en&encoding=linear16&container=wav&sample_rate=24000&speed=1.1";
+    let path = "/v1/speak?model=aura-2-thalia-en&encoding=linear16&container=wav&sample_rate=24000&speed=1.1";
     assert_eq!((&*sent.parts[0].path, body(&sent)), (path, json!({"text": "Hi"})));
     assert_eq!(lost(&sent), ["instructions"]);
     let mut other = asked.clone();
@@ -326,7 +326,7 @@ fn deepgram_and_xai_speak() {
     other["model"] = "aura-2-thalia-en".into();
     let sent = written("deepgram", Operation::Speech, &other).unwrap();
     assert!(
-        sent.parts[0].path.starts_with("/speak?model=aura-2-thalia-en&")
+        sent.parts[0].path.starts_with("/v1/speak?model=aura-2-thalia-en&")
             && lost(&sent).contains(&"voice".to_owned())
     );
     let asked = json!({"model": "grok-tts", "input": "Hi", "voice": "eve", "speed": 1.5});
@@ -348,7 +348,7 @@ fn recordings_go_without_a_form_where_there_is_none() {
     ];
     let file: [(&str, &str, &[u8]); 1] = [("file", "a.mp3", b"\0\xFFID3")];
     let sent = of_form("deepgram", Operation::Transcriptions, &fields, &file).unwrap();
-    let path = "/listen?model=nova%2D3&smart_format=true&keyterm=%C3%9Cmlaut%20%26%20co&numerals=true&detect_language=true\
+    let path = "/v1/listen?model=nova%2D3&smart_format=true&keyterm=%C3%9Cmlaut%20%26%20co&numerals=true&detect_language=true\
                 &utterances=true&diarize=true";
     assert_eq!(&*sent.parts[0].path, path);
     assert_eq!(sent.parts[0].headers, [(CONTENT_TYPE, HeaderValue::from_static("audio/mpeg"))]);
@@ -437,4 +437,75 @@ fn what_deepgram_heard_comes_out_as_openais() {
         (&json!("Hi there."), &json!("B"))
     );
     assert_enough(count, 4);
+}
+
+/// Clients of OpenAI's require `created`, and counts in `usage`.
+#[test]
+fn images_of_openais_form_have_the_members_that_its_clients_require() {
+    let asked = json!({"model": "grok-imagine-image", "prompt": "a cat"});
+    let request = written("xai", Operation::ImageGenerations, &asked).unwrap();
+    let read = |answer: &Value| json_of(&request.reader.read(&[whole(answer)]).unwrap());
+    // As xAI answers.
+    let data = json!([{"url": "https://imgen.x.ai/a.jpeg", "mime_type": "image/jpeg"}]);
+    let out = read(&json!({"data": data, "usage": {"cost_in_usd_ticks": 200_000_000}}));
+    let expected =
+        json!({"data": data, "provider_usage": {"cost_in_usd_ticks": 200_000_000}, "created": 1_787_150_474});
+    assert_eq!(out, expected);
+    // As OpenRouter answers.
+    let usage = json!({
+        "prompt_tokens": 1125, "completion_tokens": 1120, "total_tokens": 2245, "cost": 0.03388125,
+        "completion_tokens_details": {"reasoning_tokens": 0, "image_tokens": 1120}
+    });
+    let out = read(&json!({"created": 0, "data": data, "usage": usage}));
+    assert_eq!(out["created"], 0);
+    assert_eq!(out["usage"]["input_tokens_details"], json!({"image_tokens": 0, "text_tokens": 1125}));
+    assert_eq!(out["usage"]["output_tokens_details"], json!({"image_tokens": 1120, "text_tokens": 0}));
+    for (name, value) in
+        [("input_tokens", 1125.0), ("output_tokens", 1120.0), ("total_tokens", 2245.0), ("cost", 0.03388125)]
+    {
+        assert_eq!(out["usage"][name].as_f64(), Some(value), "{name}");
+    }
+    // As OpenAI answers.
+    let usage = json!({
+        "input_tokens": 9, "output_tokens": 8, "total_tokens": 17, "input_tokens_details": {"image_tokens": 4, "text_tokens": 5}
+    });
+    let answer = json!({"created": 7, "data": [{"b64_json": "AAAA"}], "usage": usage});
+    assert_eq!(request.reader.read(&[whole(&answer)]).unwrap().body, answer.to_string().into_bytes());
+}
+
+#[test]
+fn an_answer_that_is_cut_or_a_page_is_an_error() {
+    let asked = json!({"model": "gpt-image-2", "prompt": "a cat"});
+    let images = written("openai", Operation::ImageGenerations, &asked).unwrap();
+    let file: [(&str, &str, &[u8]); 1] = [("file", "a.wav", b"RIFF")];
+    let heard = |form: &str| {
+        let fields = [("model", "whisper-1"), ("response_format", form)];
+        of_form("openai", Operation::Transcriptions, &fields, &file).unwrap()
+    };
+    let page = || part("text/html; charset=utf-8", "<html>Bad gateway</html>");
+    let cut = || part("application/json", r#"{"created":7,"text":"Hi. {","data":[{"b64_json":"AAA"#);
+    for request in [images, heard("json"), heard("verbose_json")] {
+        for answer in [page(), cut(), part("application/json", ""), part("application/json", "[]")] {
+            let error = request.reader.read(&[answer]).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Upstream);
+        }
+    }
+    let text = heard("text");
+    assert!(text.reader.read(&[page()]).is_err());
+    // A transcript may begin with a brace.
+    assert_eq!(text.reader.read(&[part("text/plain", "{Hi")]).unwrap().body, b"{Hi");
+}
+
+#[test]
+fn a_purpose_in_the_providers_own_word_is_kept() {
+    let model = "amazon.nova-2-multimodal-embeddings-v1:0";
+    for (word, expected) in [
+        ("query", "GENERIC_RETRIEVAL"),
+        ("TEXT_RETRIEVAL", "TEXT_RETRIEVAL"),
+        ("IMAGE_RETRIEVAL", "IMAGE_RETRIEVAL"),
+    ] {
+        let asked = json!({"model": model, "input": "a", "embeddingPurpose": word});
+        let sent = written("aws-bedrock", Operation::Embeddings, &asked).unwrap();
+        assert_eq!(body(&sent)["singleEmbeddingParams"]["embeddingPurpose"], expected);
+    }
 }

@@ -70,7 +70,7 @@ pub fn needs<'a>(asked: &Asked<'a>) -> Needs<'a> {
     Needs {
         model: asked.model,
         features: asked.needs.minus(Features::EMULATED),
-        prompt_tokens: asked.prompt_tokens,
+        prompt_tokens: asked.context_tokens,
         max_output_tokens: asked.max_output_tokens,
         stream: asked.stream,
         warm: None,

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use canon::{Error, Operation, Pico};
-use routing::{Candidate, Moment, Needs, Reason, Score, Selection, Timestamp};
+use routing::{Candidate, Moment, Reason, Score, Selection, Timestamp};
 use serde_json::{Map, Value, json};
 use wire::providers::FormatChoice;
 use wire::{Addressed, Asked, Dialect, Exchange, Intake, OWN, Written};
@@ -89,7 +89,7 @@ fn explained(
     let (losses, request) = write(&resolved.offers[first])?;
     Ok(Explanation {
         model: asked.model.to_owned(),
-        sentence: sentence(&candidates[first], plan.reason(), &needs),
+        sentence: sentence(&candidates[first], plan.reason(), asked.prompt_tokens),
         selection: plan.selection(&candidates),
         losses,
         request,
@@ -183,7 +183,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-fn sentence(first: &Candidate<'_>, reason: Reason, needs: &Needs<'_>) -> String {
+fn sentence(first: &Candidate<'_>, reason: Reason, prompt_tokens: u64) -> String {
     let per_million = |price: Pico| price * 1_000_000;
     let price = match (&first.prices, first.cost) {
         (Some(prices), Some(cost)) => format!(
@@ -191,7 +191,7 @@ fn sentence(first: &Candidate<'_>, reason: Reason, needs: &Needs<'_>) -> String 
              prompt tokens",
             per_million(prices.prompt),
             per_million(prices.completion),
-            needs.prompt_tokens
+            prompt_tokens
         ),
         (None, Some(Pico::ZERO)) => "free of charge".to_owned(),
         _ => "at a price that the catalog does not know".to_owned(),

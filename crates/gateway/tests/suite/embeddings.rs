@@ -154,6 +154,17 @@ async fn a_long_list_goes_in_parts_and_one_that_fails_fails_it() {
     assert!(reply.message().contains("input[") && reply.message().contains("too long"), "{}", reply.text());
 }
 
+/// Each text is read by itself: their sum is no prompt, and the provider judges a text that is too long.
+#[tokio::test]
+async fn many_texts_may_together_be_longer_than_the_context() {
+    let upstream = Upstream::playing(vec![vectors(&[0.5; 300])]).await;
+    let gateway = TestGateway::start(&openai(&upstream)).await;
+    let texts = vec!["word ".repeat(200); 300];
+    let reply = embed(&gateway, &json!({"model": "text-embedding-3-small", "input": texts})).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.at("/data").as_array().map(Vec::len), Some(300));
+}
+
 #[tokio::test]
 async fn only_one_model_may_answer() {
     let upstream = Upstream::playing(vec![]).await;

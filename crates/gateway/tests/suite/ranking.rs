@@ -56,7 +56,7 @@ async fn mistakes_are_named() {
         (json!({"model": "cohere/rerank-v3.5", "query": "q"}), "documents"),
         (json!({"model": "cohere/rerank-v3.5", "query": "q", "documents": []}), "documents"),
         (json!({"model": "cohere/rerank-v3.5", "query": "q", "documents": ["a", 1]}), "documents[1]"),
-        (json!({"model": "cohere/rerank-v3.5", "query": "q", "documents": ["a"], "top_n": 0}), "top_n"),
+        (json!({"model": "cohere/rerank-v3.5", "query": "q", "documents": ["a"], "top_n": -1}), "top_n"),
         (json!({"model": "cohere/rerank-v3.5", "query": {"image": "u"}, "documents": ["a"]}), "query"),
         (json!({"model": "cohere/embed-v4.0", "query": "q", "documents": ["a"]}), "model"),
     ] {

@@ -164,6 +164,17 @@ impl OperationRows {
         }
     }
 
+    /// Whether forms of the operation are written in another format, for which the whole form is required.
+    pub fn takes_whole_forms(&self, operation: Operation) -> bool {
+        let row = match operation {
+            Operation::ImageEdits => &self.image_edits,
+            Operation::Transcriptions => &self.transcriptions,
+            Operation::Translations => &self.translations,
+            _ => return false,
+        };
+        row.as_ref().is_some_and(|row| row.format.takes_whole_forms(operation))
+    }
+
     /// The assumed operations of an operator's own provider that speaks this format in chat.
     pub fn usual(protocol: Protocol) -> Self {
         let format = match protocol {

@@ -166,13 +166,10 @@ fn top(intake: &Intake) -> Result<Option<usize>> {
         if intake.given(name).is_none() {
             continue;
         }
-        return match intake
-            .whole(name)
-            .and_then(|count| usize::try_from(count).ok())
-            .filter(|count| *count > 0)
-        {
+        // Of 0 the provider is the judge: some answer it with nothing.
+        return match intake.whole(name).and_then(|count| usize::try_from(count).ok()) {
             Some(count) => Ok(Some(count)),
-            None => Err(Error::invalid(name, format!("{name} must be a whole number of 1 or more."))),
+            None => Err(Error::invalid(name, format!("{name} must be a whole number, not below 0."))),
         };
     }
     Ok(None)
@@ -254,7 +251,7 @@ impl<'a> Writing<'a> {
         if let Some(top) =
             self.request.top.filter(|_| !matches!(format, RerankFormat::Tei | RerankFormat::Scores))
         {
-            push_count(&mut out, &self.row.top_field, top.min(documents.len()) as u64);
+            push_count(&mut out, &self.row.top_field, top as u64);
         }
         // Amazon's own model has no versions.
         if format == RerankFormat::Bedrock && self.model.contains("cohere.") {

@@ -5,8 +5,13 @@ use canon::{Error, Event, ModelFacts, Quirks, Target};
 use http::{HeaderMap, StatusCode};
 use serde::de::IgnoredAny;
 use testkit::notes::Notes;
-use wire::endpoints::media::MediaRow;
-use wire::endpoints::{EndpointFacts, EndpointRequest, EndpointTarget, OperationRows, PartAnswer};
+use wire::endpoints::embeddings::{EmbeddingsFormat, EmbeddingsRow};
+use wire::endpoints::media::{MediaFormat, MediaRow};
+use wire::endpoints::moderations::ModerationsRow;
+use wire::endpoints::rerank::{RerankFormat, RerankRow};
+use wire::endpoints::{
+    AnswerReader, EndpointFacts, EndpointRequest, EndpointTarget, OperationRows, PartAnswer,
+};
 use wire::framing::{aws_eventstream::EventStreamParser, json_lines::JsonLines, sse::SseParser};
 use wire::multipart::{Boundary, Form, PartHead};
 use wire::protocols::openai_chat::{RelayParts, forward, relay};
@@ -148,45 +153,111 @@ pub fn form(bytes: &[u8]) {
 
 /// Whatever a provider answers at an endpoint without a conversation, its reader gives an answer in the caller's format, or an error.
 pub fn endpoint_answer(bytes: &[u8]) {
-    use canon::Operation::{Embeddings, ImageGenerations, Moderations, Rerank, Speech, Transcriptions};
-    use wire::endpoints::media::MediaFormat::{
-        Deepgram, Elevenlabs, Fireworks, Gemini, Mistral, Openai, Openrouter, Stability, Xai,
+    use canon::Operation::{Embeddings, ImageEdits, ImageGenerations, Moderations, Rerank, Speech};
+    let json_reads = |rows: &OperationRows, operation, body: &'static str| {
+        endpoint_reads(rows, wire::endpoints::read(operation, &Bytes::from(body)), bytes);
     };
-    let media = |format| Some(MediaRow { format, ..MediaRow::default() });
-    for protocol in Protocol::ALL {
-        let rows = OperationRows::usual(protocol);
-        for (operation, body) in [
-            (Embeddings, r#"{"model":"m","input":["a","b"],"encoding_format":"base64"}"#),
-            (Rerank, r#"{"model":"m","query":"a","documents":["a","b"]}"#),
-            (Moderations, r#"{"model":"m","input":"a"}"#),
-        ] {
-            if rows.serves(operation) {
-                endpoint_reads(&rows, wire::endpoints::read(operation, &Bytes::from(body)), bytes);
+    for format in EMBEDDINGS {
+        let rows = OperationRows { embeddings: Some(EmbeddingsRow::of(format)), ..OperationRows::default() };
+        json_reads(&rows, Embeddings, r#"{"model":"m","input":["a","b"],"encoding_format":"base64"}"#);
+        json_reads(&rows, Embeddings, r#"{"model":"m","input":["a","b"]}"#);
+    }
+    for format in RERANK {
+        let rerank = Some(RerankRow { format, ..RerankRow::default() });
+        let rows = OperationRows { rerank, ..OperationRows::default() };
+        json_reads(
+            &rows,
+            Rerank,
+            r#"{"model":"m","query":"a","documents":["a","b"],"return_documents":true}"#,
+        );
+    }
+    let moderations = Some(ModerationsRow::default());
+    let rows = OperationRows { moderations, ..OperationRows::default() };
+    json_reads(&rows, Moderations, r#"{"model":"m","input":"a"}"#);
+    for format in MEDIA {
+        let row = || Some(MediaRow { format, ..MediaRow::default() });
+        let rows = OperationRows {
+            speech: row(),
+            image_generations: row(),
+            image_edits: row(),
+            transcriptions: row(),
+            ..OperationRows::default()
+        };
+        json_reads(&rows, Speech, r#"{"model":"m","input":"a","voice":"v","response_format":"wav"}"#);
+        json_reads(&rows, ImageGenerations, r#"{"model":"m","prompt":"a"}"#);
+        let edit = r#"{"model":"m","prompt":"a","images":[{"image_url":"data:image/png;base64,AAAA"}]}"#;
+        json_reads(&rows, ImageEdits, edit);
+        for asked in ["text", "verbose_json", "srt", "diarized_json"] {
+            transcript_reads(&rows, asked, bytes);
+        }
+    }
+}
+
+const EMBEDDINGS: [EmbeddingsFormat; 10] = [
+    EmbeddingsFormat::Openai,
+    EmbeddingsFormat::Gemini,
+    EmbeddingsFormat::VertexPredict,
+    EmbeddingsFormat::VertexContent,
+    EmbeddingsFormat::Titan,
+    EmbeddingsFormat::Nova,
+    EmbeddingsFormat::BedrockCohere,
+    EmbeddingsFormat::Cohere,
+    EmbeddingsFormat::Ollama,
+    EmbeddingsFormat::Tei,
+];
+const RERANK: [RerankFormat; 5] = [
+    RerankFormat::Jina,
+    RerankFormat::Cohere,
+    RerankFormat::Bedrock,
+    RerankFormat::Tei,
+    RerankFormat::Scores,
+];
+const MEDIA: [MediaFormat; 10] = [
+    MediaFormat::Openai,
+    MediaFormat::Elevenlabs,
+    MediaFormat::Mistral,
+    MediaFormat::Gemini,
+    MediaFormat::Stability,
+    MediaFormat::Fireworks,
+    MediaFormat::Deepgram,
+    MediaFormat::Xai,
+    MediaFormat::Together,
+    MediaFormat::Openrouter,
+];
+
+fn transcript_reads(rows: &OperationRows, asked: &str, bytes: &[u8]) {
+    let text = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n\
+         --b\r\nContent-Disposition: form-data; name=\"response_format\"\r\n\r\n{asked}\r\n\
+         --b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--b--\r\n"
+    );
+    let mut form = Form::new(Boundary::of("multipart/form-data; boundary=b").expect("a boundary"));
+    form.push(text.as_bytes()).expect("a form");
+    form.finish().expect("a whole form");
+    endpoint_reads(rows, wire::endpoints::read_form(canon::Operation::Transcriptions, form), bytes);
+}
+
+/// A streamed answer is the same for every cut of its bytes.
+fn endpoint_streams(reader: &dyn AnswerReader, bytes: &[u8]) {
+    for kind in ["text/event-stream", "audio/wav"] {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+        if reader.transcoder(&headers).is_none() {
+            continue;
+        }
+        let _same = same(bytes, |pieces| {
+            let mut transcoder = reader.transcoder(&headers).expect("there was one before");
+            let mut out = Vec::new();
+            let mut read = pieces
+                .into_iter()
+                .try_for_each(|piece| transcoder.push(&Bytes::copy_from_slice(piece), &mut out));
+            // What comes behind the provider's error depends on the cut.
+            if read.is_ok() {
+                read = transcoder.finish(&mut out);
+                assert_eq!(out, bytes, "sound and events pass unchanged");
             }
-        }
-    }
-    for format in [Openai, Mistral, Gemini] {
-        let rows = OperationRows { speech: media(format), ..OperationRows::default() };
-        let body = Bytes::from(r#"{"model":"m","input":"a","voice":"v","response_format":"wav"}"#);
-        endpoint_reads(&rows, wire::endpoints::read(Speech, &body), bytes);
-    }
-    for format in [Openai, Gemini, Stability, Fireworks] {
-        let rows = OperationRows { image_generations: media(format), ..OperationRows::default() };
-        let body = Bytes::from(r#"{"model":"m","prompt":"a"}"#);
-        endpoint_reads(&rows, wire::endpoints::read(ImageGenerations, &body), bytes);
-    }
-    for format in [Openai, Elevenlabs, Mistral, Deepgram, Xai, Openrouter] {
-        let rows = OperationRows { transcriptions: media(format), ..OperationRows::default() };
-        for asked in ["verbose_json", "srt", "diarized_json"] {
-            let text = format!(
-                "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n\
-                 --b\r\nContent-Disposition: form-data; name=\"response_format\"\r\n\r\n{asked}\r\n\
-                 --b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--b--\r\n"
-            );
-            let mut form = Form::new(Boundary::of("multipart/form-data; boundary=b").expect("a boundary"));
-            form.push(text.as_bytes()).expect("a form");
-            endpoint_reads(&rows, wire::endpoints::read_form(Transcriptions, form), bytes);
-        }
+            (read.map_err(|error| error.message), transcoder.progress().usage)
+        });
     }
 }
 
@@ -194,6 +265,7 @@ fn endpoint_reads(rows: &OperationRows, request: canon::Result<Box<dyn EndpointR
     let facts = EndpointFacts::default();
     let sent = request.and_then(|request| request.write(EndpointTarget { model: "m", facts: &facts, rows }));
     let Ok(sent) = sent else { return };
+    endpoint_streams(&*sent.reader, bytes);
     let part = || PartAnswer { headers: HeaderMap::new(), body: Bytes::copy_from_slice(bytes) };
     let parts: Vec<PartAnswer> = sent.parts.iter().map(|_| part()).collect();
     let Ok(read) = sent.reader.read(&parts) else { return };

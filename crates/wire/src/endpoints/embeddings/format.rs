@@ -138,6 +138,11 @@ impl EmbeddingsFormat {
         }
     }
 
+    /// Whether a word is the format's own, though another one has nearly the same meaning.
+    pub(super) fn knows(self, word: &str) -> bool {
+        self == Self::Nova && word == "TEXT_RETRIEVAL"
+    }
+
     /// The default purpose where the format requires one. A document's does the least harm: a query among
     /// documents is not found.
     pub(super) fn default_purpose(self) -> Option<Purpose> {

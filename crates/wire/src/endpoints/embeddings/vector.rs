@@ -32,6 +32,8 @@ pub struct Reading {
     pub dimensions: Option<usize>,
     /// The number type of the bytes.
     pub element: Element,
+    /// Servers of the provider's format may answer with float64, as vLLM 0.6 did.
+    pub may_be_float64: bool,
     /// They are normalised to unit length.
     pub scaled: bool,
 }
@@ -48,7 +50,7 @@ const LOST_BITS: u32 = (1 << 29) - 1;
 /// The provider's form is detected from the value: many servers answer with an array although base64 was
 /// requested.
 pub fn push_vector(out: &mut Vec<u8>, vector: &RawValue, reading: Reading) -> Result<usize> {
-    let Reading { form, dimensions, element, scaled } = reading;
+    let Reading { form, element, scaled, .. } = reading;
     let raw = vector.get();
     match (raw.starts_with('"'), form) {
         (true, form) if element == Element::Int8 => push_int8(out, raw, form),
@@ -59,7 +61,7 @@ pub fn push_vector(out: &mut Vec<u8>, vector: &RawValue, reading: Reading) -> Re
             Ok(count)
         }
         (false, VectorForm::Base64) => push_base64(out, raw),
-        (true, form) => push_decoded(out, raw, form, dimensions),
+        (true, _) => push_decoded(out, raw, reading),
     }
 }
 
@@ -107,12 +109,8 @@ fn push_base64(out: &mut Vec<u8>, array: &str) -> Result<usize> {
     written
 }
 
-fn push_decoded(
-    out: &mut Vec<u8>,
-    string: &str,
-    form: VectorForm,
-    dimensions: Option<usize>,
-) -> Result<usize> {
+fn push_decoded(out: &mut Vec<u8>, string: &str, reading: Reading) -> Result<usize> {
+    let Reading { form, dimensions, may_be_float64, .. } = reading;
     // Some encoders escape the slashes of the alphabet.
     let text: std::borrow::Cow<'_, str> = if string.contains('\\') {
         serde_json::from_str::<String>(string).map_err(|_| unreadable())?.into()
@@ -120,7 +118,7 @@ fn push_decoded(
         string.trim_matches('"').into()
     };
     let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| unreadable())?;
-    let is_double = is_float64(&bytes, dimensions);
+    let is_double = may_be_float64 && is_float64(&bytes, dimensions);
     let width = if is_double { 8 } else { 4 };
     if bytes.is_empty() || !bytes.len().is_multiple_of(width) {
         return Err(unreadable());
@@ -257,7 +255,11 @@ mod tests {
     fn converted(json: &str, form: VectorForm, dimensions: Option<usize>) -> Result<(String, usize)> {
         let vector: &RawValue = serde_json::from_str(json).unwrap();
         let mut out = Vec::new();
-        let result = push_vector(&mut out, vector, Reading { form, dimensions, ..Reading::default() });
+        let result = push_vector(
+            &mut out,
+            vector,
+            Reading { form, dimensions, may_be_float64: true, ..Reading::default() },
+        );
         if result.is_err() {
             assert!(out.is_empty(), "a refused vector writes nothing");
         }
@@ -326,6 +328,15 @@ mod tests {
     fn zeros_are_singles() {
         let (array, count) = converted(&singles(&[0.0; 4]), VectorForm::Numbers, None).unwrap();
         assert_eq!((array.as_str(), count), ("[0.0,0.0,0.0,0.0]", 4));
+    }
+
+    #[test]
+    fn float32_is_not_taken_for_float64_where_the_format_knows_no_other() {
+        let packed = singles(&[0.0, 1.0, 0.0, 0.0]);
+        let vector: &RawValue = serde_json::from_str(&packed).unwrap();
+        let mut out = Vec::new();
+        assert_eq!(push_vector(&mut out, vector, Reading::default()).unwrap(), 4);
+        assert_eq!(out, b"[0.0,1.0,0.0,0.0]");
     }
 
     #[test]

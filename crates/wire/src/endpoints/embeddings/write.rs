@@ -77,6 +77,7 @@ fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<Prov
             form: request.form,
             dimensions: request.dimensions.or(facts.default_dimensions),
             element: row.base64,
+            may_be_float64: format == EmbeddingsFormat::Openai,
             scaled: facts.scaled && request.dimensions.as_ref().is_some_and(is_shorter),
         },
         model: target.model.to_owned(),
@@ -227,6 +228,7 @@ impl Writing<'_> {
                 None
             }
             None => Some(word),
+            Some(_) if self.format.knows(&word) => Some(word),
             Some(purpose) => {
                 let own = own_word(purpose).or_else(|| {
                     losses.approximated(name, format!("The provider has no word for {word:?}."));

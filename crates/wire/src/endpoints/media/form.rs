@@ -103,12 +103,13 @@ impl FormRequest {
     }
 
     /// For providers that take the file in another form.
-    pub(super) fn check_whole(&self) -> Result<()> {
+    fn check_whole(&self) -> Result<()> {
         if self.form.is_whole() {
             return Ok(());
         }
         let field = if self.is_image_edit() { "image" } else { "file" };
-        let message = "The form is too large to be held, and the provider takes its files in another form; send less than 4 MiB.";
+        let message = "The provider takes its files in another form, which has to be held, and another provider of this model does not; \
+                       name the provider, or send less than 4 MiB.";
         Err(Error::unsupported(field, message))
     }
 
@@ -120,6 +121,12 @@ impl FormRequest {
     pub(super) fn heard(&self) -> Option<u64> {
         let part = self.form.parts().iter().find(|part| part.head.plain_name() == "file")?;
         length::milliseconds(self.form.value(part), self.form.is_whole())
+    }
+
+    /// The language that the caller names.
+    pub(super) fn language(&self) -> Option<String> {
+        let named = self.form.field("language").map(|text| String::from_utf8_lossy(text).trim().to_owned());
+        named.filter(|text| !text.is_empty())
     }
 
     /// The provider's row for the operation, and OpenAI's path.
@@ -195,6 +202,7 @@ impl FormRequest {
                 form,
                 words: words && has_words,
                 segments,
+                language: self.language(),
                 milliseconds: self.heard(),
             },
         ))
@@ -260,8 +268,10 @@ impl EndpointRequest for FormRequest {
         let (row, usual) = self.row(target);
         let default = MediaRow::default();
         let row = row.unwrap_or(&default);
-        if row.format.is_of_pictures() && self.is_image_edit() {
+        if row.format.takes_whole_forms(self.operation) {
             self.check_whole()?;
+        }
+        if row.format.is_of_pictures() && self.is_image_edit() {
             return Wanted::of_form(&self.form)?.write(self.operation, (row, usual), target);
         }
         if matches!(row.format, MediaFormat::Deepgram | MediaFormat::Openrouter) {
@@ -271,7 +281,9 @@ impl EndpointRequest for FormRequest {
         let (body, reader): (_, Box<dyn AnswerReader>) = match row.format {
             MediaFormat::Openai => {
                 let meter = Meter { operation: self.operation, characters: 0, milliseconds: self.heard() };
-                (self.written(row, target, &mut losses)?, Box::new(OpenaiReader { meter, sound: None }))
+                let is_text = !self.is_image_edit() && !is_json(&self.response_format);
+                let reader = OpenaiReader { meter, sound: None, is_text };
+                (self.written(row, target, &mut losses)?, Box::new(reader))
             }
             _ => {
                 let (body, reader) = self.native(row, target.model, &mut losses)?;
@@ -289,6 +301,12 @@ impl EndpointRequest for FormRequest {
         };
         Ok(ProviderRequest { parts: vec![part], losses, reader })
     }
+}
+
+/// Whether a transcript of this `response_format` is JSON. The provider is the judge of formats that are unknown
+/// here.
+fn is_json(response_format: &str) -> bool {
+    matches!(response_format, "" | "json" | "verbose_json" | "diarized_json")
 }
 
 fn check_single(form: &Form) -> Result<()> {

@@ -71,6 +71,8 @@ struct Counts {
     candidates_token_count: Option<u64>,
     thoughts_token_count: Option<u64>,
     #[serde(deserialize_with = "or_default")]
+    prompt_tokens_details: Vec<Detail>,
+    #[serde(deserialize_with = "or_default")]
     candidates_tokens_details: Vec<Detail>,
 }
 
@@ -102,18 +104,19 @@ impl<'a> Generated<'a> {
         blocked.or(ended.filter(|word| *word != "STOP")).or(said).map(str::to_owned)
     }
 
+    /// The tokens of images in the prompt.
+    pub fn image_input(&self) -> u64 {
+        self.usage_metadata.as_ref().map_or(0, |counts| of(&counts.prompt_tokens_details, "IMAGE"))
+    }
+
     /// The tokens.
     pub fn usage(&self) -> Option<Usage> {
         let counts = self.usage_metadata.as_ref()?;
         let prompt = counts.prompt_token_count?;
         let cached = counts.cached_content_token_count.unwrap_or_default().min(prompt);
         let made = counts.candidates_token_count.unwrap_or_default();
-        let of = |modality: &str| {
-            let details = counts.candidates_tokens_details.iter();
-            details.filter(|detail| detail.modality == modality).map(|detail| detail.token_count).sum::<u64>()
-        };
-        let image = of("IMAGE").min(made);
-        let audio = of("AUDIO").min(made - image);
+        let image = of(&counts.candidates_tokens_details, "IMAGE").min(made);
+        let audio = of(&counts.candidates_tokens_details, "AUDIO").min(made - image);
         let thoughts = counts.thoughts_token_count.unwrap_or_default();
         let usage = Usage {
             input: prompt - cached,
@@ -126,4 +129,12 @@ impl<'a> Generated<'a> {
         };
         usage.is_plausible().then_some(usage)
     }
+}
+
+/// The sum of a modality's tokens.
+fn of(details: &[Detail], modality: &str) -> u64 {
+    details
+        .iter()
+        .filter(|detail| detail.modality == modality)
+        .fold(0, |sum, detail| sum.saturating_add(detail.token_count))
 }

@@ -159,7 +159,7 @@ impl EndpointRequest for ImagesRequest {
                 first_input: 0,
             }],
             losses,
-            reader: Box::new(OpenaiReader { meter, sound: None }),
+            reader: Box::new(OpenaiReader { meter, sound: None, is_text: false }),
         })
     }
 }

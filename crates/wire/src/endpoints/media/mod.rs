@@ -14,13 +14,14 @@ mod pictures;
 mod reader;
 mod recordings;
 mod relay;
+mod shape;
 mod speech;
 mod transcript;
 mod voices;
 
 use std::borrow::Cow;
 
-use canon::Losses;
+use canon::{Losses, Operation};
 use serde::{Deserialize, Serialize};
 
 use crate::intake::Intake;
@@ -102,6 +103,16 @@ impl MediaFormat {
     fn is_of_pictures(self) -> bool {
         use MediaFormat::{Fireworks, Gemini, Openrouter, Stability, Together, Xai};
         matches!(self, Gemini | Stability | Fireworks | Xai | Together | Openrouter)
+    }
+}
+
+impl MediaFormat {
+    /// Whether a form of this operation becomes something else, such as JSON.
+    pub(super) fn takes_whole_forms(self, operation: Operation) -> bool {
+        match operation {
+            Operation::ImageEdits => self.is_of_pictures(),
+            _ => matches!(self, Self::Deepgram | Self::Openrouter),
+        }
     }
 }
 

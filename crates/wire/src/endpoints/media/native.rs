@@ -25,6 +25,8 @@ pub struct TranscriptReader {
     pub words: bool,
     /// Times of segments are requested.
     pub segments: bool,
+    /// The language that the caller names: for answers that do not.
+    pub language: Option<String>,
     /// How long the recording is, in milliseconds, where its own bytes say so: for answers that do not.
     pub milliseconds: Option<u64>,
 }
@@ -32,7 +34,7 @@ pub struct TranscriptReader {
 impl AnswerReader for TranscriptReader {
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
         let body = parts.first().map(|part| &part.body[..]).unwrap_or_default();
-        let transcript = Transcript::read(self.format, body)?;
+        let transcript = Transcript::read(self.format, body)?.or_language(self.language.as_deref());
         let count = transcript.milliseconds().or(self.milliseconds);
         let progress = Progress {
             content_started: true,

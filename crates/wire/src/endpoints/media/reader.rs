@@ -1,13 +1,14 @@
 //! Reads answers in OpenAI's format: they pass unchanged and are metered.
 
-use bytes::Bytes;
 use canon::{Error, ErrorKind, Losses, Operation, Progress, Result, Retry};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::de::IgnoredAny;
 
 use super::condense::condensed;
 use super::meter::Meter;
 use super::relay::Relay;
+use super::shape::completed;
 use crate::endpoints::{AnswerReader, EndpointAnswer, PartAnswer};
 use crate::{Protocol, Transcoder, adapter};
 
@@ -22,6 +23,8 @@ pub struct OpenaiReader {
     pub meter: Meter,
     /// The requested content type of sound.
     pub sound: Option<&'static str>,
+    /// A text was requested, which need not be JSON.
+    pub is_text: bool,
 }
 
 impl OpenaiReader {
@@ -34,17 +37,29 @@ impl AnswerReader for OpenaiReader {
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
         let mut progress = Progress { content_started: true, finished: true, ..Progress::default() };
         self.meter.start(&mut progress);
-        let body = parts.first().map(|part| Bytes::clone(&part.body)).unwrap_or_default();
+        let Some(PartAnswer { headers, body }) = parts.first() else {
+            return Err(broken("The provider's answer is empty."));
+        };
         if self.speaks() {
             return Err(broken("The provider answered with JSON instead of sound."));
         }
-        let is_object = body.trim_ascii_start().starts_with(b"{");
-        if is_object {
-            self.meter.answer(&condensed(&body), &mut progress);
-        } else {
-            self.meter.subtitles(&body, &mut progress);
+        let kind = headers.get(CONTENT_TYPE).map(media_type).unwrap_or_default();
+        let condensed = condensed(body);
+        if !is_object(&condensed) {
+            if !self.is_text || kind.eq_ignore_ascii_case("text/html") {
+                return Err(broken("The provider's answer is not in its own format."));
+            }
+            self.meter.subtitles(body, &mut progress);
+            return Ok(EndpointAnswer { body: body.to_vec(), progress, losses: Losses::new() });
         }
-        let body = if is_object { ends_with_brace(&body) } else { body.to_vec() };
+        self.meter.answer(&condensed, &mut progress);
+        let shaped = match self.meter.operation {
+            Operation::ImageGenerations | Operation::ImageEdits => {
+                completed(body, &condensed, progress.usage.as_ref(), headers)
+            }
+            _ => None,
+        };
+        let body = shaped.unwrap_or_else(|| body.trim_ascii_end().to_vec());
         Ok(EndpointAnswer { body, progress, losses: Losses::new() })
     }
 
@@ -81,10 +96,8 @@ impl AnswerReader for OpenaiReader {
     }
 }
 
-/// The gateway's object is inserted before the last brace of an answer.
-fn ends_with_brace(body: &Bytes) -> Vec<u8> {
-    let trimmed = body.trim_ascii_end();
-    if trimmed.ends_with(b"}") { trimmed.to_vec() } else { body.to_vec() }
+fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(json).is_ok()
 }
 
 fn media_type(value: &HeaderValue) -> &str {

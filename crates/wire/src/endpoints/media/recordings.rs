@@ -36,7 +36,6 @@ impl FormRequest {
         usual: &'static str,
         model: &str,
     ) -> Result<ProviderRequest> {
-        self.check_whole()?;
         let form = self.transcript_form()?;
         let mut losses = Losses::new();
         let written = match row.format {
@@ -53,6 +52,7 @@ impl FormRequest {
                 form,
                 words,
                 segments,
+                language: self.language(),
                 milliseconds: self.heard(),
             }),
         })
@@ -101,7 +101,7 @@ impl FormRequest {
         let Some((content_type, body)) = source else {
             return Err(Error::unsupported("file", "The provider takes a file, or url."));
         };
-        let path = format!("/listen?{}", query.text).into();
+        let path = format!("/v1/listen?{}", query.text).into();
         Ok(Written { path, headers: vec![(CONTENT_TYPE, content_type)], body })
     }
 

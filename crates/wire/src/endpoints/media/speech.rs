@@ -145,7 +145,7 @@ impl EndpointRequest for SpeechRequest {
 impl SpeechRequest {
     fn sound_reader(&self) -> OpenaiReader {
         let meter = Meter { operation: Operation::Speech, characters: self.characters, milliseconds: None };
-        OpenaiReader { meter, sound: Some(self.sound) }
+        OpenaiReader { meter, sound: Some(self.sound), is_text: false }
     }
 
     fn check_whole(&self) -> Result<()> {

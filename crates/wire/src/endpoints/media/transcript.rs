@@ -221,6 +221,12 @@ impl Transcript {
         })
     }
 
+    /// With this language, where the provider names none.
+    pub fn or_language(mut self, language: Option<&str>) -> Self {
+        self.language = self.language.or(language.map(str::to_owned));
+        self
+    }
+
     fn of_elevenlabs(body: &[u8]) -> Option<Self> {
         let read: Elevenlabs = serde_json::from_slice(body).ok()?;
         let said = read.words.unwrap_or_default();
@@ -348,11 +354,17 @@ impl Transcript {
     fn verbose(&self, words: bool, segments: bool) -> Vec<u8> {
         let mut more = Map::new();
         more.insert("task".to_owned(), "transcribe".into());
-        more.insert("language".to_owned(), self.language.clone().into());
+        // OpenAI's type requires a text.
+        more.insert("language".to_owned(), self.language.as_deref().unwrap_or("unknown").into());
         more.insert("duration".to_owned(), self.duration.into());
         if segments || !words {
             let segments = self.segments.iter().enumerate().map(|(id, segment)| {
-                json!({"id": id, "seek": 0, "start": segment.start, "end": segment.end, "text": segment.text, "tokens": []})
+                // OpenAI's type requires the last four, which other providers do not measure. These are the values that
+                // no filter of bad segments rejects.
+                json!({
+                    "id": id, "seek": 0, "start": segment.start, "end": segment.end, "text": segment.text, "tokens": [],
+                    "temperature": 0.0, "avg_logprob": 0.0, "compression_ratio": 1.0, "no_speech_prob": 0.0
+                })
             });
             more.insert("segments".to_owned(), segments.collect());
         }

@@ -77,7 +77,7 @@ impl SpeechRequest {
                 return Err(Error::unsupported("response_format", message));
             }
         };
-        let mut path = format!("/speak?model={}&{encoding}", path_segment(&voice, "voice")?);
+        let mut path = format!("/v1/speak?model={}&{encoding}", path_segment(&voice, "voice")?);
         if let Some(speed) = self.intake.read_as::<f64>("speed") {
             path.push_str(&format!("&speed={speed}"));
         }

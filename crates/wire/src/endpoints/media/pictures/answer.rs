@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use canon::{Amount, Error, ErrorKind, Losses, Operation, Progress, Result, Retry, Unit, Usage};
-use http::header::{CONTENT_TYPE, DATE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::endpoints::media::MediaFormat;
 use crate::endpoints::media::google::Generated;
+use crate::endpoints::media::shape::{counted, seconds};
 use crate::endpoints::{AnswerReader, EndpointAnswer, PartAnswer};
 use crate::{Protocol, adapter};
 
@@ -36,6 +37,8 @@ struct Pictures<'a> {
     images: Vec<Cow<'a, str>>,
     media_type: Option<Cow<'a, str>>,
     usage: Option<Usage>,
+    /// The tokens of images in the prompt.
+    image_input: u64,
     /// Why there are none.
     refused: Option<String>,
 }
@@ -74,7 +77,7 @@ impl<'a> Pictures<'a> {
     fn of_gemini(body: &'a [u8]) -> Option<Self> {
         let read: Generated<'a> = serde_json::from_slice(body).ok()?;
         let (usage, refused) = (read.usage(), read.refusal());
-        let mut pictures = Self { usage, refused, ..Self::default() };
+        let mut pictures = Self { usage, refused, image_input: read.image_input(), ..Self::default() };
         for media in read.media() {
             pictures.media_type = Some(media.mime_type.clone());
             pictures.images.push(media.data.clone());
@@ -104,6 +107,7 @@ impl AnswerReader for PicturesReader {
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
         let mut data = Vec::new();
         let (mut usage, mut refused, mut media_type) = (None::<Usage>, None, None);
+        let mut image_input = 0;
         for part in parts {
             let broken = || {
                 let message = "The provider's answer is not in its own format.";
@@ -113,6 +117,7 @@ impl AnswerReader for PicturesReader {
             data.extend(read.images.into_iter().map(|image| json!({"b64_json": image})));
             refused = refused.or(read.refused);
             media_type = media_type.or(read.media_type.map(Cow::into_owned));
+            image_input += read.image_input;
             if let Some(read) = read.usage {
                 *usage.get_or_insert_default() += read;
             }
@@ -134,7 +139,7 @@ impl AnswerReader for PicturesReader {
             about["output_format"] = format.into();
         }
         if let Some(usage) = usage {
-            about["usage"] = counted(&usage);
+            about["usage"] = counted(&usage, image_input);
         }
         let body = if self.is_stream { self.events(about, data) } else { whole(about, data) };
         Ok(EndpointAnswer { body, progress, losses: Losses::new() })
@@ -182,22 +187,6 @@ impl PicturesReader {
 fn whole(mut about: Value, data: Vec<Value>) -> Vec<u8> {
     about["data"] = data.into();
     about.to_string().into_bytes()
-}
-
-/// OpenAI's counts.
-fn counted(usage: &Usage) -> Value {
-    let (input, output) = (usage.input + usage.cache_read, usage.output + usage.image_output);
-    json!({
-        "input_tokens": input, "output_tokens": output, "total_tokens": input + output,
-        "output_tokens_details": {"image_tokens": usage.image_output, "text_tokens": usage.output}
-    })
-}
-
-/// When the provider answered.
-fn seconds(headers: &HeaderMap) -> u64 {
-    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-    let time = date.and_then(|date| httpdate::parse_http_date(date).ok());
-    time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs())
 }
 
 fn no_image(refused: Option<String>) -> Error {

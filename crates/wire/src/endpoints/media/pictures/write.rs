@@ -57,7 +57,7 @@ impl Wanted {
             _ => {
                 let body = self.with_references(row, target.model, &mut losses)?;
                 let meter = Meter { operation, characters: 0, milliseconds: None };
-                let reader = OpenaiReader { meter, sound: None };
+                let reader = OpenaiReader { meter, sound: None, is_text: false };
                 return Ok(request(row, usual, (&body, headers, 1), losses, Box::new(reader)));
             }
         };
