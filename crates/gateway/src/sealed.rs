@@ -16,10 +16,15 @@ pub enum Kind {
     Batch,
     /// A batch of messages.
     MessageBatch,
+    /// A file that comes in parts.
+    Upload,
+    /// A part of it.
+    Part,
 }
 
 /// Every kind.
-const KINDS: [Kind; 4] = [Kind::File, Kind::Output, Kind::Batch, Kind::MessageBatch];
+const KINDS: [Kind; 6] =
+    [Kind::File, Kind::Output, Kind::Batch, Kind::MessageBatch, Kind::Upload, Kind::Part];
 
 /// The location of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +63,8 @@ impl Kind {
             Self::File | Self::Output => "file-",
             Self::Batch => "batch_",
             Self::MessageBatch => "msgbatch_",
+            Self::Upload => "upload_",
+            Self::Part => "part_",
         }
     }
 
@@ -67,6 +74,8 @@ impl Kind {
             Self::Output => b'o',
             Self::Batch => b'b',
             Self::MessageBatch => b'm',
+            Self::Upload => b'u',
+            Self::Part => b'p',
         }
     }
 }

@@ -23,7 +23,9 @@ use crate::identity;
 use crate::metering::Arrival;
 use crate::pipeline::pump::PING_AFTER;
 use crate::pipeline::several::Several;
-use crate::pipeline::{Answer, Failure, Inbound, Pending, Pipeline, Question, RequestOptions};
+use crate::pipeline::{
+    Answer, Failure, Inbound, Pending, Pipeline, Question, RequestOptions, takes_whole_forms,
+};
 use crate::responses::{KeepFor, Prepared};
 use crate::snapshot::Snapshot;
 
@@ -270,7 +272,9 @@ async fn endpoint(
         inbound.guard = inbound.snapshot.guard(&inbound.caller, &inbound.request_id)?;
         let guard = inbound.guard.as_deref();
         if accepted.announced.form.is_some() {
-            return upload::read(operation, body, accepted.announced, (limits, buffers, guard)).await;
+            let takes_whole = |model: &str| takes_whole_forms(&inbound, operation, model);
+            let within = (limits, buffers, guard);
+            return upload::read(operation, body, accepted.announced, &takes_whole, within).await;
         }
         let Received { mut bytes, mut held } =
             request_body::read(body, accepted.announced, limits, buffers).await?;

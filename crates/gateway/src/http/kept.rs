@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use limits::Role;
 use serde_json::{Value, json};
 use wire::endpoints::batches::BatchesFormat;
-use wire::multipart::Boundary;
+use wire::multipart::{Boundary, Form};
 use wire::native::{BatchOutput, NativeForm};
 use wire::{Headers, OWN, Protocol};
 
@@ -35,6 +35,8 @@ use crate::upstream::upload::Upload;
 pub enum Resource {
     /// Files, in OpenAI's form.
     Files,
+    /// Files that come in parts, in OpenAI's form.
+    Uploads,
     /// Batches, in OpenAI's form.
     Batches,
     /// Batches, in Anthropic's form.
@@ -55,7 +57,7 @@ const PROVIDER: HeaderName = HeaderName::from_static("x-llmgateway-provider");
 impl Resource {
     fn operation(self) -> Operation {
         match self {
-            Self::Files => Operation::Files,
+            Self::Files | Self::Uploads => Operation::Files,
             _ => Operation::Batches,
         }
     }
@@ -64,6 +66,7 @@ impl Resource {
     fn path(self) -> &'static str {
         match self {
             Self::Files => "/files",
+            Self::Uploads => "/uploads",
             Self::Batches => "/batches",
             // The base URL of Anthropic's API has no version.
             Self::MessageBatches => "/v1/messages/batches",
@@ -74,6 +77,7 @@ impl Resource {
     fn route(self) -> &'static str {
         match self {
             Self::Files => "/v1/files",
+            Self::Uploads => "/v1/uploads",
             Self::Batches => "/v1/batches",
             Self::MessageBatches => "/v1/messages/batches",
         }
@@ -83,6 +87,7 @@ impl Resource {
     fn kind(self) -> Kind {
         match self {
             Self::Files => Kind::File,
+            Self::Uploads => Kind::Upload,
             Self::Batches => Kind::Batch,
             Self::MessageBatches => Kind::MessageBatch,
         }
@@ -94,6 +99,7 @@ impl Resource {
         let format = rows.batches.as_ref().map(|row| row.format);
         match self {
             Self::Files => rows.files.is_some(),
+            Self::Uploads => rows.files.as_ref().is_some_and(|files| files.parts),
             Self::Batches => format == Some(BatchesFormat::Openai),
             Self::MessageBatches => format == Some(BatchesFormat::Anthropic),
         }
@@ -218,25 +224,32 @@ impl Desk<'_> {
         if is_post && id.is_empty() {
             return match self.resource {
                 Resource::Files => self.upload(body).await,
+                Resource::Uploads => self.begin_upload(body).await,
                 Resource::Batches => self.create(body).await,
                 Resource::MessageBatches => self.create_of_messages(body).await,
             };
         }
-        leave_unread(body);
+        match (self.resource, part) {
+            (Resource::Uploads, "parts") if is_post => return self.add_part(&id, body).await,
+            (Resource::Uploads, "complete") if is_post => return self.complete_upload(&id, body).await,
+            _ => leave_unread(body),
+        }
         match (self.resource, part) {
             (Resource::MessageBatches, "") if is_get && id.is_empty() => {
                 let message = "Message batches are not listed: the provider's list does not show their projects. \
                                Keep the ids of yours.";
                 Err(Error::caller(ErrorKind::UnsupportedFeature, message).into())
             }
-            (_, "") if is_get && id.is_empty() => self.list().await,
-            (_, "") if is_get => self.about(&id, Method::GET, "").await,
+            (Resource::Files | Resource::Batches, "") if is_get && id.is_empty() => self.list().await,
+            (Resource::Files | Resource::Batches | Resource::MessageBatches, "") if is_get => {
+                self.about(&id, Method::GET, "").await
+            }
             (Resource::Files, "content") if is_get => self.content(&id).await,
             (Resource::MessageBatches, "results") if is_get => self.content(&id).await,
             (Resource::Files | Resource::MessageBatches, "") if self.head.method == Method::DELETE => {
                 self.about(&id, Method::DELETE, "").await
             }
-            (Resource::Batches | Resource::MessageBatches, "cancel") if is_post => {
+            (Resource::Uploads | Resource::Batches | Resource::MessageBatches, "cancel") if is_post => {
                 self.about(&id, Method::POST, "/cancel").await
             }
             _ => {
@@ -264,8 +277,12 @@ impl Desk<'_> {
             provider.disabled().is_none().then_some((place, Owner { provider, key: Some(key) }))
         });
         known.ok_or_else(|| {
-            let what =
-                if self.resource == Resource::Files || param == "input_file_id" { "file" } else { "batch" };
+            let what = match (self.resource, param) {
+                (_, "part_ids") => "part of an upload",
+                (_, "input_file_id") | (Resource::Files, _) => "file",
+                (Resource::Uploads, _) => "upload",
+                _ => "batch",
+            };
             let message = format!("There is no {what} {:?} of this project.", shown(id));
             Error::caller(ErrorKind::NotFound, message).at(param).into()
         })
@@ -360,12 +377,13 @@ impl Desk<'_> {
         Ok(native::answered(NativeAnswer { status, headers, body, served, key }))
     }
 
-    async fn upload(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+    /// A form, or its beginning with the fields before the file.
+    async fn form(&self, body: Incoming) -> Served<(Form, Held, Option<Upload>)> {
         let content_type = self.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default();
         if !content_type.get(..19).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/form-data")) {
             leave_unread(body);
-            let message = "/v1/files takes a form; send multipart/form-data.";
+            let message = format!("{} takes a form; send multipart/form-data.", shown(self.head.uri.path()));
             return Err(Error::caller(ErrorKind::UnsupportedMedia, message).at("content-type").into());
         }
         let limits = self.inbound.snapshot.limits;
@@ -378,8 +396,11 @@ impl Desk<'_> {
                 return Err(error.into());
             }
         };
-        let (form, held, upload) =
-            upload::beginning(body, announced, false, (limits, &self.api.buffers, None)).await?;
+        Ok(upload::beginning(body, announced, None, (limits, &self.api.buffers, None)).await?)
+    }
+
+    async fn upload(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+        let (form, held, upload) = self.form(body).await?;
         let owner = self.chosen(form.text("provider")?)?;
         let mark = format!("{}-", self.sealer().mark());
         let bytes = form.rewritten(|part, _, writer| {
@@ -390,13 +411,69 @@ impl Desk<'_> {
             }
             Ok(())
         })?;
-        let content_type = HeaderValue::try_from(form.content_type())
-            .map_err(|_| Error::invalid("content-type", "The boundary is not valid in a header."))?;
-        let headers = vec![(CONTENT_TYPE, content_type)];
+        let headers = vec![(CONTENT_TYPE, form_type(&form)?)];
         let body = Body { bytes: bytes.into(), held, upload };
         let path = self.resource.path().to_owned();
         let ask = Ask::post(path, headers, body);
         self.answer(&owner, ask, |file, owner| self.tell_file(file, owner, (Kind::File, 0))).await
+    }
+
+    /// Begins a file that comes in parts. Its name gets the project's mark, like that of a whole file.
+    async fn begin_upload(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+        let (mut upload, _, held) = self.json(body).await?;
+        let Some(name) = upload["filename"].as_str() else {
+            return Err(Error::invalid("filename", "filename must be the name of the file.").into());
+        };
+        upload["filename"] = format!("{}-{name}", self.sealer().mark()).into();
+        let in_body = upload.as_object_mut().and_then(|upload| upload.shift_remove("provider"));
+        let owner = self.chosen(in_body.as_ref().and_then(Value::as_str))?;
+        let ask = Ask::post(self.resource.path().to_owned(), json_type(), json_body(&upload, held));
+        self.answer(&owner, ask, |upload, owner| self.tell_upload(upload, owner)).await
+    }
+
+    async fn add_part(&self, id: &str, body: Incoming) -> Served<Response<ResponseBody>> {
+        let (place, owner) = match self.place(id, "id", |kind| kind == Kind::Upload) {
+            Ok(found) => found,
+            Err(refused) => {
+                leave_unread(body);
+                return Err(refused);
+            }
+        };
+        let (form, held, upload) = self.form(body).await?;
+        let bytes = form.rewritten(|part, _, writer| {
+            form.keep(part, writer);
+            Ok(())
+        })?;
+        let body = Body { bytes: bytes.into(), held, upload };
+        let path = format!("{}/{}/parts", self.resource.path(), segment(&place.id)?);
+        let ask = Ask::post(path, vec![(CONTENT_TYPE, form_type(&form)?)], body);
+        self.answer(&owner, ask, |part, owner| {
+            if let Some(own) = part["id"].as_str() {
+                part["id"] = self.seal(Kind::Part, owner, own, 0).into();
+            }
+            part["upload_id"] = id.into();
+        })
+        .await
+    }
+
+    async fn complete_upload(&self, id: &str, body: Incoming) -> Served<Response<ResponseBody>> {
+        let (mut upload, _, held) = self.json(body).await?;
+        let (place, owner) = self.place(id, "id", |kind| kind == Kind::Upload)?;
+        let Some(parts) = upload["part_ids"].as_array_mut() else {
+            return Err(Error::invalid("part_ids", "part_ids must be a list of ids.").into());
+        };
+        for part in parts {
+            let (own, _) =
+                self.place(part.as_str().unwrap_or_default(), "part_ids", |kind| kind == Kind::Part)?;
+            *part = own.id.into();
+        }
+        let path = format!("{}/{}/complete", self.resource.path(), segment(&place.id)?);
+        let ask = Ask::post(path, json_type(), json_body(&upload, held));
+        self.answer(&owner, ask, |upload, owner| {
+            self.tell_upload(upload, owner);
+            upload["id"] = id.into();
+        })
+        .await
     }
 
     async fn json(&self, body: Incoming) -> Served<(Value, Bytes, Held)> {
@@ -438,10 +515,8 @@ impl Desk<'_> {
             }
             metadata.insert(MARK.to_owned(), self.sealer().mark().into());
         }
-        let body = Body { bytes: batch.to_string().into(), held, upload: None };
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let path = self.resource.path().to_owned();
-        let ask = Ask { hides_models: true, ..Ask::post(path, headers, body) };
+        let ask = Ask { hides_models: true, ..Ask::post(path, json_type(), json_body(&batch, held)) };
         self.answer(&owner, ask, |batch, owner| self.seal_ids(batch, owner)).await
     }
 
@@ -481,6 +556,7 @@ impl Desk<'_> {
         self.answer(&owner, ask, |found, owner| {
             match self.resource {
                 Resource::Files => self.tell_file(found, owner, (place.kind, place.made_at)),
+                Resource::Uploads => self.tell_upload(found, owner),
                 _ => self.seal_ids(found, owner),
             }
             // The answer to a deletion has no time.
@@ -641,6 +717,14 @@ impl Desk<'_> {
         }
     }
 
+    /// Changes the ids in an upload, which is a file once it is complete.
+    fn tell_upload(&self, upload: &mut Value, owner: &Owner) {
+        self.tell_file(upload, owner, (Kind::Upload, 0));
+        if upload["file"].is_object() {
+            self.tell_file(&mut upload["file"], owner, (Kind::File, 0));
+        }
+    }
+
     /// Changes the ids in a batch.
     fn seal_ids(&self, batch: &mut Value, owner: &Owner) {
         let made_at = match &batch["created_at"] {
@@ -677,6 +761,19 @@ impl Desk<'_> {
 fn seconds_of(text: &str) -> Option<u32> {
     let time = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
     u32::try_from(time.unix_timestamp()).ok()
+}
+
+fn json_body(value: &Value, held: Held) -> Body {
+    Body { bytes: value.to_string().into(), held, upload: None }
+}
+
+fn json_type() -> Headers {
+    vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))]
+}
+
+fn form_type(form: &Form) -> Result<HeaderValue, Error> {
+    HeaderValue::try_from(form.content_type())
+        .map_err(|_| Error::invalid("content-type", "The boundary is not valid in a header."))
 }
 
 fn segment(id: &str) -> Result<String, Error> {

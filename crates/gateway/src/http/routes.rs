@@ -140,6 +140,7 @@ const fn passthrough(method: Method) -> Route {
 
 const CHAT: Serve = Serve::Chat(Protocol::OpenaiChat);
 const FILES: Serve = Serve::Kept(kept::Resource::Files);
+const UPLOADS: Serve = Serve::Kept(kept::Resource::Uploads);
 const BATCHES: Serve = Serve::Kept(kept::Resource::Batches);
 const MESSAGE_BATCHES: Serve = Serve::Kept(kept::Resource::MessageBatches);
 const MODELS: Serve = Serve::Models(Protocol::OpenaiChat);
@@ -233,6 +234,8 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/v1/files", Access::Key, FILES),
     route(Method::GET, "/v1/files/{id}", Access::Key, FILES),
     route(Method::DELETE, "/v1/files/{id}", Access::Key, FILES),
+    route(Method::POST, "/v1/uploads", Access::Key, UPLOADS),
+    route(Method::POST, "/v1/uploads/{id}", Access::Key, UPLOADS),
     route(Method::POST, "/v1/batches", Access::Key, BATCHES),
     route(Method::GET, "/v1/batches", Access::Key, BATCHES),
     route(Method::GET, "/v1/batches/{id}", Access::Key, BATCHES),
@@ -452,6 +455,9 @@ pub(super) fn about(serve: Serve) -> &'static str {
         Serve::Endpoint(_) => "the text of a recording in English, by form ([media.md](media.md))",
         Serve::Kept(kept::Resource::Files) => {
             "files for batches: `POST` a form, `GET`, `GET` and `DELETE ID`, `GET ID/content` ([batches.md](batches.md))"
+        }
+        Serve::Kept(kept::Resource::Uploads) => {
+            "files that come in parts: `POST`, `POST ID/parts` a form, `POST ID/complete`, `POST ID/cancel` ([batches.md](batches.md))"
         }
         Serve::Kept(kept::Resource::Batches) => {
             "batches, in OpenAI's form: `POST`, `GET`, `GET ID`, `POST ID/cancel` ([batches.md](batches.md))"

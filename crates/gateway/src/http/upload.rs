@@ -24,6 +24,14 @@ const HELD_OF_UNKNOWN: usize = 1 << 20;
 /// recording that OpenAI accepts has 25 MB.
 const HELD_FOR_MODEL: usize = 32 << 20;
 
+/// A form that is written in another format is in memory as it came, in base64 (a third longer) in several steps, and
+/// as it is sent.
+const COPIES: usize = 6;
+
+/// Whether every provider of a model takes its forms in another format: such a form is buffered whole, within
+/// `server.body_limit`.
+pub type TakesWhole<'a> = &'a (dyn Fn(&str) -> bool + Send + Sync);
+
 /// The limits, the memory accounting, and the guardrails.
 type Within<'a> = (RequestLimits, &'a Buffers, Option<&'a Guard>);
 
@@ -32,17 +40,18 @@ pub async fn read(
     operation: Operation,
     body: Incoming,
     announced: Announced,
+    takes_whole: TakesWhole<'_>,
     within: Within<'_>,
 ) -> Result<Question, Error> {
-    let (form, held, upload) = beginning(body, announced, true, within).await?;
+    let (form, held, upload) = beginning(body, announced, Some(takes_whole), within).await?;
     Ok(Question { request: endpoints::read_form(operation, form)?, held, upload })
 }
 
-/// Reads a form up to a file that can be streamed. `names_model`: a model is required before the file.
+/// Reads a form up to a file that can be streamed. With `takes_whole`, a model is required before the file.
 pub async fn beginning(
     body: Incoming,
     mut announced: Announced,
-    names_model: bool,
+    takes_whole: Option<TakesWhole<'_>>,
     (limits, buffers, guard): Within<'_>,
 ) -> Result<(Form, Held, Option<Upload>), Error> {
     let Some(boundary) = announced.form.take() else {
@@ -62,7 +71,16 @@ pub async fn beginning(
         Some(_) => 0,
         None => HELD_OF_UNKNOWN,
     };
-    let mut reading = Reading { body, form, held: buffers.nothing(), end, limits, held_at_once, names_model };
+    let mut reading = Reading {
+        body,
+        form,
+        held: buffers.nothing(),
+        end,
+        limits,
+        held_at_once,
+        takes_whole,
+        is_whole_taken: None,
+    };
     let read = reading.beginning().await;
     let Reading { body, form, held, .. } = reading;
     if let Err(error) = read {
@@ -93,7 +111,7 @@ async fn check_fields(guard: Option<&Guard>, form: &Form) -> Result<(), Error> {
     Ok(())
 }
 
-struct Reading {
+struct Reading<'a> {
     body: Incoming,
     form: Form,
     held: Held,
@@ -102,10 +120,12 @@ struct Reading {
     /// This much is buffered even of a form that could be streamed.
     held_at_once: usize,
     /// The model is required.
-    names_model: bool,
+    takes_whole: Option<TakesWhole<'a>>,
+    /// Its result, once the model is known.
+    is_whole_taken: Option<bool>,
 }
 
-impl Reading {
+impl Reading<'_> {
     /// Reads until the whole form is buffered, or the provider is known and the rest is a file.
     async fn beginning(&mut self) -> Result<(), Error> {
         while !self.form.is_whole() && !self.may_pass()? {
@@ -120,16 +140,29 @@ impl Reading {
             if self.form.len() + data.len() > self.limits.upload {
                 return Err(too_large_upload(self.limits.upload));
             }
-            self.held.grow(data.len()).await?;
+            let copies = if self.is_whole_taken == Some(true) { COPIES } else { 1 };
+            self.held.grow(data.len() * copies).await?;
             self.form.push(&data)?;
         }
         Ok(())
     }
 
-    fn may_pass(&self) -> Result<bool, Error> {
+    fn may_pass(&mut self) -> Result<bool, Error> {
         let length = self.form.len();
-        let is_named = !self.names_model || self.form.field("model").is_some();
-        if length > self.held_at_once && self.form.is_in_file() && is_named {
+        if length <= self.held_at_once {
+            return Ok(false);
+        }
+        let model = self.takes_whole.and_then(|_| self.form.field("model"));
+        let is_named = self.takes_whole.is_none() || model.is_some();
+        if let (Some(takes_whole), Some(model), None, true) =
+            (self.takes_whole, model, self.is_whole_taken, self.form.is_in_file())
+        {
+            self.is_whole_taken = Some(takes_whole(String::from_utf8_lossy(model).trim()));
+        }
+        if self.is_whole_taken == Some(true) {
+            return if length <= self.limits.body { Ok(false) } else { Err(self.too_large()) };
+        }
+        if self.form.is_in_file() && is_named {
             return Ok(true);
         }
         if length <= HELD_FOR_MODEL {
@@ -144,5 +177,14 @@ impl Reading {
             );
             Error::invalid("model", message)
         })
+    }
+
+    fn too_large(&self) -> Error {
+        let message = format!(
+            "The provider takes its files in another form, which has to be held, and the form is larger than {} bytes \
+             (server.body_limit).",
+            self.limits.body
+        );
+        Error::caller(ErrorKind::TooLarge, message)
     }
 }

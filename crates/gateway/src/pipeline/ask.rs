@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use canon::{Error, Losses, Operation};
+use canon::{Error, Features, Losses, Operation};
 use wire::endpoints::{AnswerReader, EndpointAnswer, EndpointRequest, ProviderRequest};
 use wire::providers::{Credential, FormatChoice};
 
@@ -140,6 +140,18 @@ impl Pipeline {
         }
         Answer::Whole(held.keep(body), record.served())
     }
+}
+
+/// Whether every provider of the model takes forms of this operation in another format, for which it has to be held
+/// whole. An error in the name of the model is reported when it is resolved for the request.
+pub fn takes_whole_forms(inbound: &Inbound, operation: Operation, model: &str) -> bool {
+    let asked = FormatChoice { caller: None, needs: Features::NONE, thinking: false };
+    let (caller, snapshot) = (Some(&inbound.caller), &*inbound.snapshot);
+    let resolver = Resolver { random: 0, caller, asked, operation, snapshot };
+    let takes_whole = |offer: &Offer| offer.provider.row.operations.takes_whole_forms(operation);
+    resolver
+        .resolve(model)
+        .is_ok_and(|resolved| !resolved.offers.is_empty() && resolved.offers.iter().all(takes_whole))
 }
 
 /// Vectors of two models are not comparable: all candidates must serve the same model.

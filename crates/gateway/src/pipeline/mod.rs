@@ -42,7 +42,7 @@ use crate::hops::Hops;
 use crate::metering::{Begin, Metering, Record, Served};
 use crate::responses::Responses;
 use crate::upstream::media::MediaFetcher;
-pub use ask::Question;
+pub use ask::{Question, takes_whole_forms};
 pub use context::{Inbound, RequestContext, RequestOptions};
 
 use attempts::in_order;

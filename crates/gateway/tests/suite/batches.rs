@@ -130,6 +130,78 @@ async fn a_file_is_found_again_by_its_project_alone() {
 }
 
 #[tokio::test]
+async fn a_file_in_parts_has_sealed_ids_and_becomes_a_file() {
+    let begun = |status: &str, file: Value| {
+        json!({"id": "upload_1", "object": "upload", "bytes": 3, "created_at": MADE_AT, "filename": "m-in.jsonl", "purpose": "batch",
+            "status": status, "expires_at": MADE_AT + 3600, "file": file})
+    };
+    let part =
+        json!({"id": "part_1", "object": "upload.part", "created_at": MADE_AT, "upload_id": "upload_1"});
+    let upstream = Upstream::playing(vec![
+        whole("200 OK", &begun("pending", Value::Null)),
+        whole("200 OK", &part),
+        whole("200 OK", &begun("completed", file("file-in", "in.jsonl"))),
+        whole("200 OK", &begun("cancelled", Value::Null)),
+    ])
+    .await;
+    let gateway = TestGateway::start(&config(&upstream.known("openai"), "")).await;
+    let asked = json!({"filename": "in.jsonl", "purpose": "batch", "bytes": 3, "mime_type": "application/jsonl", "provider": "openai"});
+    let reply = post(&gateway, "/v1/uploads", &asked).await;
+    assert_eq!((reply.status, reply.at("/status")), (200, json!("pending")), "{}", reply.text());
+    let sealed = id(&reply, "/id");
+    assert!(sealed.starts_with("upload_") && sealed != "upload_1", "{sealed}");
+    let reply =
+        upload(&gateway, "key-of-a", &format!("/v1/uploads/{sealed}/parts"), &form(&[], "{}\n")).await;
+    assert_eq!((reply.status, reply.at("/upload_id")), (200, json!(sealed)), "{}", reply.text());
+    let sealed_part = id(&reply, "/id");
+    assert!(sealed_part.starts_with("part_") && sealed_part != "part_1", "{sealed_part}");
+    let complete = format!("/v1/uploads/{sealed}/complete");
+    let reply = post(&gateway, &complete, &json!({"part_ids": [sealed_part], "md5": "x"})).await;
+    assert_eq!((reply.status, id(&reply, "/id")), (200, sealed.clone()), "{}", reply.text());
+    assert!(id(&reply, "/file/id").starts_with("file-") && id(&reply, "/file/id") != "file-in");
+    let reply = post(&gateway, &format!("/v1/uploads/{sealed}/cancel"), &json!({})).await;
+    assert_eq!((reply.status, reply.at("/status")), (200, json!("cancelled")), "{}", reply.text());
+
+    let heard = upstream.heard();
+    let lines: Vec<&str> = heard.iter().map(|heard| heard.head.lines().next().unwrap()).collect();
+    let expected = [
+        "POST /v1/uploads HTTP/1.1",
+        "POST /v1/uploads/upload_1/parts HTTP/1.1",
+        "POST /v1/uploads/upload_1/complete HTTP/1.1",
+        "POST /v1/uploads/upload_1/cancel HTTP/1.1",
+    ];
+    assert_eq!(lines, expected);
+    let sent = |at: usize| serde_json::from_slice::<Value>(&heard[at].body).unwrap();
+    let name = sent(0)["filename"].as_str().unwrap().to_owned();
+    assert!(name.ends_with("-in.jsonl") && name.len() == 25 && sent(0).get("provider").is_none(), "{name}");
+    assert_eq!(sent(2), json!({"part_ids": ["part_1"], "md5": "x"}));
+
+    // Of another project, of another kind, or of nobody.
+    let head = "content-type: application/json\r\n";
+    let body = json!({"part_ids": []}).to_string();
+    let reply = ask(&gateway, "key-of-b", &format!("POST {complete}"), head, body.as_bytes()).await;
+    assert_eq!(reply.status, 404, "{}", reply.text());
+    for (path, body, status, param) in [
+        (complete.as_str(), json!({"part_ids": ["part_1"]}), 404, "part_ids"),
+        (complete.as_str(), json!({"part_ids": [sealed]}), 404, "part_ids"),
+        (complete.as_str(), json!({}), 400, "part_ids"),
+        ("/v1/uploads/upload_1/complete", json!({"part_ids": []}), 404, "id"),
+        ("/v1/uploads", json!({"purpose": "batch"}), 400, "filename"),
+        ("/v1/uploads", json!({"filename": "a", "provider": "groq"}), 400, "provider"),
+    ] {
+        let reply = post(&gateway, path, &body).await;
+        assert_eq!(
+            (reply.status, reply.at("/error/param")),
+            (status, json!(param)),
+            "{path}: {}",
+            reply.text()
+        );
+    }
+    assert_eq!(get(&gateway, &format!("GET /v1/files/{sealed}")).await.status, 404);
+    assert_eq!(upstream.heard().len(), 4);
+}
+
+#[tokio::test]
 async fn a_list_has_what_is_the_project_s() {
     let mut upstream = Upstream::by_hand().await;
     let gateway = TestGateway::start(&config(&upstream.known("openai"), "")).await;

@@ -199,6 +199,27 @@ async fn a_large_file_passes_and_is_whole() {
     assert!(upstream.heard()[1].body == recording("whisper-1", &sound(5000), &[]));
 }
 
+/// A provider that takes recordings in another form gets them whole, within the limits of bodies and of memory.
+#[tokio::test]
+async fn a_form_that_is_written_anew_is_held_within_bounds() {
+    let answer = json!({"metadata": {"duration": 60.0}, "results": {"channels": [{"alternatives": [{"transcript": "long"}]}]}});
+    let upstream = Upstream::playing(vec![whole("200 OK", &answer)]).await;
+    let deepgram =
+        format!("[providers.deepgram]\napi_key = \"k\"\nbase_url = \"http://{}\"\n", upstream.address);
+    let gateway = TestGateway::start(&format!("[server]\nbody_limit = \"16MiB\"\n{deepgram}")).await;
+    let audio = sound(12 << 20);
+    let reply = send(&gateway, TRANSCRIPTIONS, &recording("deepgram/nova-3", &audio, &[])).await;
+    assert_eq!((reply.status, reply.at("/text")), (200, json!("long")), "{}", reply.text());
+    assert!(upstream.heard()[0].body == audio);
+    let reply = send(&gateway, TRANSCRIPTIONS, &recording("deepgram/nova-3", &sound(17 << 20), &[])).await;
+    assert_eq!(reply.status, 413, "{}", reply.text());
+    assert!(reply.message().contains("server.body_limit"), "{}", reply.text());
+    let gateway = TestGateway::start(&format!("[server]\nbuffer_limit = \"32MiB\"\n{deepgram}")).await;
+    let reply = send(&gateway, TRANSCRIPTIONS, &recording("deepgram/nova-3", &audio, &[])).await;
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    assert_eq!(upstream.heard().len(), 1);
+}
+
 #[tokio::test]
 async fn a_model_behind_the_file_is_found_within_bounds() {
     let answer = json!({"text": "Hi.", "duration": 1.0});

@@ -3,9 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 /// Files in OpenAI's form.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct FilesRow {}
+pub struct FilesRow {
+    /// A file may come in parts (`/uploads`).
+    pub parts: bool,
+}
+
+impl Default for FilesRow {
+    fn default() -> Self {
+        Self { parts: true }
+    }
+}
 
 /// How a provider serves batches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
