@@ -86,6 +86,10 @@ impl Discovery {
         kept.insert(provider.id().to_owned(), entry);
         drop(kept);
         let provider = provider.clone();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends after `PATIENCE`; several requests wait for its result"
+        )]
         tokio::spawn(async move {
             let asked = tokio::time::timeout(PATIENCE, fetch(&provider)).await;
             let found = asked.unwrap_or_else(|_| Err(format!("no answer in {} s", PATIENCE.as_secs())));

@@ -23,6 +23,7 @@ pub fn leave_unread(mut body: Incoming) {
     if body.is_end_stream() {
         return;
     }
+    #[expect(clippy::disallowed_methods, reason = "ends after `UNREAD_TIME`")]
     tokio::spawn(async move {
         let end = clock::now() + UNREAD_TIME;
         let mut seen = 0;

@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod app;
 pub mod bodies;
+pub mod bounded;
 pub mod buffers;
 pub mod cache;
 pub mod cli;

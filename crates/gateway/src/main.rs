@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::MiMalloc = allocator::MiMalloc;
 
 fn main() -> ExitCode {
     without_huge_pages();
-    gateway::memory::collect_by(give_memory_back);
+    gateway::memory::collect_by(allocator::collect);
     gateway::cli::main()
 }
 
@@ -18,11 +18,4 @@ fn without_huge_pages() {
     if rustix::thread::disable_transparent_huge_pages(true).is_err() {
         // A failure only costs memory.
     }
-}
-
-/// Returns the calling thread's freed memory to the system.
-#[expect(unsafe_code, reason = "the allocator has no safe function for it")]
-fn give_memory_back() {
-    // SAFETY: it takes no pointers, and any thread may call it at any time.
-    unsafe { libmimalloc_sys::mi_collect(true) }
 }

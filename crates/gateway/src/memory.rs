@@ -47,6 +47,7 @@ impl Freed {
             && !self.is_watched.swap(true, Ordering::AcqRel)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
+            #[expect(clippy::disallowed_methods, reason = "one at a time; ends with the load")]
             runtime.spawn(collect_when_calm(self.clone()));
         }
     }
@@ -73,6 +74,7 @@ fn collect_everywhere() {
     let done = Arc::new(AtomicUsize::new(0));
     for _ in 0..workers {
         let done = done.clone();
+        #[expect(clippy::disallowed_methods, reason = "ends after `TOGETHER`")]
         tokio::spawn(async move {
             collect();
             done.fetch_add(1, Ordering::AcqRel);

@@ -44,6 +44,7 @@ pub fn open(state: &Arc<State>, request: &mut Request<Incoming>) -> Option<Respo
     state.journal.answered(number, 101, b"");
     let upgrade = hyper::upgrade::on(request);
     let state = Arc::clone(state);
+    #[expect(clippy::disallowed_methods, reason = "ends with the connection")]
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;

@@ -82,6 +82,7 @@ pub async fn start(listen: SocketAddr, options: Options) -> io::Result<Mock> {
     let address = listener.local_addr()?;
     let journal = Journal::new(options.journal_limit);
     let state = Arc::new(State { options, journal, shelf: Shelf::default(), serial: AtomicU64::new(1) });
+    #[expect(clippy::disallowed_methods, reason = "dropping the mock aborts it")]
     let accepting = tokio::spawn(accept(listener, Arc::clone(&state)));
     Ok(Mock { address, state, accepting })
 }
@@ -161,6 +162,7 @@ async fn respond(state: &Arc<State>, mut request: Request<Incoming>) -> Response
     if path.starts_with("/__mock/") {
         return send(own_page(state, &head.method, &path), Duration::ZERO);
     }
+    #[expect(clippy::disallowed_methods, reason = "`Limited` is the bound")]
     let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await else {
         return send(
             Reply::json(413, &json!({ "error": { "message": "Request too large." } })),

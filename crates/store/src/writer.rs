@@ -114,6 +114,7 @@ impl Writer {
     ) -> io::Result<oneshot::Receiver<()>> {
         let (sender, done) = oneshot::channel();
         if self.store.is_in_memory() {
+            #[expect(clippy::disallowed_methods, reason = "ends with `stop`; the caller waits for `done`")]
             tokio::spawn(async move {
                 self.run(stop).await;
                 let _ = sender.send(());
@@ -121,6 +122,7 @@ impl Writer {
             return Ok(done);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        #[expect(clippy::disallowed_methods, reason = "ends with `stop`; the caller waits for `done`")]
         std::thread::Builder::new().name("usage-writer".to_owned()).spawn(move || {
             lower_priority();
             runtime.block_on(async {

@@ -115,6 +115,10 @@ impl ResponseCache {
         }
         if self.shared.is_some() {
             let cache = self.clone();
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "ends with the deadline of Redis; the answer does not wait for it"
+            )]
             tokio::spawn(async move {
                 if let Some(shared) = &cache.shared {
                     shared.put(key, &answer).await;

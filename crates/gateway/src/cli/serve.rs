@@ -60,6 +60,7 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         let (api, at) = (app.api().clone(), banner::Listening { address: app.address(), tls });
         // A separate task, because a provider may list its models slowly, and callers must not wait for a
         // greeting.
+        #[expect(clippy::disallowed_methods, reason = "aborted below")]
         let greeting = tokio::spawn(async move {
             let example = banner::Example::find(&api, std::io::stdout().is_terminal()).await;
             // At the first start there is no admin key; a person at the terminal may sign in with a code.
@@ -70,6 +71,7 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
                 say_error(&checked.report());
             }
         });
+        #[expect(clippy::disallowed_methods, reason = "aborted below")]
         let reloading = tokio::spawn(reload_on_signal(app.api().reloader.clone()));
         // The second signal is awaited only after the first one.
         let at_once = async { stop_signal().await };

@@ -48,6 +48,10 @@ impl SharedMemory {
     /// The same without waiting.
     pub fn put_later(self: &Arc<Self>, values: Vec<(String, Vec<u8>)>, keep: Duration) {
         let memory = self.clone();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends with the deadline of Redis; the caller does not wait for it"
+        )]
         tokio::spawn(async move {
             for (name, value) in values {
                 if memory.put(&name, &value, keep).await.is_err() {

@@ -9,7 +9,7 @@ use canon::{Error, ErrorKind, Operation};
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use limits::Role;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use wire::{Headers, OWN, Protocol};
 use super::native::{self, Asking};
 use super::request_body::{self, Announced};
 use super::{Api, ResponseBody, path, respond, upload};
+use crate::bounded;
 use crate::buffers::Held;
 use crate::incoming::leave_unread;
 use crate::pipeline::batch::Output;
@@ -364,8 +365,8 @@ impl Desk<'_> {
         let NativeAnswer { status, mut headers, body, served, key } = answer;
         let bytes = match body {
             NativeBody::Whole(bytes) => bytes,
-            NativeBody::Stream(pump) => match Limited::new(*pump, ANSWER).collect().await {
-                Ok(bytes) => bytes.to_bytes(),
+            NativeBody::Stream(pump) => match bounded::read(*pump, ANSWER).await {
+                Ok(bytes) => bytes,
                 Err(_) => return Err(broken_answer()),
             },
         };

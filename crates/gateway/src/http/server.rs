@@ -143,6 +143,10 @@ impl Entrance {
         match &self.listener.tls {
             Some(tls) => {
                 let acceptor = tls.acceptor();
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "ends with the connection, which its place counts"
+                )]
                 tokio::spawn(async move {
                     // A handshake has the time limit of a head.
                     let handshake = acceptor.accept(socket);
@@ -160,9 +164,17 @@ impl Entrance {
                 });
             }
             None if self.listener.h2c => {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "ends with the connection, which its place counts"
+                )]
                 tokio::spawn(Serving::new(either(socket, desk, limits), place, metrics, limits.times));
             }
             None => {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "ends with the connection, which its place counts"
+                )]
                 tokio::spawn(Serving::new(http1(socket, desk, limits), place, metrics, limits.times));
             }
         }

@@ -307,6 +307,10 @@ impl Auth {
             return;
         }
         let running = Running(self.clone());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one check of the database; dropping `running` reports its end"
+        )]
         tokio::spawn(async move {
             let auth = &running.0;
             let last = auth.looked.borrow().began;

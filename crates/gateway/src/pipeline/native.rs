@@ -9,7 +9,6 @@ use canon::{Error, ErrorKind, Features, Operation, Origin, Retry};
 use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt, Limited};
 use hyper::upgrade::OnUpgrade;
 use wire::native::{Metered, NativeForm, Realtime, tap};
 use wire::providers::{Credential, FormatChoice, Native};
@@ -26,6 +25,7 @@ use super::resolve::{MAX_NAME_BYTES, Offer, Resolver};
 use super::sending::{is_refused_credential, read_up_to};
 use super::tunnel::{Session, Tunnel};
 use super::{Failure, Inbound, Pipeline, failed};
+use crate::bounded;
 use crate::buffers::Held;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
@@ -466,8 +466,8 @@ impl Passing<'_> {
             return Ok(Answered { status, headers, rest });
         }
         let (head, body) = response.into_parts();
-        let body = watch.until(Limited::new(body, ERROR_LIMIT).collect()).await?;
-        let body = body.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+        let body = watch.until(bounded::read(body, ERROR_LIMIT)).await?;
+        let body = body.map(|body| body.to_vec()).unwrap_or_default();
         if head.status.is_client_error() || head.status.is_server_error() {
             return Err(self.refused(attempt, head, body));
         }

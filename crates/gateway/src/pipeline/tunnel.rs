@@ -68,6 +68,10 @@ enum Ended {
 impl Tunnel {
     /// Serves it in a separate task.
     pub fn start(self) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends with either connection, or with the grace period"
+        )]
         tokio::spawn(self.run());
     }
 

@@ -147,6 +147,7 @@ impl<O: Output + Sync> Shared<O> {
             drop(backlog);
             let drained = Arc::clone(shared);
             let thread = std::thread::Builder::new().name("log".to_owned());
+            #[expect(clippy::disallowed_methods, reason = "ends with the backlog")]
             if thread.spawn(move || drained.drain()).is_err() {
                 // The next line tries again.
                 shared.backlog().draining = false;

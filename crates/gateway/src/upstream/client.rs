@@ -13,7 +13,7 @@ use http::header::{
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 
@@ -24,6 +24,7 @@ use super::guard::Guard;
 use super::outbound::Route;
 use super::pool::{Origin, Pool, PooledBody};
 use super::upload::Upload;
+use crate::bounded;
 use crate::clock;
 use crate::coding::{CodingError, Decoder, Limits};
 
@@ -113,7 +114,10 @@ impl Client {
         let origin = origin(request.uri()).ok_or_else(Failure::url)?;
         let (socket, forwarding) = self.inner.connector.open_to_upgrade(origin.uri()).await?;
         let (mut sender, driver) = http1::handshake(socket).await.map_err(|error| Failure::broken(&error))?;
-        // The task ends with the answer, or when the connection is taken over.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends with the answer, or when the connection is taken over"
+        )]
         tokio::spawn(driver.with_upgrades());
         let path = request.uri().path_and_query().cloned();
         let mut request = with_our_headers(request.map(Full::new));
@@ -133,8 +137,8 @@ impl Client {
     /// Sends a request and reads a small answer completely. The error is the reason as text, without secrets.
     pub async fn exchange(&self, request: Request<Bytes>, limit: usize) -> Result<Response<Bytes>, String> {
         let (head, body) = self.fetch(request).await?.into_parts();
-        let body = Limited::new(body, limit).collect().await.map_err(|error| root_cause(error.as_ref()))?;
-        Ok(Response::from_parts(head, body.to_bytes()))
+        let body = bounded::read(body, limit).await.map_err(|error| root_cause(error.as_ref()))?;
+        Ok(Response::from_parts(head, body))
     }
 
     /// Takes an idle connection, and another one if that has ended meanwhile; opens one when there is none.

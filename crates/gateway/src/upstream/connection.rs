@@ -206,6 +206,7 @@ impl Shared {
             .keep_alive_while_idle(true);
         let (sender, driver) = builder.handshake(socket).await.map_err(|error| Failure::broken(&error))?;
         let (announce, mut allowed) = watch::channel(0);
+        #[expect(clippy::disallowed_methods, reason = "ends with the connection")]
         tokio::spawn(drive(driver, starter, announce));
         if allowed.wait_for(|allowed| *allowed > 0).await.is_err() {
             return Err(Failure::ended_early());
@@ -279,10 +280,18 @@ where
 {
     fn execute(&self, future: F) {
         if self.has_settings.load(Ordering::Relaxed) {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "ends with the connection: hyper starts its own tasks here"
+            )]
             tokio::spawn(future);
             return;
         }
         let (starter, mut future) = (self.clone(), Box::pin(future));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends with the connection: hyper starts its own tasks here"
+        )]
         tokio::spawn(std::future::poll_fn(move |context| {
             let polled = future.as_mut().poll(context);
             if !starter.has_settings.load(Ordering::Relaxed) {

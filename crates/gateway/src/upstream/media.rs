@@ -15,10 +15,11 @@ use canon::{Error, MediaKind, Result};
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::{Response, Uri};
 use http_body::Body;
-use http_body_util::{BodyExt, Limited};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wire::{MediaFile, MediaUrl};
+
+use crate::bounded;
 
 use super::client::{AnswerBody, Client};
 use super::guard::Guard;
@@ -177,9 +178,8 @@ impl MediaFetcher {
         }
         let declared =
             head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
-        let collected = Limited::new(body, limit).collect().await;
-        let data =
-            collected.map_err(|_| format!("it is larger than {limit} bytes, or broke off."))?.to_bytes();
+        let collected = bounded::read(body, limit).await;
+        let data = collected.map_err(|_| format!("it is larger than {limit} bytes, or broke off."))?;
         let mime = mime_of(&data, &declared);
         if fits(kind, &mime, &data) {
             Ok((mime, data))

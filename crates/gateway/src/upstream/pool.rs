@@ -197,6 +197,7 @@ impl Pool {
     fn sweep(&self, origins: &mut Origins) {
         if !origins.is_swept {
             origins.is_swept = true;
+            #[expect(clippy::disallowed_methods, reason = "ends with the pool, which it holds weakly")]
             tokio::spawn(sweep(Arc::downgrade(&self.origins)));
         }
     }

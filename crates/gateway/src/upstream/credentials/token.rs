@@ -190,6 +190,10 @@ impl TokenCache {
         refresh.running = Some(landing.clone());
         let cache = self.clone();
         let request_id = request_id.map(str::to_owned);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends with the deadline of the client; several requests wait for its result"
+        )]
         tokio::spawn(async move {
             let fetched = cache.recipe.fetch(&cache.client, now).await;
             sender.send_replace(Some(cache.land(fetched, now, request_id)));
