@@ -15,12 +15,13 @@ pub const COUNT: &str = "--count-share";
 /// The environment variable that asks for the count.
 pub const VARIABLE: &str = "LLMGATEWAY_TEST_INSTRUCTIONS";
 
-/// Works are shared out among so many processes: machines that run tests have at least two processors.
+/// Works are divided among this many processes. Machines that run tests have at least two processors.
 const SHARES: usize = 2;
 /// The smaller input: large enough that a quadratic part shows, and small enough to be quick.
 const BYTES: usize = 2 << 10;
 const TIMES: usize = 8;
-/// Most growth of the instructions, as a multiple of the growth of the input: 12 times for an input of 8 times the size.
+/// The highest growth of the instructions, as a multiple of the growth of the input: 12 times for 8 times the
+/// input.
 const MOST: f64 = 1.5;
 
 /// Runs every second work, from the first or the second on, with both sizes.
@@ -30,7 +31,7 @@ pub fn run_share(share: usize) {
         let inputs = [BYTES, TIMES * BYTES].map(|bytes| Bytes::from(case.dimension.sized(bytes)));
         for work in case.works.into_iter().filter(|work| work.is_counted) {
             if number % SHARES == share {
-                // What is made once, such as tables, is made before.
+                // A first run makes what is made only once, such as tables.
                 (work.run)(&case.dimension.sized(1).into());
                 inputs.iter().for_each(|input| counted(&work.run, input));
             }
@@ -39,13 +40,13 @@ pub fn run_share(share: usize) {
     }
 }
 
-/// Callgrind knows it by its name.
+/// Callgrind finds the function by its name.
 #[inline(never)]
 fn counted(run: &Run, input: &Bytes) {
     std::hint::black_box(run(input));
 }
 
-/// What grows faster than its input.
+/// The works whose instructions grow faster than their input.
 pub fn faults() -> Vec<String> {
     let folder = std::env::temp_dir().join(format!("growth-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();

@@ -1,24 +1,25 @@
-//! Most memory of each kind of work, as a multiple of the larger of what is read and what is written, with the works that have a
-//! limit of their own and why. Limits hold what was reached: one that has become too wide is a fault too.
+//! The most memory of each kind of work, as a multiple of the larger of input and output. Dimensions that
+//! need more have limits of their own, with the reason. A limit that is higher than necessary is also a
+//! fault.
 
 use Kind::{Answered, Edited, Forwarded, Translated};
 
-/// What is done, as far as memory is concerned.
+/// The kind of a work, as far as its memory is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The raw body goes on: it, and what is written.
+    /// The raw body is forwarded: memory for the body and the output.
     Forwarded,
-    /// The same message by message: the messages as they are edited stand beside both.
+    /// The raw body is edited message by message: memory for the body, the edited messages and the output.
     Edited,
-    /// By way of the canonical request.
+    /// Translated through the canonical request.
     Translated,
     /// An answer or an error, relayed or translated.
     Answered,
 }
 
-/// Below that, figures differ by what is rounded and by small things of a fixed size.
+/// Smaller differences come from rounding and from small allocations of a fixed size.
 const TOLERANCE: f64 = 0.1;
-/// How much wider than what is measured a limit of one's own may be.
+/// How far a dimension's own limit may be above the measured figure.
 const SLACK: f64 = 0.5;
 
 impl Kind {
@@ -32,7 +33,7 @@ impl Kind {
     }
 }
 
-/// The limit of a dimension's own.
+/// A limit that applies to one dimension.
 type Own = (Kind, &'static str, f64);
 
 /// The most for a dimension.
@@ -45,7 +46,7 @@ fn own(kind: Kind, dimension: &str) -> Option<f64> {
     all.find(|(of, name, _)| (*of, *name) == (kind, dimension)).map(|(.., most)| *most)
 }
 
-/// What is wrong with the limits themselves, by the highest figure of each dimension.
+/// The faults of the limits themselves, by the highest figure of each dimension.
 pub fn faults(highest: impl Fn(Kind, &str) -> Option<f64>) -> Vec<String> {
     let fault = |(kind, name, most): &Own| match highest(*kind, name) {
         None => Some(format!("{name} ({kind:?}) has a limit of its own, and is not measured")),
@@ -70,8 +71,9 @@ const IDS: [Own; 5] = [
     (Forwarded, "openai-responses request, blocks of thinking", 2.3),
 ];
 
-/// Forwarded with quirks. Beside the body, the messages as they are edited and the body that is written, each call's place and id
-/// (20 bytes, and the entry of its id in a tree) and what it is renamed to (33 bytes) are kept, or the messages are edited twice.
+/// Forwarded with quirks. Besides the body, the edited messages and the output, each call needs its place and
+/// its id (20 bytes, and the entry of its id in a tree) and its new id (33 bytes). Without them the messages
+/// would be edited twice.
 const EDITED: [Own; 4] = [
     (Edited, "openai-chat request, length of arguments", 4.3),
     (Edited, "openai-chat request, rounds of tools", 4.2),
@@ -79,10 +81,11 @@ const EDITED: [Own; 4] = [
     (Edited, "openai-chat request, tool calls with one id", 3.9),
 ];
 
-/// Translated, entries that are smaller than what must stand for each. A message takes 56 bytes and each part of it 48, beside its
-/// text: 105 for the 30 of `{"role":"user","content":"x"},`. A tool takes 88, for the 22 of a hosted one. A text of a list (`"w",`)
-/// takes 24 bytes and the text. With the body itself, what is written and the 8 KiB that 128 losses take, that is more than 6 times
-/// what came; tools whose names have to be changed are known by both names until the answer has come.
+/// Translated: entries that are smaller than their canonical form. A message takes 56 bytes and each part of
+/// it 48, besides its text: 105 for the 30 of `{"role":"user","content":"x"},`. A tool takes 88, for the 22
+/// of a hosted one. A text of a list (`"w",`) takes 24 bytes and the text. With the body, the output and 8
+/// KiB for 128 losses, that is more than 6 times the input. Tools with changed names are kept under both
+/// names until the answer has arrived.
 const SMALL: [Own; 18] = [
     (Translated, "anthropic-messages request, least calls and results", 7.8),
     (Translated, "anthropic-messages request, least properties of a tool", 7.3),
@@ -104,8 +107,9 @@ const SMALL: [Own; 18] = [
     (Translated, "openai-responses request, names of tools that become one", 8.6),
 ];
 
-/// Translated. A call takes 80 bytes and its texts, and its result 48 and the part that holds it, as a result is found by the id
-/// that the call had: the place and the id of each call and the place of each result take 40 to 60 more.
+/// Translated. A call takes 80 bytes and its texts; its result takes 48 and the part that holds it. Results
+/// are matched to calls by the call's id: the place and id of each call and the place of each result take 40
+/// to 60 more.
 const GATHERED: [Own; 9] = [
     (Translated, "anthropic-messages request, calls and results", 7.2),
     (Translated, "anthropic-messages request, calls with one id", 6.9),

@@ -1,6 +1,6 @@
-//! Work and memory are bounded by a small multiple of the input: every dimension of requests and answers is made large. The
-//! allocator counts the most memory that anything does with it, and callgrind the instructions. The counts repeat exactly,
-//! whatever else the machine does.
+//! Checks that work and memory are bounded by a small multiple of the input, with each dimension of requests
+//! and answers made large in turn. The allocator counts the most memory in use, and callgrind the
+//! instructions. Both counts repeat exactly, whatever else runs on the machine.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a test program")]
 
@@ -18,39 +18,36 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// Something whose size grows.
+/// A part of a request or an answer whose size grows.
 pub struct Dimension {
     /// What grows.
     pub name: String,
-    /// The input with so many things of the kind.
+    /// Makes an input with this many items.
     pub input: Box<dyn Fn(usize) -> Vec<u8>>,
 }
 
-/// Tells how many bytes it wrote.
+/// Returns the number of bytes written.
 type Run = Box<dyn Fn(&Bytes) -> usize>;
 
-/// What is done with an input.
+/// A work that processes an input.
 pub struct Work {
     /// For the report.
     pub name: String,
-    /// What it is, which decides how much memory it may take.
+    /// Decides how much memory the work may take.
     pub kind: Kind,
-    /// Its instructions are counted too: that takes fifty times as long.
+    /// Whether its instructions are counted too, which takes fifty times as long.
     pub is_counted: bool,
-    /// Does it.
     pub run: Run,
 }
 
-/// A dimension and everything that is done with it.
+/// A dimension and all works on it.
 pub struct Case {
-    /// What grows.
     pub dimension: Dimension,
-    /// What is done.
     pub works: Vec<Work>,
 }
 
 impl Dimension {
-    /// Named, with its input as text.
+    /// A dimension with a name and an input of text.
     pub fn new(name: impl Into<String>, input: impl Fn(usize) -> String + 'static) -> Self {
         Self { name: name.into(), input: Box::new(move |count| input(count).into_bytes()) }
     }
@@ -81,7 +78,7 @@ fn main() {
     {
         return instructions::run_share(share.parse().unwrap());
     }
-    // A listing, or a run of other tests by their names.
+    // The test runner asks for a listing, or runs other tests by name.
     if given("--list") || arguments.iter().any(|word| !word.starts_with('-') && !"growth".contains(word)) {
         return;
     }
@@ -110,7 +107,7 @@ const BYTES: usize = 64 << 10;
 const SHOWN: usize = 5;
 /// The argument that asks for all of them: `cargo test -p wire --test growth -- --all`.
 const ALL: &str = "--all";
-/// What arguments begin with that choose some works by parts of their names: `--only=gemini --only="hosted tools"`.
+/// The prefix of arguments that choose works by parts of their names: `--only=gemini --only="hosted tools"`.
 const ONLY: &str = "--only=";
 
 fn memory_faults(shows_all: bool, only: &[&str]) -> Vec<String> {
@@ -128,7 +125,8 @@ fn memory_faults(shows_all: bool, only: &[&str]) -> Vec<String> {
         }
         let inputs = [1, BYTES].map(|bytes| Bytes::from(case.dimension.sized(bytes)));
         for work in works {
-            // What an input of one thing takes is no matter of how many there are: tables, buffers of a fixed size.
+            // An input with one item shows the cost that does not depend on the number of items: tables,
+            // buffers of a fixed size.
             let [(least, _), (peak, written)] = [0, 1].map(|at| measured(work, &inputs[at]));
             let [small, read] = [0, 1].map(|at| inputs[at].len());
             let larger = read.max(written);

@@ -9,7 +9,7 @@ use wire::{DecoderContext, Protocol, adapter};
 
 use super::heard::hear_every_way;
 
-/// The parts of a recorded answer, a whole one being one part; read without the code under test.
+/// The parts of a recorded answer, read without the code under test. A whole answer is one part.
 fn parts(streaming: bool, body: &[u8]) -> Vec<Value> {
     if !streaming {
         return vec![serde_json::from_slice(body).unwrap()];
@@ -32,7 +32,7 @@ fn recorded_answers_are_understood() {
             .flatten()
             .any(|choice| choice["index"] != 0)
         {
-            continue; // Several answers at once.
+            continue; // Answers with several choices are not read.
         }
         count += 1;
         let heard =
@@ -75,7 +75,7 @@ fn recorded_answers_are_understood() {
         };
         assert_eq!(heard.finish.as_ref().unwrap().0, reason, "{id}");
         if let Some(prompt) = usage["prompt_tokens"].as_u64() {
-            // Grok counts cached tokens beside the prompt: then there are more of them.
+            // Grok counts cached tokens outside the prompt: their number can exceed the prompt's.
             let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or_default();
             let prompt = if cached > prompt { prompt + cached } else { prompt };
             assert_eq!(heard.usage.unwrap().prompt_tokens(), prompt, "{id}");

@@ -15,7 +15,7 @@ const NOVA: &str = "us.amazon.nova-2-lite-v1:0";
 
 // Answers.
 
-/// What a recorded message says, read without the code under test.
+/// The content of a recorded message, read without the code under test.
 #[derive(Debug, Default, PartialEq)]
 struct Expected {
     text: String,
@@ -54,7 +54,7 @@ fn said(heard: &Heard) -> Expected {
     }
 }
 
-/// The frames of a stream, without checks: event type and payload.
+/// The frames of a stream, as event type and payload, without checks.
 fn frames(mut body: &[u8]) -> Vec<(String, Value)> {
     let number = |bytes: &[u8]| u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
     let mut found = Vec::new();
@@ -77,7 +77,7 @@ fn frames(mut body: &[u8]) -> Vec<(String, Value)> {
     found
 }
 
-/// Puts the frames of a stream together to a whole message.
+/// Assembles the frames of a stream into a whole message.
 pub(super) fn assembled(body: &[u8]) -> Value {
     let mut blocks: std::collections::BTreeMap<u64, Value> = Default::default();
     let mut message = json!({});
@@ -319,7 +319,7 @@ fn try_encode(request: &Request, model: &str, facts: &ModelFacts) -> Result<Enco
 
 fn encode_for(request: &Request, model: &str) -> (Value, Vec<String>, DecoderContext) {
     let encoded = try_encode(request, model, &ModelFacts::default()).unwrap();
-    // Thoughts of one message go by one name.
+    // All thoughts of one message are reported under one name.
     let losses = encoded.losses.named(canon::Field::name);
     let losses = losses.iter().map(|loss| format!("{} {}", loss.field, loss.action.as_str()));
     (serde_json::from_slice(&encoded.body).unwrap(), losses.collect(), encoded.decoding)
@@ -596,7 +596,7 @@ fn cache_marks_become_points_of_which_four_stay() {
 }
 
 #[test]
-fn thinking_is_asked_for_in_each_familys_words() {
+fn thinking_is_requested_by_the_fields_of_each_family() {
     let think = |model: &str, effort: Effort| {
         let reasoning = ReasoningRequest { effort: Some(effort), ..ReasoningRequest::default() };
         let request = Request { reasoning, max_tokens: Some(100), ..ask(vec![user("Hi")]) };
@@ -703,7 +703,7 @@ fn calls_without_their_thinking_end_thinking_until_they_are_answered() {
         Message::new(Role::Assistant, vec![call.into()]),
         Message::new(Role::Tool, vec![result.into()]),
     ];
-    // With and without words of the user behind the results, which stand in one turn with them.
+    // With and without a text of the user after the results, which is in the same turn.
     for further in [vec![], vec![user("And?")]] {
         messages.extend(further);
         let (body, losses, _) = encode(&asked(messages.clone()));
@@ -717,7 +717,7 @@ fn calls_without_their_thinking_end_thinking_until_they_are_answered() {
 }
 
 #[test]
-fn newer_claude_has_rules_of_its_own() {
+fn newer_claude_allows_forced_calls_but_no_prefill_and_no_sampling() {
     let request = Request {
         reasoning: ReasoningRequest { effort: Some(Effort::High), ..ReasoningRequest::default() },
         sampling: Sampling { temperature: Some(0.5), ..Sampling::default() },

@@ -32,7 +32,7 @@ fn body(encoded: &Encoded) -> Value {
     serde_json::from_slice(&encoded.body).unwrap()
 }
 
-/// A request with a text in every place that can be marked; `marked` tells which are.
+/// A request with a text in every place that can be marked; `marked` decides which of them have a mark.
 fn request(marked: impl Fn(&str) -> bool) -> Value {
     let text = |place: &str| {
         let mut part = json!({"type": "text", "text": place});
@@ -114,7 +114,7 @@ fn a_mark_on_any_part_reaches_claude() {
 
 /// Four marks are kept: those of tools and instructions, which every conversation shares, then the last ones.
 #[test]
-fn of_too_many_marks_those_that_reach_furthest_are_kept() {
+fn of_too_many_marks_those_on_the_longest_prefixes_are_kept() {
     let cases: [(&[&str], &[&str]); 3] = [
         (&PLACES, &["tool-2", "system-2", "result", "user-3"]),
         (
@@ -136,8 +136,8 @@ fn of_too_many_marks_those_that_reach_furthest_are_kept() {
     }
 }
 
-/// Turns of a tool loop with everything that is generated or restored: ids that must be rewritten, names that are too long
-/// or hold other letters, custom tools, files, instructions within.
+/// Turns of a tool loop with everything that is generated or restored: ids that must be rewritten, names that
+/// are too long or have forbidden characters, custom tools, files, instructions in the middle.
 fn conversation(turns: usize) -> Value {
     let long = format!("a_tool_with_a_name_{}", "x".repeat(80));
     let mut messages = vec![
@@ -173,7 +173,7 @@ fn conversation(turns: usize) -> Value {
     })
 }
 
-/// Proofs for the first call of each turn, the same at each request as they are in memory.
+/// Proofs for the first call of each turn. They are in memory, so every request has the same ones.
 fn remembered(format: &'static str) -> impl Fn(&CallName) -> Option<Arc<wire::proofs::Proofs>> {
     use canon::{Event, ReasoningDetail};
     let all: Vec<_> = (0..8)
@@ -229,7 +229,8 @@ fn a_longer_conversation_begins_with_the_bytes_of_the_shorter_one() {
         (Protocol::OllamaChat, "qwen3"),
     ];
     for (protocol, model) in cases {
-        // Cohere and Ollama take no custom tools' images and the like: what they take is what counts.
+        // Cohere and Ollama do not take all of it (custom tools, images): only the part that they take is
+        // compared.
         for restored in [false, true] {
             let mut shorter: Option<Vec<u8>> = None;
             for turns in 0..6 {
@@ -252,13 +253,13 @@ fn a_longer_conversation_begins_with_the_bytes_of_the_shorter_one() {
     }
 }
 
-/// Where the last message ends.
+/// The position where the last message ends.
 fn end_of_conversation(protocol: Protocol, body: &[u8]) -> usize {
     let name = if protocol == Protocol::Gemini { "contents" } else { "messages" };
     let fields: BTreeMap<&str, &RawValue> = serde_json::from_slice(body).unwrap();
     let messages: Vec<&RawValue> = serde_json::from_str(fields[name].get()).unwrap();
     let last = messages[messages.len() - 1].get();
     let at = last.as_ptr() as usize - body.as_ptr() as usize;
-    // The end of the turn itself is open: more may be said in it.
+    // The closing brackets of the last turn do not count: the longer conversation may continue this turn.
     at + last.trim_end_matches(['}', ']']).len()
 }

@@ -1,11 +1,11 @@
-//! Calls and their results: whatever ids the caller gives, each call keeps its own result in every format.
+//! Calls and their results: each call keeps its own result in every format, whatever ids the caller gives.
 
 use canon::{Message, ModelFacts, Part, PartKind, Quirks, Request, Role, Target, ToolCall, ToolResult};
 use serde_json::{Value, json};
 use wire::Protocol;
 
-/// What each format writes of the calls and results: the ids of the calls in order, and the text of each result with the
-/// position of the call that it belongs to.
+/// The calls and results that a format writes: the ids of the calls in order, and the text of each result
+/// with the position of its call.
 type Told = (Vec<String>, Vec<(usize, String)>);
 
 fn call(id: &str, argument: &str) -> Part {
@@ -81,7 +81,7 @@ fn bedrock(body: &Value) -> Told {
     by_id(calls, results)
 }
 
-/// By position: the results of a turn answer the calls of the turn before, in order.
+/// By position: the results of a turn answer the calls of the previous turn, in order.
 fn gemini(body: &Value) -> Told {
     let (mut calls, mut results, mut answered) = (Vec::new(), Vec::new(), 0);
     for part in list(&body["contents"]).flat_map(|turn| list(&turn["parts"])) {
@@ -223,7 +223,7 @@ fn ids_keep_to_the_rules_of_the_format() {
     }
 }
 
-/// An answer with calls, as a translator gives it to a caller of OpenAI's format.
+/// An answer with calls, as the translator writes it for a caller of OpenAI's format.
 fn answered(protocol: Protocol, body: &Value) -> Value {
     answered_raw(protocol, body.to_string().as_bytes())
 }
@@ -326,8 +326,8 @@ fn arguments_as_text_in_a_string_are_unwrapped_in_every_format() {
 }
 
 #[test]
-fn half_a_character_breaks_no_answer() {
-    // Half of a surrogate pair, and the first bytes of a character.
+fn an_incomplete_character_becomes_a_replacement_character() {
+    // Half of a surrogate pair, and the first two bytes of a character.
     for half in [&b"\\ud83d"[..], b"\xf0\x9f"] {
         let cases: [(Protocol, &[u8], &[u8]); 6] = [
             (
@@ -365,7 +365,7 @@ fn half_a_character_breaks_no_answer() {
 }
 
 #[test]
-fn calls_that_the_provider_ran_itself_are_no_calls() {
+fn calls_that_the_provider_ran_itself_are_not_passed_as_calls() {
     let cases = [
         (
             Protocol::AnthropicMessages,
@@ -400,7 +400,7 @@ fn calls_that_the_provider_ran_itself_are_no_calls() {
 }
 
 #[test]
-fn words_behind_calls_are_moved_and_reported() {
+fn text_after_calls_is_moved_and_reported() {
     let said = |text: &str| Part::text(text);
     let messages = vec![
         Message::text(Role::User, "hi"),

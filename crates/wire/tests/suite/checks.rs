@@ -1,4 +1,4 @@
-//! What must hold for any bytes whatever. Used with damaged recordings here, and by the fuzz targets.
+//! Checks that hold for any bytes. Used with damaged recordings here, and by the fuzz targets.
 
 use bytes::Bytes;
 use canon::{Error, Event, ModelFacts, Quirks, Target};
@@ -23,7 +23,7 @@ pub fn chat_intake(body: &[u8]) -> canon::Result<Intake> {
     wire::protocols::openai_chat::intake(&Bytes::copy_from_slice(body))
 }
 
-/// Always the same words.
+/// Notes that are the same for every answer.
 pub fn notes() -> Notes {
     Notes { metadata: "{\"of\":\"ours\"}", ..Notes::default() }
 }
@@ -34,7 +34,7 @@ fn cuts(bytes: &[u8]) -> [Vec<&[u8]>; 3] {
     [vec![bytes], bytes.chunks(1).collect(), bytes.chunks(size).collect()]
 }
 
-/// All cuts give the same.
+/// Reads each of the cuts, which must all give the same result.
 fn same<T: PartialEq + std::fmt::Debug>(bytes: &[u8], read: impl Fn(Vec<&[u8]>) -> T) -> T {
     let [whole, single, pieces] = cuts(bytes).map(read);
     assert_eq!(single, whole, "byte by byte");
@@ -42,7 +42,7 @@ fn same<T: PartialEq + std::fmt::Debug>(bytes: &[u8], read: impl Fn(Vec<&[u8]>) 
     whole
 }
 
-/// JSON that strict parsers take too: `IgnoredAny` does not look at what escapes mean.
+/// JSON that strict parsers accept too: `IgnoredAny` does not validate escapes.
 fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(bytes).is_ok() && !has_lone_surrogate(bytes)
 }
@@ -103,7 +103,7 @@ pub fn aws_eventstream(bytes: &[u8]) {
     });
 }
 
-/// One document a line.
+/// JSON lines: one document on each line.
 pub fn json_lines(bytes: &[u8]) {
     same(bytes, |pieces| {
         let mut found = Vec::new();
@@ -120,7 +120,7 @@ pub fn json_lines(bytes: &[u8]) {
     });
 }
 
-/// A form has the same parts however it is cut, and what is written of it is read as the same again.
+/// A form has the same parts for every cut, and a form that the writer wrote is read as the same form.
 pub fn form(bytes: &[u8]) {
     let boundary = || Boundary::of("multipart/form-data; boundary=b").expect("a boundary");
     let read = |pieces: Vec<&[u8]>| {
@@ -132,15 +132,16 @@ pub fn form(bytes: &[u8]) {
     };
     let found = same(bytes, |pieces| read(pieces).map(|form| parts(&form)).map_err(|error| error.message));
     let Ok(found) = found else { return };
-    let form = read(vec![bytes]).expect("it was read before");
+    let form = read(vec![bytes]).expect("the form was read above");
     let written = form.rewritten(|part, _, writer| {
         form.keep(part, writer);
         Ok(())
     });
-    let again = read(vec![&written.expect("its values are its own")]).expect("what was written is a form");
+    let again =
+        read(vec![&written.expect("the writer made the values")]).expect("the written form can be read");
     assert_eq!(parts(&again), found);
     for operation in [canon::Operation::Transcriptions, canon::Operation::ImageEdits] {
-        let again = read(vec![bytes]).expect("it was read before");
+        let again = read(vec![bytes]).expect("the form was read above");
         let Ok(request) = wire::endpoints::read_form(operation, again) else { continue };
         let (rows, facts) = (OperationRows::usual(Protocol::OpenaiChat), EndpointFacts::default());
         let target = EndpointTarget { model: "m", facts: &facts, rows: &rows };
@@ -151,7 +152,8 @@ pub fn form(bytes: &[u8]) {
     }
 }
 
-/// Whatever a provider answers at an endpoint without a conversation, its reader gives an answer in the caller's format, or an error.
+/// The reader of every endpoint without a conversation turns any answer of a provider into an answer in the
+/// caller's format, or into an error.
 pub fn endpoint_answer(bytes: &[u8]) {
     use canon::Operation::{Embeddings, ImageEdits, ImageGenerations, Moderations, Rerank, Speech};
     let json_reads = |rows: &OperationRows, operation, body: &'static str| {
@@ -269,7 +271,7 @@ fn endpoint_reads(rows: &OperationRows, request: canon::Result<Box<dyn EndpointR
     let part = || PartAnswer { headers: HeaderMap::new(), body: Bytes::copy_from_slice(bytes) };
     let parts: Vec<PartAnswer> = sent.parts.iter().map(|_| part()).collect();
     let Ok(read) = sent.reader.read(&parts) else { return };
-    // What passes as it came is as good as it came.
+    // A body that is passed unchanged need not be JSON if the provider's was not.
     let is_json = sent.reader.content_type(&HeaderMap::new()) == "application/json";
     if is_json && read.body != bytes.trim_ascii_end() && read.body != bytes {
         let shown = String::from_utf8_lossy(&read.body);
@@ -278,12 +280,12 @@ fn endpoint_reads(rows: &OperationRows, request: canon::Result<Box<dyn EndpointR
     assert!(read.progress.usage.is_none_or(|usage| usage.is_plausible()), "{:?}", read.progress);
 }
 
-/// A request that is understood can be written for every provider, or is refused in words.
+/// A request that is understood can be written for every provider, or is refused with a message.
 pub fn request(dialect: Protocol, body: &[u8]) {
     request_of(wire::dialect(dialect).expect("a dialect"), body);
 }
 
-/// The same of a format that no provider is called in.
+/// The same for a dialect that is not in `Protocol`.
 pub fn request_of(dialect: &dyn Dialect, body: &[u8]) {
     let Ok(request) = dialect.decode_request(body) else { return };
     let (facts, quirks) = (ModelFacts::default(), Quirks::default());
@@ -304,7 +306,7 @@ pub fn json(body: &[u8]) {
     let target = Target { model: "m\"\\", facts: &facts, quirks: &quirks };
     let Ok(encoded) = forward(&intake, target) else { return };
     assert_json(&encoded.body);
-    let sent = chat_intake(&encoded.body).expect("what is sent can be read");
+    let sent = chat_intake(&encoded.body).expect("the forwarded request can be read");
     assert_eq!(sent.model, "m\"\\");
     for (name, value) in intake.fields() {
         let changed = ["model", "stream_options", "tools", "tool_choice", "parallel_tool_calls"];
@@ -315,7 +317,7 @@ pub fn json(body: &[u8]) {
     }
 }
 
-/// An answer decodes alike however it is cut, and what was decoded can be written in every format.
+/// An answer decodes to the same events for every cut, and those can be written in every format.
 pub fn answer(protocol: Protocol, streaming: bool, body: &[u8]) {
     let (events, _) = same(body, |pieces| {
         let mut decoder = wire::adapter(protocol).decoder(streaming, &DecoderContext::default());
@@ -341,15 +343,16 @@ pub fn answer(protocol: Protocol, streaming: bool, body: &[u8]) {
     assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
 }
 
-/// An error answer is an error in every provider's format, with some words, and can be sent to every caller.
+/// An error answer becomes an error with a message in every provider's format, and can be sent to every
+/// caller.
 pub fn errors(body: &[u8]) {
     const STATUSES: [u16; 14] = [400, 401, 402, 403, 404, 408, 413, 422, 429, 498, 500, 502, 503, 529];
-    // One status for each body, so that a check stays quick.
+    // One status per body keeps the check quick.
     let sum: usize = body.iter().map(|byte| usize::from(*byte)).sum();
     let status = StatusCode::from_u16(STATUSES[sum % STATUSES.len()]).expect("a status");
     for protocol in Protocol::ALL {
         let error = wire::adapter(protocol).decode_error(status, &HeaderMap::new(), body);
-        // The body may know better which error it is, but not that it is none.
+        // The body may change the kind of the error, but never turn it into a success.
         let told = error.status();
         assert!(told.is_client_error() || told.is_server_error(), "{protocol:?}: {told}");
         assert!(!error.message.trim().is_empty(), "{protocol:?}");
@@ -378,7 +381,7 @@ fn assert_events(stream: &[u8]) {
     }
 }
 
-/// What is relayed is the same however it came, and well formed.
+/// A relayed answer is the same for every cut, and well formed.
 pub fn relayed(form: &AnswerForm, body: &[u8]) {
     let (out, result) = same(body, |pieces| -> (Vec<u8>, Result<(), Error>) {
         let mut relay = relay(RelayParts {

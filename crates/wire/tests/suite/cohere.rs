@@ -14,7 +14,7 @@ pub(super) fn documents(body: &[u8]) -> Vec<Value> {
     lines.filter(|data| data.trim() != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
 }
 
-/// Puts a recorded stream together to a whole answer.
+/// Assembles a recorded stream into a whole answer.
 pub(super) fn assembled(events: &[Value]) -> Value {
     let mut blocks: std::collections::BTreeMap<u64, Value> = Default::default();
     let mut calls: std::collections::BTreeMap<u64, Value> = Default::default();
@@ -128,7 +128,7 @@ fn recorded_errors_are_understood() {
         let error = adapter(Protocol::CohereChat).decode_error(status, &HeaderMap::new(), &record.body);
         let native: Value = serde_json::from_slice(&record.body).unwrap();
         assert_eq!(error.message, native["message"].as_str().unwrap(), "{}", record.id);
-        // A refusal of the gateway's own access is not the caller's.
+        // A provider's refusal of the gateway's credential is not the caller's fault.
         let told = if error.refuses_gateway() { StatusCode::BAD_GATEWAY } else { status };
         assert_eq!(error.status(), told, "{}", record.id);
         let kind = if status == 401 { ErrorKind::UpstreamCredential } else { ErrorKind::ModelNotFound };
@@ -284,7 +284,7 @@ fn requests_follow_the_table() {
 }
 
 #[test]
-fn log_probabilities_are_asked_for_and_read() {
+fn log_probabilities_are_requested_and_read() {
     let asked = Request {
         messages: vec![Message::text(Role::User, "Hi")],
         logprobs: Some(true),
@@ -301,7 +301,7 @@ fn log_probabilities_are_asked_for_and_read() {
     let without = ModelFacts { features: Some(Features::NONE), ..ModelFacts::default() };
     assert_eq!(refused(&asked, without).as_deref(), Some("logprobs"));
 
-    // A piece of text may be of several tokens.
+    // A piece of text may consist of several tokens.
     let items = [
         json!({"text": "Hé", "token_ids": [1, 2], "logprobs": [-0.5, -0.25]}),
         json!({"text": "!", "token_ids": [3], "logprobs": [-1.0]}),

@@ -1,4 +1,4 @@
-//! Damaged answers: whatever a provider sends, decoders end in an answer or an error, and never panic.
+//! Damaged answers: decoders end in an answer or an error, and never panic.
 
 use wire::framing::aws_eventstream::encode_event;
 use wire::{DecoderContext, Protocol, adapter};
@@ -25,7 +25,7 @@ data: {"type":"message-end","delta":{"finish_reason":"TOOL_CALL","usage":{"token
 const OLLAMA: &str = r#"{"model":"m","message":{"content":"é","thinking":"t","tool_calls":[{"function":{"name":"f",
     "arguments":{"x":1}}}]},"done":true,"done_reason":"stop","prompt_eval_count":1,"eval_count":2}"#;
 
-/// What is put in place of each byte in turn.
+/// The bytes that replace each byte in turn.
 const REPLACEMENTS: &[u8] = b"\"{}[],:0x\\-\n\0\xff";
 
 fn decode(protocol: Protocol, streaming: bool, body: &[u8]) {

@@ -1,4 +1,4 @@
-//! What callers ask for and their dialect cannot keep is reported, by every dialect and for every provider.
+//! Fields that a dialect reads but cannot keep are reported, by every dialect and for every provider.
 
 use canon::{LossAction, ModelFacts, Quirks, Target};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn losses_of(protocol: Protocol, body: &Value) -> Vec<String> {
 }
 
 #[test]
-fn anthropic_callers_hear_what_is_lost() {
+fn losses_are_reported_to_anthropic_callers() {
     let lost = losses_of(
         Protocol::AnthropicMessages,
         &json!({
@@ -78,7 +78,7 @@ fn anthropic_callers_hear_what_is_lost() {
 }
 
 #[test]
-fn google_callers_hear_what_is_lost() {
+fn losses_are_reported_to_google_callers() {
     let lost = losses_of(
         Protocol::Gemini,
         &json!({
@@ -124,7 +124,7 @@ fn google_callers_hear_what_is_lost() {
 }
 
 #[test]
-fn openai_callers_hear_what_is_lost() {
+fn losses_are_reported_to_openai_callers() {
     let lost = losses_of(
         Protocol::OpenaiChat,
         &json!({

@@ -1,4 +1,5 @@
-//! Answers of endpoints without a conversation that are cut or damaged: an error, never a panic, and never JSON that is none.
+//! Answers of endpoints without a conversation that are cut or damaged give an error or valid JSON, and never
+//! a panic.
 
 use crate::checks;
 

@@ -1,7 +1,8 @@
-//! What a request asks for, as a flat list of facts, and the comparison of what was asked with what arrived.
+//! The content of a request as a flat list of facts, and the comparison of the facts before and after a
+//! translation.
 //!
-//! Two requests that mean the same give the same facts: ids of calls become numbers, instructions are instructions by
-//! either name, tools that the choice excludes are not there.
+//! Two requests with the same meaning give the same facts: ids of calls become numbers, system and developer
+//! messages are both instructions, and tools that the choice excludes are omitted.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +13,26 @@ use canon::{
 };
 use serde_json::{Value, json};
 
-/// One thing that is asked for, and the field by which a loss would name it.
+/// One fact of a request, and the field by which a loss would name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
     pub field: String,
     pub what: String,
-    /// It means nothing here, such as a mark on a tool that must not be called: it may go without a word.
+    /// The fact has no effect here, such as a mark on a tool that must not be called: it may be lost without
+    /// a report.
     pub is_idle: bool,
 }
 
-/// How a format says things, where several ways mean the same.
+/// How a format writes a request where several ways have the same meaning.
 #[derive(Clone, Copy, Default)]
 pub struct Manner {
-    /// Texts of one message are joined, with this between them.
+    /// Texts of one message are joined with this separator.
     pub joins: Option<&'static str>,
     /// As `joins`, for the model's messages only.
     pub joins_answers: Option<&'static str>,
-    /// Effort is a word rather than a number of tokens.
+    /// Effort is a level rather than a number of tokens.
     pub efforts: bool,
-    /// Pictures stand apart from what is said.
+    /// The order of pictures and texts is not kept.
     pub media_apart: bool,
     /// Free-text tools are tools of their own kind.
     pub custom_calls: bool,
@@ -63,7 +65,7 @@ impl List {
         self.facts.push(Fact { field: field.into(), what: what.into(), is_idle: false });
     }
 
-    /// Marks what was added since as meaningless.
+    /// Marks the facts that were added since as having no effect.
     fn idle_since(&mut self, length: usize) {
         self.facts[length..].iter_mut().for_each(|fact| fact.is_idle = true);
     }
@@ -128,7 +130,7 @@ impl List {
             MediaKind::Document => "file",
             MediaKind::Video => "video_url",
         };
-        // What a tool shows may stand beside its result.
+        // A picture of a tool's result may be outside of the result.
         let role = if role == "assistant" { "assistant" } else { "caller" };
         self.add(path, format!("{role} shows {}", shown(media)));
         if let Some(detail) = media.detail.as_ref().filter(|detail| *detail != "auto") {
@@ -184,8 +186,8 @@ impl List {
                 other => panic!("a result of {other:?}"),
             }
         }
-        // White space is left aside: some formats join the texts with line breaks, some without. So is whether an
-        // object was written as text.
+        // White space is ignored: some formats join the texts with line breaks, some without. Also ignored is
+        // whether an object was written as text.
         let text: String = text.split_whitespace().collect();
         self.add(format!("messages[{index}].content"), format!("call {number:?} gives {text:?}"));
         if result.is_error {
@@ -197,7 +199,7 @@ impl List {
         if let Some(mark) = &part.cache {
             let until = match &part.kind {
                 PartKind::Text(text) | PartKind::Refusal(text) => format!("{text:?}"),
-                // A text file may be sent as text.
+                // A text file may be sent as plain text.
                 PartKind::Media(media) => shown(media).trim_start_matches("a text file ").to_owned(),
                 PartKind::ToolCall(call) => format!("call {:?}", self.calls.get(&call.id)),
                 PartKind::ToolResult(result) => format!("result {:?}", self.calls.get(&result.call_id)),
@@ -208,7 +210,7 @@ impl List {
     }
 
     fn mark(&mut self, mark: &CacheMark, until: &str) {
-        // Five minutes is the usual time.
+        // Five minutes is the default.
         let seconds = mark.ttl_seconds.unwrap_or(300);
         self.add("cache_control", format!("cached for {seconds} s up to {until}"));
     }
@@ -393,7 +395,8 @@ fn joined(parts: &[Part], glue: Option<&str>) -> Vec<Part> {
     };
     let whole = parts.iter().filter_map(words).collect::<Vec<_>>().join(glue);
     let mut whole = Some(whole);
-    // What follows keeps its place: nothing stands where the other texts stood.
+    // The first text becomes the joined one; the others become empty, so that later parts keep their
+    // positions.
     let joined = |part: &Part| match words(part) {
         Some(_) => Part::text(whole.take().unwrap_or_default()),
         None => part.clone(),
@@ -412,7 +415,7 @@ fn shown(media: &Media) -> String {
     };
     match &media.source {
         Source::Url(url) => format!("{:?} at {url}", media.kind),
-        // Several formats know no kinds of uploaded files.
+        // Several formats have no kinds of uploaded files.
         Source::FileId(id) => format!("file {id}"),
         Source::Text(text) => format!("a text file {text:?}"),
         Source::Base64 { mime, data } if matches!(mime.as_str(), "text/plain" | "document/txt") => {
@@ -447,8 +450,8 @@ pub fn sorted(value: &Value) -> String {
     }
 }
 
-/// The facts of the first list that the second does not have; each counts as often as it occurs. Of several alike
-/// those are taken to be missing that may be.
+/// The facts of the first list that the second does not have; each counts as often as it occurs. Of several
+/// equal facts, those that may be missing are chosen.
 fn missing<'a>(from: &'a [Fact], within: &[Fact], may_miss: impl Fn(&Fact) -> bool) -> Vec<&'a Fact> {
     let mut left: Vec<&str> = within.iter().map(|fact| fact.what.as_str()).collect();
     let mut facts: Vec<&Fact> = from.iter().collect();
@@ -463,12 +466,12 @@ fn missing<'a>(from: &'a [Fact], within: &[Fact], may_miss: impl Fn(&Fact) -> bo
     facts
 }
 
-/// True when a loss of this name tells of the fact.
+/// True when a loss of this name reports the fact.
 fn covers(loss: &str, fact: &Fact) -> bool {
     let within = |outer: &str, inner: &str| {
         inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
-    // The text of a result is one fact of several parts.
+    // The text of a result is one fact made of several parts.
     let is_text_of_result = fact.what.starts_with("call ") && fact.what.contains(" gives ");
     within(loss, &fact.field) || is_text_of_result && within(&fact.field, loss)
 }
@@ -508,10 +511,10 @@ pub fn compare(asked: &[Fact], got: &[Fact], losses: &Losses, manner: Manner) ->
     in_order(asked, got, manner)
 }
 
-/// Beginnings of what has its place in the conversation.
+/// The beginnings of facts whose order in the conversation matters.
 const TOLD: [&str; 4] = ["system says", "user says", "assistant says", "assistant shows"];
 
-/// What was said and called stands in the same order. Results follow their calls wherever the caller put them.
+/// Texts and calls are in the same order. Results follow their calls, wherever the caller put them.
 fn in_order(asked: &[Fact], got: &[Fact], manner: Manner) -> Result<(), String> {
     let told = |facts: &[Fact], other: &[Fact]| -> Vec<String> {
         let is_told = |fact: &&Fact| {
@@ -527,7 +530,8 @@ fn in_order(asked: &[Fact], got: &[Fact], manner: Manner) -> Result<(), String> 
     if same { Ok(()) } else { Err(format!("in another order: {asked:?} became {got:?}")) }
 }
 
-/// Effort and budget stand for each other: of what the caller did not ask for, only that the model thinks remains.
+/// Effort and budget replace each other: if only the other one was requested, only whether the model thinks
+/// is compared.
 pub fn as_asked(asked: &Request, mut got: Request) -> Request {
     if asked.reasoning.effort.is_some() && asked.reasoning.budget_tokens.is_none() {
         let wish = &mut got.reasoning;

@@ -1,4 +1,5 @@
-//! Google's generateContent: recorded answers and requests, the rules of its requests, and both faces against each other.
+//! Google's generateContent: recorded answers and requests, the rules of its requests, and its adapter and
+//! its dialect against each other.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may")]
 
 use canon::*;
@@ -15,7 +16,7 @@ const THREE: &str = "gemini-3-flash-preview";
 
 // Answers.
 
-/// Exchanges with both services.
+/// Recorded exchanges with both of Google's services.
 fn recorded(is_case: impl Fn(&Record) -> bool) -> Vec<Record> {
     let is_chat = |record: &Record| matches!(&*record.api, "generateContent" | "streamGenerateContent");
     cases(["google-ai-studio", "vertex-gemini"], |record| is_chat(record) && is_case(record))
@@ -598,7 +599,7 @@ fn results_answer_calls_in_order() {
 }
 
 #[test]
-fn results_that_fit_nothing_and_calls_without_results() {
+fn results_without_a_call_and_calls_without_a_result() {
     let request = Request { messages: vec![user("q"), result("x", "?")], ..Request::default() };
     assert_eq!(
         encode(FLASH, &request).unwrap_err().param_name().as_deref(),
@@ -674,7 +675,7 @@ fn media_of_results() {
 }
 
 #[test]
-fn signatures_go_back_where_they_belong() {
+fn signatures_go_back_to_the_part_that_they_came_with() {
     let reasoning = |text: &str, format: Option<&str>, signature: Option<&str>| Part {
         signature: signature.map(Into::into),
         ..PartKind::from(Reasoning {
@@ -720,7 +721,8 @@ fn signatures_go_back_where_they_belong() {
     assert_eq!(losses, ["dropped messages[1].reasoning", "approximated messages[4].tool_calls[0]"]);
     let (body, _) = body_of(FLASH, messages.clone());
     assert_eq!(body["contents"][3]["parts"][0].get("thoughtSignature"), None);
-    // The loop is over once the user speaks again: nothing is lost then, and what was sent stays as it was.
+    // The tool loop is over once the user speaks again: nothing is lost then, and the earlier turns are sent
+    // unchanged.
     let (body, losses) = body_of(THREE, [messages, vec![user("next")]].concat());
     assert_eq!(body["contents"][3]["parts"][0]["thoughtSignature"], "skip_thought_signature_validator");
     assert_eq!(losses, ["dropped messages[1].reasoning"]);
@@ -910,10 +912,10 @@ fn pictures_and_sound_as_answers() {
     assert_eq!(encode(FLASH, &asking(json!(["text"]))).unwrap().0.get("generationConfig"), None);
 }
 
-// Both faces.
+// Adapter and dialect.
 
 #[test]
-fn requests_survive_both_faces() {
+fn requests_survive_adapter_and_dialect() {
     let google = |text: &str| Reasoning {
         text: text.into(),
         format: Some("google-gemini-v1".into()),
@@ -963,7 +965,7 @@ fn requests_survive_both_faces() {
         let encoded = encode_for(FLASH, &ModelFacts::default(), &request).unwrap();
         assert!(encoded.losses.is_empty(), "{:?}", encoded.losses);
         let mut back = dialect(Protocol::Gemini).unwrap().decode_request(&encoded.body).unwrap();
-        // Without a word about thoughts none are shown.
+        // The adapter's request says nothing about thoughts: none are shown.
         back.reasoning.exclude = false;
         back.format = request.format;
         assert_eq!(back, request);
@@ -1041,7 +1043,7 @@ fn answer() -> Vec<Event> {
 }
 
 #[test]
-fn answers_survive_both_faces() {
+fn answers_survive_adapter_and_dialect() {
     for stream in [true, false] {
         let body = written(&answer(), stream);
         let mut expected = answer();
@@ -1101,7 +1103,7 @@ fn a_stream_without_events_is_one_list() {
     let list: Vec<Value> = serde_json::from_slice(&out).unwrap();
     assert!(list.len() > 3);
     assert_eq!(list.last().unwrap()["candidates"][0]["finishReason"], "STOP");
-    // As any client reads it, who reads pieces of it.
+    // A client that reads the pieces one by one gets the same.
     assert_eq!(events(&[&out]).unwrap(), events(&[&written(&answer(), true)]).unwrap());
     let late = Error::upstream(ErrorKind::Timeout, Retry::Again, "Too late.");
     for has_begun in [true, false] {
@@ -1120,7 +1122,7 @@ fn a_stream_without_events_is_one_list() {
 }
 
 #[test]
-fn methods_are_told_by_the_url() {
+fn the_method_is_read_from_the_url() {
     let read = |rest: &str, query: &str| {
         let body = bytes::Bytes::from_static(br#"{"contents":[{"parts":[{"text":"hi"}]}]}"#);
         dialect(Protocol::Gemini).unwrap().intake(wire::Addressed { rest, query }, &body)
@@ -1145,7 +1147,7 @@ fn methods_are_told_by_the_url() {
 }
 
 #[test]
-fn two_spellings_of_one_field_are_given_twice() {
+fn two_spellings_of_one_field_are_a_duplicate() {
     let twice = [
         r#"{"contents":[],"system_instruction":{},"systemInstruction":{}}"#,
         r#"{"contents":[{"parts":[{"text":"a"}]}],"generationConfig":{"topK":1,"top_k":2}}"#,
@@ -1265,7 +1267,7 @@ fn recorded_requests() {
         count += 1;
         let encoded = encode_for(&record.model, &ModelFacts::default(), &request);
         let encoded = match encoded {
-            // Addresses that the newest models or Vertex AI fetch themselves.
+            // URLs that only the newest models or Vertex AI fetch themselves.
             Err(error) if error.kind == ErrorKind::UnsupportedFeature => {
                 refused.push((record.id, record.status, error));
                 continue;
@@ -1281,7 +1283,7 @@ fn recorded_requests() {
         let calls = |request: &Request| {
             request.messages.iter().map(|message| message.tool_calls().count()).sum::<usize>()
         };
-        // Instructions alone become the user's words.
+        // If there are only instructions, they become the user's message.
         if !squeezed(texts(&request)).is_empty() {
             assert_eq!(squeezed(texts(&again)), squeezed(texts(&request)), "{}", record.id);
         }

@@ -1,4 +1,5 @@
-//! Google's generateContent between equal formats: what goes on unchanged, what is edited, and what is read on the way.
+//! Google's generateContent between equal formats: what is forwarded unchanged, what is edited, and what is
+//! read on the way.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may")]
 
 use std::sync::Arc;
@@ -58,7 +59,7 @@ impl Sending<'_> {
 }
 
 #[test]
-fn a_request_goes_on_as_it_came() {
+fn a_request_is_forwarded_unchanged() {
     let body = r#"{ "contents": [{"role":"user","parts":[{"text":"é \u00e9", "own": 1.0e2}]}],
  "tools":[{"googleSearch":{}},{"code_execution":{}},{"urlContext":{}},{"computerUse":{"environment":"ENVIRONMENT_BROWSER"}}],
  "safetySettings":[{"category":"X","threshold":"Y"}], "cachedContent":"cachedContents/1", "system_instruction":{"parts":{"text":"s"}},
@@ -73,7 +74,7 @@ fn a_request_goes_on_as_it_came() {
 }
 
 #[test]
-fn what_the_gateway_reads_stays_here() {
+fn fields_for_the_gateway_are_not_forwarded() {
     let body = r#"{"model":"models/alias","contents":[],"models":["b"],"provider":{"only":["x"],"data_collection":"deny"},"routing":"r","usage":{}}"#;
     let (sent, losses) = Sending::to(FLASH).sent(body);
     assert_eq!(sent, r#"{"contents":[]}"#);
@@ -112,7 +113,7 @@ fn signatures(body: &str) -> Vec<Option<String>> {
 }
 
 #[test]
-fn dropped_signatures_come_back_and_foreign_ones_stay_away() {
+fn dropped_signatures_are_restored_and_foreign_ones_removed() {
     let proofs = |issuer: &str| {
         let calls = vec![
             (CallName::new("", "f", r#"{"a":1}"#), Some("kept".to_owned())),
@@ -128,12 +129,12 @@ fn dropped_signatures_come_back_and_foreign_ones_stay_away() {
     let untouched = tool_loop(Some("theirs"));
     assert_eq!(here(&own).sent(&untouched), (untouched.clone(), vec![]));
     let stand_in = Some("skip_thought_signature_validator".to_owned());
-    // Another provider made the same call: that says nothing of this signature.
+    // That another provider made the same call does not show who made this signature.
     assert_eq!(here(&foreign).sent(&untouched), (untouched, vec![]));
     let (sent, losses) = here(&foreign).sent(&tool_loop(Some("kept")));
     assert_eq!(signatures(&sent), [None, stand_in.clone(), None]);
     assert_eq!(losses, ["contents[1].parts[1].thoughtSignature dropped"]);
-    // Nothing is known of the call: Gemini 3 wants the stand-in, earlier models want nothing.
+    // The memory has no entry for the call: Gemini 3 needs the stand-in, earlier models need nothing.
     let (sent, losses) = Sending::to(THREE).sent(&tool_loop(None));
     assert_eq!((signatures(&sent)[1].clone(), losses.len()), (stand_in, 1));
     assert_eq!(Sending::to(FLASH).sent(&tool_loop(None)), (tool_loop(None), vec![]));
@@ -204,7 +205,7 @@ fn recorded() -> Vec<Record> {
 }
 
 #[test]
-fn recorded_answers_go_on_as_they_came() {
+fn recorded_answers_are_relayed_unchanged() {
     let mut count = 0;
     for record in recorded() {
         let mut translator =
@@ -236,7 +237,7 @@ fn recorded_answers_go_on_as_they_came() {
 }
 
 #[test]
-fn recorded_streams_cut_anywhere_go_on_the_same() {
+fn recorded_streams_are_relayed_the_same_for_every_cut() {
     let mut streams = recorded();
     streams.retain(|record| record.streaming);
     streams.sort_by_key(|record| record.body.len());
@@ -282,7 +283,7 @@ fn a_damaged_answer_is_an_error_and_never_an_end() {
 }
 
 #[test]
-fn another_gateways_object_gives_way_and_line_ends_are_no_events() {
+fn the_object_of_another_gateway_is_replaced_and_empty_lines_are_no_events() {
     let body = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\\ud83d\"}]},\r\ndata: \"finishReason\":\"STOP\"}],\ndata: \"llmgateway\":{\"request_id\":\"other\"}}\n\n";
     let out = passed(&mut *relay(true, false), &[body.as_bytes()]).unwrap();
     let text = String::from_utf8(out.clone()).unwrap();
@@ -293,7 +294,7 @@ fn another_gateways_object_gives_way_and_line_ends_are_no_events() {
 }
 
 #[test]
-fn signatures_that_pass_are_remembered() {
+fn signatures_in_relayed_answers_are_remembered() {
     let parts = json!([{"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "kept"}]);
     let body = json!({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}).to_string();
     let mut relay = relay(false, false);

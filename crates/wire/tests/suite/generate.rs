@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 /// What a request may contain.
 #[derive(Clone, Copy)]
 pub struct Extent {
-    /// Also what OpenAI's format cannot say: failed tools, text files, thinking with any proof, an effort and a budget …
+    /// Also what OpenAI's format cannot express: failed tools, text files, thinking with any proof, an effort
+    /// and a budget …
     pub beyond_openai: bool,
 }
 
-/// Words that are not blank, with what needs escaping.
+/// Texts that are not blank, with characters that need escaping.
 pub fn words() -> impl Strategy<Value = String> {
     "[a-zé\"\\\\{}\n😀]{0,6}[a-z]"
 }
@@ -86,7 +87,8 @@ fn object() -> impl Strategy<Value = String> {
         .prop_map(|fields| Value::Object(fields.into_iter().collect()).to_string())
 }
 
-/// Calls of functions, of one whose name few providers take, with broken arguments, and of a free-text tool.
+/// Calls of functions (one has a name that few providers accept, one has broken arguments) and of a free-text
+/// tool.
 fn call() -> impl Strategy<Value = Part> {
     let called = prop_oneof![
         4 => object().prop_map(|arguments| ("f", arguments, false)),
@@ -146,7 +148,7 @@ fn refusal() -> impl Strategy<Value = Vec<Part>> {
     vec(words().prop_map(|text| Part::new(PartKind::Refusal(text.into()))), 0..2)
 }
 
-/// What the model said: thinking, texts, perhaps a refusal or a picture, and calls.
+/// A message of the model: thinking, texts, perhaps a refusal or a picture, and calls.
 fn answered(extent: Extent) -> impl Strategy<Value = Vec<Part>> {
     let signed = (words(), words())
         .prop_map(|(text, proof)| Part { signature: Some(proof.into()), ..Part::text(text) });
@@ -216,8 +218,8 @@ fn turn(extent: Extent) -> impl Strategy<Value = Vec<Message>> {
     )
 }
 
-/// Numbers the calls through the conversation, and leaves as many results as there are calls, in either order. A mark
-/// within a result belongs to the whole result.
+/// Numbers the calls through the conversation, and keeps as many results as calls, in either order. A mark
+/// inside of a result becomes a mark of the whole result.
 fn tie(turns: Vec<(Vec<Message>, bool)>) -> Vec<Message> {
     let mut messages = Vec::new();
     let mut number = 0;
@@ -263,7 +265,7 @@ fn conversation(extent: Extent) -> impl Strategy<Value = Vec<Message>> {
             })
             .collect();
         messages.extend(tie(turns));
-        // A conversation may end with results of tools, or with the model's own words.
+        // A conversation may end with results of tools, or with a text of the model.
         match last {
             Some(last) => messages.push(Message::new(Role::User, last)),
             None if messages.is_empty() => messages.push(Message::text(Role::User, "a")),
@@ -314,7 +316,7 @@ fn tools() -> impl Strategy<Value = Vec<Tool>> {
     all.prop_map(|(one, two, custom, native)| [one, two, custom, native].into_iter().flatten().collect())
 }
 
-/// A choice among the tools that there are.
+/// A choice among the tools of the request.
 fn tool_choice(tools: &[Tool]) -> BoxedStrategy<Option<ToolChoice>> {
     let mut choices = vec![None, Some(ToolChoice::Auto), Some(ToolChoice::None)];
     let is_ours = |tool: &&Tool| !matches!(tool.kind, ToolKind::Native(_));
@@ -395,7 +397,7 @@ fn sampling() -> impl Strategy<Value = Sampling> {
         })
 }
 
-/// Fields that only some formats know, with usual and unusual values, and one that nobody knows.
+/// Fields that only some formats have, with usual and unusual values, and one that no format has.
 fn extra() -> impl Strategy<Value = Vec<(String, Json)>> {
     let known = vec![
         ("store", vec![json!(true), json!(false)]),

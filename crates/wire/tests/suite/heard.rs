@@ -1,4 +1,4 @@
-//! What an answer said, put together from its events; and the ways to cut its bytes.
+//! The content of an answer, assembled from its events; and the ways to cut its bytes.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ impl Heard {
         self.calls.iter().map(parse).collect()
     }
 
-    /// What these events say.
+    /// The content of these events.
     pub fn of(events: impl IntoIterator<Item = Event>) -> Self {
         let mut heard = Self::default();
         events.into_iter().for_each(|event| heard.take(event));
@@ -108,7 +108,7 @@ pub fn hear<'a>(
     Ok(Heard::of(events))
 }
 
-/// Decodes an answer whole, byte by byte and in several random cuts, which must all say the same.
+/// Decodes an answer whole, byte by byte and in several random cuts, which must all give the same.
 pub fn hear_every_way(
     protocol: Protocol,
     streaming: bool,

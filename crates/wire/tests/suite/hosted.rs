@@ -1,5 +1,6 @@
-//! Tools that a provider runs, and other features of one format, at providers of every format: served there by the provider's
-//! own tool of the kind, or refused by name. Never left out in silence, and never sent in another format's words.
+//! Tools that a provider runs, and other features of one format, at providers of every format: served there
+//! by the provider's own tool of that kind, or refused by name. They are never left out silently, and never
+//! sent in another format's terms.
 
 use canon::{ErrorKind, Event, Field, ModelFacts, Quirks, Request, Target};
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ fn read(caller: Protocol, body: &Value) -> Request {
     wire::dialect(caller).unwrap().decode_request(body.to_string().as_bytes()).unwrap()
 }
 
-/// A field as the caller knows it.
+/// A field under the name that the caller's format has for it.
 fn name_of(caller: Protocol, body: &Value, field: &Field) -> String {
     wire::dialect(caller).unwrap().name_of(field, Some(&read(caller, body))).into_owned()
 }
@@ -49,7 +50,7 @@ fn function(caller: Protocol) -> Value {
     }
 }
 
-/// Tools that only one format has, with the name by which the error calls them.
+/// Tools that only one format has, with their names in the error.
 fn lonely() -> Vec<(Protocol, Value, &'static str)> {
     let dated = |kind: &'static str, name: &str| {
         (Protocol::AnthropicMessages, json!({"type": kind, "name": name}), kind)
@@ -134,7 +135,7 @@ fn a_web_search_is_served_by_the_tool_of_the_provider() {
 }
 
 #[test]
-fn a_web_search_beside_functions_is_an_offer() {
+fn a_web_search_beside_functions_is_optional_for_the_model() {
     for caller in CALLERS {
         let tools = [function(caller), search(caller)];
         let encoded = sent(caller, Protocol::OpenaiChat, &body(caller, &tools, &json!({}))).unwrap();
@@ -196,7 +197,7 @@ fn fields_of_other_formats_do_not_reach_chat_completions() {
 }
 
 #[test]
-fn a_tool_that_takes_free_text_is_a_function_where_the_provider_knows_no_other() {
+fn a_tool_that_takes_free_text_is_a_function_where_the_provider_has_only_functions() {
     let patch = json!({"type": "custom", "name": "patch", "format": {"type": "grammar", "syntax": "lark", "definition": "start: \"a\""}});
     let past = json!([
         {"role": "user", "content": "a"},

@@ -1,4 +1,5 @@
-//! From an answer to the next turn: what a caller sends back of an answer reaches the provider that needs it.
+//! From an answer to the next turn: the parts of an answer that a caller sends back reach the provider that
+//! needs them.
 
 use std::sync::Arc;
 
@@ -81,7 +82,7 @@ fn proofs_of_other_families_come_back_from_gemini_callers() {
     };
     let call = of_call(&claude);
     assert!(call["thoughtSignature"].as_str().unwrap().starts_with("bGxtZ2F0ZXdheS4x"), "{call}");
-    // Gemini CLI sends no thoughts back, opencode does.
+    // Gemini CLI does not send thoughts back, opencode does.
     for kept in [vec![call.clone()], claude.clone()] {
         let written =
             sent(Protocol::Gemini, &gemini_turn(&kept), Protocol::AnthropicMessages, "claude-sonnet-4-5");
@@ -106,7 +107,7 @@ fn proofs_of_other_families_come_back_from_gemini_callers() {
 
 /// A gateway of OpenAI's format names the family with some pieces of the thinking and not with all of them.
 #[test]
-fn thinking_whose_family_is_named_late_is_whole() {
+fn thinking_whose_family_is_named_late_is_one_block() {
     let chunk = |delta: Value, finish: Value| {
         json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
@@ -160,9 +161,9 @@ fn google_gets_no_proof_of_another_family() {
     );
 }
 
-/// An agent takes a call with a known id for the old one, and drops it.
+/// Agents take a call with a known id for a repetition, and drop it.
 #[test]
-fn ids_of_calls_are_new_in_the_conversation_between_equal_formats() {
+fn repeated_ids_of_calls_are_replaced_between_equal_formats() {
     let turn = json!({"model": "m", "tools": [{"type": "function", "function": {"name": "look"}}], "messages": [
         {"role": "user", "content": "Look."},
         {"role": "assistant", "tool_calls": [
@@ -199,9 +200,9 @@ fn check_ids(format: Protocol, turn: &Value, events: &[Value], whole: &Value) {
     }
 }
 
-/// Some servers give a function its `input`, or a tool that takes text its `arguments`.
+/// Some servers name the arguments of a function `input`, or the input of a custom tool `arguments`.
 #[test]
-fn what_a_tool_is_given_is_found_by_either_name() {
+fn the_arguments_of_a_tool_are_read_by_either_name() {
     let function =
         json!({"index": 0, "id": "a", "type": "function", "function": {"name": "f", "input": {"x": 1}}});
     let custom =

@@ -1,5 +1,6 @@
-//! `docs/losses.md`: what becomes of each field of an OpenAI chat request at a provider of each wire format, found by
-//! translating a small request with and without the field. `UPDATE_DOCS=1 cargo test -p wire losses` rewrites the page.
+//! `docs/losses.md`: the fate of each field of an OpenAI chat request at a provider of each wire format,
+//! found by translating a small request with and without the field. `UPDATE_DOCS=1 cargo test -p wire losses`
+//! rewrites the page.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -32,12 +33,12 @@ struct Column {
     facts: ModelFacts,
 }
 
-/// What becomes of a field.
+/// The fate of a field.
 #[derive(Clone, Debug, PartialEq)]
 enum Fate {
-    /// It reaches the provider and means the same there.
+    /// It reaches the provider with the same meaning.
     Exact,
-    /// It is no part of the provider's body: the gateway serves it itself, or it is in the URL.
+    /// It is not in the provider's body: the gateway serves it itself, or it is in the URL.
     Gateway,
     /// The worst of its losses, and why.
     Lost(LossAction, String),
@@ -66,7 +67,7 @@ impl Fate {
     }
 }
 
-/// Fields that change nothing in a provider's body and are served nevertheless.
+/// Fields that change nothing in a provider's body and are nevertheless served.
 const SERVED_BY_THE_GATEWAY: [&str; 4] =
     ["stream", "stream_options.include_usage", "reasoning.exclude", "provider, models, routing"];
 
@@ -76,7 +77,7 @@ fn columns() -> Vec<Column> {
         || Some(ReasoningControl::Effort { levels: vec![Effort::Low, Effort::Medium, Effort::High] });
     let toggle = || Some(ReasoningControl::Toggle { can_disable: true, levels: Vec::new() });
     let column = |title, protocol, model, reasoning| {
-        // The table tells what the format can carry, not what one model lacks.
+        // The table shows what the format can carry, not what one model lacks.
         let features = Some(Features::all());
         Column { title, protocol, model, facts: ModelFacts { reasoning, features, ..ModelFacts::default() } }
     };
@@ -102,7 +103,7 @@ fn columns() -> Vec<Column> {
     ]
 }
 
-/// The same format with models that have much less of what Claude has.
+/// The same format with models that have far fewer features than Claude.
 fn nova() -> Column {
     let features = [Feature::Tools, Feature::Vision, Feature::Documents, Feature::Video, Feature::Streaming];
     let facts = ModelFacts {
@@ -335,7 +336,7 @@ fn hint_rows() -> Vec<Row> {
     ]
 }
 
-/// The request as it goes out, and whether the gateway fetched something for it.
+/// The request as it is sent, and whether the gateway fetched something for it.
 fn encode(column: &Column, body: &Value) -> Result<(Encoded, bool), Error> {
     // As OpenAI itself.
     let quirks = Quirks { takes_custom_tools: true, takes_fields: vec!["*".to_owned()], ..Quirks::default() };
@@ -349,7 +350,7 @@ fn encode(column: &Column, body: &Value) -> Result<(Encoded, bool), Error> {
             let mut fetched = false;
             for part in request.messages.iter_mut().flat_map(|message| &mut message.parts) {
                 let PartKind::Media(media) = &mut part.kind else { continue };
-                // What the gateway does before it translates.
+                // The gateway fetches media before it translates.
                 if matches!(media.source, Source::Url(_)) && adapter.wants_bytes(media, target) {
                     media.source = Source::Base64 { mime: "image/png".into(), data: "iVBORw0KGgo=".into() };
                     fetched = true;
@@ -364,7 +365,7 @@ fn fate(column: &Column, row: &Row) -> Fate {
     fate_of(row.name, encode(column, &row.with), || encode(column, &row.without))
 }
 
-/// What becomes of what one request has and the other has not.
+/// The fate of the part of a request that the other request lacks.
 fn fate_of(
     name: &str,
     with: Result<(Encoded, bool), Error>,
@@ -400,13 +401,14 @@ fn fate_of(
     }
 }
 
-// ---------------------------------------------------------------------------------------------- callers' words
+// ---------------------------------------------------------------------------------------------- callers'
+// names
 
 /// Formats of callers beside chat, by the column of the same format.
 const CALLERS: [(&str, &str); 3] =
     [("Messages", "anthropic-messages"), ("Gemini", "gemini"), ("Responses", "openai-responses")];
 
-/// What a row is about, in its request.
+/// The field of the request that a row is about.
 fn field(row: &Row) -> Option<Field> {
     let part = |of| Field::Part { message: 0, part: 1, of };
     Some(match row.name {
@@ -446,8 +448,8 @@ fn field(row: &Row) -> Option<Field> {
     })
 }
 
-/// The name of a row's field in another format of callers: that of the same thing in the request that the format's own
-/// adapter writes. None where the format cannot say it.
+/// The name of a row's field in another format of callers, taken from the request that the format's own
+/// adapter writes. None where the format cannot express it.
 fn name_there(column: &Column, row: &Row) -> Option<String> {
     let field = field(row)?;
     if !matches!(fate(column, row), Fate::Exact | Fate::Gateway) {
@@ -459,11 +461,11 @@ fn name_there(column: &Column, row: &Row) -> Option<String> {
     let name = caller.name_of(&field, Some(&request)).into_owned();
     let body: Value = serde_json::from_slice(&encoded.body).ok()?;
     let head = name.split(['.', '[']).next()?;
-    // Marks have one name wherever they stand.
+    // Marks have one name wherever they are.
     (field == Field::CacheMark || body.get(head).is_some()).then_some(name)
 }
 
-/// A request of another format's caller as it goes out, as the gateway itself forwards or translates it.
+/// A request of another format's caller as it is sent: forwarded or translated as the gateway does it.
 fn encode_from(caller: &Column, column: &Column, body: &Bytes) -> Result<(Encoded, bool), Error> {
     let quirks = Quirks { takes_custom_tools: true, takes_fields: vec!["*".to_owned()], ..Quirks::default() };
     let dialect = wire::dialect(caller.protocol).unwrap();
@@ -484,22 +486,22 @@ fn encode_from(caller: &Column, column: &Column, body: &Bytes) -> Result<(Encode
     Ok((Encoded { body: written.body, losses: written.losses, decoding: written.decoding }, is_fetched))
 }
 
-/// What becomes of a row's field when a caller of this column's format sends it: the request that its own adapter writes.
-/// None where the format cannot say it.
+/// The fate of a row's field when a caller of this column's format sends the request that the format's own
+/// adapter writes. None where the format cannot express it.
 fn fates_from(caller: &Column, columns: &[Column], row: &Row) -> Option<Vec<Fate>> {
     let (with, _) = encode(caller, &row.with).ok()?;
     let (without, _) = encode(caller, &row.without).ok()?;
     let is_kept = caller.protocol == Protocol::OpenaiResponses && row.name == "store";
     let fate = |column: &Column| {
         let with = encode_from(caller, column, &with.body);
-        // What the format's own writer adds to both requests is lost in both.
+        // Whatever the format's own adapter adds is in both requests, so its losses are in both.
         let field = field(row).map(|field| field.name());
         let lost = with.as_ref().ok().and_then(|(encoded, _)| {
             encoded.losses.iter().find(|loss| Some(loss.field.name()) == field).cloned()
         });
         let found = fate_of(row.name, with, || encode_from(caller, column, &without.body));
         match (found, lost) {
-            // Answers are kept by the gateway unless the request says no.
+            // The gateway keeps answers unless the request declines it.
             (Fate::Silent, _) if is_kept => Fate::Gateway,
             (Fate::Silent, Some(loss)) => Fate::Lost(loss.action, loss.reason.to_string()),
             (found, _) => found,
@@ -531,7 +533,7 @@ fn tables_of_callers(columns: &[Column], rows: &[(Row, Vec<Fate>)]) -> String {
     text
 }
 
-/// What chat calls so, in the words of the other formats.
+/// The fields of chat under their names in the other formats.
 fn names(columns: &[Column], rows: &[(Row, Vec<Fate>)]) -> String {
     let column = |title: &str| columns.iter().find(|column| column.title == title).unwrap();
     let mut text = String::from("| chat |");

@@ -1,4 +1,5 @@
-//! Media reach each format byte by byte, whether given as a data URL, as bare base64 or as what the gateway fetched.
+//! Media reach each format with all their bytes: given as a data URL, as bare base64, or fetched by the
+//! gateway.
 
 use crate::checks::chat_intake;
 use base64::Engine;
@@ -9,12 +10,12 @@ use wire::protocols::openai_chat::{MediaUrls, OpenaiChat, forward};
 use wire::{Dialect, Protocol, adapter};
 use wire::{MediaFile, MediaSlots};
 
-/// Every byte there is, behind the mark of the type.
+/// All byte values, after the signature of the file type.
 fn bytes(mark: &[u8]) -> Vec<u8> {
     mark.iter().copied().chain(0..=255).chain([0; 3]).collect()
 }
 
-/// A model of each format that takes what can be sent.
+/// For each format, a model that takes everything the format can carry.
 fn model(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::OpenaiChat | Protocol::OpenaiResponses => "gpt-5.1",
@@ -118,9 +119,9 @@ fn bytes_stay_as_they_are_or_are_refused_by_name() {
     }
 }
 
-/// What a request names by URL is fetched exactly where the format or the provider does not do it.
+/// Media with a URL are fetched exactly where neither the format nor the provider fetches them.
 #[test]
-fn only_what_the_provider_does_not_fetch_is_wanted() {
+fn bytes_are_wanted_only_of_media_that_the_provider_does_not_fetch() {
     let cases = [
         (Protocol::AnthropicMessages, "https://a.test/x.png", false, false),
         (Protocol::AnthropicMessages, "http://a.test/x.png", false, true),
@@ -144,9 +145,10 @@ fn only_what_the_provider_does_not_fetch_is_wanted() {
     }
 }
 
-/// A URL that nobody fetched does not reach a provider that would not either: also not in the result of a tool.
+/// A URL that was not fetched is never sent to a provider that does not fetch it, not even in the result of a
+/// tool.
 #[test]
-fn a_url_that_is_left_is_refused_by_name() {
+fn a_url_that_was_not_fetched_is_refused_by_name() {
     let url = json!({"type": "image_url", "image_url": {"url": "https://a.test/x.png"}});
     for protocol in [Protocol::Gemini, Protocol::BedrockConverse, Protocol::OllamaChat] {
         for messages in conversations(&url) {
@@ -157,9 +159,9 @@ fn a_url_that_is_left_is_refused_by_name() {
     }
 }
 
-/// What was fetched goes where the URL was, also between equal formats.
+/// Fetched bytes replace the URL, also between equal formats.
 #[test]
-fn urls_give_way_to_bytes_in_the_raw_request() {
+fn bytes_replace_urls_in_the_raw_request() {
     let body = json!({
         "temperature": 0.7,
         "model": "x",
@@ -197,7 +199,7 @@ fn urls_give_way_to_bytes_in_the_raw_request() {
     assert!(MediaUrls::of(&chat_intake(plain).unwrap()).is_none());
 }
 
-/// Fetched media look to a format like those of a data URL.
+/// A format writes fetched media like those of a data URL.
 #[test]
 fn fetched_bytes_are_sent_like_given_ones() {
     let data = bytes(b"\x89PNG");
@@ -215,7 +217,7 @@ fn fetched_bytes_are_sent_like_given_ones() {
 }
 
 #[test]
-fn schemes_and_media_types_are_read_without_their_case() {
+fn schemes_and_media_types_ignore_case() {
     let data = STANDARD.encode(bytes(b"\x89PNG"));
     let cases = [
         format!("data:image/PNG;base64,{data}"),
@@ -280,7 +282,7 @@ fn documents_keep_their_format_where_the_target_has_it() {
         let body = sent(Protocol::BedrockConverse, &messages).unwrap();
         let document = &body["messages"][0]["content"][1]["document"];
         assert_eq!(document["format"], format, "{name} {mime}");
-        // The ending is left out where the format tells it.
+        // The extension is left out where the format says the same.
         let is_told = name.ends_with(format);
         assert_eq!(document["name"] == "a", is_told || name == "a.md", "{name} {mime}");
         assert!(holds(document, b"a,b\n1,2\n"), "{name} {mime}");
@@ -297,7 +299,7 @@ fn documents_keep_their_format_where_the_target_has_it() {
 }
 
 #[test]
-fn a_document_that_is_named_otherwise_is_a_loss() {
+fn a_changed_name_of_a_document_is_a_loss() {
     let named = |name: &str| {
         let source = Source::Text("x".to_owned());
         let media =
@@ -315,7 +317,7 @@ fn a_document_that_is_named_otherwise_is_a_loss() {
 }
 
 #[test]
-fn pictures_stand_beside_results_where_the_model_takes_none_inside() {
+fn pictures_follow_results_where_the_model_takes_none_inside() {
     let picture = bytes(b"\x89PNG");
     let source = Source::Base64 { mime: "image/png".to_owned(), data: STANDARD.encode(&picture) };
     let media = Media { kind: MediaKind::Image, source, filename: None, detail: None };
@@ -343,7 +345,7 @@ fn pictures_stand_beside_results_where_the_model_takes_none_inside() {
     }
 }
 
-/// What has to be fetched is named by its place, in results of tools too, and what was fetched goes there.
+/// Media to fetch are named by their place, also in results of tools, and the bytes go to the same place.
 #[test]
 fn media_of_a_draft_are_fetched_in_order() {
     let picture =

@@ -1,5 +1,6 @@
-//! Streams of which one part is missing: an event that the provider left out, or a member of one. Whatever it is, the caller
-//! gets a stream that coding agents can use (complete by the rules that they were seen to need), or an error in its format.
+//! Streams with one part missing: an event that the provider left out, or a member of one. In every case the
+//! caller gets a stream that coding agents can use (complete by the rules that agents were observed to need),
+//! or an error in its format.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ impl Stream {
         for event in events {
             match self.upstream {
                 Protocol::BedrockConverse => {
-                    // The type of a frame is no member of its payload.
+                    // The type of a frame is not a member of its payload.
                     let Some((kind, payload)) = event.as_object().and_then(|event| event.iter().next())
                     else {
                         continue;
@@ -44,7 +45,7 @@ impl Stream {
     }
 }
 
-/// A text stands for what is no JSON.
+/// The text of an event that is not JSON.
 pub(super) fn plain(event: &Value) -> String {
     event.as_str().map_or_else(|| event.to_string(), str::to_owned)
 }
@@ -265,7 +266,7 @@ fn ollama() -> Vec<Value> {
     ]
 }
 
-/// The stream with one part missing, by what that is.
+/// The stream with one part missing, with a description of the part.
 fn damaged(events: &[Value]) -> Vec<(String, Vec<Value>)> {
     let mut found = Vec::new();
     for (place, event) in events.iter().enumerate() {
@@ -274,7 +275,7 @@ fn damaged(events: &[Value]) -> Vec<(String, Vec<Value>)> {
         found.push((format!("event {place}"), rest));
         let mut paths = Vec::new();
         members(event, String::new(), &mut paths);
-        // A thought that is not said to be one is a text.
+        // Without `thought`, a thought would be valid text.
         for path in paths.iter().filter(|path| !path.ends_with("/thought")) {
             let mut changed = events.to_vec();
             let (parent, name) = path.rsplit_once('/').unwrap();
@@ -305,7 +306,7 @@ fn members(value: &Value, path: String, found: &mut Vec<String>) {
     }
 }
 
-/// The caller's answer, and whether it is marked as complete.
+/// The answer that the caller gets, and whether it is marked as complete.
 fn told(caller: Protocol, upstream: Protocol, body: Vec<u8>) -> (Vec<u8>, bool) {
     let mut transcoder = transcoder(TranscoderParts {
         caller: dialect(caller).unwrap(),
@@ -343,7 +344,7 @@ pub(super) fn documents(body: &[u8]) -> Result<Vec<Value>, String> {
     lines.map(read).collect()
 }
 
-/// Whether a stream keeps to its format, as far as agents were seen to need it.
+/// Checks that a stream keeps to its format, as far as agents were observed to need it.
 fn check(caller: Protocol, body: &[u8], is_complete: bool) -> Checked {
     let events = documents(body)?;
     match caller {
@@ -464,7 +465,7 @@ fn check_responses(events: &[Value], is_complete: bool) -> Checked {
     ensure(counts["input_tokens"].is_u64() && counts["output_tokens"].is_u64(), "no counts")
 }
 
-/// What the events of an item said.
+/// The content in the events of one item.
 #[derive(Default)]
 struct Said {
     parts: usize,
@@ -513,7 +514,7 @@ fn check_gemini(events: &[Value], is_complete: bool) -> Checked {
 
 // ---------------------------------------------------------------------------------------------- the tests
 
-/// Words of the answer that events bear.
+/// Texts of the answer that several events may carry.
 const CONTENT: [&str; 7] = ["Hmm.", "I lo", "ok.", "look", "at", "1}", "call_1"];
 
 fn heard(upstream: Protocol, body: &[u8]) -> Option<Heard> {
@@ -525,7 +526,7 @@ fn said(heard: &Heard) -> (String, Vec<(String, String)>) {
     (heard.text.clone(), heard.calls.iter().map(call).collect())
 }
 
-/// Whether what is missing was told nowhere else, or only in a way that no reader can know to be incomplete.
+/// Whether the missing content is nowhere else in the stream, or only where no reader can detect the gap.
 fn is_lost(whole: &[Value], rest: &[Value]) -> bool {
     let texts = |events: &[Value]| events.iter().map(plain).collect::<String>();
     let (whole, rest) = (texts(whole), texts(rest));

@@ -1,4 +1,4 @@
-//! Forms with files: whatever their parts hold, and however their bytes come in pieces.
+//! Forms with files: any content of the parts, and any division of the bytes into pieces.
 
 use bytes::Bytes;
 use canon::{ErrorKind, Operation};
@@ -81,7 +81,7 @@ fn a_part() -> impl Strategy<Value = Given> {
     let name = prop_oneof!["[a-z_]{1,12}", "[a-z]{1,6}\\[\\]", Just("gr\u{fc}\u{df}e".to_owned())];
     let file_name = proptest::option::of("[ -!#-\\[\\]-~]{0,20}");
     let kind = proptest::option::of(Just("application/octet-stream"));
-    // Bytes that come near to a boundary, besides any.
+    // Bytes that resemble a boundary, or any others.
     let near = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..60),
         proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'-'), Just(b'b')], 0..40),
@@ -98,7 +98,7 @@ proptest! {
     #![proptest_config(testkit::random::cases(200))]
 
     #[test]
-    fn parts_come_out_as_they_went_in(
+    fn parts_are_read_as_they_were_written(
         parts in proptest::collection::vec(a_part(), 1..6),
         text in "[a-zA-Z0-9'()+_,./:=?-]{1,69}[a-zA-Z0-9]",
         cuts in proptest::collection::vec(0_usize..400, 0..8),
@@ -140,7 +140,7 @@ proptest! {
 }
 
 #[test]
-fn every_split_goes_on_as_the_whole() {
+fn a_form_is_forwarded_the_same_for_every_split() {
     let audio = [b"RIFF\r\n--", &BOUNDARY.as_bytes()[..9], b"\r\n\x00\xff\r\n-"].concat();
     let parts =
         [field("model", "whisper-1"), field("language", "de"), file("file", &audio), field("prompt", "")];
@@ -166,7 +166,7 @@ fn every_split_goes_on_as_the_whole() {
 }
 
 #[test]
-fn damaged_forms_are_read_the_same_however_they_are_cut() {
+fn damaged_forms_are_read_the_same_for_every_cut() {
     let parts =
         [field("model", "m"), field("language", "de"), file("file", b"RIFF\r\n--\r\n--b-\r\n--bb\r\n")];
     let bytes = form_of("b", &parts);
@@ -182,7 +182,7 @@ fn damaged_forms_are_read_the_same_however_they_are_cut() {
 }
 
 #[test]
-fn what_only_the_gateway_reads_does_not_go_on() {
+fn fields_for_the_gateway_are_left_out_of_the_forwarded_form() {
     let parts = [
         field("provider", "{\"order\": [\"openai\"]}"),
         field("model", "m"),
@@ -208,7 +208,7 @@ fn what_only_the_gateway_reads_does_not_go_on() {
 }
 
 #[test]
-fn forms_that_are_none_say_why() {
+fn invalid_forms_are_refused_with_a_reason() {
     let good = form_of("b", &[field("model", "m"), file("file", b"x")]);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let cases: Vec<(Vec<u8>, &str)> = vec![
@@ -242,7 +242,7 @@ fn forms_that_are_none_say_why() {
 }
 
 #[test]
-fn fields_that_cannot_be_are_named() {
+fn invalid_form_fields_are_named_in_the_error() {
     let cases: Vec<(Vec<Given>, &str, &str)> = vec![
         (vec![file("file", b"x")], "model", "missing"),
         (vec![field("model", " "), file("file", b"x")], "model", "missing"),
@@ -265,7 +265,7 @@ fn fields_that_cannot_be_are_named() {
 }
 
 #[test]
-fn behind_a_file_that_passes_nothing_decides_who_serves() {
+fn fields_after_a_forwarded_file_cannot_change_the_routing() {
     for (name, is_fine) in [("language", true), ("model", false), ("provider", false), ("models", false)] {
         let parts = [field("model", "m"), file("file", &[b'x'; 100]), field(name, "{}")];
         let bytes = form_of("b", &parts);
@@ -277,7 +277,7 @@ fn behind_a_file_that_passes_nothing_decides_who_serves() {
 }
 
 #[test]
-fn lists_have_brackets_only_where_the_provider_wants_them() {
+fn lists_have_no_brackets_where_the_provider_takes_plain_names() {
     let parts = [field("model", "m"), field("timestamp_granularities[]", "word"), file("file", b"x")];
     let mut rows = OperationRows::usual(wire::Protocol::OpenaiChat);
     rows.transcriptions.as_mut().unwrap().plain_lists = true;

@@ -1,5 +1,6 @@
-//! A short fuzz run that needs no fuzzer: small answers and requests, hand-made and recorded, with random damage, held to
-//! the same checks as the fuzz targets. What it or the fuzzer found is kept as named tests, as in `openai_chat/strict.rs`.
+//! A short fuzz run without a fuzzer: small answers and requests, hand-made and recorded, with random damage,
+//! under the same checks as the fuzz targets. Each finding of it or of the fuzzer is a named test, as in
+//! `openai_chat/strict.rs`.
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -23,7 +24,7 @@ const REQUEST: &str = r#"{"model":"m","messages":[{"role":"user","content":[{"ty
 const GEMINI: &str = r#"{"contents":[{"role":"user","parts":[{"text":"a"}]}],"model":"m","candidates":[{"content":{"parts":[{"text":"b"},{"functionCall":{"name":"f","args":{}}}]},"finishReason":"STOP"}]}"#;
 const ANTHROPIC: &str = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"a"}],"type":"message","content":[{"type":"text","text":"b"},{"type":"tool_use","id":"t","name":"f","input":{"x":1}}],"stop_reason":"tool_use","usage":{"input_tokens":1,"output_tokens":2}}"#;
 
-/// A request and an answer at once.
+/// Both a request and an answer.
 const RESPONSES: &str = r#"{"model":"m","input":[{"role":"user","content":[{"type":"input_text","text":"a"}]},{"type":"reasoning","summary":[],"content":null,"encrypted_content":"llmgateway.1.e30"},{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"b"}],"tools":[{"type":"namespace","name":"n","tools":[{"type":"function","name":"f"}]},{"type":"local_shell"}],"object":"response","status":"completed","output":[{"type":"reasoning","summary":[{"type":"summary_text","text":"t"}],"encrypted_content":"e"},{"type":"message","content":[{"type":"output_text","text":"é"}]},{"type":"function_call","call_id":"c","name":"parallel","arguments":"{\"tool_uses\":[]}"}],"usage":{"input_tokens":1,"output_tokens":2}}"#;
 const RESPONSES_STREAM: &str = r#"event: response.created
 data: {"type":"response.created","response":{"id":"resp_1","model":"m","created_at":1.0}}
@@ -40,7 +41,7 @@ data: {"type":"response.completed","response":{"status":"completed","output":[],
 
 "#;
 
-/// One change: at a place (a fraction of the length), of a kind, with a byte.
+/// One change: its place (a fraction of the length), its kind, and a byte.
 type Damage = (u16, u8, u8);
 
 fn damaged(seed: &[u8], damages: &[Damage]) -> Vec<u8> {
@@ -66,7 +67,7 @@ fn damaged(seed: &[u8], damages: &[Damage]) -> Vec<u8> {
     bytes
 }
 
-/// Runs a check on damaged forms of the seeds.
+/// Runs a check on damaged versions of the seeds.
 fn run(seeds: Vec<Vec<u8>>, cases: u32, check: impl Fn(&[u8])) {
     let damages = prop::collection::vec(any::<Damage>(), 0..4);
     let strategy = (0..seeds.len(), damages);

@@ -1,5 +1,5 @@
-//! Callers read the words of their own dialect: whatever a translation lost or refused is named by a path in the body that
-//! the caller sent, whichever format it was translated to.
+//! Callers read the names of their own dialect: each lost or refused field is named by a path in the body
+//! that the caller sent, whichever format it was translated to.
 
 use canon::{Error, Field, ModelFacts, PartKind, Quirks, ReasoningControl, Request, Target};
 use proptest::prelude::*;
@@ -8,13 +8,13 @@ use wire::{Dialect, Protocol, dialect};
 
 use super::round_trip::{columns, relent};
 
-/// Names that hold although the caller need not have written them: what an adapter added, and marks, whose name is the
-/// same wherever they stand. From the sheets of both formats.
+/// Names that are valid although the caller need not have written them: additions of an adapter, and marks,
+/// which have the same name wherever they are. From the documentation of both formats.
 const MESSAGES_FIELDS: [&str; 6] =
     ["messages", "tools", "cache_control", "max_tokens", "output_config.effort", "thinking"];
 const GEMINI_FIELDS: [&str; 4] = ["contents", "tools", "generationConfig.maxOutputTokens", "toolConfig"];
 
-/// Words of OpenAI's chat format that neither of the other two has.
+/// Names of OpenAI's chat format that neither of the other two has.
 const FOREIGN: [&str; 17] = [
     "response_format",
     "json_schema.",
@@ -34,13 +34,13 @@ const FOREIGN: [&str; 17] = [
     "extra_content",
     "send n",
 ];
-/// Words of chat and of Messages that Gemini does not have.
+/// Names of chat and of Messages that Gemini does not have.
 const FOREIGN_TO_GEMINI: [&str; 6] =
     ["max_tokens", "top_p", "top_k", "stop_sequences", "messages[", "tool_choice"];
 
 // ---------------------------------------------------------------------------------------------- generated requests
 
-/// Choices for a body, from random bytes; the first of each when they are used up.
+/// Choices for a body, from random bytes. When the bytes are used up, each choice is the first.
 struct Dice<'a>(std::slice::Iter<'a, u8>);
 
 impl Dice<'_> {
@@ -57,7 +57,7 @@ impl Dice<'_> {
         (0..self.below(most + 1)).map(|_| self.one(choices())).collect()
     }
 
-    /// Puts one of the values, or nothing, which is as likely as each of them.
+    /// Sets one of the values, or none; none is as likely as each of them.
     fn put(&mut self, body: &mut Value, name: &str, choices: Vec<Value>) {
         let index = self.below(choices.len() + 1);
         if let Some(value) = choices.into_iter().nth(index) {
@@ -311,7 +311,7 @@ fn gemini_body(dice: &mut Dice<'_>) -> Value {
 
 // ---------------------------------------------------------------------------------------------- checks
 
-/// What a path leads to.
+/// The value at a path.
 fn at<'a>(body: &'a Value, path: &str) -> Option<&'a Value> {
     let mut found = body;
     for piece in path.split(['.', '[']) {
@@ -331,7 +331,7 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// The name leads to something that the caller wrote.
+    /// The name is a path to something that the caller wrote.
     fn check_name(&self, name: &str) -> Result<(), String> {
         let fields: &[&str] =
             if self.protocol == Protocol::Gemini { &GEMINI_FIELDS } else { &MESSAGES_FIELDS };
@@ -350,7 +350,7 @@ impl Caller<'_> {
         }
     }
 
-    /// The path leads to the very call, result or thought that the field is about.
+    /// The path leads to exactly the call, result or thought of the field.
     fn check_place(&self, field: &Field, name: &str) -> Result<(), String> {
         let found = at(self.body, name).unwrap_or(&Value::Null);
         let is_right = match *field {
@@ -391,7 +391,7 @@ fn check(protocol: Protocol, body: &Value) -> Result<(), String> {
     let mut request = caller_dialect
         .decode_request(body.to_string().as_bytes())
         .map_err(|error| format!("the body is not understood: {error:?}"))?;
-    // Gemini's callers name it in the path.
+    // Gemini's callers name the model in the path.
     request.model = "m".to_owned();
     for column in columns() {
         let mut asked = request.clone();
@@ -429,14 +429,14 @@ proptest! {
     #![proptest_config(testkit::random::cases(80))]
 
     #[test]
-    fn messages_callers_read_their_own_words(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+    fn messages_callers_read_the_names_of_their_own_format(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
         let body = messages_body(&mut Dice(bytes.iter()));
         let result = check(Protocol::AnthropicMessages, &body);
         prop_assert!(result.is_ok(), "{}\n{body:#}", result.unwrap_err());
     }
 
     #[test]
-    fn gemini_callers_read_their_own_words(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+    fn gemini_callers_read_the_names_of_their_own_format(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
         let body = gemini_body(&mut Dice(bytes.iter()));
         let result = check(Protocol::Gemini, &body);
         prop_assert!(result.is_ok(), "{}\n{body:#}", result.unwrap_err());
@@ -454,7 +454,7 @@ fn lost(protocol: Protocol, body: &Value, upstream: Protocol, facts: &ModelFacts
 }
 
 #[test]
-fn places_survive_that_one_turn_becomes_several_messages() {
+fn paths_are_right_when_one_turn_becomes_several_messages() {
     let body = json!({"model": "m", "max_tokens": 99, "system": "s", "messages": [
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": [
@@ -486,7 +486,7 @@ fn places_survive_that_one_turn_becomes_several_messages() {
 }
 
 #[test]
-fn fields_have_several_spellings() {
+fn losses_are_named_by_the_spelling_that_the_caller_used() {
     let facts = ModelFacts { reasoning: Some(ReasoningControl::None), ..ModelFacts::default() };
     let at_ollama = |protocol, body: Value| lost(protocol, &body, Protocol::OllamaChat, &facts);
     let user = json!([{"role": "user", "content": "a"}]);

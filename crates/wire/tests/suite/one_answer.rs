@@ -1,6 +1,6 @@
-//! The same answer in every dialect, whole and streamed: the same text, thinking, calls, end and price, and the same books.
-//! Every recorded good answer goes through the translator to each kind of caller, and is read back by the adapter of the
-//! caller's own format.
+//! The same answer in every dialect, whole and streamed: the same text, thinking, calls, end, price and usage
+//! record. Each recorded good answer is translated for each kind of caller, and read back by the adapter of
+//! the caller's own format.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -19,13 +19,13 @@ use super::heard::Heard;
 const CALLERS: [Protocol; 4] =
     [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::Gemini, Protocol::OpenaiResponses];
 
-/// A gateway whose ids are new for each call and whose prices are different for each bucket.
+/// A gateway with a new id for each call and a different price for each kind of token.
 #[derive(Default)]
 struct Gateway {
     calls: AtomicU32,
 }
 
-/// In 10⁻¹² USD: primes, so that no two mistakes cancel each other out.
+/// In 10⁻¹² USD. The prices are primes, so that no two mistakes cancel each other out.
 fn price(usage: &Usage) -> Cost {
     let sum = |terms: &[(u64, i64)]| Pico(terms.iter().map(|(count, rate)| (*count as i64) * rate).sum());
     let cached_input = sum(&[(usage.cache_read, 100_003)]);
@@ -58,7 +58,7 @@ impl Annotator for Gateway {
     fn metadata_name(&self) -> Option<&'static str> {
         Some("llmgateway")
     }
-    /// The price that the encoder has in mind when it writes the gateway's object.
+    /// The price at the moment when the encoder writes the gateway's object.
     fn write_metadata(&self, facts: AnswerFacts<'_>, out: &mut Vec<u8>) {
         let total = facts.usage.map(|usage| price(usage).total.to_string());
         out.extend_from_slice(json!({"price": total}).to_string().as_bytes());
@@ -68,7 +68,7 @@ impl Annotator for Gateway {
     }
 }
 
-/// An answer as its caller gets it, and what the gateway's books say of it.
+/// An answer as its caller gets it, and the figures that the gateway records of it.
 struct Told {
     bytes: Vec<u8>,
     books: Progress,
@@ -92,7 +92,7 @@ fn tell(caller: Protocol, stream: bool, upstream: Protocol, record: &Record) -> 
     Some(Told { bytes, books: transcoder.progress().clone() })
 }
 
-/// What of an answer every dialect can say.
+/// The content of an answer that every dialect can express.
 #[derive(Debug, PartialEq)]
 struct Said {
     text: String,
@@ -116,7 +116,8 @@ fn said(caller: Protocol, usage: Option<Usage>, heard: &Heard) -> Said {
     }
 }
 
-/// The counts as far as a dialect has names for them. The price that the gateway tells is of all of them in every dialect.
+/// The counts that a dialect has names for. The price in the gateway's object includes all counts in every
+/// dialect.
 fn sayable(caller: Protocol, usage: Usage) -> Usage {
     let mut usage = Usage { web_searches: 0, reasoning: 0, ..usage };
     let fold = |from: &mut u64, to: &mut u64| *to += std::mem::take(from);
@@ -142,7 +143,8 @@ fn sayable(caller: Protocol, usage: Usage) -> Usage {
     usage
 }
 
-/// The same calls. Arguments that were cut off are no JSON; formats whose arguments are objects hold them as one text.
+/// Whether the calls are the same. Cut-off arguments are not JSON; formats whose arguments are objects hold
+/// them as one text.
 fn same_calls(is: &[(String, String, Value)], wanted: &[(String, String, Value)]) -> bool {
     let same_arguments = |is: &Value, wanted: &Value| {
         let only = is.as_object().filter(|is| is.len() == 1).and_then(|is| is.values().next());
@@ -163,7 +165,7 @@ fn read_back(caller: Protocol, stream: bool, bytes: &[u8]) -> Result<Heard, Stri
     Ok(Heard::of(events))
 }
 
-/// The gateway's object of an answer; of a stream, of its last event that has one.
+/// The price in the gateway's object: of a stream, in the last event that has one.
 fn told_price(stream: bool, bytes: &[u8]) -> Option<Value> {
     let text = String::from_utf8_lossy(bytes);
     let place = |document: Value| {
@@ -181,7 +183,8 @@ fn told_price(stream: bool, bytes: &[u8]) -> Option<Value> {
     }
 }
 
-/// What differs, by dialect and form. Nothing for an answer that no gateway can tell, or of several choices.
+/// The differences by dialect and form. None for an answer that cannot be translated, or that has several
+/// choices.
 fn differences(upstream: Protocol, record: &Record) -> Option<Vec<(String, String)>> {
     let mut decoder = adapter(upstream).decoder(record.streaming, &DecoderContext::default());
     let mut events = Vec::new();
@@ -217,13 +220,13 @@ fn differences(upstream: Protocol, record: &Record) -> Option<Vec<(String, Strin
         match read_back(caller, stream, &told.bytes) {
             Ok(heard) => {
                 let mut wanted = said(caller, usage, &original);
-                // The gateway gives ids where the provider gives none.
+                // The gateway makes ids where the provider gives none.
                 for (call, known) in wanted.calls.iter_mut().zip(&ids) {
                     call.0.clone_from(&known.id);
                 }
                 let is = said(caller, heard.usage.map(|usage| sayable(caller, usage)), &heard);
                 wanted.finish = wanted.finish.or(Some(FinishReason::Stop));
-                // Messages has no pictures in answers: they stand in the text.
+                // Messages has no pictures in answers: they become text.
                 if caller != Protocol::AnthropicMessages || original.images.is_empty() {
                     note("text", is.text == wanted.text, &is.text, &wanted.text);
                 }
@@ -280,7 +283,7 @@ fn every_recorded_answer_is_the_same_to_every_caller() {
     assert_enough(compared, 2_000);
 }
 
-/// Everything that a stream of chat can hold at once, for machines without recordings.
+/// A stream of chat with everything that it can hold at once, for machines without recordings.
 #[test]
 fn a_full_answer_is_the_same_to_every_caller() {
     let chunk = |delta: Value| {

@@ -70,7 +70,7 @@ fn a_prompt_is_a_user_message_for_every_provider() {
 }
 
 #[test]
-fn what_providers_lack_is_told_in_the_callers_words() {
+fn losses_and_refusals_have_the_names_of_completions() {
     let (facts, quirks) = (ModelFacts::default(), Quirks::default());
     let target = Target { model: "m", facts: &facts, quirks: &quirks };
     let write = |protocol, fields: Value| {
@@ -94,7 +94,7 @@ fn what_providers_lack_is_told_in_the_callers_words() {
         }
         Err(error) => assert_eq!(error.param_name().as_deref(), Some("logprobs")),
     }
-    // A provider of the chat format gets what it knows under the names that it knows.
+    // A provider of the chat format gets the fields that it knows, under its own names.
     let request =
         OpenaiCompletions.decode_request(&body(json!({"logprobs": 2, "logit_bias": {"5": 1}}))).unwrap();
     let sent: Value =
@@ -130,14 +130,14 @@ fn a_whole_answer_has_the_legacy_shape() {
     assert_eq!(counts, (&json!(4), &json!(2)));
     let echoed: Value = serde_json::from_str(&answer(json!({"echo": true}), &events)).unwrap();
     assert_eq!(echoed["choices"][0]["text"], "Once upon a timethere was");
-    // An answer without any text is an answer too.
+    // An answer without text is valid.
     let nothing: Value = serde_json::from_str(&answer(json!({}), &[])).unwrap();
     assert_eq!(nothing["choices"][0]["text"], "");
     assert!(nothing["id"].as_str().unwrap().starts_with("cmpl-"));
 }
 
 #[test]
-fn a_stream_says_what_the_whole_answer_says() {
+fn a_stream_has_the_content_of_the_whole_answer() {
     let top = |token: &str| json!([{"token": token, "logprob": -0.10}, {"token": "x", "logprob": -3.5}]);
     let events = [
         started(),
@@ -192,10 +192,10 @@ fn a_failed_stream_ends_with_the_error_alone() {
     assert!(text.contains("\"error\":{\"message\":\"Too late.\"") && !text.contains("[DONE]"), "{text}");
 }
 
-/// Recorded completions, as the relay hands them over: nothing changes but the name of the object, usage and the gateway's
+/// Recorded completions are relayed unchanged, except for the name of the object, usage and the gateway's
 /// object; and the decoder reads the same texts.
 #[test]
-fn recorded_answers_pass_as_they_came() {
+fn recorded_completions_are_relayed_unchanged() {
     let providers: Vec<&str> = testkit::corpus::listed().map(|(provider, _)| provider).collect();
     let mut relayed = 0;
     for record in providers.into_iter().flat_map(testkit::corpus::records) {

@@ -138,7 +138,7 @@ fn bedrock_is_called_by_region() {
 }
 
 #[test]
-fn inference_profiles_are_of_the_regions_part_of_the_world() {
+fn inference_profiles_follow_the_geography_of_the_region() {
     let claude = "anthropic.claude-sonnet-4-5-20250929-v1:0";
     let cases = [
         (claude, "us-west-2", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
@@ -319,7 +319,7 @@ fn azure_is_called_by_resource_and_deployment() {
     assert!(case(&[("resource", "evil.example/")]).send(azure).is_err());
 }
 
-/// Base URLs of the catalog's rows, with places to fill.
+/// Base URLs of the catalog's rows, with placeholders.
 #[test]
 fn templates_of_base_urls_are_filled() {
     let bedrock = |region: &str, base: &str| {
@@ -347,7 +347,7 @@ fn templates_of_base_urls_are_filled() {
 }
 
 #[test]
-fn keys_of_aws_are_no_api_key() {
+fn keys_of_aws_are_not_sent_as_an_api_key() {
     let mut case = Case::new(Protocol::OpenaiChat, "m", &[]).at("https://x.test/v1");
     case.credential = aws(None);
     assert!(case.send(CallStyle::Compatible).is_err());
@@ -362,7 +362,7 @@ fn called(calling: CallStyle, protocol: Protocol, usual: Option<&str>, given: &s
 }
 
 #[test]
-fn versions_in_base_urls_are_neither_doubled_nor_missed() {
+fn versions_in_base_urls_are_neither_doubled_nor_omitted() {
     use CallStyle::{AwsBedrock, Azure, Compatible, GoogleAiStudio, GoogleVertex};
     use Protocol::{AnthropicMessages, BedrockConverse, CohereChat, Gemini, OllamaChat, OpenaiChat};
     type Row<'a> = (CallStyle, Protocol, &'a [&'a str], &'a str);
@@ -399,7 +399,7 @@ fn versions_in_base_urls_are_neither_doubled_nor_missed() {
     for host in ["https://host.test", "http://10.0.0.5:8000", "https://host.test/behind/a/proxy"] {
         for (calling, protocol, endings, path) in rows {
             for ending in endings {
-                // Below a path the version is the operator's to give.
+                // Below a path, the operator has to give the version.
                 if protocol == OpenaiChat
                     && calling == Compatible
                     && host.ends_with("proxy")

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use wire::protocols::openai_chat::forward;
 use wire::{Addressed, DecoderContext, Protocol, adapter};
 
-/// A value of each quirk, and what a request must hold for it to matter.
+/// A value of each quirk, and the request fields that it needs to have an effect.
 fn examples() -> Value {
     let call =
         json!({"id": "call_0123456789", "type": "function", "function": {"name": "f", "arguments": "{}"}});
@@ -40,7 +40,7 @@ fn examples() -> Value {
     })
 }
 
-/// The body for a provider with these quirks and what its answer needs, or the refusal.
+/// The body for a provider with these quirks and what the decoder needs, or the refusal.
 fn sent(fields: &Value, quirks: &Quirks) -> Result<(Value, DecoderContext), String> {
     let mut body = json!({"model": "x", "messages": [{"role": "user", "content": "x"}]});
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -67,7 +67,7 @@ fn fetches_files(quirks: &Quirks) -> bool {
     wire::passthrough(Protocol::Gemini).unwrap().media(&intake, target).is_some()
 }
 
-/// What of a list of betas goes along, with what does not as losses.
+/// The betas of a list that are sent on. The others must be losses.
 fn passed_betas(list: &str, quirks: &Quirks) -> String {
     let given = vec![("anthropic-beta".parse().unwrap(), list.parse().unwrap())];
     let mut losses = canon::Losses::new();
@@ -77,7 +77,7 @@ fn passed_betas(list: &str, quirks: &Quirks) -> String {
     passed[0].1.to_str().unwrap().to_owned()
 }
 
-/// Whether a cache mark reaches the provider in what is translated. Where it does not, that is a loss.
+/// Whether a cache mark of a translated request reaches the provider. If not, it must be a loss.
 fn translated_marks(quirks: &Quirks) -> bool {
     let part = json!({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}});
     let body = json!({"model": "x", "max_tokens": 9, "messages": [{"role": "user", "content": [part]}]});
@@ -100,7 +100,7 @@ fn fits(fields: &Value, quirks: &Quirks) -> bool {
         .fits(&chat_intake(body.to_string().as_bytes()).unwrap(), target)
 }
 
-/// Whether a hint of a caller of the Responses API reaches the provider. Where it does not, that is a loss.
+/// Whether a hint of a caller of the Responses API reaches the provider. If not, it must be a loss.
 fn sends_verbosity(quirks: &Quirks) -> bool {
     let body = json!({"model": "x", "input": "x", "text": {"verbosity": "low"}});
     let dialect = wire::dialect(Protocol::OpenaiResponses).unwrap();
@@ -117,7 +117,7 @@ fn no_quirk_is_without_effect() {
     let Value::Object(all) = serde_json::to_value(Quirks::default()).unwrap() else { panic!() };
     let examples = examples();
     for name in all.keys() {
-        // A stand-in needs the field that it stands in.
+        // A stand-in needs the field that it is sent in.
         let mut base = Map::new();
         if name == "reasoning_stand_in" {
             base.insert("reasoning_field".to_owned(), "reasoning_content".into());

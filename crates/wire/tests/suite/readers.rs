@@ -1,5 +1,5 @@
-//! A second opinion on what our adapters write: small readers of the formats that have no dialect. They share no code
-//! with the adapters and know only what those write.
+//! A second opinion on what our adapters write: small readers of the formats that have no dialect. They share
+//! no code with the adapters and know only what the adapters write.
 
 use canon::{
     CacheMark, Effort, Json, Media, MediaKind, Message, OutputFormat, Part, PartKind, Reasoning, Request,
@@ -51,7 +51,7 @@ fn from_url(url: &str) -> Source {
     }
 }
 
-/// The fields of a body that nobody else read, and that therefore carry fields of other names.
+/// The fields of a body that no other reader takes, and that therefore are fields of unknown names.
 fn others(body: &Value, known: &[&str]) -> Vec<(String, Json)> {
     let fields = body.as_object().unwrap().iter();
     fields
@@ -164,7 +164,7 @@ fn bedrock_media(kind: MediaKind, family: &str, value: &Value) -> Part {
         }
         None => Source::Url(text_of(&value["source"]["s3Location"]["uri"])),
     };
-    // Every document has a name: the usual one stands for none, and a number tells two of one name apart.
+    // Every document has a name: the default one means none, and a number distinguishes two of the same name.
     let name = value["name"]
         .as_str()
         .map(|name| name.trim_end_matches(|letter: char| letter == ' ' || letter.is_ascii_digit()));
@@ -280,7 +280,7 @@ fn cohere_message(message: &Value) -> Message {
         }
     };
     let mut parts = Vec::new();
-    // A plan is what the model says, or thinks, in front of its calls.
+    // A plan is the model's text, or its thinking, before its calls.
     if let Some(plan) = message["tool_plan"].as_str() {
         parts.push(Part::text(plan));
     }
@@ -349,7 +349,7 @@ fn ollama_message(message: &Value) -> Message {
         content.push(Part::text(text));
     }
     for picture in list(&message["images"]) {
-        // The bytes alone: the kind of picture is read from them.
+        // Only the bytes are given: the type of the picture is read from them.
         let source = Source::Base64 { mime: "image/png".into(), data: text_of(picture) };
         content.push(media(MediaKind::Image, source, None, None));
     }
@@ -369,8 +369,8 @@ fn ollama_message(message: &Value) -> Message {
     Message::new(role, content)
 }
 
-/// What the answer's decoder would undo is undone in the request as well: names of tools, and the tool that stands in
-/// for a JSON answer.
+/// Undoes in the request what the answer's decoder would undo: changed names of tools, and the tool that
+/// replaces a JSON answer.
 pub fn undone(mut request: Request, decoding: &wire::DecoderContext) -> Request {
     if let Some(stand_in) = &decoding.json_tool {
         request.tools.retain(|tool| tool.name != *stand_in);
@@ -395,8 +395,8 @@ pub fn undone(mut request: Request, decoding: &wire::DecoderContext) -> Request 
     request
 }
 
-/// What a `generateContent` body says beside what its dialect reads: arguments are checked for all tools at once, those
-/// that were asked to be strict among them.
+/// The part of a `generateContent` body that its dialect does not read: arguments are checked for all tools
+/// at once, including those that were requested as strict.
 pub fn gemini_strictness(body: &Value, asked: &Request, got: &mut Request) {
     let mode = &body["toolConfig"]["functionCallingConfig"]["mode"];
     if mode != "VALIDATED" && mode != "ANY" {

@@ -1,5 +1,6 @@
-//! Translation loses nothing in silence, and reports nothing that it did not lose: what adapters write is read back, by
-//! the format's own dialect or by a small reader of the tests, and compared with what was asked, fact by fact.
+//! Translation loses nothing silently, and reports nothing that it did not lose: the adapter's output is read
+//! back, by the format's own dialect or by a small reader of the tests, and compared with the request, fact
+//! by fact.
 
 use canon::{
     Effort, ErrorKind, Feature, Features, Json, Media, MediaKind, Message, ModelFacts, Part, PartKind,
@@ -17,7 +18,7 @@ use super::readers;
 pub struct Column {
     protocol: Protocol,
     pub model: &'static str,
-    /// It can think.
+    /// Whether it can think.
     thinks: bool,
     facts: ModelFacts,
 }
@@ -127,7 +128,7 @@ impl Column {
         }
     }
 
-    /// The request as it arrives.
+    /// The request as it arrives at the provider.
     fn read(&self, asked: &Request, encoded: &Encoded) -> Request {
         let body: Value = serde_json::from_slice(&encoded.body).unwrap();
         let mut got = match self.protocol {
@@ -139,7 +140,7 @@ impl Column {
                 dialect.decode_request(&encoded.body).unwrap_or_else(|error| panic!("{error}: {body}"))
             }
         };
-        // The check of arguments that stands for strict tools has no word of its own here.
+        // The mode that enforces strict tools is not a field that the caller named.
         let mode = canon::Field::extra("toolConfig.functionCallingConfig.mode");
         assert!(
             got.losses.iter().all(|loss| loss.field.name() == mode.name()),
@@ -152,14 +153,14 @@ impl Column {
             readers::gemini_strictness(&body, asked, &mut got);
         }
         if self.protocol == Protocol::OpenaiResponses && body["store"] == true {
-            // The gateway itself keeps answers for callers of this format.
+            // For callers of this format the gateway itself stores answers.
             got.extra.push(("store".into(), Json::of(&true)));
         }
         self.without_defaults(asked, &mut got);
         as_asked(asked, got)
     }
 
-    /// Leaves out what is sent although nobody asked for it, because the format wants it.
+    /// Removes what the adapter sends although the caller did not request it, because the format requires it.
     fn without_defaults(&self, asked: &Request, got: &mut Request) {
         let is_limited = matches!(self.protocol, Protocol::AnthropicMessages | Protocol::BedrockConverse);
         if is_limited && asked.max_tokens.is_none() {
@@ -170,7 +171,7 @@ impl Column {
         }
     }
 
-    /// The request without what goes without saying for this model.
+    /// The request without the values that are this model's defaults.
     fn meant(&self, asked: &Request, got: &Request) -> Request {
         let mut meant = asked.clone();
         // A model that does not think by default needs no parameter against thinking.
@@ -181,7 +182,7 @@ impl Column {
             meant.reasoning = Default::default();
         }
         meant.messages.iter_mut().for_each(|message| self.shape_thoughts(message));
-        // Claude uses a temperature of one unless told otherwise.
+        // Claude's default temperature is 1.
         let is_claude = self.protocol == Protocol::AnthropicMessages || self.model.contains("claude");
         if is_claude && got.sampling.temperature.is_none() && meant.sampling.temperature == Some(1.0) {
             meant.sampling.temperature = None;
@@ -189,7 +190,8 @@ impl Column {
         meant
     }
 
-    /// Thinking without a proof where a format has one text for all of it: Ollama's `thinking`, Cohere's `tool_plan`.
+    /// Joins thinking without a proof where a format has one text for all of it: Ollama's `thinking`,
+    /// Cohere's `tool_plan`.
     fn shape_thoughts(&self, message: &mut Message) {
         let is_plain = |part: &Part| {
             let PartKind::Reasoning(thought) = &part.kind else { return false };
@@ -212,15 +214,15 @@ impl Column {
             Protocol::OllamaChat => PartKind::from(Reasoning { text, ..Reasoning::default() }).into(),
             _ => return,
         };
-        // The others keep their places.
+        // The other parts keep their positions.
         let mut whole = Some(whole);
         for part in message.parts.iter_mut().filter(|part| is_plain(part)) {
             *part = whole.take().unwrap_or(Part::text(""));
         }
     }
 
-    /// Everything that differs is reported, and what is reported differs. What is refused is named, and without it the
-    /// rest is served.
+    /// Every difference is reported, and every report is a difference. A refusal names what it refuses, and
+    /// without that part the request is served.
     fn check(&self, mut asked: Request) -> Result<(), String> {
         let encoded = loop {
             match self.encode(&asked) {
@@ -234,7 +236,7 @@ impl Column {
     }
 }
 
-/// Files without a name get a usual one where the format wants one.
+/// Removes the default name of files where the format requires a name.
 fn forget_names(parts: &mut [Part]) {
     for part in parts {
         match &mut part.kind {
@@ -247,7 +249,7 @@ fn forget_names(parts: &mut [Part]) {
     }
 }
 
-/// Gives up what was refused. An error if the refusal names nothing that is in the request.
+/// Removes what was refused. An error if the refusal names nothing in the request.
 pub fn relent(request: &mut Request, error: &canon::Error) -> Result<(), String> {
     let is_refusal = matches!(error.kind, ErrorKind::UnsupportedFeature) && !error.message.is_empty();
     let param = error.param_name().unwrap_or_default();
@@ -272,7 +274,7 @@ pub fn relent(request: &mut Request, error: &canon::Error) -> Result<(), String>
     if gave_up { Ok(()) } else { Err(format!("refused for no reason: {error:?}")) }
 }
 
-/// Replaces media by words; false if there are none at this place.
+/// Replaces media by text; false if there are none at this place.
 fn describe_media(message: &mut Message, position: Option<&usize>) -> bool {
     let mut found = false;
     let mut describe = |part: &mut Part| {
@@ -291,12 +293,12 @@ fn describe_media(message: &mut Message, position: Option<&usize>) -> bool {
     found
 }
 
-/// What OpenAI's own API knows beyond what its followers do.
+/// The quirks of OpenAI's own API, which takes more than other servers of the format.
 fn as_openai() -> Quirks {
     Quirks { takes_custom_tools: true, takes_fields: vec!["*".to_owned()], ..Quirks::default() }
 }
 
-/// As a router takes it, which reads everything that callers of the format write.
+/// As a router accepts it, which reads everything that callers of the format write.
 fn again(request: &Request) -> canon::Result<(Request, Encoded)> {
     let quirks = Quirks { takes_cache_marks: true, takes_routing_fields: true, ..as_openai() };
     let target = Target { model: "m", facts: &ModelFacts::default(), quirks: &quirks };
@@ -310,9 +312,9 @@ proptest! {
     #![proptest_config(testkit::random::cases(120))]
 
     #[test]
-    fn openai_says_everything(asked in request(Extent { beyond_openai: false })) {
+    fn requests_of_openais_format_survive_unchanged(asked in request(Extent { beyond_openai: false })) {
         let (mut got, encoded) = again(&asked).unwrap();
-        // Usage is always asked for: the gateway meters what the caller does not want to see.
+        // The gateway always requests usage, because it meters answers whose callers do not want to see it.
         got.include_usage = asked.include_usage;
         prop_assert_eq!(&got, &asked);
         prop_assert!(encoded.losses.is_empty(), "{:?}", encoded.losses);
@@ -328,7 +330,7 @@ proptest! {
 }
 
 #[test]
-fn what_reading_lost_is_reported_by_every_writer() {
+fn losses_of_the_dialect_are_reported_by_every_adapter() {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"a"}],"reasoning":{"effort":"low","summary":"auto"}}"#;
     let request = wire::dialect(Protocol::OpenaiChat).unwrap().decode_request(body).unwrap();
     let (facts, quirks) = (ModelFacts::default(), Quirks::default());
@@ -340,7 +342,7 @@ fn what_reading_lost_is_reported_by_every_writer() {
 }
 
 #[test]
-fn what_openai_cannot_be_told_is_refused() {
+fn content_without_a_form_in_openais_format_is_refused() {
     let schema =
         |text: &str| ToolKind::Function { parameters: Some(Json::parse(text).unwrap()), strict: None };
     let tool =
@@ -364,7 +366,7 @@ fn what_openai_cannot_be_told_is_refused() {
 }
 
 #[test]
-fn a_custom_tool_is_chosen_as_one() {
+fn a_custom_tool_is_chosen_as_a_custom_tool() {
     let tool = Tool {
         name: "free".into(),
         description: None,

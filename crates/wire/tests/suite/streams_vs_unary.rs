@@ -1,4 +1,4 @@
-//! A stream says the same as the whole answer that it is the stream of. The whole is put together from the stream's own
+//! A stream has the content of its whole answer. The whole answer is assembled from the stream's own
 //! documents by small functions of the tests, and both are decoded.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ fn documents(body: &[u8]) -> Vec<Value> {
     lines.filter_map(|data| serde_json::from_str(data).ok()).collect()
 }
 
-/// Puts the documents of a stream together to the whole answer, if there is one.
+/// Assembles the documents of a stream into the whole answer, if there is one.
 type Whole = fn(&[u8]) -> Option<Value>;
 
 /// Appends text to text.
@@ -41,7 +41,7 @@ fn extend(place: &mut Value, more: &Value) {
     }
 }
 
-/// Takes over the members that say something.
+/// Takes over the members that have a value.
 fn overwrite(place: &mut Value, later: &Value) {
     for (name, value) in later.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
         place[name] = value.clone();
@@ -57,7 +57,7 @@ fn openai(body: &[u8]) -> Option<Value> {
         if chunk.get("choices").is_none() && chunk.get("usage").is_none() {
             return None;
         }
-        // Verdicts on the prompt come before the answer, without its name.
+        // Verdicts on the prompt arrive before the answer, without its id.
         if chunk["id"] == "" && chunk["choices"] == json!([]) && chunk["usage"].is_null() {
             overwrite(&mut whole, &json!({"system_fingerprint": chunk["system_fingerprint"]}));
             continue;
@@ -88,7 +88,7 @@ fn openai(body: &[u8]) -> Option<Value> {
         }
     }
     whole["choices"] = choices.into_values().collect();
-    // In a whole answer the counts stand at the top; in streams some servers have another place for them.
+    // In a whole answer the counts are at the top level; in streams some servers have another place for them.
     if !whole["usage"].is_object() {
         let usage = json!({"usage": whole["x_groq"]["usage"]});
         overwrite(&mut whole, &usage);
@@ -139,7 +139,7 @@ fn openai_call(calls: &mut Value, piece: &Value) {
     overwrite(call, &json!({"extra_content": piece["extra_content"]}));
 }
 
-/// Blocks of thinking are pieces with one index and one kind.
+/// Pieces of thinking with one index and one kind are one block.
 fn openai_detail(details: &mut Value, piece: &Value) {
     let is_same = |detail: &Value| detail["index"] == piece["index"] && detail["type"] == piece["type"];
     let known = details.as_array().and_then(|details| details.iter().position(is_same));
@@ -225,7 +225,7 @@ fn anthropic(body: &[u8]) -> Option<Value> {
     Some(message)
 }
 
-/// Counts only grow; some hosts repeat those of the prompt as zero.
+/// Counts only grow. Some hosts repeat the prompt's counts as zero.
 fn anthropic_usage(usage: &mut Value, later: &Value) {
     for (name, value) in later.as_object().into_iter().flatten() {
         let says_less = value.is_null() || value == &json!(0) && usage[name].as_u64().unwrap_or(0) > 0;
@@ -306,7 +306,7 @@ fn ollama(body: &[u8]) -> Option<Value> {
 
 // ---------------------------------------------------------------------------------------------- the comparison
 
-/// What is heard, choice by choice, in a form in which nothing depends on the pieces.
+/// The decoded content, choice by choice, in a form that does not depend on the pieces.
 fn heard(protocol: Protocol, streaming: bool, body: &[u8]) -> canon::Result<BTreeMap<u32, Heard>> {
     let mut decoder = adapter(protocol).decoder(streaming, &DecoderContext::default());
     let mut events = Vec::new();
@@ -337,14 +337,14 @@ fn choice_of(event: &Event) -> Option<u32> {
     }
 }
 
-/// Arguments by their value, and fields in order.
+/// Arguments compared by value, and fields in order.
 fn plain(mut heard: Heard) -> Heard {
     for call in &mut heard.calls {
         if let Ok(arguments) = serde_json::from_str::<Value>(&call.arguments) {
             call.arguments = arguments.to_string();
         }
     }
-    // The last one counts.
+    // Of several values of a field, the last one counts.
     heard.fields = heard.fields.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
     heard
 }
@@ -434,7 +434,7 @@ fn sse(documents: &[Value]) -> Vec<u8> {
     documents.iter().map(|document| format!("data: {document}\n\n")).collect::<String>().into_bytes()
 }
 
-/// Small streams of our own making with everything that pieces can hold.
+/// Small handmade streams with everything that pieces can hold.
 #[test]
 fn handmade_streams() {
     let check = |protocol, stream: &[u8], whole: Whole| match compare(protocol, stream, whole) {

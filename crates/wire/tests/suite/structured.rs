@@ -1,5 +1,5 @@
-//! Structured output: native where the format has it, by a forced tool or an instruction where not, and schemas that hold
-//! only what each provider knows, without touching names.
+//! Structured output: native where the format has it, otherwise by a forced tool or an instruction. Schemas
+//! contain only the keywords that each provider knows, and names of properties are never changed.
 
 use crate::checks::chat_intake;
 use canon::{Feature, Features, LossAction, ModelFacts, Quirks, Target};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use wire::protocols::openai_chat::{OpenaiChat, forward};
 use wire::{Dialect, Encoded, Protocol, adapter};
 
-/// Names of properties that are keywords too, and every keyword that someone does not know.
+/// Properties whose names are keywords, and every keyword that some provider does not know.
 fn schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -69,7 +69,7 @@ fn sent(encoded: &Encoded) -> Value {
     serde_json::from_slice(&encoded.body).unwrap()
 }
 
-/// Where each format keeps the schema of the answer.
+/// The place of the answer's schema in each format.
 fn native_schema(protocol: Protocol, body: &Value) -> Value {
     let place = match protocol {
         Protocol::OpenaiChat => "/response_format/json_schema/schema",
@@ -87,7 +87,7 @@ fn native_schema(protocol: Protocol, body: &Value) -> Value {
     }
 }
 
-/// Visits every schema of a schema; what stands under `properties` and `$defs` are names.
+/// Visits every schema inside of a schema. The members of `properties` and `$defs` are names.
 fn visit(schema: &Value, seen: &mut impl FnMut(&Map<String, Value>)) {
     let Some(members) = schema.as_object() else { return };
     seen(members);
@@ -115,7 +115,7 @@ const NATIVE: [(Protocol, &str); 7] = [
     (Protocol::OllamaChat, "qwen3"),
 ];
 
-/// By the documentation of each provider; none where everything is taken.
+/// The keywords in each provider's documentation; none where all are accepted.
 fn known(protocol: Protocol) -> Option<&'static [&'static str]> {
     match protocol {
         Protocol::AnthropicMessages | Protocol::BedrockConverse => Some(&[
@@ -187,7 +187,7 @@ fn known(protocol: Protocol) -> Option<&'static [&'static str]> {
 }
 
 #[test]
-fn schemas_hold_what_the_provider_knows_and_names_stay() {
+fn schemas_hold_only_known_keywords_and_names_stay() {
     for (protocol, model) in NATIVE {
         let encoded = encoded(protocol, model, true, &json_schema(), json!({}));
         let found = native_schema(protocol, &sent(&encoded));
@@ -211,7 +211,7 @@ fn schemas_hold_what_the_provider_knows_and_names_stay() {
                 assert_eq!(members["additionalProperties"], false, "{protocol:?}: {members:?}");
             }
         });
-        // What may be null still may, and what is fixed still is.
+        // A nullable property is still nullable, and a constant is still constant.
         let nullable = &found["properties"]["nullable"];
         let takes_null =
             nullable["type"] == json!(["string", "null"]) || nullable["anyOf"][1]["type"] == "null";
@@ -227,7 +227,7 @@ fn schemas_hold_what_the_provider_knows_and_names_stay() {
 
 /// A model without schemas answers through a tool that it must call, or gets an instruction; both are reported.
 #[test]
-fn what_is_not_native_is_emulated_and_said_to_be() {
+fn structured_output_that_is_not_native_is_emulated_and_reported() {
     let cases = [
         (Protocol::OpenaiChat, "m", false),
         (Protocol::AnthropicMessages, "claude-3-5-haiku-20241022", true),
@@ -258,9 +258,9 @@ fn what_is_not_native_is_emulated_and_said_to_be() {
     }
 }
 
-/// Any JSON object is to be had everywhere: by a field of the format, a tool, or in words.
+/// Every format can return a JSON object: by a field of the format, a tool, or an instruction.
 #[test]
-fn json_objects_are_to_be_had_everywhere() {
+fn json_objects_are_available_in_every_format() {
     let format = json!({"type": "json_object"});
     for (protocol, model) in NATIVE {
         let encoded = encoded(protocol, model, true, &format, json!({}));
@@ -278,14 +278,14 @@ fn json_objects_are_to_be_had_everywhere() {
     }
 }
 
-/// One family of models at each of its hosts' formats.
+/// One family of models, in the format of each of its hosts.
 const CLAUDE: [(Protocol, &str); 3] = [
     (Protocol::AnthropicMessages, "claude-sonnet-4-5"),
     (Protocol::AnthropicMessages, "claude-sonnet-4-5@20250929"),
     (Protocol::BedrockConverse, "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
 ];
 
-/// The names of the tools that are strict on the wire.
+/// The names of the tools that are sent as strict.
 fn strict_tools(protocol: Protocol, body: &Value) -> Vec<String> {
     let tools = match protocol {
         Protocol::BedrockConverse => &body["toolConfig"]["tools"],
@@ -297,7 +297,7 @@ fn strict_tools(protocol: Protocol, body: &Value) -> Vec<String> {
 }
 
 #[test]
-fn what_claude_cannot_enforce_as_a_whole_is_emulated_at_every_host() {
+fn schemas_that_claude_cannot_enforce_are_emulated_at_every_host() {
     let node = json!({"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/Node"}}},
         "required": ["children"], "additionalProperties": false});
     let of = |a: Value, definitions: Value| {
@@ -344,7 +344,7 @@ fn what_claude_cannot_enforce_as_a_whole_is_emulated_at_every_host() {
 }
 
 #[test]
-fn limits_of_a_request_are_shared_by_the_answer_and_all_tools() {
+fn limits_on_schemas_count_the_answer_and_all_tools_together() {
     let closed = |optional: usize| {
         let fields = (0..optional).map(|field| (format!("f{field}"), json!({"type": "string"})));
         let fields: Map<String, Value> = fields.collect();

@@ -17,7 +17,8 @@ fn notes() -> Notes {
     Notes { metadata: "{}", ..Notes::default() }
 }
 
-/// What is written is taken away piece by piece, as the connection does: the longest piece counts.
+/// Returns the length of the longest piece of output. Each piece is dropped after it was read, as the
+/// connection does.
 fn transcode(mut transcoder: Box<dyn Transcoder>, body: &[u8]) -> usize {
     let mut longest = 0;
     let mut out = Vec::new();
@@ -79,7 +80,7 @@ fn works(upstream: Protocol, upstream_streams: bool) -> Vec<Work> {
     works
 }
 
-/// Completions are asked for by callers of that format alone.
+/// Only callers of the Completions format use providers of that format.
 fn is_served(caller: Protocol, upstream: Protocol) -> bool {
     upstream != Protocol::OpenaiCompletions || caller == upstream
 }
@@ -94,7 +95,7 @@ pub fn cases() -> Vec<Case> {
     shapes().into_iter().map(case).chain(errors()).collect()
 }
 
-/// What providers say when they refuse, read and told to callers of every format.
+/// Errors of providers, decoded and written for callers of every format.
 fn errors() -> Vec<Case> {
     let shapes: [(&str, [&str; 3]); 5] = [
         ("length of a message", ["{\"error\":{\"type\":\"x\",\"message\":\"", "a word ", "\"}}"]),

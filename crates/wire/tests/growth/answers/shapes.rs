@@ -1,4 +1,4 @@
-//! What providers answer, in every format of theirs.
+//! Answers of providers, in each of their formats.
 
 use wire::Protocol::{
     self, AnthropicMessages, BedrockConverse, CohereChat, Gemini, OllamaChat, OpenaiChat, OpenaiCompletions,
@@ -7,7 +7,7 @@ use wire::Protocol::{
 
 use super::super::repeat;
 
-/// An answer of a provider: its format, whether it is streamed, and what grows.
+/// An answer of a provider: its format, whether it is a stream, and the item that is repeated.
 pub struct Shape {
     pub protocol: Protocol,
     pub stream: bool,
@@ -30,14 +30,14 @@ fn shape(
     Shape { protocol, stream, name, body: Box::new(move |count| body(count).into_bytes()) }
 }
 
-/// An answer that grows in the place of `@`, by items that have `№` for their number.
+/// An answer with a list in place of `@`; each item has its number in place of `№`.
 fn list(protocol: Protocol, name: &'static str, frame: &'static str, item: &'static str) -> Shape {
     shape(protocol, false, name, move |count| {
         frame.replacen('@', &repeat(count, |at| item.replace('№', &at.to_string())), 1)
     })
 }
 
-/// A stream whose events come between a first part and a last one.
+/// A stream with a growing number of events between its first and its last part.
 fn stream(protocol: Protocol, name: &'static str, [first, event, last]: [&'static str; 3]) -> Shape {
     shape(protocol, true, name, move |count| {
         let events: String = (0..count).map(|at| event.replace('№', &at.to_string())).collect();
@@ -616,7 +616,7 @@ const GEMINI_ANSWER: &str = r#"{"candidates":[{"content":{"parts":[@]},"finishRe
 const GEMINI_STOP: &str =
     "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\"}]},\"finishReason\":\"STOP\"}]}\n\n";
 
-/// A stream of Amazon's frames, of which those of one kind grow in number.
+/// A stream of Amazon's frames with a growing number of frames of one kind.
 fn frames(name: &'static str, kind: &'static str, payload: &'static str) -> Shape {
     let body = move |count: usize| {
         let mut body = frame("messageStart", r#"{"role":"assistant"}"#);

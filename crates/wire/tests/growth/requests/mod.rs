@@ -31,7 +31,7 @@ fn text(name: &str, frame: &'static str, piece: &'static str) -> Dimension {
     Dimension::new(name, move |count| frame.replacen('@', &piece.repeat(count), 1))
 }
 
-/// Schemas that are deep and wide, in the place of `@`: as deep as readers take them, and as many of them as there is room.
+/// Schemas in place of `@`: as deep as readers accept, and as many as fit.
 fn schemas(name: &str, frame: &'static str) -> Vec<Dimension> {
     const OBJECT: &str = r#"{"type":"object",@}"#;
     let deep = |count: usize| {
@@ -68,7 +68,7 @@ fn schemas(name: &str, frame: &'static str) -> Vec<Dimension> {
 
 struct Format {
     protocol: Protocol,
-    /// What follows the route's path in the URL.
+    /// The rest of the URL after the route's path.
     rest: &'static str,
     dimensions: Vec<Dimension>,
 }
@@ -100,7 +100,7 @@ fn work(way: Way) -> Work {
     let quirks: Quirks = serde_json::from_str(quirks).unwrap();
     let run = move |body: &Bytes| {
         let dialect = wire::dialect(caller).unwrap();
-        // A refusal is work too.
+        // A refusal counts as work too.
         let Ok(intake) = dialect.intake(Addressed { rest, query: "" }, body) else { return 0 };
         let target = Target { model: "m", facts: &facts, quirks: &quirks };
         let exchange = Exchange { dialect, intake: &intake, upstream, target, memory: None };

@@ -1,4 +1,4 @@
-//! Answers: fixtures of our own, whole and cut anywhere.
+//! Answers: our own fixtures, whole and cut at any byte.
 
 use canon::{Error, ErrorKind, Event, FinishReason, Json, ReasoningDetail, Retry, Usage};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -139,7 +139,7 @@ fn rich_events() -> Vec<Event> {
 }
 
 #[test]
-fn every_kind_of_block_is_read_whatever_the_pieces() {
+fn every_kind_of_block_is_read_from_pieces_of_any_size() {
     let text = rich_stream();
     let bytes = text.as_bytes();
     assert_eq!(decode(true, &DecoderContext::default(), [bytes]), (rich_events(), Ok(())));
@@ -164,7 +164,7 @@ fn a_stream_that_ends_early_is_an_error() {
         let (_, end) = decode(true, &DecoderContext::default(), [&text.as_bytes()[..cut]]);
         assert_eq!(end.map_err(|error| error.kind), Err(ErrorKind::Upstream), "cut at {cut}");
     }
-    // Why it ended was said: only the end marker is missing.
+    // The finish reason has arrived: only the end marker is missing.
     let marker = text.find("event: message_stop").unwrap();
     let (events, end) = decode(true, &DecoderContext::default(), [&text.as_bytes()[..marker]]);
     assert_eq!((events, end), (rich_events(), Ok(())));
@@ -236,7 +236,7 @@ fn a_repeated_beginning_is_tolerated_and_a_refusal_has_no_blocks() {
 }
 
 #[test]
-fn what_the_request_did_is_undone() {
+fn names_and_tools_that_the_request_replaced_are_restored() {
     let decoding = DecoderContext {
         json_tool: Some("json_response".into()),
         tool_names: [("a_b".to_owned(), "a.b".to_owned())].into(),
@@ -294,7 +294,7 @@ fn a_json_answer_streams_as_text() {
 }
 
 #[test]
-fn error_answers_say_what_helps() {
+fn error_answers_become_errors_with_kind_retry_and_message() {
     let mut headers = HeaderMap::new();
     headers.insert("retry-after", HeaderValue::from_static("12"));
     headers.insert("request-id", HeaderValue::from_static("req_1"));
@@ -463,7 +463,7 @@ fn excluded_thinking_keeps_its_proof() {
 }
 
 #[test]
-fn foreign_proofs_say_whose_they_are() {
+fn proofs_of_other_families_carry_the_name_of_their_family() {
     let foreign = |detail| Event::Reasoning { choice: 0, block: 0, detail, format: "google-gemini-v1" };
     let events =
         [foreign(ReasoningDetail::Text("t".into())), foreign(ReasoningDetail::Signature("sig".into()))];

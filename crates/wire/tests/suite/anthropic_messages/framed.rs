@@ -75,7 +75,7 @@ fn frames_read_like_the_stream_itself() {
 }
 
 #[test]
-fn an_exception_ends_the_stream_behind_what_came_before() {
+fn an_exception_ends_the_stream_after_the_events_before_it() {
     let mut stream = framed(&events()[..3]);
     encode_exception("throttlingException", br#"{"message":"Too many tokens."}"#, &mut stream);
     let (out, end) = passed([&stream[..]]);

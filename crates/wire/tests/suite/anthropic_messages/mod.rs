@@ -68,7 +68,7 @@ fn documents(stream: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Neighbouring pieces of one thing joined, so that sequences which mean the same are equal.
+/// Joins neighbouring pieces of text, so that sequences with the same meaning are equal.
 fn joined(events: &[Event]) -> Vec<Event> {
     let mut joined: Vec<Event> = Vec::new();
     for event in events {

@@ -1,4 +1,4 @@
-//! What was recorded is understood, whatever the pieces it arrives in.
+//! Recorded answers are decoded correctly in pieces of any size.
 
 use canon::{ErrorKind, Event, FinishReason, ReasoningDetail};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -21,7 +21,7 @@ fn is_stream(record: &Record) -> bool {
     record.streaming && !record.body.starts_with(b"{")
 }
 
-/// What an answer says, found without the code under test.
+/// The content of an answer, read without the code under test.
 #[derive(Debug, Default, PartialEq)]
 struct Said {
     text: String,
@@ -138,7 +138,7 @@ fn said_by_events(events: &[Event]) -> Said {
 }
 
 #[test]
-fn good_answers_say_what_was_recorded() {
+fn recorded_answers_are_decoded_as_an_independent_reader_reads_them() {
     let mut count = 0;
     for record in good() {
         let (events, end) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
@@ -227,7 +227,7 @@ fn errors_are_understood() {
             other => panic!("{} has status {other}", record.id),
         };
         assert_eq!(error.kind, expected, "{}", record.id);
-        // A refusal of the gateway's own access is not the caller's.
+        // A provider's refusal of the gateway's credential is not the caller's fault.
         let told = if error.refuses_gateway() { StatusCode::BAD_GATEWAY } else { status };
         assert_eq!(error.status(), told, "{}", record.id);
         let body: Value = serde_json::from_slice(&record.body).unwrap();
@@ -274,7 +274,7 @@ fn answers_survive_being_written_again() {
     }
 }
 
-/// The content in order, without what comes at other places in another form of answer.
+/// The content in order, without the events that another form of answer has at other places.
 fn content(events: &[Event]) -> Vec<Event> {
     let mut content: Vec<_> = joined(events)
         .into_iter()

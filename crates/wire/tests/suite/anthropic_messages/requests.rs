@@ -12,10 +12,10 @@ use super::{body, encode, encode_with};
 
 const SONNET: &str = "claude-sonnet-4-5-20250929";
 
-/// What it shows, the messages, and what is expected: instructions, turns, losses.
+/// A description, the messages, and the expected instructions, turns and losses.
 type TurnCase = (&'static str, Vec<Message>, Value, Value, &'static [&'static str]);
 
-/// Model, wish and limit, and what is expected: thinking, effort, limit, losses.
+/// The model, the requested effort and limit, and the expected thinking, effort, limit and losses.
 type ThinkingCase = (&'static str, Effort, Option<u64>, (Value, Value, u64, Vec<&'static str>));
 
 fn user(text: &str) -> Message {
@@ -64,7 +64,7 @@ fn losses(encoded: &Encoded) -> Vec<(String, LossAction)> {
 }
 
 fn lost(encoded: &Encoded) -> Vec<String> {
-    // Thoughts of one message go by one name.
+    // All thoughts of one message are reported under one name.
     let losses = encoded.losses.clone().named(canon::Field::name);
     losses.iter().map(|loss| format!("{} {}", loss.action.as_str(), loss.field)).collect()
 }
@@ -80,7 +80,7 @@ fn refusal(request: &Request, model: &str) -> Error {
 }
 
 #[test]
-fn a_simple_request_is_simple() {
+fn a_simple_request_gets_only_the_required_fields() {
     let request = of(vec![system("Be brief."), user("Hi")]);
     let encoded = encode(&request, SONNET).unwrap();
     let expected = json!({
@@ -96,7 +96,7 @@ fn a_simple_request_is_simple() {
 }
 
 #[test]
-fn the_conversation_takes_its_form() {
+fn turns_and_instructions_are_written_in_the_form_of_messages() {
     let text = |text: &str| json!({"type": "text", "text": text});
     let use_of = |id: &str, input: Value| json!({"type": "tool_use", "id": id, "name": "f", "input": input});
     let result_of =
@@ -216,7 +216,7 @@ fn a_result_without_its_call_is_an_error() {
 }
 
 #[test]
-fn newer_models_do_not_continue_their_own_words() {
+fn newer_models_get_a_user_turn_instead_of_a_prefilled_answer() {
     let request = of(vec![user("a"), assistant("b")]);
     let encoded = encode(&request, "claude-opus-4-6").unwrap();
     assert_eq!(body(&encoded)["messages"][2], json!({"role": "user", "content": "Continue."}));
@@ -225,7 +225,7 @@ fn newer_models_do_not_continue_their_own_words() {
 }
 
 #[test]
-fn thinking_goes_back_only_where_it_came_from() {
+fn thinking_goes_back_only_to_the_family_that_signed_it() {
     let thought = |text: &str, format: Option<&str>, encrypted: Option<&str>, signature: Option<&str>| Part {
         kind: PartKind::from(Reasoning {
             text: text.to_owned(),
@@ -352,7 +352,8 @@ fn every_tool_choice_has_its_form() {
         (Some(named()), None, SONNET, None, json!({"type": "tool", "name": "g"})),
         (Some(allowed(true)), None, SONNET, None, json!({"type": "any"})),
         (Some(allowed(false)), None, SONNET, None, json!({"type": "auto"})),
-        // A budget of thinking allows no forced call, adaptive thinking does, the newest models never do.
+        // A thinking budget excludes a forced call, adaptive thinking allows it, and the newest models never
+        // allow it.
         (Some(named()), None, SONNET, Some(Effort::Low), json!({"type": "auto"})),
         (Some(named()), None, "claude-opus-4-6", Some(Effort::Low), json!({"type": "tool", "name": "g"})),
         (Some(named()), None, "claude-opus-5-5", None, json!({"type": "auto"})),
@@ -436,7 +437,7 @@ fn thinking_takes_the_form_of_the_model() {
 }
 
 #[test]
-fn a_budget_wants_earlier_thinking_back() {
+fn a_thinking_budget_requires_the_thinking_of_earlier_calls() {
     let thought = Reasoning { text: "t".into(), ..Reasoning::default() };
     let thought = Part { signature: Some("sig".into()), ..Part::new(PartKind::from(thought)) };
     let with = |model: &str, parts: Vec<Part>| {
@@ -455,7 +456,7 @@ fn a_budget_wants_earlier_thinking_back() {
 }
 
 #[test]
-fn facts_decide_how_to_think() {
+fn thinking_follows_the_facts_of_the_model() {
     let with =
         |reasoning: ReasoningControl, wish: ReasoningRequest, max_output: u64, max_tokens: Option<u64>| {
             let facts = ModelFacts {
@@ -475,7 +476,7 @@ fn facts_decide_how_to_think() {
     assert_eq!(with(budget(), tokens(3000), 8192, None), (enabled(3000), 8192, vec![]));
     let clamped = vec!["approximated reasoning.max_tokens".to_owned()];
     assert_eq!(with(budget(), tokens(10), 8192, None), (enabled(1024), 8192, clamped));
-    // The model's own limit holds: the budget is cut.
+    // The model's own limit applies: the budget is reduced.
     let raised = vec!["approximated max_tokens".to_owned()];
     assert_eq!(with(budget(), effort(Effort::High), 8192, Some(100)), (enabled(4096), 8192, raised));
     let dropped = vec!["dropped reasoning_effort".to_owned()];
@@ -527,7 +528,7 @@ fn sampling_is_fitted() {
 }
 
 #[test]
-fn what_has_no_counterpart_is_reported_or_refused() {
+fn fields_without_a_counterpart_are_reported_or_refused() {
     let mut request = of(vec![user("a")]);
     request.sampling.seed = Some(1);
     request.sampling.frequency_penalty = Some(0.5);
@@ -642,7 +643,7 @@ fn four_cache_marks_are_kept() {
 }
 
 #[test]
-fn json_answers_are_reached_one_way_or_another() {
+fn json_answers_are_native_or_by_tool_or_by_instruction() {
     let schema =
         json!({"type": "object", "properties": {"x": {"type": "integer", "minimum": 1}}, "required": ["x"]});
     let with = |model: &str, facts: &ModelFacts, output: OutputFormat, tools: Vec<Tool>| {

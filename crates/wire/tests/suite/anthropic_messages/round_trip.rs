@@ -1,4 +1,4 @@
-//! What the adapter writes, the dialect reads back as the same request.
+//! The dialect decodes what the adapter wrote to the same request.
 
 use canon::{
     CacheMark, Effort, ErrorKind, Json, Media, MediaKind, Message, OutputFormat, Part, PartKind, Reasoning,
@@ -240,7 +240,7 @@ proptest! {
         request.max_tokens = Some(max_tokens);
         request.messages = system.into_iter().map(|text| Message::text(Role::System, text)).collect();
         request.messages.extend(numbered(turns));
-        // Between results and the next turn the user's words are one message in both forms.
+        // In both formats, a text of the user between results and the next turn is one message.
         request.messages.push(Message::text(Role::User, last));
         let again = again(&request);
         prop_assert_eq!(again, request);

@@ -1,4 +1,4 @@
-//! Odd answers of OpenAI-like providers, each as some provider sends it.
+//! Unusual answers of OpenAI-like providers. Some provider sends each of them.
 
 use canon::{ErrorKind, Event, FinishReason, Json};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn relay_whole(body: &Value) -> Value {
 }
 
 #[test]
-fn content_after_the_finish_comes_before_it() {
+fn content_after_the_finish_is_moved_before_it() {
     let found =
         relay(&[delta(json!({"content": "a"})), finish("stop"), delta(json!({"content": "b"})), counts()]);
     assert_eq!(said(&found).choices[&0].text, "ab");
@@ -111,9 +111,10 @@ fn legacy_function_calls_keep_their_name() {
     }
 }
 
-/// Providers that are not asked for usage tell it in the chunk that finishes, or in every chunk what it is so far.
+/// Some providers send usage without a request for it: in the chunk with the finish reason, or in every chunk
+/// the sum so far.
 #[test]
-fn usage_that_comes_unasked_is_told_once_at_the_end() {
+fn usage_that_was_not_requested_is_sent_at_most_once_at_the_end() {
     let so_far = |mut chunk: Value, output: u64| {
         chunk["usage"] = json!({"prompt_tokens": 1783, "completion_tokens": output, "total_tokens": 1783 + output,
             "prompt_tokens_details": {"cached_tokens": 1760}});
@@ -177,7 +178,7 @@ fn an_empty_first_chunk_does_not_name_the_answer() {
 }
 
 #[test]
-fn what_is_told_late_is_not_lost() {
+fn fields_in_late_chunks_are_not_lost() {
     let with_tier = |mut chunk: Value| {
         chunk["service_tier"] = json!("flex");
         chunk
@@ -232,7 +233,7 @@ fn excluded_thinking_leaves_no_trace() {
 }
 
 #[test]
-fn an_error_that_says_nothing_is_none() {
+fn an_empty_error_field_is_not_an_error() {
     for nothing in
         [json!(null), json!(""), json!({}), json!(false), json!({"message": "", "code": 0}), json!([])]
     {
@@ -324,7 +325,7 @@ fn an_empty_call_leaves_no_gap() {
 
 #[test]
 fn thinking_outside_of_the_completion_counts_in_both_forms() {
-    // xAI: the total counts the thinking, the completion does not.
+    // xAI: the total includes the thinking, the completion does not.
     let usage = json!({"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 123, "completion_tokens_details": {"reasoning_tokens": 111}});
     let mut body = whole(json!({"role": "assistant", "content": "a"}), "stop");
     body["usage"] = usage.clone();
@@ -369,7 +370,7 @@ fn odd_numbers_spaces_and_duplicates_are_repaired() {
 }
 
 #[test]
-fn half_a_surrogate_pair_is_no_reason_to_fail() {
+fn half_a_surrogate_pair_does_not_fail_an_answer() {
     let piece = r#"data: {"id":"a","choices":[{"index":0,"delta":{"content":"x\ud83d\\ud83d\ud83d\ude00"},"finish_reason":"stop"}]}"#;
     let body = format!("{piece}\n\ndata: [DONE]\n\n");
     let (text, _) = relayed(form(true), [body.as_bytes()]).unwrap();
@@ -379,7 +380,7 @@ fn half_a_surrogate_pair_is_no_reason_to_fail() {
 }
 
 #[test]
-fn keep_alives_and_line_ends_are_nothing() {
+fn keep_alives_and_empty_lines_are_ignored() {
     let body = format!(
         ": OPENROUTER PROCESSING\r\n\r\n{}",
         stream(&[delta(json!({"content": "a"})), finish("stop")])
@@ -390,7 +391,7 @@ fn keep_alives_and_line_ends_are_nothing() {
 }
 
 #[test]
-fn only_what_can_be_seen_starts_the_content() {
+fn an_empty_delta_does_not_start_the_content() {
     let first = delta(json!({"role": "assistant", "content": "", "refusal": null, "tool_calls": null}));
     let body = format!("data: {first}\n\n");
     let mut relay = wire::protocols::openai_chat::relay(wire::protocols::openai_chat::RelayParts {
@@ -407,7 +408,7 @@ fn only_what_can_be_seen_starts_the_content() {
     assert!(relay.progress().content_started);
 }
 
-/// The calls that a caller gets of a stream: through the relay, and through the decoder.
+/// The calls that a caller gets from a stream. The relay and the decoder must agree.
 fn calls_of(events: &[Value]) -> Vec<(String, String, String)> {
     let relayed = said(&relay(events)).choices[&0].calls.clone();
     let (choices, _) =

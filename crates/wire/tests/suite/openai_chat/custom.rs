@@ -1,4 +1,4 @@
-//! Custom tools: free text goes to OpenAI callers as free text, wherever the call came from.
+//! Custom tools: OpenAI callers get free text as free text, whichever format the call came from.
 
 use canon::Event;
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ fn assert_written(protocol: Protocol, events: &[Event]) {
     );
 }
 
-/// The events of calls, without pieces that say nothing.
+/// The events of calls, without empty pieces.
 fn calls_of(events: Vec<Event>) -> Vec<Event> {
     let is_call =
         |event: &Event| matches!(event, Event::ToolCallStart { .. } | Event::ToolCallArguments { .. });
@@ -77,7 +77,7 @@ fn calls_of(events: Vec<Event>) -> Vec<Event> {
 }
 
 #[test]
-fn free_text_of_every_format_is_free_text() {
+fn free_text_of_every_format_reaches_the_caller_as_free_text() {
     let decoding = DecoderContext { custom_tools: vec!["free".into()], ..DecoderContext::default() };
     for (protocol, body) in answers() {
         let mut decoder = adapter(protocol).decoder(false, &decoding);

@@ -1,4 +1,4 @@
-//! What the encoder writes, the decoder hears: the identity on events, streamed and whole.
+//! The decoder reads what the encoder wrote: the identity on events, streamed and whole.
 
 use canon::{Event, FinishReason, Json, ReasoningDetail, Usage};
 use proptest::prelude::*;
@@ -66,7 +66,7 @@ fn answer() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-/// Choices one after the other, pieces of one thing joined, ends behind everything; a family's name only beside its proof.
+/// Choices one after the other, pieces of text joined, ends last; a family's name only beside its proof.
 fn joined(mut events: Vec<Event>) -> Vec<Event> {
     events.sort_by_key(|event| match event {
         Event::Start { .. } | Event::Field { .. } => 0,
@@ -108,7 +108,7 @@ proptest! {
     #![proptest_config(testkit::random::cases(200))]
 
     #[test]
-    fn what_is_written_is_heard(events in answer()) {
+    fn encoded_events_are_decoded_as_the_same_events(events in answer()) {
         for streaming in [true, false] {
             let text = encoded(&form(streaming), &events);
             if streaming {

@@ -4,7 +4,7 @@ use canon::{ModelFacts, Quirks, Target};
 use serde_json::{Value, json};
 use wire::{Addressed, Protocol, adapter, dialect};
 
-/// What is sent, and the losses in the canonical words.
+/// The request as it is sent, and the losses under their canonical names.
 fn sent(format: Protocol, body: &Value, quirks: &Quirks) -> (Value, Vec<String>) {
     let dialect = dialect(format).unwrap();
     let url = Addressed { rest: "m:generateContent", query: "" };
@@ -21,7 +21,7 @@ fn with_reasoning_field(name: &str) -> Quirks {
 }
 
 #[test]
-fn thinking_of_earlier_turns_goes_only_to_those_who_take_it() {
+fn thinking_of_earlier_turns_goes_only_to_providers_that_take_it() {
     let body = json!({"model": "m", "max_tokens": 8000, "thinking": {"type": "enabled", "budget_tokens": 4096}, "messages": [
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}, {"type": "text", "text": "Hi."}]},
@@ -36,7 +36,7 @@ fn thinking_of_earlier_turns_goes_only_to_those_who_take_it() {
 }
 
 #[test]
-fn proofs_of_calls_stay_behind() {
+fn proofs_of_calls_are_not_sent_to_other_families() {
     let body = json!({"contents": [
         {"role": "user", "parts": [{"text": "hi"}]},
         {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln"}]},
@@ -73,7 +73,7 @@ fn media_of_results_follow_them() {
 }
 
 #[test]
-fn a_choice_among_all_tools_is_a_plain_one() {
+fn a_choice_among_all_tools_is_written_as_a_plain_choice() {
     let body = json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}],
         "tools": [{"functionDeclarations": [{"name": "f"}, {"name": "g"}]}],
         "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["g", "f"]}}});

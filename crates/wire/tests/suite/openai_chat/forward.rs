@@ -1,4 +1,4 @@
-//! Requests between equal formats: what nobody here knows passes byte for byte.
+//! Requests between equal formats: fields that the gateway does not know pass byte for byte.
 
 use crate::checks::chat_intake;
 use canon::{ModelFacts, Quirks, Target};
@@ -8,7 +8,7 @@ use wire::protocols::openai_chat::forward;
 
 use super::super::generate::json_value;
 
-/// JSON as people and programs write it: odd spaces, escapes, numbers.
+/// JSON as people and programs write it: unusual spaces, escapes, numbers.
 fn odd_json() -> impl Strategy<Value = String> {
     let number =
         prop::sample::select(vec!["1.0e3", "-0", "0.10", "1E+2", "123456789012345678901234567890", "5e-324"]);
@@ -81,7 +81,7 @@ proptest! {
         prop_assert_eq!(again.field("messages"), Some(messages.as_bytes()));
     }
 
-    /// Whatever the quirks take away, rename or add: JSON stays JSON, and no field is there twice.
+    /// Whichever fields the quirks remove, rename or add, the result is JSON without duplicate fields.
     #[test]
     fn edits_leave_json(
         chosen in prop::collection::vec((prop::sample::select(NAMES.to_vec()), json_value()), 0..6),
@@ -108,7 +108,7 @@ proptest! {
         let encoded = forward(&intake, Target { model: "n", facts: &facts, quirks: &quirks }).unwrap();
         let sent = chat_intake(&encoded.body);
         prop_assert!(sent.is_ok(), "{:?}: {}", sent, String::from_utf8_lossy(&encoded.body));
-        // What is gone was null, or is reported.
+        // A missing field was null, or is reported.
         let sent = sent.unwrap();
         for (name, value) in &body {
             let is_renamed = quirks.rename.get(name).is_some_and(|new| sent.field(new).is_some());
@@ -129,7 +129,7 @@ proptest! {
 const NAMES: [&str; 7] = ["x_a", "x_b", "x_c", "y_a", "y_b", "max_tokens", "max_completion_tokens"];
 
 #[test]
-fn a_limit_by_its_new_name_is_not_taken_for_the_old_one() {
+fn a_refused_limit_is_sent_by_its_new_name() {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"a"}],"max_tokens":7}"#;
     let facts = ModelFacts { rejects: vec!["max_tokens".to_owned()], ..ModelFacts::default() };
     let intake = chat_intake(body).unwrap();
@@ -139,7 +139,7 @@ fn a_limit_by_its_new_name_is_not_taken_for_the_old_one() {
 }
 
 #[test]
-fn what_a_model_refuses_only_while_it_thinks_depends_on_the_effort() {
+fn fields_refused_only_while_the_model_thinks_depend_on_the_effort() {
     use canon::{Effort, ModelFacts, Quirks, ReasoningControl, Target};
     use serde_json::{Value, json};
     let facts = |thinks_by_default, functions_exclude_thinking| ModelFacts {
@@ -173,13 +173,13 @@ fn what_a_model_refuses_only_while_it_thinks_depends_on_the_effort() {
     assert_eq!(sent(&asleep, with("none")), (with("none"), vec![]));
     let lost = ["temperature", "logprobs", "top_logprobs"].map(str::to_owned).to_vec();
     assert_eq!(sent(&asleep, with("high")), (json!({"reasoning_effort": "high"}), lost.clone()));
-    // The default value asks for nothing, and is not what is refused (recorded for temperature at OpenAI).
+    // The default value is no request and is not refused (recorded for temperature at OpenAI).
     let usual = json!({"temperature": 1, "logprobs": false, "reasoning_effort": "low"});
     assert_eq!(sent(&asleep, usual.clone()), (usual, vec![]));
     let awake = facts(true, false);
     assert_eq!(sent(&awake, warm.clone()), (json!({}), lost));
     assert_eq!(sent(&awake, with("none")), (with("none"), vec![]));
-    // Function tools: no thinking, and then everything else is taken.
+    // With function tools the model does not think, and then it takes every other field.
     let tools = json!([{"type": "function", "function": {"name": "f"}}]);
     let mut asked = with("high");
     asked["tools"] = tools.clone();
@@ -193,7 +193,7 @@ fn what_a_model_refuses_only_while_it_thinks_depends_on_the_effort() {
     assert_eq!(sent(&exclusive, custom), (json!({"reasoning_effort": "high"}), vec![]));
 }
 
-/// A body with these fields as a model gets it that enforces a part of JSON schema, and the losses.
+/// The body with these fields for a model that enforces a subset of JSON schema, and the losses.
 fn enforced(fields: &str) -> (String, Vec<String>) {
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{fields}}}"#);
     let facts = ModelFacts { strict_subset: true, ..ModelFacts::default() };
@@ -215,7 +215,8 @@ fn a_schema_that_would_be_refused_is_not_enforced() {
             r#""response_format":{{"type":"json_schema","json_schema":{{"name":"n", "strict" : {strict} , "schema":{schema}}}}}"#
         )
     };
-    // Sound, not to be enforced, or not to be judged here: as the caller wrote it.
+    // A schema that is in the subset, need not be enforced, or cannot be judged here stays as the caller
+    // wrote it.
     for (strict, schema) in
         [("true", SOUND), ("false", OPTIONAL), ("null", OPTIONAL), ("true", "null"), ("true", "[1]")]
     {
@@ -226,7 +227,8 @@ fn a_schema_that_would_be_refused_is_not_enforced() {
     let (sent, losses) = enforced(&format("true", OPTIONAL));
     assert!(sent.contains(&format("false", OPTIONAL)), "{sent}");
     assert_eq!(losses, ["response_format.json_schema.strict dropped"]);
-    // No list is a JSON object, and only those are answered by form.
+    // A list is not a JSON object, and the form of an answer can only be an object: the schema becomes an
+    // instruction.
     let (sent, losses) = enforced(&format("true", r#"{"type":"array","items":{"type":"string"}}"#));
     let sent: Value = serde_json::from_str(&sent).unwrap();
     assert_eq!((sent.get("response_format"), losses), (None, vec!["response_format emulated".to_owned()]));
@@ -260,7 +262,7 @@ fn a_tool_that_would_be_refused_is_not_strict() {
 }
 
 #[test]
-fn what_comes_from_another_format_is_judged_by_the_same_rules() {
+fn strict_tools_of_another_format_follow_the_same_rules() {
     let body = format!(
         r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"x"}}],"tools":[{{"name":"f","strict":true,"input_schema":{OPTIONAL}}}]}}"#
     );
@@ -275,7 +277,7 @@ fn what_comes_from_another_format_is_judged_by_the_same_rules() {
 }
 
 #[test]
-fn a_forced_call_ends_thinking_that_nobody_asked_for() {
+fn a_forced_call_ends_thinking_that_was_not_requested() {
     use canon::{Effort, ReasoningControl};
     use serde_json::json;
     let facts = |reasoning, thinks_by_default| ModelFacts {
@@ -303,10 +305,10 @@ fn a_forced_call_ends_thinking_that_nobody_asked_for() {
     for choice in ["\"required\"", named] {
         let choice_value: Value = serde_json::from_str(choice).unwrap();
         let forced = format!(r#""tool_choice":{choice},"temperature":0.5"#);
-        // Nobody asked for thinking: without it everything else is taken.
+        // The caller did not request thinking: without it the model takes every other field.
         let off = json!({"tool_choice": choice_value, "temperature": 0.5, "thinking": {"type": "disabled"}});
         assert_eq!(sent(&by_default, &forced), (off.clone(), String::new()));
-        // It is off already, by whatever field.
+        // The caller switched it off already, by any field.
         assert_eq!(
             sent(&by_default, &format!(r#"{forced},"thinking":{{"type":"disabled"}}"#)),
             (off, String::new())
@@ -314,7 +316,7 @@ fn a_forced_call_ends_thinking_that_nobody_asked_for() {
         let template = json!({"tool_choice": choice_value, "temperature": 0.5, "chat_template_kwargs": {"enable_thinking": false}});
         let asked = format!(r#"{forced},"chat_template_kwargs":{{"enable_thinking":false}}"#);
         assert_eq!(sent(&by_default, &asked), (template, String::new()));
-        // The caller wants it: the call cannot be forced.
+        // The caller requests thinking: the call cannot be forced.
         let lost = "tool_choice approximated,temperature dropped".to_owned();
         let on = json!({"tool_choice": "auto", "thinking": {"type": "enabled"}, "reasoning_effort": "high"});
         let asked = format!(r#"{forced},"reasoning_effort":"high""#);
@@ -322,17 +324,17 @@ fn a_forced_call_ends_thinking_that_nobody_asked_for() {
         let on = json!({"tool_choice": "auto", "thinking": {"type": "enabled"}});
         let asked = format!(r#"{forced},"thinking":{{"type":"enabled"}}"#);
         assert_eq!(sent(&by_default, &asked), (on, lost.clone()));
-        // It cannot be switched off.
+        // Thinking cannot be switched off.
         let always = facts(ReasoningControl::Always, false);
         assert_eq!(sent(&always, &forced), (json!({"tool_choice": "auto"}), lost.clone()));
         let levels = facts(ReasoningControl::Effort { levels: vec![Effort::Low, Effort::High] }, true);
         assert_eq!(sent(&levels, &forced), (json!({"tool_choice": "auto"}), lost));
-        // A model that does not think by itself is not told to stop.
+        // A model that does not think by default gets no parameter against it.
         let asleep = facts(ReasoningControl::EnableThinking, false);
         let same = json!({"tool_choice": choice_value, "temperature": 0.5});
         assert_eq!(sent(&asleep, &forced), (same, String::new()));
     }
-    // A free choice is taken while it thinks.
+    // A free choice is accepted while the model thinks.
     let free = json!({"tool_choice": "auto"});
     assert_eq!(sent(&by_default, r#""tool_choice":"auto""#), (free, String::new()));
 }

@@ -23,7 +23,7 @@ use testkit::notes::Notes;
 use wire::protocols::openai_chat::{RelayParts, relay};
 use wire::{AnswerForm, DecoderContext, Protocol};
 
-/// The same words for every answer; the ids of tool calls count up.
+/// The same notes for every answer; the ids of tool calls count up.
 pub fn notes() -> Notes {
     Notes { calls: Some(Default::default()), ..Notes::default() }
 }
@@ -32,7 +32,7 @@ fn form(stream: bool) -> AnswerForm {
     AnswerForm { stream, include_usage: stream, ..AnswerForm::default() }
 }
 
-/// What the caller gets of an answer that arrives in these pieces, and the books; or the error and what came before it.
+/// The caller's answer for these pieces and the progress record; or the error and the output before it.
 fn relayed<'a>(
     form: AnswerForm,
     pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -72,7 +72,7 @@ fn decoded<'a>(
     Ok(events)
 }
 
-/// The events as an answer.
+/// The events written as an answer.
 fn encoded(form: &AnswerForm, events: &[Event]) -> String {
     let dialect = wire::dialect(Protocol::OpenaiChat).unwrap();
     let mut encoder = dialect.encoder(form, Box::new(notes()));

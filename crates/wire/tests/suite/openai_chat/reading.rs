@@ -1,4 +1,5 @@
-//! A request has one reading: the intake, the decoder and what is forwarded agree, however the JSON is written.
+//! A request has one reading: the intake, the decoder and the forwarded body agree, whatever the spelling of
+//! the JSON.
 
 use crate::checks::chat_intake;
 use canon::{Feature, ModelFacts, PartKind, Quirks, Request, Target};
@@ -69,7 +70,7 @@ fn request() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Choices of a writer, one after the other.
+/// Choices of the writer, one after the other.
 struct Choices<'a>(std::iter::Cycle<std::slice::Iter<'a, u8>>);
 
 impl Choices<'_> {
@@ -78,7 +79,7 @@ impl Choices<'_> {
     }
 }
 
-/// The same JSON in an odd spelling: escapes anywhere, whole numbers as floats.
+/// The same JSON in an unusual spelling: escapes anywhere, whole numbers as floats.
 fn write(value: &Value, choices: &mut Choices<'_>, out: &mut String) {
     match value {
         Value::String(text) => write_text(text, choices, out),
@@ -138,7 +139,7 @@ fn decode(body: &str) -> Request {
     dialect.decode_request(body.as_bytes()).unwrap_or_else(|error| panic!("{error}: {body}"))
 }
 
-/// What the intake says must be what the decoded request says.
+/// The facts of the intake are those of the decoded request.
 fn assert_agreement(intake: &wire::Intake, request: &Request) {
     let is_media = |kind: canon::MediaKind| {
         request.messages.iter().flat_map(|message| &message.parts).any(|part| match &part.kind {
@@ -173,7 +174,7 @@ fn sent(body: &str, quirks: &Quirks) -> (Value, Vec<String>) {
     (serde_json::from_slice(&encoded.body).unwrap(), losses)
 }
 
-/// With every number as a float: serde tells apart what JSON does not.
+/// Makes every number a float: serde distinguishes the two kinds, JSON does not.
 fn with_floats(value: Value) -> Value {
     match value {
         Value::Number(number) => number.as_f64().into(),
@@ -205,7 +206,7 @@ proptest! {
             let quirks: Quirks = serde_json::from_str(quirks).unwrap();
             let ((left, left_losses), (right, right_losses)) = (sent(&plain, &quirks), sent(&odd, &quirks));
             prop_assert_eq!(left_losses, right_losses);
-            // A whole number where one is asked for is written as one.
+            // Fields that need a whole number are written as one.
             for name in ["n", "max_tokens", "seed", "top_logprobs"] {
                 prop_assert_eq!(&left[name], &right[name]);
             }
@@ -228,7 +229,7 @@ proptest! {
     }
 }
 
-/// Where the objects with fields begin: behind their braces.
+/// The positions after the opening brace of each object that has fields.
 fn object_starts(text: &str) -> Vec<usize> {
     let (mut in_string, mut escaped, mut found) = (false, false, Vec::new());
     for (at, byte) in text.bytes().enumerate() {

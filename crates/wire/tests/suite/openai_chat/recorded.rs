@@ -1,4 +1,4 @@
-//! Recorded answers of OpenAI-like providers, against a simple reading of their bytes.
+//! Recorded answers of OpenAI-like providers, compared with a simple reader of their bytes.
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -51,7 +51,7 @@ fn native(record: &Record) -> Said {
     said(&documents(record.streaming, &text)).in_our_words()
 }
 
-/// Ids that the provider left out are made up by the gateway.
+/// Removes the ids that the gateway made because the provider sent none.
 fn without_made_up_ids(mut found: Said) -> Said {
     for call in found.choices.values_mut().flat_map(|choice| &mut choice.calls) {
         if call.0.starts_with("call_ours") {
@@ -69,7 +69,7 @@ fn assert_usage(id: &str, found: &Value, native: &Value) {
     }
     let [prompt, completion, total] =
         ["prompt_tokens", "completion_tokens", "total_tokens"].map(|name| count(found, name));
-    // Some count what came from the cache, or sound, beside the prompt.
+    // Some providers count cached tokens, or sound, outside the prompt.
     let inside = count(native, "prompt_tokens");
     let [cached, audio] =
         ["cached_tokens", "audio_tokens"].map(|name| count(&native["prompt_tokens_details"], name));
@@ -89,7 +89,7 @@ fn assert_usage(id: &str, found: &Value, native: &Value) {
 }
 
 #[test]
-fn the_relay_passes_on_all_that_was_said() {
+fn the_relay_passes_all_content_on() {
     let (mut count, mut failed) = (0, 0);
     for record in answers() {
         let id = &record.id;
@@ -124,7 +124,7 @@ fn the_relay_passes_on_all_that_was_said() {
 }
 
 #[test]
-fn the_decoder_hears_all_that_was_said_and_both_forms_say_it() {
+fn all_content_is_decoded_and_encoded_in_both_forms() {
     let mut count = 0;
     for record in answers() {
         let id = &record.id;
@@ -232,7 +232,7 @@ fn errors_keep_the_provider_s_words() {
             json["error"]["message"].as_str().or(json["message"].as_str()).or(json["detail"].as_str());
         let plain = words.filter(|words| !words.contains("sk-")).unwrap_or_default();
         assert!(error.message.contains(plain) && !error.message.is_empty(), "{id}: {}", error.message);
-        // A refusal of the gateway's own access is not the caller's.
+        // A provider's refusal of the gateway's credential is not the caller's fault.
         let told = if error.refuses_gateway() { StatusCode::BAD_GATEWAY } else { status };
         assert_eq!(error.status(), told, "{id}");
         use canon::ErrorKind::*;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// Holds a stream to the rules that callers rely on.
+/// Asserts the rules of streams that callers rely on.
 pub fn assert_stream_rules(text: &str, include_usage: bool) {
     assert!(text.ends_with("data: [DONE]\n\n"), "the end marker comes last");
     assert_eq!(text.matches("data: [DONE]").count(), 1, "there is one end marker");

@@ -1,4 +1,4 @@
-//! What an OpenAI-like answer says, read in the simplest way and without the code under test.
+//! The content of an OpenAI-like answer, read in the simplest way and without the code under test.
 
 use std::collections::BTreeMap;
 
@@ -93,7 +93,7 @@ pub fn said(documents: &[Value]) -> Said {
         }
         for choice in document["choices"].as_array().into_iter().flatten() {
             let known = said.choices.entry(choice["index"].as_u64().unwrap_or_default()).or_default();
-            // Perplexity sends both: in a stream the message repeats what came before.
+            // Perplexity sends both: in a stream the message repeats the deltas before it.
             let is_whole = document["object"] == "chat.completion" && documents.len() == 1;
             let is_delta = choice["delta"].is_object() && !(is_whole && choice["message"].is_object());
             let message = &choice[if is_delta { "delta" } else { "message" }];
@@ -120,7 +120,7 @@ pub fn said(documents: &[Value]) -> Said {
 }
 
 impl Said {
-    /// In the gateway's words: finish reasons of OpenAI, arguments never empty.
+    /// Normalised as the gateway does: finish reasons of OpenAI, arguments never empty.
     pub fn in_our_words(mut self) -> Self {
         for choice in self.choices.values_mut() {
             let native = choice.finish.take().unwrap_or_default();
@@ -146,7 +146,7 @@ fn at(choices: &mut BTreeMap<u64, Choice>, choice: u32) -> &mut Choice {
     choices.entry(choice.into()).or_default()
 }
 
-/// The same of canonical events.
+/// The same content, read from canonical events.
 pub fn heard(events: &[Event]) -> (BTreeMap<u64, Choice>, Option<Usage>) {
     let mut choices = BTreeMap::<u64, Choice>::new();
     let mut usage = None;

@@ -1,4 +1,4 @@
-//! Whatever came in, a strict parser reads what goes out.
+//! A strict parser can read the output for any input.
 
 use canon::Error;
 use serde_json::Value;
@@ -8,7 +8,8 @@ use super::{assert_stream_rules, documents, form, relayed};
 const OPENING: &str = r#"{"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
 const ENDING: &str = r#"{"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#;
 
-/// The documents that a caller gets of a stream with these bytes as the data of an event between a sound start and end.
+/// The documents that a caller gets from a stream in which these bytes are the data of one event between
+/// valid events.
 fn streamed(data: &[u8]) -> Result<Vec<Value>, Error> {
     let head = format!("data: {OPENING}\n\ndata: ");
     let tail = format!("\n\ndata: {ENDING}\n\ndata: [DONE]\n\n");
@@ -46,7 +47,7 @@ fn half_a_surrogate_pair_becomes_a_replacement_character() {
         let answer = whole(completion(escapes).as_bytes()).unwrap();
         assert_eq!(answer["choices"][0]["message"]["content"], expected);
     }
-    // Also in a field that nobody reads.
+    // Also in a field that the gateway does not read.
     let odd = chunk(r#"{"content":"x"}"#).replace(r#""created""#, r#""odd":["\udc00"],"created""#);
     assert_eq!(streamed(odd.as_bytes()).unwrap()[1]["odd"][0], "\u{fffd}");
 }
@@ -64,7 +65,7 @@ fn a_cut_in_a_character_becomes_a_replacement_character() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error() {
+fn unreadable_events_are_errors() {
     for content in ["\\x", "\u{1}", "\\u12", "\\"] {
         assert!(streamed(chunk(&format!(r#"{{"content":"{content}"}}"#)).as_bytes()).is_err(), "{content:?}");
         assert!(whole(completion(content).as_bytes()).is_err(), "{content:?}");
@@ -78,9 +79,9 @@ fn an_event_of_several_lines_stays_one_event() {
     assert_eq!(streamed(data.as_bytes()).unwrap()[1]["choices"][0]["delta"]["content"], "x");
 }
 
-/// Fields that count twice, or hide behind escapes, are understood by different readers differently.
+/// Readers differ on duplicate fields and on names with escapes: the output must have neither.
 #[test]
-fn names_have_one_reading() {
+fn duplicate_and_escaped_names_are_removed() {
     let documents =
         streamed(chunk(r#"{"content":"x"}"#).replace(r#""model":"m""#, r#""id":"a""#).as_bytes()).unwrap();
     assert_eq!(documents[1]["model"], "m", "an id that comes twice stands for no model");

@@ -1,4 +1,4 @@
-//! Thinking that goes back to providers of the same format: gathered from answers, put into requests.
+//! Thinking that is sent back to providers of the same format: gathered from answers, inserted in requests.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ fn quirks(field: &str, stand_in: Option<&str>) -> Quirks {
     }
 }
 
-/// What goes out, and the lost fields.
+/// The request as it is sent, and the lost fields.
 fn sent(body: &str, quirks: &Quirks, facts: &ModelFacts, known: &Proofs) -> (String, Vec<String>) {
     let known = Arc::new(known.clone());
     let find = |name: &CallName| known.calls.iter().any(|(call, _)| call == name).then(|| known.clone());
@@ -62,7 +62,7 @@ fn sent(body: &str, quirks: &Quirks, facts: &ModelFacts, known: &Proofs) -> (Str
 const CALL: &str = r#"{"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\": 1}"}}"#;
 
 #[test]
-fn streams_and_whole_answers_give_the_same() {
+fn streams_and_whole_answers_give_the_same_thinking() {
     let streamed = stream(&[
         chunk(json!({"role": "assistant", "content": null, "reasoning_content": "Let me "}), None),
         chunk(json!({"reasoning_content": "see."}), None),
@@ -80,7 +80,7 @@ fn streams_and_whole_answers_give_the_same() {
     let from_stream = gathered(form(true), streamed).unwrap();
     assert_eq!(from_stream.text(), "Let me see.");
     assert_eq!(Some(&from_stream), gathered(form(false), whole(&message)).as_ref());
-    // Who does not want to see the thinking still needs it for the next turn.
+    // A caller that does not want to see the thinking still needs it for the next turn.
     let hidden = AnswerForm { exclude_reasoning: true, ..form(false) };
     assert_eq!(Some(from_stream), gathered(hidden, whole(&message)));
     let without_calls = json!({"role": "assistant", "content": "x", "reasoning_content": "y"});
@@ -93,7 +93,7 @@ fn streams_and_whole_answers_give_the_same() {
 }
 
 #[test]
-fn details_are_put_together_and_go_back_as_they_came() {
+fn details_are_assembled_and_sent_back_unchanged() {
     let piece = |detail: Value| chunk(json!({"reasoning_details": [detail]}), None);
     let streamed = stream(&[
         piece(
@@ -130,13 +130,14 @@ fn details_are_put_together_and_go_back_as_they_came() {
     let (own, losses) = returned(&proofs);
     assert_eq!((own[0]["text"].as_str(), own[0]["signature"].as_str()), (Some("Let me see."), Some("proof")));
     assert_eq!((&own[1], losses.len()), (&details[1], 0));
-    // Of another provider's only what holds everywhere.
+    // Of another provider's proofs, only the parts that are valid everywhere are used.
     proofs.issuer = "elsewhere".to_owned();
     let (foreign, _) = returned(&proofs);
     assert_eq!((foreign.as_array().unwrap().len(), &foreign[0]["signature"]), (1, &json!("proof")));
 }
 
-/// Only the message that needs it is touched, and always in the same way: what a provider cached of a conversation stays.
+/// Only the message that needs it is edited, and always in the same way: the provider's cache of the
+/// conversation stays valid.
 #[test]
 fn all_other_bytes_stay_as_they_are() {
     let known = gathered(
@@ -169,7 +170,7 @@ fn all_other_bytes_stay_as_they_are() {
 }
 
 #[test]
-fn thinking_in_other_fields_is_sent_by_the_one_that_is_read() {
+fn thinking_in_other_fields_is_sent_in_the_field_that_the_provider_reads() {
     let facts = ModelFacts::default();
     let nothing = Proofs::default();
     let message = |fields: &str| {
@@ -214,7 +215,7 @@ fn thinking_in_other_fields_is_sent_by_the_one_that_is_read() {
 }
 
 #[test]
-fn a_stand_in_only_where_the_model_thinks_and_nothing_is_known() {
+fn a_stand_in_is_sent_only_where_the_model_thinks_and_its_thinking_is_unknown() {
     let body = |more: &str| {
         format!(
             r#"{{"model":"x","messages":[{{"role":"user","content":"a"}},{{"role":"assistant","tool_calls":[{CALL}]}},{{"role":"tool","tool_call_id":"a","content":"r"}}]{more}}}"#
@@ -237,7 +238,7 @@ fn a_stand_in_only_where_the_model_thinks_and_nothing_is_known() {
     }
 }
 
-/// A thinking model may call a tool without a thought: that is known then, and nothing is lost.
+/// A thinking model may call a tool without a thought. The gateway knows that then, and nothing is lost.
 #[test]
 fn a_call_without_a_thought_is_no_loss() {
     let call: Value = serde_json::from_str(CALL).unwrap();

@@ -16,9 +16,9 @@ fn hear(body: &[u8]) -> Heard {
     hear_every_way(wire::Protocol::OpenaiResponses, true, &DecoderContext::default(), body).unwrap()
 }
 
-/// A stream that leaves out what some servers leave out: one kind of event each.
+/// Some servers leave out one kind of event: each kind is left out in turn.
 #[test]
-fn what_is_missing_in_a_stream_is_said_by_its_last_events() {
+fn events_that_a_stream_lacks_are_restored_from_its_last_events() {
     let message = json!({"type": "message", "id": "m1", "content": [{"type": "output_text", "text": "Hello",
         "annotations": [{"type": "url_citation", "url": "https://x.test", "title": "X", "start_index": 0, "end_index": 5}]}]});
     let call =
@@ -72,7 +72,7 @@ fn what_is_missing_in_a_stream_is_said_by_its_last_events() {
         );
         assert_eq!((&heard.annotations, &heard.usage), (&whole.annotations, &whole.usage), "{kind}");
     }
-    // Items alone, and an output that is empty at the end.
+    // Only the items, and an empty output at the end.
     let mut left: Vec<Value> =
         events.iter().filter(|event| event["type"].as_str().unwrap().ends_with(".done")).cloned().collect();
     left.push(json!({"type": "response.completed", "response": {"output": []}}));
@@ -81,7 +81,7 @@ fn what_is_missing_in_a_stream_is_said_by_its_last_events() {
 }
 
 #[test]
-fn calls_in_one_call_are_taken_apart() {
+fn several_calls_inside_of_one_call_are_separated() {
     let arguments = json!({"tool_uses": [
         {"recipient_name": "functions.f", "parameters": {"a": 1}},
         {"recipient_name": "functions.g", "parameters": {}},
@@ -96,7 +96,7 @@ fn calls_in_one_call_are_taken_apart() {
     let calls = heard(&arguments).calls;
     let told: Vec<_> = calls.iter().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect();
     assert_eq!(told, [("c", "f", "{\"a\":1}"), ("c_2", "g", "{}")]);
-    // A tool of the caller's that happens to have the name.
+    // The caller's own tool with the same name.
     let calls = heard(&json!({"a": 1})).calls;
     assert_eq!((&*calls[0].name, &*calls[0].arguments), ("parallel", "{\"a\":1}"));
 }
@@ -142,7 +142,7 @@ fn failures_are_errors_in_either_shape() {
 }
 
 #[test]
-fn events_that_nobody_knows_are_passed_over() {
+fn unknown_events_are_ignored() {
     let events = [
         json!({"type": "response.new_thing.delta", "delta": {"a": 1}, "output_index": "x"}),
         json!({"type": "response.output_item.done", "output_index": 0, "item": {"type": "new_item", "content": 7}}),

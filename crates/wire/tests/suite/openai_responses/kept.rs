@@ -1,4 +1,4 @@
-//! Answers that the gateway keeps.
+//! Stored answers.
 
 use bytes::Bytes;
 use canon::{Event, FinishReason};
@@ -26,13 +26,13 @@ fn written(stream: bool, keep: bool) -> (Vec<u8>, Option<Kept>) {
     encoder.push(Event::Start { id: Some("resp_theirs".into()), model: None, created: None }, &mut out);
     encoder.push(Event::Text { choice: 0, text: "Hello.".into() }, &mut out);
     encoder.push(Event::Finish { choice: 0, reason: FinishReason::Stop, native: None }, &mut out);
-    assert_eq!(encoder.kept(), None, "it has not ended");
+    assert_eq!(encoder.kept(), None, "the stream has not ended");
     encoder.finish(&mut out);
     (out, encoder.kept())
 }
 
 #[test]
-fn a_kept_answer_is_what_its_caller_gets() {
+fn a_stored_answer_equals_the_one_that_its_caller_gets() {
     for stream in [false, true] {
         let (mut out, kept) = written(stream, true);
         let kept = kept.unwrap();
@@ -62,7 +62,7 @@ fn a_kept_answer_is_what_its_caller_gets() {
 }
 
 #[test]
-fn a_request_says_what_it_needs_of_kept_answers() {
+fn a_request_names_the_stored_answers_that_it_needs() {
     let plain = json!({"model": "m", "input": "hi"});
     assert_eq!(keeping(&plain), Keeping { store: true, ..Keeping::default() });
     let input = json!([{"id": "msg_1", "type": "item_reference"}, {"type": "item_reference", "id": "fc_\u{e9}"},
@@ -77,7 +77,7 @@ fn a_request_says_what_it_needs_of_kept_answers() {
 }
 
 #[test]
-fn an_input_is_kept_as_items_with_ids() {
+fn an_input_is_stored_as_items_with_ids() {
     let unique = "0123456789abcdef0123456789abcdef";
     let kept = |input: Value| -> Value {
         let text = kept::input(input.to_string().as_bytes(), &format!("resp_{unique}"));
@@ -115,7 +115,7 @@ fn an_input_is_kept_as_items_with_ids() {
 }
 
 #[test]
-fn the_conversation_stands_in_front_of_the_input() {
+fn the_conversation_is_put_before_the_input() {
     let turns = [Turn {
         input: r#"[{"type":"message","id":"msg_1","role":"user","content":"one"}]"#,
         answer: r#"{"id":"resp_1","output":[{"type":"message","id":"msg_2","role":"assistant","content":[{"type":"output_text","text":"two"}]}]}"#,

@@ -62,7 +62,7 @@ fn write(stream: bool, events: &[Event]) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// The data of every event of a stream; each says the same name twice.
+/// The data of every event of a stream. The `event` line and the `type` of the data must agree.
 fn documents(stream: &str) -> Vec<Value> {
     let mut documents: Vec<Value> = Vec::new();
     for event in stream.split("\n\n").filter(|event| !event.is_empty()) {

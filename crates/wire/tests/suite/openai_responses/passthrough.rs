@@ -54,7 +54,7 @@ fn requests_are_forwarded_as_they_are() {
 }
 
 #[test]
-fn a_provider_does_not_keep_what_the_gateway_keeps() {
+fn a_provider_does_not_store_answers_that_the_gateway_stores() {
     let body = json!({"model": "m", "input": "hi", "store": true, "a_new_field": 1.0});
     let (sent, losses) = forwarded_as(&body.to_string(), true);
     assert_eq!(
@@ -74,7 +74,7 @@ fn a_provider_does_not_keep_what_the_gateway_keeps() {
 }
 
 #[test]
-fn relayed_answers_are_kept_as_their_callers_get_them() {
+fn relayed_answers_are_stored_as_their_callers_get_them() {
     let response = json!({"id": "resp_theirs", "object": "response", "status": "completed", "store": false,
         "previous_response_id": null, "model": "gpt-5", "output": [{"type": "message", "id": "msg_1", "role": "assistant",
         "status": "completed", "content": [{"type": "output_text", "text": "Hi.", "annotations": []}]}],
@@ -133,7 +133,7 @@ fn relayed_answers_are_kept_as_their_callers_get_them() {
 }
 
 #[test]
-fn proofs_of_other_families_stay_behind() {
+fn proofs_of_other_families_are_not_forwarded() {
     let body = json!({"model": "m", "input": [
         {"role": "user", "content": "reasoning"},
         {"type": "reasoning", "summary": [], "encrypted_content": "llmgateway.1.e30"},
@@ -198,7 +198,7 @@ fn answers_are_relayed_with_the_gateway_s_object() {
 }
 
 #[test]
-fn a_failure_is_told_once_with_the_next_number() {
+fn a_failure_is_sent_once_with_the_next_sequence_number() {
     let created = "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"resp_x\",\"model\":\"gpt\",\"output\":[]}}\n\n";
     let failures = [
         "event: error\ndata: {\"type\":\"error\",\"sequence_number\":1,\"error\":{\"code\":\"rate_limit_exceeded\",\"message\":\"slow\"}}\n\n",
@@ -220,9 +220,9 @@ fn a_failure_is_told_once_with_the_next_number() {
     }
 }
 
-/// LM Studio tells thinking in parts of the content; its summary stays empty.
+/// LM Studio sends thinking in parts of the content; its summary stays empty.
 #[test]
-fn thinking_without_a_summary_stays_as_it_is() {
+fn thinking_without_a_summary_is_relayed_unchanged() {
     let response =
         json!({"id": "resp_1", "object": "response", "status": "in_progress", "model": "m", "output": []});
     let begun = json!({"type": "reasoning", "id": "rs_1", "summary": [], "content": []});

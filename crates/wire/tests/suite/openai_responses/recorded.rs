@@ -1,4 +1,4 @@
-//! Recorded traffic: what was said is said, however it is cut, and survives being written again.
+//! Recorded traffic: its content is decoded the same for every cut, and survives being written again.
 
 use canon::{ErrorKind, Event, FinishReason, ReasoningDetail};
 use http::{HeaderMap, StatusCode};
@@ -26,7 +26,7 @@ fn exchanges(is_case: impl Fn(&Record) -> bool) -> Vec<Record> {
     cases(PROVIDERS, |record| record.api == "responses" && is_case(record))
 }
 
-/// Good answers that are complete: some were recorded while the provider was still at work in the background.
+/// Complete answers. Some others were recorded while the provider still worked in the background.
 fn good() -> Vec<Record> {
     exchanges(|record| record.status == 200 && last_response(record).is_some())
 }
@@ -55,7 +55,7 @@ fn last_response(record: &Record) -> Option<Value> {
     matches!(response["status"].as_str(), Some("completed" | "incomplete")).then(|| response.take())
 }
 
-/// What an answer says.
+/// The content of an answer.
 #[derive(Debug, Default, PartialEq)]
 struct Said {
     text: String,
@@ -67,7 +67,7 @@ struct Said {
     output: u64,
 }
 
-/// Found without the code under test.
+/// The content, read without the code under test.
 fn said_by_record(record: &Record) -> Said {
     let response = last_response(record).unwrap();
     let mut said = Said::default();
@@ -126,13 +126,13 @@ fn said_by_events(events: &[Event]) -> Said {
     said
 }
 
-/// Models call a function that nobody declared: its arguments are the calls.
+/// Models call a function that was not declared, and put the calls into its arguments.
 fn is_wrapped(said: &Said) -> bool {
     said.calls.iter().any(|(_, name, _)| name == "parallel")
 }
 
 #[test]
-fn good_answers_say_what_was_recorded() {
+fn recorded_answers_are_decoded_as_an_independent_reader_reads_them() {
     let mut count = 0;
     for record in good() {
         let (events, end) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
@@ -235,7 +235,7 @@ fn answers_survive_being_written_again() {
     }
 }
 
-/// Fields that need what only the provider keeps.
+/// Fields that refer to data that only the provider stores.
 const NOT_HERE: [&str; 4] = ["previous_response_id", "conversation", "prompt", "background"];
 
 #[test]
@@ -261,7 +261,8 @@ fn recorded_requests_are_understood_and_can_be_sent_again() {
     assert_enough(count, 350);
 }
 
-/// Requests as coding agents send them: our own, and the recorded ones with the tools that a recording refers to in place.
+/// Requests of coding agents: our own, and the recorded ones, with the tools that a recording refers to
+/// filled in.
 fn agents() -> Vec<(String, Value)> {
     let own = cases(["agents"], |record| record.api == "responses");
     let own = own.into_iter().filter_map(|record| Some((record.id, record.request?)));

@@ -65,7 +65,7 @@ fn a_conversation_is_written_as_items() {
             {"type": "function_call_output", "call_id": "c1", "output": "A"},
         ])
     );
-    // Nothing is kept at the provider, and thinking comes back encrypted.
+    // The provider must not store anything, so thinking must come back encrypted.
     assert_eq!((&sent["store"], &sent["include"]), (&json!(false), &json!(["reasoning.encrypted_content"])));
     assert!(encoded.losses.is_empty(), "{:?}", encoded.losses);
 }
@@ -87,7 +87,8 @@ fn only_the_own_family_s_thinking_is_sent() {
     let sent = body(&encode_with(&request, &ModelFacts::default(), &quirks).unwrap());
     let content = json!([{"type": "reasoning_text", "text": "unproven"}]);
     assert_eq!(sent["input"][1], json!({"type": "reasoning", "summary": [], "content": content}));
-    // Text that another format told apart from its proof is the summary of the encrypted item.
+    // Thinking text that another format sent separately from its proof becomes the summary of the encrypted
+    // item.
     let parts = vec![
         thought("told", None, None),
         thought("", Some("enc"), Some("openai-responses-v1")),
@@ -245,7 +246,7 @@ fn every_item_is_understood() {
         })
         .collect();
     assert_eq!(kinds, ["t Some(\"enc\")", "b", "c1 f false", "c2 free true", "c3 local_shell false"]);
-    // What only this format knows comes back as it was.
+    // Items that only this format has are written back unchanged.
     let sent = body(&encode(&request).unwrap());
     assert!(sent["input"].as_array().unwrap().contains(&json!({"type": "a_new_item", "x": 1})));
     assert!(request.losses.is_empty(), "{:?}", request.losses);
@@ -266,7 +267,7 @@ fn every_item_is_understood() {
 }
 
 #[test]
-fn tools_are_found_wherever_they_stand() {
+fn tools_are_found_in_every_place_of_a_request() {
     let request = read(&json!({
         "model": "m",
         "tools": [
@@ -306,7 +307,7 @@ fn tools_are_found_wherever_they_stand() {
 }
 
 #[test]
-fn a_search_is_asked_for_or_only_offered() {
+fn a_search_is_required_without_other_tools_and_optional_beside_them() {
     let search = json!({"type": "web_search", "search_context_size": "low",
         "user_location": {"type": "approximate", "country": "DE"}});
     let with = |tools: Value| read(&json!({"model": "m", "input": "hi", "tools": tools}));
@@ -328,7 +329,7 @@ fn a_search_is_asked_for_or_only_offered() {
             .any(|loss| loss.field.name() == "tools[0]" && loss.action == LossAction::Dropped);
         let is_there = text.contains("web_search") || text.contains("googleSearch");
         assert!(is_left_out != is_there, "{protocol:?}: {text}");
-        // By itself it is a feature: served, or refused by its name in the caller's words.
+        // Without other tools the search is required: served, or refused by its name in the caller's format.
         if let Err(error) = wire::adapter(protocol).encode_request(&alone, target) {
             let field = error.param.expect("a field");
             assert_eq!(dialect().name_of(&field, Some(&alone)), "tools", "{protocol:?}");
@@ -384,7 +385,7 @@ fn foreign_proofs_travel_in_envelopes() {
     let PartKind::ToolCall(inner) = &mut called.kind else { panic!("a call") };
     inner.arguments = "{}".into();
     assert_eq!(parts, [own, thought("", Some("redacted"), Some("anthropic-claude-v1")), called]);
-    // A text that the client changed is not what was signed.
+    // The signature does not cover a text that the client changed.
     let mut changed = answer["output"].clone();
     changed[0]["summary"][0]["text"] = json!("let me think");
     assert_eq!(sent_back(&changed)[0], thought("let me think", None, None));
