@@ -518,7 +518,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_known_by_the_providers_words() {
+    fn refusals_are_recognised_by_the_providers_messages() {
         use Refusal::{Invalid, Missing, Unknown};
         let cases = [
             (
@@ -572,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn another_try_is_made_only_when_it_is_another() {
+    fn a_repair_is_made_only_when_it_changes_the_quirks() {
         let usual = Quirks::default();
         for refusal in [Refusal::Missing, Refusal::Unknown, Refusal::Invalid] {
             let quirks = refusal.quirks(&usual).unwrap();
@@ -626,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_caller_dropped_is_put_back() {
+    fn proofs_that_a_caller_dropped_are_restored() {
         let parts = vec![Part::text("x"), call("a"), call("b")];
         let (parts, losses) = restored(parts, &collected("one", "anthropic-claude-v1"), "one");
         let PartKind::Reasoning(reasoning) = &parts[0].kind else { panic!("{parts:?}") };
@@ -640,7 +640,7 @@ mod tests {
     }
 
     #[test]
-    fn one_provider_may_have_models_that_do_not_take_each_others_proofs() {
+    fn proofs_are_restored_only_for_the_model_or_family_that_takes_them() {
         let given = vec![call("a")];
         let of_model = |format, model: &str| {
             Arc::new(Proofs { model: model.into(), ..(*collected("one", format)).clone() })
@@ -671,7 +671,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_known_by_its_content_too() {
+    fn a_call_is_identified_by_its_content_too() {
         assert_eq!(CallName::new("f:0", "f", ""), CallName::new("f:0", "f", "{}"));
         assert_ne!(CallName::new("f:0", "f", r#"{"a":1}"#), CallName::new("f:0", "f", r#"{"a":2}"#));
         assert_ne!(CallName::new("f:0", "f", "{}"), CallName::new("f:0", "g", "{}"));
@@ -679,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_caller_sent_stays() {
+    fn proofs_that_a_caller_sent_stay_unchanged() {
         let mut own = call("a");
         own.signature = Some("own".into());
         let thought = Reasoning { encrypted: Some("own".into()), ..Reasoning::default() };
@@ -689,7 +689,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_of_another_provider_are_dropped_and_said_to_be() {
+    fn signatures_of_another_provider_are_dropped_and_reported() {
         let fields = ["messages[0].reasoning_details", "messages[0].tool_calls[0].extra_content"];
         let google = collected("one", "google-gemini-v1");
         let (dropped, losses) = restored(vec![call("a")], &google, "two");
@@ -702,7 +702,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signature_of_a_text_is_known_without_a_call() {
+    fn the_signature_of_a_text_is_recognised_without_a_call() {
         let mut collector = Collector::default();
         let detail = ReasoningDetail::Signature("proof".into());
         collector.note(&Event::Reasoning { choice: 0, block: 1, detail, format: "google-gemini-v1" });
@@ -718,7 +718,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_of_claude_hold_everywhere() {
+    fn signatures_of_claude_are_valid_at_every_provider() {
         let (parts, _) = restored(vec![call("b"), call("a")], &collected("one", PORTABLE_FORMAT), "two");
         assert_eq!(parts.len(), 2, "another call is the first: not known");
         let (parts, losses) = restored(vec![call("a")], &collected("one", PORTABLE_FORMAT), "two");
@@ -736,7 +736,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_without_calls_or_proofs_and_large_ones_are_not_kept() {
+    fn proofs_are_not_kept_without_calls_or_beyond_the_limit() {
         let thinking = |text: String| {
             let detail = ReasoningDetail::Text(text);
             Event::Reasoning { choice: 0, block: 0, detail, format: "unknown" }

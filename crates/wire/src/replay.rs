@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_gets_an_id_of_its_own() {
+    fn each_replayed_answer_gets_a_new_id() {
         let whole = Bytes::from_static(
             br#"{"id":"chatcmpl-12345678","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#,
         );

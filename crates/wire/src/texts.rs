@@ -394,14 +394,14 @@ mod tests {
 
     /// An object is searched once, however many `data` members it has.
     #[test]
-    fn many_data_take_time_in_proportion() {
+    fn many_data_members_take_linear_time() {
         let data = r#""data":"x","#.repeat(200_000);
         let body = format!(r#"{{"messages":[{{{data}"type":"other"}},{{{data}"type":"te\u0078t"}}]}}"#);
         assert_eq!(of_request(body.as_bytes()).len(), 200_000);
     }
 
     #[test]
-    fn every_format_has_its_texts_found_and_its_names_left_alone() {
+    fn texts_are_found_in_every_format_and_names_are_not_texts() {
         let chat = r#"{"model":"m","messages":[{"role":"user","name":"n","content":"a"},
             {"role":"user","content":[{"type":"text","text":"b"},{"type":"image_url","image_url":{"url":"u"}}]},
             {"role":"assistant","tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{\"type\":\"c\"}"}}]},
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_texts_change_also_inside_arguments() {
+    fn only_texts_change_also_inside_of_arguments() {
         let body = r#"{"model":"jo","messages":[ {"role":"user","content":"say \"jo\" \u006ao"},
             {"tool_calls":[{"function":{"name":"jo","arguments":"{\"jo\": \"\\u006ao\", \"n\":1.50}"}}]}],"n":1e2}"#;
         let mut change = |_: &str, text: &str| {

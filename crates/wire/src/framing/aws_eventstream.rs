@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_message_that_others_wrote() {
+    fn reads_a_message_of_another_encoder() {
         let bytes = unhex(FOREIGN);
         let mut parser = EventStreamParser::default();
         let mut count = 0;
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_is_noticed() {
+    fn every_flipped_bit_is_detected() {
         let stream = sample();
         for at in 0..stream.len() {
             for bit in 0..8 {
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn every_missing_end_is_noticed() {
+    fn every_missing_end_is_detected() {
         let stream = unhex(FOREIGN);
         for length in 1..stream.len() {
             assert!(read([&stream[..length]]).is_err(), "{length} bytes");
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_lengths_are_refused_before_anything_is_held() {
+    fn impossible_lengths_are_refused_before_anything_is_buffered() {
         let prelude = |total: u32, headers: u32| {
             let mut bytes = [total.to_be_bytes(), headers.to_be_bytes()].concat();
             bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());

@@ -50,13 +50,13 @@ enum Piece<'e> {
     Changed(&'e Change<'e>),
 }
 
-/// An edit as what is moved within the text, and what is written between that.
+/// An edit as the ranges that move within the text, and the texts that are written between them.
 #[derive(Debug)]
 pub struct Splices {
     moves: Vec<Move>,
-    /// With their places in the edited text.
+    /// Texts with their positions in the edited text.
     texts: Vec<(usize, Vec<u8>)>,
-    /// Of the edited text.
+    /// The length of the edited text.
     length: usize,
 }
 
@@ -67,7 +67,7 @@ struct Move {
     to: usize,
 }
 
-/// Which field is meant.
+/// The field that a name refers to.
 enum Found {
     Place(usize),
     Added(usize),
@@ -160,7 +160,7 @@ impl<'a> Edit<'a> {
         out
     }
 
-    /// The same edit of a text that is there once: it takes the edited one's place.
+    /// The same edit in place, for a text of which there is no second copy.
     pub fn splices(&self) -> Splices {
         let mut splices = Splices { moves: Vec::new(), texts: Vec::new(), length: 1 };
         self.pieces(|piece| {
@@ -270,7 +270,8 @@ impl Splices {
         let more = self.length.saturating_sub(body.len());
         body.reserve_exact(more);
         body.resize(body.len() + more, 0);
-        // What goes to the left gives way to what is behind it, and what goes to the right to what is in front.
+        // Ranges that move left are copied from left to right, ranges that move right from right to left: a
+        // copy then never overwrites a range that still has to move.
         let (left, right): (Vec<&Move>, Vec<&Move>) = self.moves.iter().partition(|one| one.to <= one.start);
         for one in left.into_iter().chain(right.into_iter().rev()) {
             body.copy_within(one.start..one.end, one.to);
@@ -310,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_edit_in_place_gives_what_is_written_anew() {
+    fn an_edit_in_place_equals_a_written_copy() {
         type Change = fn(&mut Edit<'_>);
         let changes: [Change; 6] = [
             |_| {},

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_list_is_an_error() {
+    fn invalid_lists_are_errors() {
         for other in ["1", "{}", r#""[]""#, r#"[1,"a",2]"#] {
             assert!(read::<u8>(other).is_err(), "{other}");
         }

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_of_writing_does_not_matter_and_all_else_does() {
+    fn equal_values_in_any_notation_have_one_hash_and_others_differ() {
         let same = [
             r#"{"a":[1,"é"],"b":{"c":null,"d":true}}"#,
             r#" { "b":{"d":true,"c":null}, "a":[1.0,"\u00e9"] } "#,

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_found_by_what_their_names_mean() {
+    fn members_are_found_by_their_unescaped_names() {
         let members = Members::of(r#" { "a" : 1 , "b\u0063":{"x":[]}, "é":"\n" } "#).unwrap();
         let found: Vec<_> = members.iter().map(|(name, value)| (name.into_owned(), value)).collect();
         let expected = [("a", "1"), ("bc", r#"{"x":[]}"#), ("é", r#""\n""#)];
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_goes_but_in_strings() {
+    fn white_space_outside_of_strings_is_removed() {
         let mut out = Vec::new();
         push_compact(&mut out, "{ \"a b\" :\n[ 1 , \"\\\" x\" ] }");
         assert_eq!(String::from_utf8(out).unwrap(), "{\"a b\":[1,\"\\\" x\"]}");

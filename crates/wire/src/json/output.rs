@@ -226,7 +226,7 @@ impl io::Write for Output {
     }
 }
 
-/// How much the names and brackets of a format take, about.
+/// Approximate bytes of names and brackets around the texts in a format.
 pub struct Around {
     /// Around a message.
     pub message: usize,
@@ -236,11 +236,11 @@ pub struct Around {
     pub only: usize,
 }
 
-/// What they take around a call, a function or a file.
+/// The bytes around a call, a function or a file.
 const AROUND_CALL: usize = 64;
-/// What they take around a thought.
+/// The bytes around a thought.
 const AROUND_THOUGHT: usize = 28;
-/// The settings of a request.
+/// The bytes of a request's settings.
 const SETTINGS: usize = 256;
 
 fn room(request: &Request, around: &Around) -> usize {

@@ -17,7 +17,8 @@ const MAX_DEPTH: usize = 127;
 
 /// Up to this many names of an object are compared in pairs; beyond it a hash is faster.
 const FEW_NAMES: usize = 8;
-/// From how many on the names of one object are kept as hashes of four bytes: a member may be as short as seven.
+/// From this number on, the names of one object are kept as hashes of four bytes, because a member may be as
+/// short as seven bytes.
 const MANY_NAMES: usize = 512;
 /// The most names in one object whose duplicates are searched: this bounds the memory.
 const MOST_NAMES: usize = 1 << 15;
@@ -109,7 +110,7 @@ pub fn is_utf8(bytes: &[u8]) -> bool {
     rest.is_empty() || simdutf8::basic::from_utf8(rest).is_ok()
 }
 
-/// The position of a name in eight bytes: there is one for each field of the open objects.
+/// The position of a name in eight bytes. Each field of the open objects has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Name(u64);
 
@@ -136,24 +137,24 @@ impl Name {
     }
 }
 
-/// The names of the objects that are open, where they have to be different.
+/// The names of the open objects, where duplicates are refused.
 #[derive(Clone, Debug, Default)]
 struct Names {
-    /// Of objects with a usual number of them.
+    /// Names of objects with a usual number of fields.
     few: Vec<Name>,
-    /// Of objects with many, by hash.
+    /// Names of objects with many fields, as hashes.
     many: Vec<u32>,
-    /// Keyed anew for each text, so that nobody can choose names that share a hash.
+    /// Each text has its own random key, so that callers cannot construct names that share a hash.
     state: RandomState,
 }
 
-/// The names of one object: those from here on.
+/// Where the names of one object begin in the lists.
 #[derive(Clone, Copy, Debug)]
 struct FirstName {
-    /// Where the object begins.
+    /// The position of the object.
     object: usize,
     few: usize,
-    /// Where it has many.
+    /// Where its hashes begin, if it has many names.
     many: Option<usize>,
 }
 
@@ -187,7 +188,7 @@ impl Names {
         self.state.hash_one(text_of(json, text))
     }
 
-    /// The end of an object: whether two of its names say the same.
+    /// Ends an object. True when two of its names are equal.
     fn end(&mut self, json: &[u8], first: FirstName) -> bool {
         let is_twice = match first.many {
             None => self.is_twice(json, first.few),
@@ -213,7 +214,8 @@ impl Names {
         (1..names.len()).any(is_again)
     }
 
-    /// Half a hash is shared by chance in one of some hundred objects: then the whole ones decide, of a second look at the object.
+    /// Two of an object's many names share half of a hash by chance in one of some hundred objects. A second
+    /// pass then compares the whole hashes.
     fn is_twice_among_many(&mut self, json: &[u8], object: usize, first: usize) -> bool {
         let hashes = &mut self.many[first..];
         if !has_twice(hashes) {
@@ -234,7 +236,7 @@ impl Names {
     }
 }
 
-/// Sorts a list and tells whether something is in it twice.
+/// Sorts a list. True when it contains an item twice.
 fn has_twice<T: Ord>(list: &mut [T]) -> bool {
     list.sort_unstable();
     list.windows(2).any(|pair| pair[0] == pair[1])
@@ -292,7 +294,7 @@ pub struct Scanner<'a> {
     values: usize,
     lone_surrogate: Option<usize>,
     has_escaped_name: bool,
-    /// The names of the objects that are open, where they have to be different.
+    /// The names of the open objects, where duplicates are refused.
     names: Option<Names>,
 }
 
@@ -605,7 +607,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_noticed_and_repaired() {
+    fn half_a_surrogate_pair_is_detected_and_repaired() {
         let cases = [
             (r#""\ud83d\ude00""#, None),
             (r#""\ud83d""#, Some(r#""\ufffd""#)),
@@ -646,7 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_are_told_apart_too() {
+    fn many_names_are_compared_too() {
         let members = |count: usize| (0..count).map(|at| format!("\"{at}\":{{\"a\":0}}")).collect::<Vec<_>>();
         let is_fine = |json: &str| Scanner::strict(json.as_bytes()).value().is_ok();
         for count in [MANY_NAMES - 1, MANY_NAMES, MANY_NAMES + 1, 5000] {
@@ -664,7 +666,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_hash_is_no_shared_name() {
+    fn names_with_a_shared_hash_are_not_duplicates() {
         let object = br#" {"a":0,"b":{"a":1}}"#;
         let mut names = Names::default();
         let hash = |names: &Names, name: &str| {
@@ -691,7 +693,7 @@ mod tests {
         #![proptest_config(testkit::random::cases(256))]
 
         #[test]
-        fn strings_end_where_they_end(text in ".{0,80}") {
+        fn strings_end_at_their_closing_quote(text in ".{0,80}") {
             let json = serde_json::to_vec(&text).unwrap();
             let found = Scanner::new(&json).string().unwrap();
             prop_assert_eq!(text_of(&json, &found).unwrap(), text);

@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_members_with_one_name_counts() {
+    fn the_last_of_duplicate_members_counts() {
         assert_eq!(text(&Object::parse(br#"{"a":1,"b":2,"a":3}"#).unwrap()), r#"{"a":3,"b":2}"#);
         let many: String = (0..40).map(|at| format!("\"k{}\":{at},", at % 20)).collect();
         let object = Object::parse(format!("{{{}}}", many.trim_end_matches(',')).as_bytes()).unwrap();
@@ -524,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_characters_are_replaced_wherever_they_stand() {
+    fn damaged_characters_are_replaced_in_every_position() {
         let half = Object::parse(br#"{"a":"\ud83d","b":{"c":"\ud83d"}}"#).unwrap();
         assert_eq!(text(&half), "{\"a\":\"\u{fffd}\",\"b\":{\"c\":\"\\ufffd\"}}");
         assert!(Object::parse(b"{\"a\":\"\xe2\x82\"}").is_some());
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn the_work_of_taking_apart_is_bounded() {
+    fn the_work_of_parsing_is_bounded() {
         let many: String = (0..=MOST).map(|at| format!("\"{at}\":0,")).collect();
         assert_eq!(Object::parse(format!("{{{}}}", many.trim_end_matches(',')).as_bytes()), None);
     }

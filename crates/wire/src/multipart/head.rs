@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parameter_is_found_where_it_is_one() {
+    fn a_parameter_is_found_only_in_its_header_and_outside_of_quotes() {
         fn found(headers: &str) -> Option<&str> {
             parameter(headers.as_bytes(), b"filename=").map(|at| &headers[at..])
         }

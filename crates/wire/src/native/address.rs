@@ -1,13 +1,13 @@
-//! Addresses that a provider gives in headers: where the next piece of an upload goes, where the state of an operation is. A caller
-//! that goes there has no key for them, so they lead through the gateway.
+//! URLs in a provider's response headers, such as the next piece of an upload or the state of an operation.
+//! The caller has no key for the provider, so these URLs are rewritten to lead through the gateway.
 
 use http::{HeaderMap, HeaderValue};
 
-/// Google's resumable uploads, and operations that take long at Azure.
+/// Google's resumable uploads, and Azure's long-running operations.
 const ADDRESSES: [&str; 3] = ["x-goog-upload-url", "x-goog-upload-control-url", "operation-location"];
 
-/// Replaces the provider's root by the gateway's address for it. `sent` is the URL that was asked for, and `path` what of it, with the
-/// query, is behind the root.
+/// Replaces the provider's root by the gateway's address for it. `sent` is the requested URL, and `path` is
+/// its part after the root, with the query.
 pub fn lead_here(headers: &mut HeaderMap, here: &str, path: &str, sent: impl Fn() -> Option<String>) {
     for name in ADDRESSES {
         let Some(address) = headers.get(name).and_then(|value| value.to_str().ok()) else { continue };
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_the_provider_lead_here() {
+    fn urls_of_the_provider_lead_through_the_gateway() {
         let here = "https://gateway/p/google";
         for (root, given, expected) in [
             (
@@ -36,7 +36,7 @@ mod tests {
                 "https://gateway/p/google/upload/v1beta/files?upload_id=1",
             ),
             ("http://h/g", "http://h/g/upload?a", "https://gateway/p/google/upload?a"),
-            // Somewhere else.
+            // Another host.
             ("https://g.com", "https://g.com.evil/upload", "https://g.com.evil/upload"),
             ("http://h/g", "http://h/other", "http://h/other"),
         ] {

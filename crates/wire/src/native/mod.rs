@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_are_known_by_their_paths() {
+    fn formats_are_read_from_paths() {
         use Protocol::{AnthropicMessages, BedrockConverse, Gemini, OpenaiChat, OpenaiResponses};
         let named = |protocol, model: &str, streams| {
             (Some(Metered::Conversation(protocol)), Some(model.to_owned()), Some(streams))

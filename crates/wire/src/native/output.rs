@@ -26,7 +26,7 @@ pub struct BatchOutput {
 }
 
 impl BatchOutput {
-    /// Takes what comes next.
+    /// Takes the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
@@ -37,7 +37,7 @@ impl BatchOutput {
         self.take(rest);
     }
 
-    /// Takes the end.
+    /// Takes the end of the output.
     pub fn finish(&mut self) {
         self.end_line();
     }

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_found_wherever_they_stand() {
+    fn members_are_found_in_any_position() {
         let usage = json!({"prompt_tokens": 8, "details": {"a": [1, "}"]}});
         let text = format!(
             r#" {{"data":[{{"usage":1,"model":"inner"}},"model\\",{{"a":"\"model\":2"}}],"model" : "m\"x", "usage":{usage} }}"#

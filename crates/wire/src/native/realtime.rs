@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_nothing_and_too_much_is_not_meant() {
+    fn null_is_no_count_and_impossible_counts_are_ignored() {
         let of = |usage: Value| serde_json::from_value::<LiveUsage>(usage).map(Usage::from).unwrap();
         let usage = of(json!({"promptTokenCount": 7, "responseTokenCount": 3, "promptTokensDetails": null}));
         assert_eq!((usage.input, usage.output), (7, 3));

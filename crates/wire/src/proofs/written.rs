@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_proofs_are_read_back_unchanged() {
         let thought = Reasoning {
             text: "Hm.".to_owned(),
             encrypted: Some("secret".to_owned()),

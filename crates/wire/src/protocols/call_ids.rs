@@ -14,7 +14,8 @@ pub(super) type IdForm = fn(&str) -> Cow<'_, str>;
 /// No call.
 const NONE: u32 = u32::MAX;
 
-/// Longer ids are not kept for the answer: no provider makes any, so that none of its calls can have one of them.
+/// Longer ids are not kept for the answer: no provider makes ids of this length, so no call of an answer can
+/// repeat one.
 pub(crate) const LONGEST_KEPT: usize = 512;
 
 /// Pairs results with calls, in the order of the conversation. A conversation may consist of calls: each
@@ -293,9 +294,9 @@ mod tests {
         let cases: [Case; 9] = [
             (&[(c, "0"), (r, "0"), (c, "0"), (r, "0")], &[Some(0), Some(1)]),
             (&[(c, "0"), (c, "0"), (r, "0"), (r, "0")], &[Some(0), Some(1)]),
-            // The first call was never answered.
+            // The first call has no result.
             (&[(c, "0"), (u, ""), (c, "0"), (r, "0")], &[Some(1)]),
-            // Late: the newest turn is answered first.
+            // Late results: the newest turn is answered first.
             (&[(c, "0"), (u, ""), (c, "0"), (r, "0"), (r, "0")], &[Some(1), Some(0)]),
             (&[(c, "a"), (c, "b"), (r, "b"), (r, "a"), (r, "b")], &[Some(1), Some(0), Some(1)]),
             (&[(c, ""), (c, ""), (r, ""), (r, "")], &[Some(0), Some(1)]),
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_unique_and_stay_when_the_conversation_grows() {
+    fn ids_are_unique_and_stay_the_same_when_the_conversation_grows() {
         let form: IdForm = |id| clean(id, 24, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let given = ["0", "0", "0_2", "0", "a:b", "a.b", "", "", &"x".repeat(99), &"x".repeat(98)];
         let ids = |count: usize| {
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_work_grows_with_the_input_only() {
+    fn the_work_is_linear_in_the_input() {
         // Ids that collide with those that repeated ids would get.
         let mut unique = UniqueIds::new(|id| id.into());
         (2..20_000).for_each(|number| drop(unique.next_owned(&format!("a_{number}"))));

@@ -448,7 +448,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_tell_the_kind() {
+    fn the_kind_of_an_error_is_read_from_its_message() {
         use ErrorKind::*;
         let again = Retry::Again;
         let elsewhere = Retry::Elsewhere;

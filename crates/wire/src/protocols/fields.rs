@@ -11,7 +11,8 @@ use crate::json::{Items, Members, push_string, string};
 /// allocation.
 pub(crate) const MOST_TEXTS: usize = 8192;
 
-/// The texts that the items are, without spare room: a text may be as short as one letter. None where one is no string.
+/// The items as texts, in a list without spare capacity, because a text may be as short as one letter. None
+/// if an item is not a string.
 pub(crate) fn texts_of(items: Items<'_>) -> Option<Vec<String>> {
     let mut texts = Vec::with_capacity(items.count());
     for item in items {

@@ -137,7 +137,8 @@ pub(super) fn search_for_anthropic(raw: &Json, tool: usize, losses: &mut Losses)
     members
 }
 
-/// A web search of any format as `web_search_options` of chat completions, which has the place one level deeper.
+/// A web search of any format as `web_search_options` of chat completions, where the location is one level
+/// deeper.
 pub(super) fn search_options(raw: &Json, tool: usize, losses: &mut Losses) -> Json {
     let given = raw.to_value().unwrap_or_default();
     let mut options = Map::new();

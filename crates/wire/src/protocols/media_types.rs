@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_compared_without_their_case() {
+    fn tokens_are_compared_in_any_case() {
         for url in [
             "data:image/png;base64,iVBOR",
             "DATA:image/PNG;base64,iVBOR",

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_of_characters_are_replaced() {
+    fn incomplete_characters_are_replaced() {
         assert!(matches!(sound(br#"{"a":"b\n"}"#), Cow::Borrowed(_)));
         assert!(matches!(sound(r#"{"a":"\ud83d\ude00é"}"#.as_bytes()), Cow::Borrowed(_)));
         assert_eq!(&*sound(br#"{"a":"\ud83d"}"#), br#"{"a":"\ufffd"}"#);

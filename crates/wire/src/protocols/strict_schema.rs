@@ -26,8 +26,8 @@ const LARGE_ENUM: usize = 250;
 /// … may have so many characters.
 const LARGE_ENUM_CHARACTERS: usize = 15_000;
 
-/// Keywords that are refused. The guide lists the first six; "'oneOf' is not permitted", and the same of the others, are
-/// errors of the API (can1357/oh-my-pi#209 and vercel-labs/json-render#180, February and March 2026).
+/// Refused keywords. The guide lists the first six. For the others, the API answers as for `oneOf`: "'oneOf'
+/// is not permitted" (can1357/oh-my-pi#209 and vercel-labs/json-render#180, February and March 2026).
 const REFUSED: [&str; 10] = [
     "allOf",
     "not",
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_guide_shows_as_supported_is_sound() {
+    fn schemas_that_the_guide_supports_are_valid() {
         let step = object(json!({"explanation": {"type": "string"}, "output": {"type": ["string", "null"]}}));
         let mut linked = object(json!({
             "value": {"type": "number", "multipleOf": 2, "minimum": 0, "exclusiveMaximum": 9},
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_for_certain_is_found_wherever_it_stands() {
+    fn certain_refusals_are_found_at_every_depth() {
         let string = json!({"type": "string"});
         let mut open = object(json!({"a": string}));
         open.as_object_mut().unwrap().shift_remove("additionalProperties");
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_limits() {
+    fn schemas_beyond_the_size_limits_are_refused() {
         let string = json!({"type": "string"});
         let many = |count: usize| (0..count).map(|at| (format!("p{at}"), string.clone())).collect::<Value>();
         assert_eq!(checked(&object(many(5_000))), Ok(()));

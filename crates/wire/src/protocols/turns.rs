@@ -1,8 +1,8 @@
-//! Turns that alternate strictly, for formats that want the results of calls first in the user's turn and calls last in the
-//! model's.
+//! Strictly alternating turns, for formats that require the results of calls first in the user's turn and
+//! calls last in the model's.
 //!
-//! A conversation may consist of very short messages. What makes up a turn is known by places in the request alone, so that each
-//! block is written from there when its time has come.
+//! A conversation may consist of very short messages. Turns therefore store only positions in the request,
+//! and each block is read from there when it is written.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use canon::{
 use super::call_ids::CallIds;
 use crate::json::room;
 
-/// Where a part is: the message, and the part in it.
+/// The position of a part: the message, and the part in it.
 pub(super) type Place = (usize, usize);
 
 /// The turns of a request.
@@ -22,16 +22,16 @@ pub(super) struct Turns<'a> {
     /// The ids of the calls.
     pub ids: CallIds<'a>,
     turns: Vec<Start>,
-    /// The number of the call that each result answers, in this order, and where the result is.
+    /// The call that each result answers, and the result's position, in the order of the calls.
     results: Vec<(u32, (u32, u32))>,
-    /// So many messages are in front of the first turn.
+    /// The number of messages before the first turn.
     leading: usize,
 }
 
-/// Where a turn begins.
+/// The beginning of a turn.
 struct Start {
     message: u32,
-    /// How many calls are in front of it.
+    /// The number of calls before it.
     calls: u32,
     is_users: bool,
 }
@@ -46,7 +46,8 @@ pub(super) struct Turn<'t> {
 }
 
 impl<'a> Turns<'a> {
-    /// Those of a request. `is_content` tells whether anything is written of a part that is neither a call nor a result.
+    /// The turns of a request. `is_content` decides whether a part that is neither a call nor a result is
+    /// written at all.
     pub fn of(request: &'a Request, ids: CallIds<'a>, is_content: impl Fn(&Part) -> bool) -> Result<Self> {
         let messages = &request.messages[..];
         let mut found = Self { messages, ids, turns: Vec::new(), results: Vec::new(), leading: 0 };
@@ -79,7 +80,7 @@ impl<'a> Turns<'a> {
         }
     }
 
-    /// A result goes to the turn after its call, wherever it stands in the request.
+    /// A result belongs to the turn after its call, at any position in the request.
     fn result(&mut self, place: Place, result: &ToolResult, calls: u32) -> Result<()> {
         let number = self.ids.answered(place).map(|number| number as u32).filter(|number| *number < calls);
         let Some(number) = number else {
@@ -94,7 +95,7 @@ impl<'a> Turns<'a> {
         Ok(())
     }
 
-    /// The messages in front of the first turn.
+    /// The messages before the first turn.
     pub fn leading(&self) -> &'a [Message] {
         &self.messages[..self.leading]
     }
@@ -116,7 +117,7 @@ impl<'a> Turns<'a> {
             }
             Turn {
                 is_users: turn.is_users,
-                // The message with which another turn begins may have parts of this one in front.
+                // The message that begins the next turn may contain parts of this turn before it.
                 messages: turn.message as usize..next,
                 first_call: turn.calls as usize,
                 results: of_turn,
@@ -124,7 +125,7 @@ impl<'a> Turns<'a> {
         })
     }
 
-    /// The results of a turn in the order of their calls, those of one call together: its number, and where they are.
+    /// The results of a turn in the order of their calls: the index of each call, and all its results.
     pub fn results<'t>(&self, turn: &Turn<'t>) -> impl Iterator<Item = (usize, ResultsOf<'a, 't>)> {
         let messages = self.messages;
         turn.results
@@ -168,7 +169,7 @@ pub(super) struct ResultsOf<'a, 't> {
 }
 
 impl<'a, 't> ResultsOf<'a, 't> {
-    /// Each result with its place and the part that it is.
+    /// Each result with its position and its part.
     pub fn iter(&self) -> impl Iterator<Item = (Place, &'a Part, &'a ToolResult)> + use<'a, 't> {
         let messages = self.messages;
         self.places.iter().filter_map(move |(_, (message, position))| {
@@ -181,7 +182,7 @@ impl<'a, 't> ResultsOf<'a, 't> {
         })
     }
 
-    /// What the results hold, each part with the message that it is in and its position in the result.
+    /// The content of the results: each part with its field.
     pub fn content(&self) -> impl Iterator<Item = (Field, &'a Part)> + use<'a, 't> {
         self.iter().flat_map(|((message, _), _, result)| {
             let parts = result.content.iter().enumerate();

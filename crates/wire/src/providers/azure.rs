@@ -1,8 +1,9 @@
 //! Azure OpenAI and Microsoft Foundry: the host belongs to the resource, and deployments replace models.
 //! Facts: "Azure OpenAI in Microsoft Foundry Models v1 API" on learn.microsoft.com.
 //!
-//! Settings: `resource`, the name of the resource, unless there is a base URL; `api_version`, which is `v1` (the
-//! default) or a date for the classic paths; `deployments.MODEL`, the deployment of a model where it has another name.
+//! Settings: `resource`, the name of the resource, unless there is a base URL; `api_version`, which is `v1`
+//! (the default) or a date for the classic paths; `deployments.MODEL`, the deployment of a model, where its
+//! name differs.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -2,8 +2,8 @@
 //! Version 4) or carry an API key of Bedrock's as a bearer token. Models are called by Converse; Claude also
 //! by InvokeModel, which takes Anthropic's own format.
 //!
-//! Settings: `region`; `inference_profile`, which is `auto` for the profile of the region's part of the world, or a
-//! prefix such as `eu` or `global`. Without it, model ids go out as they are.
+//! Settings: `region`; `inference_profile`, which is `auto` for the profile of the region's geography, or a
+//! prefix such as `eu` or `global`. Without it, model ids are sent unchanged.
 
 use std::borrow::Cow;
 
@@ -126,8 +126,8 @@ fn authorized(call: &Call<'_>, url: &str, region: &str) -> Result<http::Request<
     }
 }
 
-/// The id of the cross-region profile of a model that can be called only through one ("Supported Regions and models
-/// for inference profiles" in the user guide); other ids, profiles and ARNs as they are.
+/// The id of the cross-region profile of a model that can be called only through one ("Supported Regions and
+/// models for inference profiles" in the user guide). Other ids, profiles and ARNs stay unchanged.
 pub fn inference_profile<'a>(model: &'a str, region: &str) -> Cow<'a, str> {
     if !needs_profile(model) {
         return Cow::Borrowed(model);
@@ -169,7 +169,7 @@ fn needs_profile(model: &str) -> bool {
     FAMILIES.iter().any(|family| model.starts_with(family))
 }
 
-/// Claude since 4.5 has profiles of Japan and Australia in place of one of all Asia.
+/// Claude since 4.5 has profiles for Japan and Australia instead of one for all of Asia.
 fn is_recent_claude(model: &str) -> bool {
     let is_older =
         ["-3-", "sonnet-4-2025", "opus-4-2025", "opus-4-1"].iter().any(|mark| model.contains(mark));

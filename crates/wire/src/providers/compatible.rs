@@ -87,7 +87,8 @@ const COUNTED_BY_RESPONSES: [&str; 11] = [
     "conversation",
 ];
 
-/// The path below the base URL, by the convention of each format's own SDK: Anthropic's base URL has no version.
+/// The path below the base URL, by the convention of each format's own SDK: Anthropic's base URL has no
+/// version, so the path has it.
 pub(super) fn usual_path(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::OpenaiChat => "/chat/completions",

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_provider_has_its_own_address_and_proof() {
+    fn each_kind_of_provider_has_its_own_address_and_credential() {
         use CallStyle::{AwsBedrock, Azure, Compatible, GoogleVertex};
         let key = Credential::Key(canon::Secret::new("k".to_owned()));
         let aws = Credential::Aws {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_leads_back_to_its_model() {
+    fn the_model_of_a_deployment_is_found() {
         let settings = [("deployments.gpt-5".to_owned(), "my-five".to_owned())].into();
         assert_eq!(endpoint(CallStyle::Azure).model_named("my-five", &settings), "gpt-5");
         assert_eq!(endpoint(CallStyle::Azure).model_named("other", &settings), "other");

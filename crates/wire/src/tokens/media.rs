@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_measured_counts_as_usual() {
+    fn media_that_cannot_be_measured_count_as_assumed() {
         let area = by(Picture::Area { pixels: 750.0, most: 1600.0, side: 1568.0 });
         let url = Media { source: Source::Url("https://example.com/a.png".to_owned()), ..png(1, 1) };
         near(&url, &area, 1399.0);

@@ -44,7 +44,7 @@ impl Native<'_> {
                 self.texts("inputs", &mut out);
                 self.length(&mut out);
             }
-            // Forwarded as it came, never here.
+            // This format is always forwarded, so it never comes here.
             EmbeddingsFormat::Openai => {}
         }
         for name in self.format.passes() {

@@ -285,13 +285,13 @@ mod tests {
     }
 
     #[test]
-    fn digits_stay_as_the_provider_wrote_them() {
+    fn digits_stay_unchanged_in_arrays() {
         let array = "[ -0.012345678901234567, 1.50e-3,0, -0.0 ]";
         assert_eq!(converted(array, VectorForm::Numbers, None).unwrap(), (array.to_owned(), 4));
     }
 
     #[test]
-    fn numbers_become_little_endian_singles() {
+    fn numbers_become_little_endian_float32() {
         let (text, count) = converted("[1, -2.5, 0.1]", VectorForm::Base64, None).unwrap();
         assert_eq!((text, count), (singles(&[1.0, -2.5, 0.1]), 3));
     }
@@ -307,13 +307,13 @@ mod tests {
     }
 
     #[test]
-    fn singles_have_their_shortest_decimals() {
+    fn float32_values_have_their_shortest_decimals() {
         let (array, _) = converted(&singles(&[0.1, 1e-7]), VectorForm::Numbers, None).unwrap();
         assert_eq!(array, "[0.1,1e-7]");
     }
 
     #[test]
-    fn doubles_are_known_by_length_or_by_their_bits() {
+    fn float64_is_detected_by_length_or_by_bits() {
         let numbers = [0.1f32, -0.25, 0.333, 1.0];
         let from_singles = doubles(&numbers.map(f64::from));
         for dimensions in [None, Some(4), Some(1024)] {
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_singles() {
+    fn zeros_are_read_as_float32() {
         let (array, count) = converted(&singles(&[0.0; 4]), VectorForm::Numbers, None).unwrap();
         assert_eq!((array.as_str(), count), ("[0.0,0.0,0.0,0.0]", 4));
     }
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn escaped_slashes_are_of_the_alphabet() {
+    fn escaped_slashes_belong_to_the_base64_alphabet() {
         let packed = singles(&[-1.7014118e38, f32::MAX]);
         let escaped = packed.replace('/', "\\/");
         assert_ne!(packed, escaped, "the value has a slash");
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_vector_is_the_providers_error() {
+    fn an_invalid_vector_is_an_error_of_the_provider() {
         let not_finite = singles(&[f32::NAN, 1.0]);
         let cases = [
             "[]",

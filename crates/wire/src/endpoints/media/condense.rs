@@ -5,7 +5,7 @@ use memchr::memchr2;
 
 /// The kept length of a string.
 const KEPT: usize = 256;
-/// The next byte selects the escape: more than any escape has left.
+/// The next byte selects the kind of escape. More than the remaining bytes of any escape.
 const ESCAPED: u8 = 5;
 
 /// Shortens the strings of JSON that arrives in pieces.
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_make_the_same_as_the_whole() {
+    fn pieces_give_the_same_result_as_the_whole() {
         let text =
             format!("{{\"a\":\"{}\\u00e9\\\\\",\"b\":\"\\\"{}\"}}", "é".repeat(200), "\\\\".repeat(300));
         let whole = condensed(text.as_bytes());

@@ -166,7 +166,7 @@ impl FormRequest {
             match name {
                 _ if part.head.file_name.is_some() => self.form.keep(part, writer),
                 "model" if is_elevenlabs => writer.text("model_id", model),
-                // It has one.
+                // xAI has a single model.
                 "model" if is_xai => {}
                 "keywords" if is_xai => writer.text("keyterm", &text()),
                 "model" => self.form.replace(part, model, writer),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use canon::Usage;
 use serde::{Deserialize, Deserializer};
 
-/// An answer, as far as media are in it.
+/// The parts of an answer that concern media.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, bound = "")]
 pub struct Generated<'a> {
@@ -83,7 +83,7 @@ struct Detail {
     token_count: u64,
 }
 
-/// Google leaves out what is empty, or makes it null.
+/// Google leaves empty fields out, or makes them null.
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(value: D) -> Result<T, D::Error> {
     Option::<T>::deserialize(value).map(Option::unwrap_or_default)
 }
@@ -95,7 +95,8 @@ impl<'a> Generated<'a> {
         parts.filter(|part| part.thought != Some(true)).filter_map(|part| part.inline_data.as_ref())
     }
 
-    /// Why there are none: what the prompt is blocked for, how the answer ended, or what the model asks back.
+    /// Why there are no media: why the prompt was blocked, how the answer ended, or the question that the
+    /// model asks back.
     pub fn refusal(&self) -> Option<String> {
         let blocked = self.prompt_feedback.block_reason.as_deref();
         let ended = self.candidates.iter().find_map(|candidate| candidate.finish_reason.as_deref());

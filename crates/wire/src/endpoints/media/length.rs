@@ -1,14 +1,15 @@
-//! How long a recording is, by its own head: for answers that say nothing of it.
+//! The duration of a recording, read from its own headers: for providers whose answers do not contain it.
 
-/// Bits in a second, in thousands, of MPEG-1 layer III and of MPEG-2 and 2.5 (ISO 11172-3, 13818-3).
+/// Bit rates of MPEG-1 layer III, and below of MPEG-2 and 2.5, in kbit/s (ISO 11172-3, 13818-3).
 const MPEG1: [u32; 16] = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0];
 const MPEG2: [u32; 16] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0];
-/// Samples in a second of MPEG-1; MPEG-2 has half of them, MPEG-2.5 a quarter.
+/// Samples per second of MPEG-1. MPEG-2 has half as many, MPEG-2.5 a quarter.
 const RATES: [u32; 4] = [44_100, 48_000, 32_000, 0];
-/// No recording is longer: a day.
+/// Longer durations are not plausible: one day, in seconds.
 const LONGEST: f64 = 86_400.0;
 
-/// In milliseconds; none where the bytes do not tell. `whole` says that all of the file is there.
+/// The duration in milliseconds; none where the bytes do not contain it. `whole` means that `file` is the
+/// complete file.
 pub fn milliseconds(file: &[u8], whole: bool) -> Option<u64> {
     let seconds = match file {
         [b'R', b'I', b'F', b'F', ..] => wav(file, whole),
@@ -29,7 +30,7 @@ fn big(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// The chunk `fmt ` has the bytes of a second, the chunk `data` how many there are.
+/// The chunk `fmt ` has the bytes per second, and the chunk `data` has their number.
 fn wav(file: &[u8], whole: bool) -> Option<f64> {
     let (mut rate, mut at) = (0, 12);
     loop {
@@ -38,7 +39,7 @@ fn wav(file: &[u8], whole: bool) -> Option<f64> {
         let rest = &file[at + 8..];
         match name {
             b"fmt " => rate = little(rest.get(8..12)?),
-            // One that was streamed has no length, which is written as the largest.
+            // A streamed WAV has no known length: the header has the largest number, or 0.
             b"data" => {
                 let is_known = length > 0 && length < 0xFFFF_FF00;
                 let bytes = match (is_known, whole) {
@@ -55,14 +56,15 @@ fn wav(file: &[u8], whole: bool) -> Option<f64> {
     }
 }
 
-/// STREAMINFO is the first block: 20 bits of rate, 36 of how many samples there are (RFC 9639, 8.2).
+/// STREAMINFO is the first block. It has 20 bits for the sample rate and 36 for the number of samples (RFC
+/// 9639, 8.2).
 fn flac(file: &[u8]) -> Option<f64> {
     let rate = big(file.get(18..21)?) >> 4;
     let samples = big(file.get(21..26)?) & 0xF_FFFF_FFFF;
     (rate > 0 && samples > 0).then(|| samples as f64 / rate as f64)
 }
 
-/// The last page says how many samples there are; of Opus they count as if there were 48,000 in a second (RFC 7845, 4).
+/// The last page has the number of samples. For Opus they count at 48,000 per second (RFC 7845, 4).
 fn ogg(file: &[u8]) -> Option<f64> {
     let page = memchr::memmem::rfind(file, b"OggS")?;
     let samples = file
@@ -78,7 +80,7 @@ fn ogg(file: &[u8]) -> Option<f64> {
     (rate > 0 && samples != u64::MAX).then(|| samples as f64 / f64::from(rate))
 }
 
-/// The box `mvhd` has a scale and a length (ISO 14496-12, 8.2.2).
+/// The box `mvhd` has a time scale and a duration (ISO 14496-12, 8.2.2).
 fn mp4(file: &[u8]) -> Option<f64> {
     let at = memchr::memmem::find(file, b"mvhd")? + 4;
     let (scale, length) = match file.get(at)? {
@@ -88,9 +90,9 @@ fn mp4(file: &[u8]) -> Option<f64> {
     (scale > 0).then(|| length as f64 / scale as f64)
 }
 
-/// The first frame says how fast its bits are, or in a table how many frames there are.
+/// The first frame has the bit rate, or a table with the number of frames.
 fn mp3(file: &[u8], whole: bool) -> Option<f64> {
-    // Before it there may be a tag with titles and a picture; its length has 7 bits in each byte.
+    // A tag with titles and a picture may precede it. Its length has 7 bits in each byte.
     let tag = match file.strip_prefix(b"ID3") {
         Some(tag) => {
             10 + tag.get(3..7)?.iter().fold(0, |number, byte| number << 7 | usize::from(byte & 0x7F))
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_say_how_long_recordings_are() {
+    fn durations_are_read_from_headers() {
         let mut flac = b"fLaC\0\0\0\x22\x10\0\x10\0\0\0\0\0\0\0".to_vec();
         // 44,100 in 20 bits, two channels of 16 bits, 441,000 samples.
         flac.extend([0x0A, 0xC4, 0x42, 0xF0, 0x00, 0x06, 0xBA, 0xA8]);
@@ -145,7 +147,7 @@ mod tests {
         let mut mp4 = b"\0\0\0\x18ftypM4A ....mvhd\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
         mp4.extend(600_u32.to_be_bytes());
         mp4.extend(1500_u32.to_be_bytes());
-        // 128 kbit/s at 44,100, behind a tag of 10 bytes.
+        // 128 kbit/s at 44,100, after a tag of 10 bytes.
         let mut mp3 = b"ID3\x04\0\0\0\0\0\x0a0123456789\xFF\xFB\x90\x44".to_vec();
         mp3.resize(20 + 16_000, 0);
         let mut with_table = b"\xFF\xFB\x90\x44".to_vec();

@@ -9,7 +9,8 @@ pub struct Meter {
     pub operation: Operation,
     /// The number of spoken characters.
     pub characters: u64,
-    /// How long a recording is, in milliseconds, where its own bytes say so: for answers that do not.
+    /// The duration of the recording in milliseconds, where its bytes contain it: used when the answer has
+    /// none.
     pub milliseconds: Option<u64>,
 }
 
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subtitles_say_how_long_a_recording_is() {
+    fn the_duration_is_read_from_subtitles() {
         let meter = Meter { operation: Operation::Transcriptions, characters: 0, milliseconds: None };
         for (text, expected) in [
             (

@@ -99,7 +99,7 @@ pub struct ImageFacts {
 }
 
 impl MediaFormat {
-    /// Whether images are asked for in a form that is not OpenAI's.
+    /// Whether images are requested in a format other than OpenAI's.
     fn is_of_pictures(self) -> bool {
         use MediaFormat::{Fireworks, Gemini, Openrouter, Stability, Together, Xai};
         matches!(self, Gemini | Stability | Fireworks | Xai | Together | Openrouter)

@@ -11,7 +11,7 @@ use super::transcript::{Transcript, TranscriptForm};
 use crate::endpoints::{AnswerReader, EndpointAnswer, PartAnswer};
 use crate::{Protocol, adapter};
 
-/// Hours of speech with times of every word.
+/// Size limit: hours of speech with times of every word.
 const TEXTS: usize = 64 << 20;
 
 /// Reads a transcript, and writes it in the requested form.
@@ -25,9 +25,10 @@ pub struct TranscriptReader {
     pub words: bool,
     /// Times of segments are requested.
     pub segments: bool,
-    /// The language that the caller names: for answers that do not.
+    /// The language that the caller names: used when the answer names none.
     pub language: Option<String>,
-    /// How long the recording is, in milliseconds, where its own bytes say so: for answers that do not.
+    /// The duration of the recording in milliseconds, where its bytes contain it: used when the answer has
+    /// none.
     pub milliseconds: Option<u64>,
 }
 

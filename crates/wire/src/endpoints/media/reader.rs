@@ -12,9 +12,9 @@ use super::shape::completed;
 use crate::endpoints::{AnswerReader, EndpointAnswer, PartAnswer};
 use crate::{Protocol, Transcoder, adapter};
 
-/// Ten images of 4K, in base64.
+/// Size limit: ten images of 4K, in base64.
 const IMAGES: usize = 192 << 20;
-/// Hours of speech with times of every word.
+/// Size limit: hours of speech with times of every word.
 const TEXTS: usize = 32 << 20;
 
 /// See the module.

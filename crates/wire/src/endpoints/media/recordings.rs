@@ -21,7 +21,7 @@ use crate::multipart::FormPart;
 
 const NO_SUCH_FIELD: &str = "The provider has no such field.";
 
-/// A request of a recording that is no form.
+/// A transcription request in the provider's own form.
 struct Written {
     path: Cow<'static, str>,
     headers: Headers,
@@ -84,12 +84,12 @@ impl FormRequest {
                 _ if row.drop.iter().any(|dropped| dropped == name) => {
                     losses.dropped(name.to_owned(), NO_SUCH_FIELD);
                 }
-                // An option of the provider's own.
+                // An option that only this provider has.
                 _ => query.add(name, &text()),
             }
         }
         if !query.has("language") {
-            // OpenAI's models find it out by themselves; Deepgram's usual language is English.
+            // OpenAI's models detect the language themselves. Deepgram's default is English.
             query.add("detect_language", "true");
         }
         if form.needs_times() {
@@ -125,7 +125,7 @@ impl FormRequest {
     }
 }
 
-/// A query that is written.
+/// A URL query.
 #[derive(Default)]
 struct Query {
     text: String,
@@ -143,13 +143,13 @@ impl Query {
     }
 }
 
-/// A name in a query. Underscores stand as they are.
+/// Escapes a parameter name. Underscores stay unchanged.
 fn name_of(name: &str) -> String {
     const NAME: percent_encoding::AsciiSet = NON_ALPHANUMERIC.remove(b'_');
     utf8_percent_encode(name, &NAME).to_string()
 }
 
-/// By the name of the file, which OpenAI goes by too: the content types of clients are often missing.
+/// The type by the file name, as OpenAI reads it: the content types of clients are often missing.
 fn extension(part: &FormPart) -> String {
     let name = part.head.file_name.as_deref().unwrap_or_default();
     let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());

@@ -1,4 +1,4 @@
-//! Answers that pass as they arrive: sound byte by byte, and events, of which only the counts are read.
+//! Answers that pass as they arrive: sound unchanged, and events whose counts are read.
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Progress, Result, Retry};
@@ -21,12 +21,12 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Of events.
+    /// A relay of events.
     pub fn of_events(meter: Meter) -> Self {
         Self::new(meter, Some(Events::default()))
     }
 
-    /// Of bytes.
+    /// A relay of bytes.
     pub fn of_bytes(meter: Meter) -> Self {
         Self::new(meter, None)
     }

@@ -97,7 +97,7 @@ struct Mistral {
 #[serde(default)]
 #[derive(Default)]
 struct MistralUsage {
-    /// OpenRouter's name is the other.
+    /// OpenRouter names it `seconds`.
     #[serde(alias = "seconds")]
     prompt_audio_seconds: Option<f64>,
 }
@@ -230,7 +230,7 @@ impl Transcript {
     fn of_elevenlabs(body: &[u8]) -> Option<Self> {
         let read: Elevenlabs = serde_json::from_slice(body).ok()?;
         let said = read.words.unwrap_or_default();
-        // Spaces and sounds such as laughter are entries there too.
+        // ElevenLabs' list also contains spaces and sounds such as laughter.
         let words: Vec<Segment> = said
             .into_iter()
             .filter(|word| word.kind.as_deref().is_none_or(|kind| kind == "word"))
@@ -248,7 +248,7 @@ impl Transcript {
 
     fn of_deepgram(body: &[u8]) -> Option<Self> {
         let read: Deepgram = serde_json::from_slice(body).ok()?;
-        // Of more than one channel the first is taken, as of a recording of one.
+        // Of several channels only the first is read.
         let channel = read.results.channels.into_iter().next()?;
         let heard = channel.alternatives.into_iter().next()?;
         let words: Vec<Segment> = heard.words.into_iter().map(DeepgramTimed::segment).collect();

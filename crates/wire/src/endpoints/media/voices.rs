@@ -1,4 +1,4 @@
-//! Speech in the forms of its makers: Deepgram's, Google's, xAI's.
+//! Speech in the providers' own formats: Deepgram's, Google's, xAI's.
 
 use std::borrow::Cow;
 
@@ -14,11 +14,11 @@ use crate::endpoints::{AnswerReader, EndpointAnswer, PartAnswer};
 use crate::providers::path_segment;
 use crate::{Protocol, adapter};
 
-/// Ten minutes of 24 kHz, in base64.
+/// Size limit: ten minutes of 24 kHz, in base64.
 const SOUND: usize = 64 << 20;
-/// Google's models speak at this rate.
+/// The sample rate of Google's models.
 const RATE: u32 = 24_000;
-/// Fields of OpenAI's that have a place in each of the forms, or none.
+/// OpenAI's fields. Each format has a place for them, or drops them.
 const KNOWN: [&str; 7] =
     ["model", "input", "voice", "instructions", "response_format", "stream_format", "speed"];
 
@@ -27,7 +27,7 @@ impl SpeechRequest {
         self.intake.string(name).filter(|text| !text.is_empty())
     }
 
-    /// Fields that are the provider's own.
+    /// Fields that are not OpenAI's.
     fn own_fields(&self, row: &MediaRow, losses: &mut Losses) -> Map<String, Value> {
         let mut own = Map::new();
         for (name, raw) in self.intake.fields() {
@@ -41,7 +41,8 @@ impl SpeechRequest {
         own
     }
 
-    /// The path and the body for Deepgram, where a model is a voice, and the kind of sound is in the query.
+    /// The path and the body for Deepgram, where each model is a voice and the query has the format of the
+    /// sound.
     pub(super) fn deepgram(
         &self,
         model: &str,
@@ -51,7 +52,7 @@ impl SpeechRequest {
         let voice = self.voice().filter(|voice| voice.starts_with("aura"));
         let voice = match voice {
             Some(voice) => voice,
-            // Deepgram's models are `aura-2-thalia-en`; a model without a name of a voice is a family.
+            // Deepgram's model ids contain a voice (`aura-2-thalia-en`). An id without one is a family.
             None if model.matches('-').count() > 1 => {
                 if self.voice().is_some() {
                     losses.dropped("voice", "The voice is the model there.");
@@ -85,7 +86,7 @@ impl SpeechRequest {
         Ok((path, json!({"text": self.text("input")}).to_string().into_bytes()))
     }
 
-    /// The body for xAI, which has one model.
+    /// The body for xAI, which has a single model.
     pub(super) fn xai(&self, row: &MediaRow, losses: &mut Losses) -> Result<Vec<u8>> {
         let codec = match self.text("response_format").as_deref().unwrap_or("mp3") {
             codec @ ("mp3" | "wav" | "pcm" | "mulaw" | "alaw") => codec.to_owned(),
@@ -107,7 +108,8 @@ impl SpeechRequest {
         Ok(Value::Object(body).to_string().into_bytes())
     }
 
-    /// The body for Google's generateContent, and what reads the answer. Its models speak PCM, which is WAV with a head.
+    /// The body for Google's generateContent, and the reader of its answer. The models produce PCM: WAV adds
+    /// a header.
     pub(super) fn gemini(
         &self,
         model: &str,
@@ -130,7 +132,7 @@ impl SpeechRequest {
             }
         };
         let input = self.text("input").unwrap_or_default();
-        // Before 3.8 a wish for the style stood before the text; since then all of the text is spoken.
+        // Before 3.8 the style preceded the text; since then the whole text is spoken.
         let is_old = ["gemini-2.5", "gemini-3.1"].iter().any(|old| model.contains(old));
         let part = match self.text("instructions") {
             None => json!({ "text": input }),
@@ -152,12 +154,12 @@ impl SpeechRequest {
     }
 }
 
-/// Reads sound of Google's models: a whole WAV, or PCM of 16 bits, the lower byte first.
+/// Reads sound of Google's models: a whole WAV, or PCM of 16 bits, little-endian.
 #[derive(Debug)]
 pub struct GoogleSound {
-    /// How many characters are spoken.
+    /// The number of spoken characters.
     characters: u64,
-    /// WAV is wanted, and not the bare samples.
+    /// The caller wants WAV instead of bare samples.
     is_wav: bool,
 }
 
@@ -212,7 +214,7 @@ impl AnswerReader for GoogleSound {
     }
 }
 
-/// The samples of a WAV and their rate; of anything else all of it.
+/// The samples of a WAV and their rate; of any other sound, all bytes.
 fn samples_of(sound: &[u8]) -> (Option<u32>, &[u8]) {
     if !sound.starts_with(b"RIFF") || sound.get(8..12) != Some(b"WAVE") {
         return (None, sound);
@@ -225,17 +227,17 @@ fn samples_of(sound: &[u8]) -> (Option<u32>, &[u8]) {
         let chunk = &sound[at + 8..];
         match &head[..4] {
             b"fmt " => rate = chunk.get(4..8).map(number),
-            // The length of one that was streamed is not known when it begins.
+            // The length in the header of a streamed WAV is unknown and may exceed the file.
             b"data" => return (rate, &chunk[..length.min(chunk.len())]),
             _ => {}
         }
-        // Chunks begin at even places.
+        // Chunks begin at even positions.
         at = at.saturating_add(8).saturating_add(length).saturating_add(length % 2);
     }
     (rate, &[])
 }
 
-/// The head of a WAV of one channel and 16 bits.
+/// The header of a WAV with one channel and 16 bits.
 fn wav_head(length: usize, rate: u32) -> Vec<u8> {
     let length = u32::try_from(length).unwrap_or(u32::MAX - 36);
     let mut head = b"RIFF".to_vec();
@@ -253,11 +255,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_are_those_of_a_wav_or_all() {
+    fn samples_are_those_of_a_wav_or_all_bytes() {
         let wav = [wav_head(4, 16_000), vec![1, 2, 3, 4]].concat();
         assert_eq!(samples_of(&wav), (Some(16_000), &[1, 2, 3, 4][..]));
         assert_eq!(samples_of(b"\x01\x02"), (None, &[1, 2][..]));
-        // What a streamed one says of its length, other chunks, and what is cut.
+        // The length in a streamed WAV, other chunks, and cut files.
         let mut streamed = wav.clone();
         streamed[40..44].fill(0xFF);
         assert_eq!(samples_of(&streamed).1, [1, 2, 3, 4]);

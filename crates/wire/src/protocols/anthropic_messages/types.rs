@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::json::List;
 use crate::protocols::stop_texts::StopTexts;
 
-/// A request body but for the turns, which are written apart.
+/// A request body without the turns, which are written separately.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Body<'a> {
     pub model: &'a str,

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_type_tells_the_kind() {
+    fn the_type_of_an_error_decides_its_kind() {
         use ErrorKind::*;
         let cases = [
             (400, "ValidationException", "messages.1: bad", InvalidRequest, Retry::No, 400),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_in_streams_stand_for_a_status() {
+    fn exceptions_in_streams_have_the_status_of_their_type() {
         let cases = [
             ("throttlingException", ErrorKind::RateLimit, 429),
             ("modelStreamErrorException", ErrorKind::Upstream, 502),

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_the_generation() {
+    fn generations_of_gemini_are_read_from_names() {
         let of = |name| {
             let generation = Generation::of(name);
             (generation.major, generation.minor)

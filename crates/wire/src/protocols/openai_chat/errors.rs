@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_providers_words_are_found_wherever_they_stand() {
+    fn the_providers_message_is_found_in_every_place() {
         let cases = [
             (r#"{"error":{"message":"no"}}"#, "no"),
             (r#"{"error":"no"}"#, "no"),

@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_routing_needs() {
+    fn reads_the_facts_for_routing() {
         let body = br#"{ "model":"openai/gpt-4o","messages":[{"role":"developer","content":"a\"b"},
             {"role":"user","content":[{"type":"text","text":"hello"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}],
             "stream":true,"stream_options":{"include_usage":true},"n":2,"max_tokens":7,"tools":[{"type":"function","function":{"name":"f"}}],

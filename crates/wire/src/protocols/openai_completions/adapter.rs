@@ -1,4 +1,4 @@
-//! The provider side, for callers of this format whose answer comes in another form than they asked for.
+//! The provider side, for callers of this format whose answer has another form than they requested.
 //! Conversations are not converted to texts: only the provider knows a model's template.
 
 use canon::{Error, Event, FinishReason, Json, Request, Result, Target};

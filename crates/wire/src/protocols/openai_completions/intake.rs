@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_routing_needs() {
+    fn reads_the_facts_for_routing() {
         let taken = read(
             r#","prompt":["Once \"upon"],"n":2,"logprobs":0,"max_tokens":1e2,"stream":true,"user":"ann",
             "stream_options":{"include_usage":true},"echo":false,"suffix":"","best_of":null"#,

@@ -1,4 +1,4 @@
-//! Answers with images in the forms of their makers, as OpenAI's API has them.
+//! Answers with images in the formats of their providers, written in OpenAI's.
 
 use std::borrow::Cow;
 
@@ -16,21 +16,21 @@ use crate::endpoints::media::shape::{counted, seconds};
 use crate::endpoints::{AnswerReader, EndpointAnswer, PartAnswer};
 use crate::{Protocol, adapter};
 
-/// One image of 4K, in base64.
+/// Size limit: one image of 4K, in base64.
 const IMAGE: usize = 40 << 20;
 
-/// Reads the answers to one request: an image from each.
+/// Reads the answers to one request: each answer has an image.
 #[derive(Debug)]
 pub struct PicturesReader {
-    /// Whose form it is.
+    /// The provider's format.
     pub format: MediaFormat,
-    /// What was asked.
+    /// The requested operation.
     pub operation: Operation,
-    /// Events are wanted.
+    /// The caller requested a stream.
     pub is_stream: bool,
 }
 
-/// The images of one answer, and what they cost.
+/// The images of one answer, and its usage.
 #[derive(Default)]
 struct Pictures<'a> {
     /// In base64.
@@ -39,7 +39,7 @@ struct Pictures<'a> {
     usage: Option<Usage>,
     /// The tokens of images in the prompt.
     image_input: u64,
-    /// Why there are none.
+    /// Why there are no images.
     refused: Option<String>,
 }
 
@@ -65,7 +65,7 @@ impl<'a> Pictures<'a> {
             MediaFormat::Gemini => Self::of_gemini(&answer.body),
             MediaFormat::Stability => {
                 let read: Stability<'a> = serde_json::from_slice(&answer.body).ok()?;
-                // A filtered image is there, and blurred.
+                // A filtered image is present, but blurred.
                 let refused = read.finish_reasons.into_iter().flatten().next().map(Cow::into_owned);
                 let images = if refused.is_some() { Vec::new() } else { read.images };
                 Some(Self { images, refused, ..Self::default() })
@@ -85,7 +85,7 @@ impl<'a> Pictures<'a> {
         Some(pictures)
     }
 
-    /// The image itself, or in JSON.
+    /// The body is the image itself, or JSON with the image.
     fn of_fireworks(answer: &'a PartAnswer) -> Option<Self> {
         let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if kind.starts_with("image/") {
@@ -164,7 +164,7 @@ impl AnswerReader for PicturesReader {
 }
 
 impl PicturesReader {
-    /// The one event that each image has, where its maker has none.
+    /// One event per image, for providers that have no streams.
     fn events(&self, about: Value, data: Vec<Value>) -> Vec<u8> {
         let is_edit = self.operation == Operation::ImageEdits;
         let kind = if is_edit { "image_edit.completed" } else { "image_generation.completed" };
@@ -174,7 +174,8 @@ impl PicturesReader {
             event["type"] = kind.into();
             event["created_at"] = about["created"].clone();
             event["output_format"] = about["output_format"].clone();
-            // Of all of them together: readers add them up.
+            // The counts are those of all images, so only one event has them: readers add the counts of
+            // events.
             if index == last && about.get("usage").is_some() {
                 event["usage"] = about["usage"].clone();
             }

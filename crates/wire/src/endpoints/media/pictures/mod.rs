@@ -1,4 +1,5 @@
-//! Images at providers whose form is not OpenAI's: what is asked is read from a JSON body or a form, and written as they take it.
+//! Images at providers whose format is not OpenAI's. The request is read from a JSON body or a form, and
+//! written in the provider's format.
 
 mod answer;
 mod write;
@@ -14,49 +15,49 @@ use crate::multipart::Form;
 
 pub use answer::PicturesReader;
 
-/// As many as OpenAI makes at a time.
+/// The maximum number of images per request, as at OpenAI.
 const MOST: u64 = 10;
 
-/// What is asked for.
+/// The request.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// The text.
+    /// The prompt.
     pub prompt: String,
-    /// How many images.
+    /// The number of images.
     pub count: u64,
-    /// The size as its caller wrote it.
+    /// The size as the caller wrote it.
     pub size: Option<String>,
     /// `url` or `b64_json`.
     pub response_format: Option<String>,
-    /// Events are wanted.
+    /// The caller requested a stream.
     pub stream: bool,
     /// The images to start from.
     pub images: Vec<Picture>,
-    /// Where they may be changed.
+    /// The mask: the area that may be changed.
     pub mask: Option<Picture>,
     /// All other fields.
     pub more: Map<String, Value>,
 }
 
-/// An image that its caller gives.
+/// An image of the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Picture {
-    /// Its bytes in base64.
+    /// Inline bytes.
     Bytes {
         /// `image/png`
         media_type: String,
-        /// What they are.
+        /// The bytes in base64.
         base64: String,
     },
     /// A web address.
     Address(String),
 }
 
-/// Fields with a place of their own.
+/// Fields that are members of [`Wanted`].
 const KNOWN: [&str; 9] =
     ["model", "prompt", "n", "size", "response_format", "stream", "images", "image", "mask"];
 
-/// An image in a JSON body, in the words of any of those that have one.
+/// An image in a JSON body, in any of the forms that clients use.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Given {
@@ -128,7 +129,7 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// Reads a form of which all is there.
+    /// Reads a whole form.
     pub fn of_form(form: &Form) -> Result<Self> {
         let text = |name: &str| -> Result<Option<String>> {
             let text = form.text(name)?.map(str::trim).filter(|text| !text.is_empty());
@@ -173,7 +174,7 @@ fn count(asked: i64) -> Result<u64> {
 }
 
 impl Picture {
-    /// By its first bytes: what a client says of the type is often missing or wrong.
+    /// The type is detected from the first bytes, because clients often give none or a wrong one.
     fn of_bytes(bytes: &[u8]) -> Self {
         Self::Bytes { media_type: media_type(bytes).to_owned(), base64: STANDARD.encode(bytes) }
     }
@@ -189,7 +190,7 @@ impl Picture {
         }
     }
 
-    /// As a URL.
+    /// The image as a URL.
     fn url(&self) -> String {
         match self {
             Self::Bytes { media_type, base64 } => format!("data:{media_type};base64,{base64}"),
@@ -197,7 +198,7 @@ impl Picture {
         }
     }
 
-    /// Its type and bytes, for providers that fetch nothing.
+    /// The image's type and bytes, for providers that fetch nothing.
     fn inline(&self, param: &str) -> Result<(&str, &str)> {
         match self {
             Self::Bytes { media_type, base64 } => Ok((media_type, base64)),

@@ -1,4 +1,4 @@
-//! Requests for images in the forms of their makers.
+//! Requests for images in the providers' formats.
 
 use bytes::Bytes;
 use canon::{Error, Losses, Operation, Result};
@@ -15,11 +15,11 @@ use crate::endpoints::media::reader::OpenaiReader;
 use crate::endpoints::media::{MediaFormat, MediaRow, SizeField};
 use crate::endpoints::{AnswerReader, EndpointTarget, Part, ProviderRequest};
 
-/// The ratios that Stability's models on Bedrock know.
+/// The ratios that Stability's models on Bedrock support.
 const STABILITY_RATIOS: [(u64, u64); 9] =
     [(16, 9), (1, 1), (21, 9), (2, 3), (3, 2), (4, 5), (5, 4), (9, 16), (9, 21)];
 
-/// What only OpenAI's models know.
+/// Fields that only OpenAI's models support.
 const OPENAI_ONLY: [&str; 11] = [
     "background",
     "complexity",
@@ -36,7 +36,7 @@ const OPENAI_ONLY: [&str; 11] = [
 const NO_SUCH_FIELD: &str = "The provider has no such field.";
 
 impl Wanted {
-    /// The request as the provider takes it.
+    /// The request in the provider's format.
     pub fn write(
         &self,
         operation: Operation,
@@ -70,7 +70,8 @@ impl Wanted {
         Ok(request(row, path, (&body, headers, self.count), losses, Box::new(reader)))
     }
 
-    /// OpenAI's fields, and the images as references in the body: of providers that have edits in JSON, or in the same endpoint.
+    /// OpenAI's fields, and the images as references in the body: for providers whose edits are in JSON or at
+    /// the same endpoint as generations.
     fn with_references(&self, row: &MediaRow, model: &str, losses: &mut Losses) -> Result<Value> {
         if self.stream {
             return Err(no_stream(Operation::ImageEdits));
@@ -124,7 +125,7 @@ impl Wanted {
         }
     }
 
-    /// The nearest ratio of width and height, where a size is asked for.
+    /// The nearest supported ratio of width and height, where a size is requested.
     fn ratio(&self, known: &[(u64, u64)], losses: &mut Losses) -> Option<String> {
         let asked = self.size.as_deref()?;
         let Some((width, height)) = parsed(asked) else {
@@ -156,7 +157,7 @@ impl Wanted {
         if let Some(ratio) = self.ratio(&RATIOS, losses) {
             let mut image = Map::new();
             image.insert("aspectRatio".to_owned(), ratio.into());
-            // The usual size has a long edge of 1K, and older models know no other.
+            // The default image has a long edge of 1K. Older models support no other size.
             let edge = self.size.as_deref().and_then(parsed).map_or(0, |(width, height)| width.max(height));
             if edge > 1536 {
                 image.insert("imageSize".to_owned(), if edge > 2560 { "4K" } else { "2K" }.into());
@@ -166,7 +167,7 @@ impl Wanted {
         Ok(json!({"contents": [{"role": "user", "parts": parts}], "generationConfig": config}))
     }
 
-    /// Stability's models on Bedrock, by InvokeModel. Those that edit have fields of their own, which pass.
+    /// Stability's models on Bedrock, by InvokeModel. Fields that only models for edits have pass unchanged.
     fn stability(&self, operation: Operation, losses: &mut Losses) -> Result<Value> {
         let mut body = self.with_own_fields(losses);
         body["prompt"] = self.prompt.as_str().into();
@@ -197,7 +198,7 @@ impl Wanted {
         let mut body = self.with_own_fields(losses);
         body["prompt"] = self.prompt.as_str().into();
         if let Some(object) = body.as_object_mut() {
-            // Said by `Accept`.
+            // The `Accept` header requests the format.
             object.remove("output_format");
         }
         if let Some(ratio) = self.ratio(&RATIOS, losses) {
@@ -206,7 +207,7 @@ impl Wanted {
         Ok(body)
     }
 
-    /// The fields that are not OpenAI's, and the form of the image.
+    /// The fields that are not OpenAI's.
     fn with_own_fields(&self, losses: &mut Losses) -> Value {
         let mut body = Map::new();
         for (name, value) in &self.more {
@@ -220,7 +221,7 @@ impl Wanted {
     }
 }
 
-/// The same request as many times as images are wanted.
+/// The same request once per image.
 fn request(
     row: &MediaRow,
     path: &'static str,

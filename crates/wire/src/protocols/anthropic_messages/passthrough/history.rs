@@ -46,7 +46,7 @@ struct Turn<'a> {
 struct Block<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    // Texts of any length, which are looked at where they are.
+    // Texts may have any length, so they are not copied.
     #[serde(borrow)]
     signature: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -60,7 +60,7 @@ struct Block<'a> {
     tool_use_id: Option<&'a RawValue>,
 }
 
-/// What a member says that is a text.
+/// The value of a member that is a string.
 fn said<'a>(member: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
     string(member?.get())
 }

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn all_others_are_looked_at_closely() {
+    fn all_other_messages_are_not_plain() {
         for (from, to) in [
             (r#""type":"message""#, r#""type":"error""#),
             (r#""id":"m""#, r#""id":"""#),

@@ -55,7 +55,7 @@ const CARRIED: [&str; 10] = [
 /// The API's limit for the length of `user_id`.
 const USER_LIMIT: usize = 512;
 
-/// What stands around the texts of a conversation.
+/// Bytes of JSON around the texts of a conversation, for the size of the output.
 const AROUND: Around = Around { message: 31, part: 26, only: 0 };
 
 /// Translates a request. See the module of each part for its rules.
@@ -405,7 +405,8 @@ fn output_config(request: &Request, plan: &Plan, format: Option<OutputSchema>, b
     }
 }
 
-/// Keeps as many cache marks as the API accepts, and tells how many of the first ones in the turns are too many.
+/// Keeps as many cache marks as the API accepts, and returns how many of the first marks in the turns have to
+/// be left out.
 fn limit_marks(body: &mut Body<'_>, in_turns: usize, losses: &mut Losses) -> usize {
     let automatic = body.own.iter().any(|(name, _)| *name == "cache_control");
     let mut groups: [Vec<&mut Option<CacheControl>>; 2] = Default::default();

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::protocols::stop_texts::StopTexts;
 
-/// A request body but for messages and instructions.
+/// A request body without messages and instructions.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Settings<'a> {
@@ -29,7 +29,8 @@ pub(super) struct Settings<'a> {
     pub native: BTreeMap<&'a str, Json>,
 }
 
-/// One block of content: an object with one key. What is larger than a text is boxed: a conversation may have many short texts.
+/// One block of content: an object with one key. Variants larger than a text are boxed: a conversation may
+/// have many short texts.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Block<'a> {

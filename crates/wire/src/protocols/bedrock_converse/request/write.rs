@@ -37,7 +37,7 @@ const NATIVE_FIELDS: [&str; 6] = [
 /// Fields of Claude's own API that callers may send.
 const CLAUDE_FIELDS: [&str; 3] = ["thinking", "output_config", "anthropic_beta"];
 
-/// What stands around the texts of a conversation.
+/// Bytes of JSON around the texts of a conversation, for the size of the output.
 const AROUND: Around = Around { message: 31, part: 12, only: 12 };
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
@@ -51,7 +51,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
-/// Writes messages and instructions, and tells what follows them.
+/// Writes messages and instructions, and returns the rest of the body.
 fn settings<'a>(
     request: &'a Request,
     target: Target<'_>,
@@ -293,7 +293,7 @@ fn points_of(tools: Option<&ToolConfig<'_>>) -> usize {
     tools.map_or(0, |config| config.tools.iter().filter(|entry| is_point(entry)).count())
 }
 
-/// Leaves out so many of the first ones.
+/// Removes the first `surplus` cache points.
 fn drop_points(tools: Option<&mut ToolConfig<'_>>, mut surplus: usize) {
     let Some(config) = tools else { return };
     config.tools.retain(|entry| {

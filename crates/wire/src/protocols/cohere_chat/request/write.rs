@@ -30,7 +30,7 @@ const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode"
 /// Largest `k`.
 const MOST_CANDIDATES: u64 = 500;
 
-/// What stands around the texts of a conversation.
+/// Bytes of JSON around the texts of a conversation, for the size of the output.
 const AROUND: Around = Around { message: 31, part: 26, only: 0 };
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
@@ -316,7 +316,7 @@ fn image(media: &Media) -> ContentPart<'_> {
     ContentPart::ImageUrl { image_url: ImageUrl { url, detail: media.detail.as_deref() } }
 }
 
-/// A turn of the model: beside calls, its text goes as the plan that led to them.
+/// A turn of the model. Text beside calls is sent as the plan that led to them.
 fn answered<'a>(index: usize, message: &'a Message, ids: &'a CallIds<'a>, losses: &mut Losses) -> Turn<'a> {
     let mut text = String::with_capacity(length_of(&message.parts));
     let mut thoughts = String::new();
@@ -361,7 +361,7 @@ fn is_own(reasoning: &Reasoning, part: &Part) -> bool {
     is_unproven && matches!(reasoning.format.as_deref(), None | Some("unknown"))
 }
 
-/// The length of the texts together.
+/// The total length of the texts.
 fn length_of(parts: &[Part]) -> usize {
     let length = |part: &Part| match &part.kind {
         PartKind::Text(text) | PartKind::Refusal(text) => text.len(),
@@ -398,7 +398,7 @@ fn tool_choice(request: &Request, has_tools: bool) -> Option<&'static str> {
     has_tools.then_some(word)
 }
 
-/// One switch for all tools.
+/// `strict_tools` is one switch for all tools.
 fn strict_tools(request: &Request, losses: &mut Losses) -> Option<bool> {
     if let Some(asked) = request.extra("strict_tools").and_then(|value| value.read().ok()) {
         return Some(asked);
@@ -417,7 +417,8 @@ fn strict_tools(request: &Request, losses: &mut Losses) -> Option<bool> {
     None
 }
 
-/// The keywords of its grammar ("Structured Outputs": no composition but `anyOf`, no ranges, no lengths).
+/// The keywords that the provider's grammar supports ("Structured Outputs": no composition but `anyOf`, no
+/// ranges, no lengths).
 const SCHEMA_RULES: Rules = Rules {
     kept: &[
         "type",

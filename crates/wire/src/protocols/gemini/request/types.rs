@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::write::generation::GenerationConfig;
 use super::write::tools::ToolConfig;
 
-/// A `generateContent` body but for the conversation.
+/// A `generateContent` body without the conversation.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Settings<'a> {

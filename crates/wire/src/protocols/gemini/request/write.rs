@@ -20,7 +20,7 @@ use history::history;
 use names::Names;
 use tools::tools;
 
-/// What stands around the texts of a conversation.
+/// Bytes of JSON around the texts of a conversation, for the size of the output.
 const AROUND: Around = Around { message: 28, part: 12, only: 12 };
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {

@@ -131,8 +131,8 @@ struct Pieces {
     fields: Vec<(&'static str, Json)>,
     /// Choices that use the function calls that preceded tool calls.
     legacy: Vec<u32>,
-    /// Calls of tools that take free text and were sent as functions, by choice and index: their arguments are unwrapped when
-    /// they are complete.
+    /// Calls of free-text tools that were sent as functions, by choice and index: complete arguments are
+    /// unwrapped.
     held: Vec<(u32, u32, String)>,
 }
 

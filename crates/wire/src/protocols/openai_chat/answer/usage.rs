@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_found_wherever_a_server_puts_them() {
+    fn counts_are_found_in_every_member_that_servers_use() {
         // (reported, prompt, completion, cached, written, reasoning)
         let cases = [
             (r#"{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12}"#, [9, 3, 0, 0, 0]),
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_cannot_be_are_no_counts() {
+    fn impossible_counts_are_ignored() {
         for count in ["-1", "-0.5", "\"-3\"", "1e18", "99999999999999999999", "200000000"] {
             for json in [
                 format!(r#"{{"prompt_tokens":{count},"completion_tokens":5}}"#),
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn sound_is_counted_once_wherever_it_stands() {
+    fn sound_is_counted_once_inside_or_outside_of_the_prompt() {
         for prompt in [11, 386] {
             let json = format!(
                 r#"{{"prompt_tokens":{prompt},"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{{"audio_tokens":375,"cached_tokens":9}}}}"#
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back_and_keeps_vendor_counts() {
+    fn written_usage_reads_back_and_keeps_vendor_counts() {
         let reported = r#"{"prompt_tokens":9,"completion_tokens":3,"cost":0.1,"completion_tokens_details":{"accepted_prediction_tokens":1}}"#;
         let usage = read(reported.as_bytes(), false).unwrap();
         let raw: Box<RawValue> = RawValue::from_string(reported.to_owned()).unwrap();

@@ -37,7 +37,7 @@ pub fn forward_with(intake: &Intake, target: Target<'_>, memory: Option<Memory<'
     Ok(Encoded { body: Bytes::from(edit.write(SPARE)), losses, decoding })
 }
 
-/// The same of a body that only the gateway has: it is edited in its place.
+/// The same for a body that only the gateway holds, which is edited in place.
 pub fn forward_own(body: Bytes, target: Target<'_>) -> Result<Encoded> {
     let intake = super::super::intake(&body)?;
     let Edited { edit, losses, decoding } = edited(&intake, target, None)?;
@@ -817,8 +817,8 @@ struct Wish {
 }
 
 impl Wish {
-    /// Reads `reasoning_effort`, else the object's `effort`. The object's `max_tokens` and `enabled` are read only where the
-    /// provider does not take the object itself.
+    /// Reads `reasoning_effort`, else the object's `effort`. The object's `max_tokens` and `enabled` are read
+    /// only where the provider does not take the object.
     fn of(
         intake: &Intake,
         object: Option<&Map<String, Value>>,
@@ -1138,7 +1138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_object_of_routers_is_sent_as_what_it_means() {
+    fn the_object_of_routers_is_translated_to_the_models_control() {
         use Effort::{High, Low, Medium};
         let effort = ReasoningControl::Effort { levels: vec![Effort::None, Low, Medium, High] };
         let tokens = ReasoningControl::Budget { min: 1024, max: 4096, can_disable: true };
@@ -1194,7 +1194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lacking_feature_is_refused_and_a_schema_is_emulated() {
+    fn a_missing_feature_is_refused_and_a_schema_is_emulated() {
         let body = r#"{"model":"x","messages":[{"role":"user","content":"a"}],"n":2}"#;
         let facts = ModelFacts { features: Some(Features::NONE), ..ModelFacts::default() };
         let intake = intake(&Bytes::copy_from_slice(body.as_bytes())).unwrap();

@@ -45,7 +45,7 @@ pub(crate) struct Written {
     pub custom_tools: Vec<String>,
 }
 
-/// What stands around the texts of a conversation.
+/// Bytes of JSON around the texts of a conversation, for the size of the output.
 const AROUND: Around = Around { message: 31, part: 26, only: 0 };
 
 /// Writes the body.
@@ -101,7 +101,7 @@ struct Writer<'a> {
     /// Thinking of earlier turns is sent. OpenAI and strict servers refuse its fields; callers of this format
     /// know their provider.
     takes_thinking: bool,
-    /// So are the proofs of thinking and of calls.
+    /// The same for the proofs of thinking and of calls.
     takes_proofs: bool,
     /// OpenAI accepts only texts as results of tools.
     takes_media_in_results: bool,
@@ -723,7 +723,7 @@ fn write_media(media: &Media, out: &mut Output) {
     out.push(b"}");
 }
 
-/// OpenAI itself takes only those two; others take more.
+/// OpenAI itself takes only WAV and MP3; other providers take more formats.
 fn sound_format(mime: &str) -> &str {
     match mime.strip_prefix("audio/").unwrap_or(mime) {
         "wav" | "wave" | "x-wav" | "vnd.wave" => "wav",

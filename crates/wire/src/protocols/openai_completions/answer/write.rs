@@ -141,8 +141,8 @@ struct Token {
     top_logprobs: Option<Vec<Token>>,
 }
 
-/// Log probabilities in the completions format, which has a list of each kind of value. The lists are text: there may be many
-/// tokens.
+/// Log probabilities in the completions format, which has one list for each kind of value. The lists are kept
+/// as text, because there may be many tokens.
 #[derive(Default)]
 struct Tokens {
     tokens: Vec<u8>,

@@ -298,8 +298,8 @@ impl Items {
         self.calls.extend(item.call_id.as_ref().map(|id| id.to_string()));
     }
 
-    /// Ids of items and their positions differ between the events and the last response object at some servers (recorded:
-    /// GitHub Copilot): calls are recognised by the id of the call, other items by their kind.
+    /// At some servers (recorded: GitHub Copilot), ids and positions of items differ between the events and
+    /// the last response object. Calls are therefore recognised by the call's id, other items by their kind.
     fn is_known(&self, item: &ItemMembers<'_>) -> bool {
         match &item.call_id {
             Some(id) => self.calls.contains(&**id),

@@ -77,7 +77,7 @@ impl Serialize for RawFields<'_> {
     }
 }
 
-/// What stands around the texts of a conversation.
+/// Bytes of JSON around the texts of a conversation, for the size of the output.
 const AROUND: Around = Around { message: 44, part: 33, only: 2 };
 
 /// Translates a request.

@@ -551,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keywords_go_and_objects_are_closed() {
+    fn unknown_keywords_are_removed_and_objects_closed() {
         let (schema, weakened) = fitted(json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",
@@ -634,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn one_reference_in_all_of_is_written_otherwise() {
+    fn an_all_of_with_one_reference_becomes_any_of() {
         let of = |all: Value| {
             json!({"type": "object", "properties": {"a": {"allOf": all, "description": "the a"}}, "required": ["a"],
                 "additionalProperties": false, "$defs": {"A": {"type": "string"}, "B": {"type": "string"}}})

@@ -438,7 +438,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_the_generation() {
+    fn generations_of_claude_are_read_from_names() {
         let cases = [
             ("claude-3-5-haiku-20241022", Family::Haiku, (3, 5)),
             ("claude-3-opus-20240229", Family::Opus, (3, 0)),

@@ -346,7 +346,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_stay_different() {
+    fn different_ids_stay_different() {
         assert_eq!(wire_id("toolu_01-A"), "toolu_01-A");
         assert!(wire_id("call:1").starts_with("call1_"));
         assert!(wire_id(&"é/ü|".repeat(99)).len() <= ID_LIMIT);
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn long_and_odd_names_are_mapped_and_undone() {
+    fn long_and_invalid_names_are_mapped_and_restored() {
         let tool = |name: &str| canon::Tool {
             name: name.to_owned(),
             description: None,

@@ -20,34 +20,34 @@ use crate::protocols::anthropic_messages::{BLOCK_FORMAT, REASONING_FORMAT};
 use crate::protocols::call_ids::CallIds;
 use crate::protocols::turns::{ResultsOf, Turn, Turns};
 
-/// Stands where the API wants a turn of the user and the conversation has none.
+/// The text of a user turn that the API requires and the conversation lacks.
 const BEGINNING: &str = "(The conversation begins with the assistant.)";
 const CONTINUE: &str = "Continue.";
 
 const WORDS_FIRST: &str = "Calls come last in a turn: words behind them were moved in front.";
 const NO_CONTENT: &str = "There is no content to mark.";
 
-/// What the turns are written with.
+/// The inputs of the turns.
 #[derive(Clone, Copy)]
 pub(super) struct Talk<'a, 'r> {
     pub request: &'a Request,
     pub model: &'r str,
-    /// The model will think, which rules out an unfinished answer at the end.
+    /// The model will think, and then refuses an unfinished answer at the end.
     pub thinking: bool,
     pub names: &'r Names,
 }
 
-/// What is known of a conversation that was written.
+/// The facts about a written conversation.
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
-    /// How many cache marks there are, also those that were left out.
+    /// The number of cache marks, including those that were left out.
     pub marks: usize,
-    /// The model waits for results of calls that came without its thinking.
+    /// The model waits for results of calls whose thinking is missing.
     pub thoughtless: bool,
 }
 
 impl<'a> Talk<'a, '_> {
-    /// Appends the turns without so many of their first cache marks, and tells the system prompt.
+    /// Appends the turns without the first `skipped` cache marks, and returns the system prompt.
     pub fn write(self, skipped: usize, losses: &mut Losses, out: &mut Output) -> Result<Conversation<'a>> {
         let turns = Turns::of(self.request, CallIds::of(self.request, wire_id), is_content)?;
         let mut writer = Writer {
@@ -84,7 +84,7 @@ impl<'a> Talk<'a, '_> {
     }
 }
 
-/// Whether something is written of a part that is neither a call nor a result.
+/// Whether a part that is neither a call nor a result is written at all.
 fn is_content(part: &Part) -> bool {
     match &part.kind {
         PartKind::Text(text) | PartKind::Refusal(text) => !text.trim().is_empty(),
@@ -109,23 +109,24 @@ struct Writer<'a, 'w> {
     out: &'w mut Output,
     open: Option<Open<'a>>,
     marks: usize,
-    /// So many marks are not written.
+    /// The number of leading marks that are not written.
     skipped: usize,
 }
 
-/// The turn that stands open.
+/// The open turn.
 struct Open<'a> {
     is_users: bool,
     begins_with_thinking: bool,
     has_calls: bool,
-    /// The block that was made last, with its message: a mark behind it may belong to it, and a single text is a string.
+    /// The most recent block, with its message. It is written late: a following mark may belong to it, and a
+    /// single text becomes a string.
     last: Option<(usize, Block<'a>)>,
     /// Blocks were written.
     is_list: bool,
 }
 
 impl<'a> Writer<'a, '_> {
-    /// Notes what is lost of the messages themselves.
+    /// Records the losses of the messages themselves.
     fn note(&mut self, leading: usize) {
         for (index, message) in self.messages.iter().enumerate() {
             if message.name.is_some() {
@@ -206,7 +207,7 @@ impl<'a> Writer<'a, '_> {
         system.into_iter().try_for_each(|block| self.block(0, block))
     }
 
-    /// The wish of a text that is left out was to cache up to there.
+    /// Moves the cache mark of an omitted text to the block before it.
     fn mark_last(&mut self, part: &Part, last: Option<&mut Block<'a>>) {
         let Some(mark) = mark(part) else { return };
         match last.and_then(Block::cache_mark) {
@@ -255,7 +256,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// Writes the block that was made last, as one of several.
+    /// Writes the most recent block, as one of several.
     fn flush(&mut self) -> Result<()> {
         let Some((_, mut block)) = self.open.as_mut().and_then(|open| open.last.take()) else {
             return Ok(());
@@ -276,7 +277,7 @@ impl<'a> Writer<'a, '_> {
         self.out.comma();
     }
 
-    /// The mark, unless it is one of the first ones that are too many.
+    /// Counts a mark; none if it is one of the surplus marks.
     fn counted(&mut self, mark: Option<CacheControl>) -> Option<CacheControl> {
         self.marks += usize::from(mark.is_some());
         mark.filter(|_| self.marks > self.skipped)
@@ -376,7 +377,7 @@ impl<'a> Writer<'a, '_> {
         Block::ToolUse(Box::new(ToolUse { id, name: self.names.wire(&call.name), input, cache_control }))
     }
 
-    /// What a call gave. Two results of one call become one: the API takes one.
+    /// Writes the result of a call. Two results of one call are joined, because the API takes one.
     fn result(&mut self, id: &str, results: ResultsOf<'a, '_>) -> Result<()> {
         self.flush()?;
         self.next_of_list();
@@ -409,7 +410,7 @@ impl<'a> Writer<'a, '_> {
         if results.iter().any(|(_, _, result)| result.is_error) {
             self.out.raw("is_error", "true");
         }
-        // The mark belongs on the result, not on what is inside of it.
+        // The mark belongs to the result, not to its content.
         let inner = |parts: &[Part]| parts.iter().find_map(mark).filter(|_| has_content);
         let first = results.iter().next();
         let mark = first.and_then(|(_, part, result)| mark(part).or_else(|| inner(&result.content)));
@@ -480,7 +481,7 @@ fn misplaced(path: &Field) -> Error {
     Error::invalid(path.clone(), "This kind of content cannot stand here.")
 }
 
-/// A thought as the API takes it back: with what proves it.
+/// A thought in the form that the API takes back, with its proof; none without one.
 fn thought_block<'a>(thought: &'a Reasoning, part: &'a Part) -> Option<Block<'a>> {
     match (thought.format.as_deref(), &thought.extra, &thought.encrypted, &part.signature) {
         (Some(BLOCK_FORMAT), Some(raw), _, _) => Some(Block::Raw(raw)),

@@ -26,25 +26,25 @@ const CONTINUE: &str = "Continue.";
 const SEE_BESIDE: &str = "(See the attached media.)";
 const SEE_DOCUMENT: &str = "(See the attached document.)";
 
-/// What the messages are written with.
+/// The inputs of the messages.
 #[derive(Clone, Copy)]
 pub(super) struct Talk<'a> {
     pub request: &'a Request,
     pub family: Family,
     pub facts: &'a ModelFacts,
     pub takes_cache_points: bool,
-    /// The model does not continue its own words.
+    /// The model does not continue an answer that the caller began.
     pub no_prefill: bool,
-    /// Stands behind the caller's instructions.
+    /// Follows the caller's instructions.
     pub instruction: Option<&'a str>,
 }
 
-/// How many cache points tools, instructions and messages have.
+/// The numbers of cache points in tools, instructions and messages.
 pub(super) type Points = [usize; 3];
 
 impl Talk<'_> {
-    /// Appends instructions and messages with all of their cache points, or without as many of the first ones, and tells how
-    /// many there are.
+    /// Appends instructions and messages without the first `skipped` cache points of each kind, and returns
+    /// the number of all cache points.
     pub fn write(
         self,
         skipped: Points,
@@ -71,7 +71,7 @@ impl Talk<'_> {
         Ok(writer.points)
     }
 
-    /// Whether something is written of a part that is neither a call nor a result.
+    /// Whether a part that is neither a call nor a result is written at all.
     fn is_content(&self, part: &Part) -> bool {
         match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) => !is_blank(text),
@@ -83,7 +83,7 @@ impl Talk<'_> {
     }
 }
 
-/// The places in [`Points`].
+/// The indexes in [`Points`].
 const IN_SYSTEM: usize = 1;
 const IN_TURNS: usize = 2;
 
@@ -96,24 +96,24 @@ struct Writer<'a, 'w> {
     documents: Documents,
     open: Option<Open<'a>>,
     points: Points,
-    /// So many cache points are not written.
+    /// The numbers of leading cache points that are not written.
     skipped: Points,
 }
 
-/// The turn that stands open.
+/// The open turn.
 struct Open<'a> {
     is_users: bool,
     has_text: bool,
     has_document: bool,
-    /// The block that was written last, if a cache point may follow it.
+    /// A cache point may follow the last block.
     may_point: bool,
-    /// The text that was written last, and where: the beginning of an answer that the model is to continue must not end in
-    /// white space.
+    /// The last text and its position: the beginning of an answer that the model is to continue must not end
+    /// in white space.
     last_text: Option<(usize, &'a str)>,
 }
 
 impl<'a> Writer<'a, '_> {
-    /// Notes what is lost of the messages themselves.
+    /// Records the losses of the messages themselves.
     fn note(&mut self, leading: usize) {
         for (index, message) in self.messages.iter().enumerate() {
             if message.name.is_some() {
@@ -140,7 +140,8 @@ impl<'a> Writer<'a, '_> {
                 }
             }
             if index >= leading && message.role.is_instruction() && !message.parts.is_empty() {
-                // Moved to the front, they would end what the provider has cached of the conversation.
+                // Instructions are not moved to the front: that would invalidate the provider's cache of the
+                // conversation.
                 self.losses.approximated(
                     Field::of_message(index, MessageField::Role),
                     "instructions stand only at the beginning: sent as words of the user, in their place",
@@ -205,7 +206,7 @@ impl<'a> Writer<'a, '_> {
         self.out.push(b"]");
     }
 
-    /// Goes on with the turn that stands open, where it is of this role, or begins one. The first turn must be the user's.
+    /// Continues the open turn if it has this role, otherwise begins one. The first turn must be the user's.
     fn begin(&mut self, is_users: bool) {
         if self.open.as_ref().is_some_and(|open| open.is_users == is_users) {
             return;
@@ -256,7 +257,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// "Cache up to here", behind what is there.
+    /// Appends a cache point after the content so far.
     fn point(&mut self, mark: Option<&CacheMark>, group: usize) -> Result<()> {
         let Some(mark) = mark else { return Ok(()) };
         if !self.talk.takes_cache_points {
@@ -350,7 +351,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// What a call gave. Two results of one call become one: the API takes one.
+    /// Writes the result of a call. Two results of one call are joined, because the API takes one.
     fn result(&mut self, id: &str, results: ResultsOf<'a, '_>) -> Result<()> {
         let is_apart = self.talk.facts.no_media_in_results;
         self.out.comma();

@@ -373,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn white_space_between_tokens_goes() {
+    fn white_space_between_tokens_is_removed() {
         assert_eq!(minified("{\n  \"a b\": [1, \"x \\\" y\\\\\" ]\n}"), r#"{"a b":[1,"x \" y\\"]}"#);
     }
 

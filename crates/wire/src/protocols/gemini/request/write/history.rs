@@ -5,7 +5,8 @@
 //! Leading instructions are separate; later ones become text of the user, but never between calls and their
 //! results.
 //!
-//! Each part is written when it is read. What has to wait for results is remembered by its place in the request.
+//! Each part is written when it is read. Parts that wait for results are remembered by their position in the
+//! request.
 
 use std::borrow::Cow;
 
@@ -25,11 +26,11 @@ use crate::protocols::gemini::model::{Generation, is_gemma};
 use crate::protocols::gemini::request::types::{MODEL, USER};
 use crate::protocols::gemini::{REASONING_FORMAT, SKIP_SIGNATURE};
 
-/// The instructions in front of a conversation, which are written behind it.
+/// The instructions before a conversation, which are written after it.
 pub(super) struct Instructions<'a>(&'a [Message]);
 
 impl Instructions<'_> {
-    /// Appends them, together with an instruction of the adapter.
+    /// Appends the instructions, together with one of the adapter.
     pub fn write(&self, told: Option<&str>, out: &mut Output) -> Result<()> {
         if told.is_none() && !self.0.iter().any(|message| has_content(&message.parts)) {
             return Ok(());
@@ -86,16 +87,17 @@ struct Writer<'a, 'b> {
     ids: CallIds<'a>,
     /// Calls so far.
     calls: usize,
-    /// The turn that stands open.
+    /// The open turn.
     turn: Option<Turn>,
     /// The calls of the last model turn, until they are answered.
     open: Option<Open>,
-    /// From Gemini 3 on the first call of each turn since the user's last words must carry its signature. Earlier ones get the
-    /// stand-in too: what was sent once stays as it was, for the provider's cache.
+    /// From Gemini 3 on, the first call of each model turn since the user's last message must have a
+    /// signature. Earlier calls without one get the stand-in too: the bytes of earlier turns must not change,
+    /// because the provider caches them.
     signs_calls: bool,
-    /// The calls since the user's last words that got it: message, and position among its calls.
+    /// The calls since the user's last message that got the stand-in: message, and position among its calls.
     unsigned: Vec<(u32, u32)>,
-    /// Results may hold media themselves (Gemini 3 and later).
+    /// Results may contain media (Gemini 3 and later).
     answers_with_media: bool,
     names: &'b mut Names,
     losses: &'b mut Losses,
@@ -113,14 +115,14 @@ struct Open {
     /// The number of the first call; the others are numbered without gaps.
     first: usize,
     calls: Vec<Waiting>,
-    /// Which call a result answers, and where it stands.
+    /// For each result: the index of its call, and its position.
     results: Vec<(u32, Place)>,
-    /// The messages in which the user spoke before all results were there.
+    /// The user's messages that came before all results were given.
     later: Vec<u32>,
     later_is_from_user: bool,
 }
 
-/// A message, and a part of it.
+/// The index of a message, and of a part of it.
 type Place = (u32, u32);
 
 struct Waiting {
@@ -164,7 +166,7 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
-    /// Notes what is lost of text and media of a message that is not the model's.
+    /// Records the losses of text and media of a message that is not the model's.
     fn note_content(&mut self, field: impl Fn(usize) -> Field, parts: &[Part]) {
         for (position, part) in parts.iter().enumerate() {
             self.note_mark(part);
@@ -190,7 +192,7 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
-    /// What the user says; held back while calls wait for results.
+    /// A message of the user, held back while calls wait for results.
     fn user(&mut self, index: usize, message: &Message, is_from_user: bool) -> Result<()> {
         self.note_content(|part| Field::part(index, part), &message.parts);
         if !has_content(&message.parts) {
@@ -325,7 +327,8 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// Writes the turn that answers the open calls. At the end of the conversation calls may stay unanswered.
+    /// Writes the turn that answers the open calls. The last calls of the conversation may stay without
+    /// results.
     fn close(&mut self, at_end: bool) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         if at_end && open.is_untouched() {
@@ -354,7 +357,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// Appends what a call gave: the parts of its result, or of its results.
+    /// Appends the result of a call, or its joined results.
     fn answer(&mut self, call: &Waiting, results: &[(u32, Place)]) -> Result<()> {
         self.out.comma();
         self.out.push(br#"{"functionResponse":{"#);
@@ -363,7 +366,7 @@ impl<'a> Writer<'a, '_> {
             self.out.text("name", &self.names.wire(&call.name));
         }
         if results.is_empty() {
-            // Every call needs a result: one that the caller did not give.
+            // The API requires a result for every call, and the caller gave none.
             let field = Field::call(message as usize, call.number as usize, CallField::Whole);
             self.losses.approximated(field, "The call has no result: it is sent as failed.");
             self.out.raw("response", r#"{"error":"The tool gave no result."}"#);
@@ -399,7 +402,8 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// Goes on with the turn that stands open, where it is of this role, or begins one. A conversation begins with the user.
+    /// Continues the open turn if it has this role, otherwise begins one. A conversation begins with the
+    /// user.
     fn begin(&mut self, role: &'static str) {
         match &self.turn {
             Some(turn) if turn.role == role => return,
@@ -419,7 +423,7 @@ impl<'a> Writer<'a, '_> {
         self.out.raw("parts", "[");
     }
 
-    /// The rules about the whole: instructions never alone, signed calls.
+    /// Rules for the whole: a request needs more than instructions, and calls need signatures.
     fn complete(mut self, leading: &'a [Message]) -> Result<Instructions<'a>> {
         let is_alone = self.turn.is_none();
         if is_alone {
@@ -455,7 +459,7 @@ struct Calling<'a> {
     number: u32,
 }
 
-/// A part of what the model said, as it is written.
+/// A part of the model's message, as it is written.
 enum Said<'a> {
     Text(&'a str, Option<&'a str>),
     Thought(&'a str, Option<&'a str>),
@@ -463,8 +467,9 @@ enum Said<'a> {
     Call(usize, &'a ToolCall, Option<&'a str>),
 }
 
-/// Tells what the model said, in the order in which it is written. A signature without a text of its own belongs to the next
-/// text; where none follows, it stands on an empty one, as the provider sends it itself, in front of calls.
+/// Calls back with the parts of a model's message in the order in which they are written. A signature without
+/// a text of its own is attached to the next text. Without a following text it gets an empty one before the
+/// calls, as the provider itself sends it.
 fn said_by_model<'a>(parts: &'a [Part], mut on_part: impl FnMut(Said<'a>) -> Result<()>) -> Result<()> {
     let mut waiting: Option<&str> = None;
     let mut has_called = false;
@@ -505,7 +510,7 @@ fn alone<'a>(signature: Option<&'a str>, on_part: &mut impl FnMut(Said<'a>) -> R
     signature.map_or(Ok(()), |signature| on_part(Said::Text("", Some(signature))))
 }
 
-/// The signatures that no text behind them takes: the one that waits, and those of these parts.
+/// The signatures without a following text: the waiting one, and those of these parts.
 fn unclaimed<'a>(waiting: Option<&'a str>, parts: &'a [Part]) -> impl Iterator<Item = &'a str> {
     let mut waiting = waiting;
     let next = move |part: &'a Part| {
@@ -534,13 +539,13 @@ fn last_waiting<'a>(waiting: Option<&'a str>, parts: &'a [Part]) -> Option<&'a s
     })
 }
 
-/// Thoughts go back as they came ("return the entire response with all parts"), most of them unsigned.
+/// Thoughts are sent back unchanged ("return the entire response with all parts"); most have no signature.
 fn is_kept(reasoning: &Reasoning, signature: Option<&str>) -> bool {
     reasoning.format.as_deref() == Some(REASONING_FORMAT)
         && (signature.is_some() || !reasoning.text.is_empty())
 }
 
-/// Whether there is anything to write of text and media.
+/// Whether there is text or media to write.
 fn has_content(parts: &[Part]) -> bool {
     parts.iter().any(|part| is_text(part).is_some() || matches!(part.kind, PartKind::Media(_)))
 }
@@ -565,7 +570,7 @@ fn media_of(parts: &[Part]) -> impl Iterator<Item = (usize, &Media)> {
     })
 }
 
-/// Whether a result may hold this itself: pictures, PDF and plain text.
+/// Whether a result may contain this file: pictures, PDF and plain text.
 fn stands_within(media: &Media) -> bool {
     const ACCEPTED: [&str; 5] = ["image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"];
     inline_mime(media).is_some_and(|mime| ACCEPTED.contains(&&*mime))
@@ -578,7 +583,7 @@ fn result_at(messages: &[Message], (message, part): Place) -> Option<&ToolResult
     }
 }
 
-/// The content of a result, with the names of its parts.
+/// The content of a result, and the fields of its parts.
 fn content_of(messages: &[Message], place: Place) -> (&[Part], impl Fn(usize) -> Field + use<>) {
     let parts = result_at(messages, place).map_or(&[][..], |result| &result.content);
     (parts, move |part| Field::result_part(place.0 as usize, part))
@@ -637,7 +642,7 @@ fn as_object(text: &str) -> Option<&RawValue> {
     serde_json::from_str::<&RawValue>(text).ok()
 }
 
-/// Appends an object, as the API wants it. What the tool wrote as one stays as it is.
+/// Appends an object, which the API requires. A result that is a JSON object stays unchanged.
 fn write_response(text: &str, is_error: bool, out: &mut Output) {
     let trimmed = text.trim();
     let is_json = |opening: char| {

@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recursion_that_can_end_stays() {
+    fn a_recursion_through_an_optional_property_stays() {
         let optional = json!({"type": "object", "properties": {"next": refers("A"), "v": {"type": "string"}}, "required": ["v"]});
         let through = json!({"type": "object", "properties": {"b": refers("B")}, "required": ["b"]});
         let back = json!({"type": "object", "properties": {"a": {"type": "array", "items": refers("A")}}});
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_limits_of_arrays_go_first() {
+    fn the_highest_limits_of_arrays_are_removed_first() {
         let arrays = |limits: &[u64]| {
             let array = |(at, limit): (usize, &u64)| {
                 (format!("p{at}"), json!({"type": "array", "items": {"type": "string"}, "maxItems": limit}))

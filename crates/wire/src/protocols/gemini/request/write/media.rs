@@ -53,7 +53,7 @@ pub(crate) fn kind_of(mime: &str) -> MediaKind {
     }
 }
 
-/// The type of media that are sent themselves.
+/// The MIME type of media that are sent inline.
 pub(super) fn inline_mime(media: &Media) -> Option<Cow<'_, str>> {
     match &media.source {
         Source::Base64 { mime, .. } => Some(mime_name(mime)),
@@ -91,7 +91,7 @@ fn mime_name(mime: &str) -> Cow<'_, str> {
     }
 }
 
-/// What the provider can read itself: YouTube, Cloud Storage, its own Files API.
+/// A URL that the provider reads itself: YouTube, Cloud Storage, its own Files API.
 fn from_url(kind: MediaKind, url: &str) -> Option<Kind<'_>> {
     let file = |mime_type| file(mime_type, Cow::Borrowed(url));
     if url.starts_with(FILES_API) {

@@ -614,7 +614,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keywords_go_and_property_names_stay() {
+    fn unknown_keywords_are_removed_and_property_names_stay() {
         check(
             json!({
                 "$schema": "x", "type": "object", "additionalProperties": false, "required": ["not", "const"],
@@ -639,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn references_are_kept_or_put_in_place() {
+    fn references_are_kept_or_inlined() {
         check(
             json!({
                 "type": "object",
@@ -672,7 +672,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_at_the_root_is_put_in_place_and_cycles_end() {
+    fn a_reference_at_the_root_is_inlined_and_cycles_end() {
         check(
             json!({"$ref": "#/$defs/A", "$defs": {"A": {"type": "object", "properties": {"a": {"$ref": "#"}}}}}),
             json!({

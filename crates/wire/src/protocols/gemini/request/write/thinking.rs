@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn thoughts_are_shown_when_thinking_was_asked_for() {
+    fn thoughts_are_requested_where_thinking_is() {
         assert_eq!(told("gemini-2.5-flash", Effort::Low).0.unwrap().include_thoughts, Some(true));
         assert_eq!(told("gemini-2.5-flash", Effort::None).0.unwrap().include_thoughts, None);
     }

@@ -53,7 +53,7 @@ impl CallingConfig {
     }
 }
 
-/// What becomes of the tools, beside what is written.
+/// The facts about the written tools.
 #[derive(Debug, Default)]
 pub(crate) struct Tools {
     pub config: Option<ToolConfig>,
@@ -77,13 +77,13 @@ const BUILTINS: [&str; 11] = [
     "exaAiSearch",
 ];
 
-/// The search of the web among them.
+/// The web search among them.
 const SEARCH: &str = "googleSearch";
 
-/// Which surface takes this field differs: named in a provider's `drop` list it is left out.
+/// Only some of Google's services accept this field. A provider's `drop` list can name it.
 const SERVER_SIDE: &str = "includeServerSideToolInvocations";
 
-/// Appends the tools, each when it is read, and translates the choice among them.
+/// Appends the tools, one at a time, and translates the choice among them.
 pub(super) fn tools(
     request: &Request,
     target: Target<'_>,
@@ -128,7 +128,7 @@ pub(super) fn tools(
     Ok(found)
 }
 
-/// Appends the caller's functions, which are one entry, and starts what is known of the tools.
+/// Appends the caller's functions, which form one entry.
 fn functions(
     request: &Request,
     target: Target<'_>,
@@ -156,7 +156,7 @@ fn functions(
     Ok(found)
 }
 
-/// Appends the tools that the provider runs. False without any.
+/// Appends the tools that the provider runs. False if there are none.
 fn builtins(
     request: &Request,
     target: Target<'_>,
@@ -307,7 +307,7 @@ pub(crate) fn camel_case(name: &str) -> String {
     camel
 }
 
-/// Whether the model is to search the web by the word of another format.
+/// Whether another format's field requests a web search.
 fn is_search_asked(
     request: &Request,
     target: Target<'_>,

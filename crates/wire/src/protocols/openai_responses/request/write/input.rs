@@ -329,7 +329,7 @@ impl<'a> Writer<'a, '_> {
         if !self.text_only_results || !result.content.iter().any(is_media) {
             return Ok(());
         }
-        // What cannot stand in the result is shown beside it.
+        // Media that cannot be in the result follow it in a message.
         self.begin_message("user", None);
         self.parts(&result.content, path, is_media)?;
         self.output.push(b"}");
