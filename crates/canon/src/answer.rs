@@ -3,7 +3,7 @@
 use crate::write::push_key;
 use crate::{Amount, Cost, FinishReason, Json, Usage};
 
-/// What is known about an answer while it passes through: the source of the usage record.
+/// The facts about an answer while it passes through: the source of the usage record.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
     /// The caller can see that something has been produced: from here on there is no fallback.
@@ -25,7 +25,7 @@ pub struct Progress {
     pub output_chars: u64,
 }
 
-/// What an answer's metadata may depend on.
+/// The facts that an answer's metadata may depend on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnswerFacts<'a> {
     /// The model that the provider reports.
@@ -43,7 +43,7 @@ pub trait Annotator: Send {
     fn created(&self) -> i64;
     /// The model to name where the provider names none.
     fn model(&self) -> &str;
-    /// What the tokens cost by the service tier that the answer names; none when a price is unknown.
+    /// The cost of the tokens in the service tier that the answer names; none when a price is unknown.
     fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Cost>;
     /// The name of the gateway's object in an answer of OpenAI's format; none where the caller wants none.
     fn metadata_name(&self) -> Option<&'static str> {

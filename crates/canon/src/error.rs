@@ -11,7 +11,7 @@ use crate::Field;
 /// The result of anything that can fail towards a caller.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, by what can be done about it.
+/// The kind of an error, by what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// A field has a wrong type or value.
@@ -150,7 +150,7 @@ impl ErrorKind {
     }
 }
 
-/// Whose fault it is.
+/// Who caused an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The request.

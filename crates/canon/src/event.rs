@@ -131,7 +131,7 @@ pub enum Event {
         choice: u32,
         /// Why.
         reason: FinishReason,
-        /// The provider's own word.
+        /// The provider's own name of the reason.
         native: Option<String>,
     },
     /// A top-level field that OpenAI clients know (`service_tier`, `system_fingerprint`).

@@ -98,7 +98,7 @@ pub enum Field {
     TopLogprobs,
     /// The end user.
     User,
-    /// The marks of what is to be cached.
+    /// Cache marks.
     CacheMark,
     /// A field of `Request::extra`, by its name there, or a member of one (`name.member`).
     Extra(Cow<'static, str>),
@@ -486,7 +486,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_tell_entries_from_instructions() {
+    fn instructions_are_distinguished_from_entries() {
         let place = Place::entry(3).piece(1);
         assert_eq!((place.entry_number(), place.piece_number()), (Some(3), Some(1)));
         assert_eq!(

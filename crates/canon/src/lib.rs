@@ -1,7 +1,7 @@
-//! The vocabulary of the gateway: what a request, a message, an event, a price and an error are.
+//! The vocabulary of the gateway: requests, messages, events, prices and errors.
 //!
-//! Every wire protocol translates from and to these types and never to another protocol. Nothing here
-//! knows a vendor and nothing here does I/O.
+//! Every wire format translates from and to these types and never to another format. Nothing here knows a
+//! vendor, and nothing here does I/O.
 
 #![warn(missing_docs)]
 

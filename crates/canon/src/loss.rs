@@ -9,12 +9,13 @@ use serde::{Serialize, Serializer};
 
 use crate::Field;
 
-/// The number of losses that are listed individually. Callers decide how many unknown fields a request has: a
-/// longer list would have no use. With the entry for all further ones there are 128, for which a list that doubles has room.
+/// The number of losses that are listed individually. Callers decide how many unknown fields a request has,
+/// and a longer list would have no use. Together with the entry for all further losses there are 128, the
+/// capacity of a list that doubles.
 const MOST: usize = 127;
 /// From this number on, entries are found by hash.
 const FEW: usize = 16;
-/// The field of the entry that stands for all further losses.
+/// The field of the entry that represents all further losses.
 const FURTHER: Field = Field::Verbatim(Cow::Borrowed("*"));
 
 /// How the gateway treated a request field that the provider cannot take as it is.

@@ -55,7 +55,7 @@ impl Message {
         Self { role, name: None, parts, place: Place::NOWHERE }
     }
 
-    /// The message as it was written here.
+    /// The message at this place in the caller's body.
     pub fn at(mut self, place: Place) -> Self {
         self.place = place;
         self
@@ -145,7 +145,7 @@ impl Part {
         Self { kind, cache: None, signature: None, place: Place::NOWHERE }
     }
 
-    /// The part as it was written here.
+    /// The part at this place in the caller's body.
     pub fn at(mut self, place: Place) -> Self {
         self.place = place;
         self
@@ -181,14 +181,14 @@ macro_rules! boxed {
 
 boxed!(Media, ToolCall, ToolResult, Reasoning);
 
-/// A wish to cache the prompt up to a part (`cache_control`).
+/// A request to cache the prompt up to a part (`cache_control`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheMark {
     /// How long, in seconds; none means the provider's default (usually 300).
     pub ttl_seconds: Option<u32>,
 }
 
-/// The kinds of content. What is larger than a text is boxed: a conversation has many small parts.
+/// The kinds of content. Variants larger than a text are boxed: a conversation has many small parts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PartKind {
     /// Plain text.

@@ -145,7 +145,7 @@ impl Features {
         Self(self.0 & !other.0)
     }
 
-    /// What is in either set.
+    /// The features that are in either set.
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -182,10 +182,10 @@ pub enum ReasoningControl {
     None,
     /// It always thinks and takes no control: the request for thinking is a loss.
     Always,
-    /// A word out of `levels` (OpenAI's `reasoning_effort`, Gemini's `thinkingLevel`, Anthropic's `effort` with adaptive
-    /// thinking). `none` among the levels means that thinking can be switched off.
+    /// A level out of `levels` (OpenAI's `reasoning_effort`, Gemini's `thinkingLevel`, Anthropic's `effort`
+    /// with adaptive thinking). `none` among the levels means that thinking can be switched off.
     Effort {
-        /// Accepted words.
+        /// Accepted levels.
         levels: Vec<Effort>,
     },
     /// A number of tokens (Anthropic's `budget_tokens`, Gemini's `thinkingBudget`).
@@ -197,24 +197,24 @@ pub enum ReasoningControl {
         /// Thinking can be switched off.
         can_disable: bool,
     },
-    /// On or off (`thinking: {"type": "enabled"}`), optionally with effort words.
+    /// On or off (`thinking: {"type": "enabled"}`), optionally with effort levels.
     Toggle {
         /// Thinking can be switched off.
         can_disable: bool,
-        /// Effort words that may go along with it; empty means none.
+        /// Effort levels that may be sent with it; empty means none.
         #[serde(default)]
         levels: Vec<Effort>,
     },
     /// `enable_thinking: true` with an optional `thinking_budget`.
     EnableThinking,
-    /// `chat_template_kwargs: {"enable_thinking": …}`, by this key.
+    /// `chat_template_kwargs: {"enable_thinking": …}`, with this key.
     ChatTemplate {
         /// `enable_thinking` or `thinking`.
         key: String,
     },
-    /// `reasoning: {"enabled": …}`, optionally with effort words in `reasoning.effort` (`object`).
+    /// `reasoning: {"enabled": …}`, optionally with effort levels in `reasoning.effort` (`object`).
     Object {
-        /// Accepted words; empty means only on and off.
+        /// Accepted levels; empty means only on and off.
         #[serde(default)]
         levels: Vec<Effort>,
     },

@@ -61,7 +61,7 @@ impl Pico {
     }
 }
 
-/// The text is no plain decimal of at most twelve decimals.
+/// The text is not a plain decimal of at most twelve decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseMoneyError;
 
@@ -153,7 +153,7 @@ impl JsonSchema for Pico {
     }
 }
 
-/// What an answer cost. The parts are exact and `total` is their sum.
+/// The cost of an answer. The parts are exact and `total` is their sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Everything together.
@@ -169,7 +169,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// So many hundredths of it.
+    /// This percentage of the cost.
     pub fn share(self, percent: u8) -> Self {
         let of = |cost: Pico| Pico((i128::from(cost.0) * i128::from(percent) / 100) as i64);
         Self {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_prints_and_refuses_the_rest() {
+    fn printed_amounts_are_read_back_and_others_refused() {
         for amount in [0, 1, 999, 26_000_000, 1_000_000_000_000, 12_345_678_901_234] {
             assert_eq!(Pico(amount).to_string().parse(), Ok(Pico(amount)));
         }

@@ -32,7 +32,7 @@ pub enum Operation {
     Files,
     /// Many requests that a provider answers within hours.
     Batches,
-    /// A request of a provider's own API, in its own words.
+    /// A request of a provider's own API, in its own format.
     Passthrough,
 }
 
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_holds_what_was_put_in() {
+    fn a_set_contains_the_operations_that_were_added() {
         let set: Operations = [Operation::Embeddings, Operation::Speech].into_iter().collect();
         for operation in Operation::ALL {
             let is_in = matches!(operation, Operation::Embeddings | Operation::Speech);

@@ -55,7 +55,7 @@ mod tests {
         #![proptest_config(testkit::random::cases(256))]
 
         #[test]
-        fn bytes_are_judged_as_one_by_one(
+        fn blocks_give_the_same_results_as_single_bytes(
             mut bytes in proptest::collection::vec(any::<u8>().prop_map(|byte| byte & 0x7f), 0..300),
             others in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..3),
         ) {
@@ -74,7 +74,7 @@ mod tests {
         }
 
         #[test]
-        fn printable_bytes_and_words_are_known(text in "[ -~]{0,200}", word in "[!#-<>-\\[\\]-~]{0,200}") {
+        fn printable_bytes_and_words_are_recognised(text in "[ -~]{0,200}", word in "[!#-<>-\\[\\]-~]{0,200}") {
             prop_assert!(is_printable(text.as_bytes()) && is_word(word.as_bytes()));
             prop_assert_eq!(is_word(text.as_bytes()), !text.contains([' ', '"', '\\', '=']));
         }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Deserializer};
 
-/// A secret. It has no `Display`, and its `Debug` shows nothing of it, so that it cannot reach a log by accident.
+/// A secret. It has no `Display`, and its `Debug` shows nothing of it, so that it cannot reach a log by
+/// mistake.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strict_clients_are_known_by_how_they_call_themselves() {
+    fn strict_clients_are_recognised_by_their_user_agent() {
         let clients: Clients = toml::from_str(FILE).unwrap();
         assert!(clients.strict.iter().all(|client| client.user_agent.len() > 3 && !client.source.is_empty()));
         assert!(is_strict(b"pydantic-ai/2.68.0"));

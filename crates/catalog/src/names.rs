@@ -82,8 +82,8 @@ fn is_small_version(word: &str) -> bool {
     word.strip_prefix('v').is_some_and(|digits| digits.len() == 1 && digits.as_bytes()[0].is_ascii_digit())
 }
 
-/// How many words at the end are a date, a build number or a word such as `latest`; none when the last is a part of
-/// the name or the only word.
+/// The number of words at the end that are a date, a build number or a word such as `latest`; none when the
+/// last word is part of the name or the only one.
 fn suffix_words(words: &[&str]) -> Option<usize> {
     let digits = |back: usize| {
         let word = words.len().checked_sub(back + 1).and_then(|index| words.get(index))?;
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stem_of_an_id() {
+    fn the_stem_of_an_id_has_no_prefix_date_or_version() {
         let cases = [
             ("gpt-4o", "gpt-4o"),
             ("gpt-4o-2024-08-06", "gpt-4o"),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn typing_mistakes_find_their_names() {
+    fn names_with_typing_mistakes_are_found() {
         let names = ["gpt-4o", "gpt-4o-mini", "claude-sonnet-4-5", "gemini-2.5-flash"];
         assert_eq!(nearest("gpt4o", names, 1), ["gpt-4o"]);
         assert_eq!(nearest("claude-sonet-4-5", names, 3), ["claude-sonnet-4-5"]);

@@ -59,8 +59,8 @@ pub struct ProviderRow {
 pub struct SettingRow {
     /// Customary environment variables; the first that is set is used.
     pub env: Vec<String>,
-    /// The provider cannot be called without it. Settings that only fill in the base URL are not marked so: see
-    /// [`ProviderRow::needs_setting`].
+    /// The provider cannot be called without it. Settings that are only part of the base URL are not marked:
+    /// see [`ProviderRow::needs_setting`].
     pub required: bool,
     /// The value when none is set.
     pub default: Option<String>,

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_is_read_and_the_first_name_counts() {
+    fn the_rules_of_the_first_matching_name_apply() {
         let families = read(FILE).unwrap();
         assert!(families.iter().all(|family| !family.names.is_empty()));
         assert!(token_rules("gpt-5-nano").picture != token_rules("gpt-5").picture);
@@ -76,9 +76,9 @@ mod tests {
         assert_eq!((token_rules("demo3"), token_rules("unheard-of")), (&Rules::default(), &Rules::default()));
     }
 
-    /// An entry that is `like` an unknown one would silently have the defaults.
+    /// An entry that is `like` an unknown one would silently get the defaults.
     #[test]
-    fn every_likeness_is_there() {
+    fn every_like_names_an_existing_entry() {
         let file: Table = toml::from_str(FILE).unwrap();
         let rules = file["rules"].as_array().unwrap();
         let first = |entry: &Value| entry["names"][0].as_str().unwrap().to_owned();

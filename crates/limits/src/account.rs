@@ -13,10 +13,10 @@ use crate::policy::Period;
 use crate::rule::{AccountId, Scope};
 use crate::{Bucket, Window};
 
-/// A notice is sent when this share of a budget is spent, in per cent.
+/// A notice is sent when this percentage of a budget is spent.
 const THRESHOLDS: [u8; 3] = [50, 80, 100];
-/// For this time nobody repeats a refused question, in milliseconds. Otherwise an exhausted budget would cost
-/// each refused request a round trip.
+/// A node does not repeat a refused question for this time, in milliseconds. Otherwise each request that an
+/// exhausted budget refuses would cost a round trip.
 const REFUSED_MS: i64 = 200;
 
 /// A budget has reached a threshold.
@@ -86,7 +86,7 @@ pub(crate) struct Money {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct MoneyPart {
-    /// The amount that this node may have spent and reserved in this window.
+    /// The amount that this node may spend and reserve in this window.
     allowed: Pico,
     /// The same for all nodes together, this one included.
     all_allowed: Pico,
@@ -536,7 +536,7 @@ impl Account {
     }
 }
 
-/// What a reservation holds of one account.
+/// The part of one account that a reservation holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) account: AccountId,
@@ -547,7 +547,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// What it holds of the current window.
+    /// The amount that it holds in the current window.
     pub(crate) fn held_of(&self, money: &Money) -> i64 {
         if self.start == money.start { self.taken } else { 0 }
     }

@@ -13,7 +13,7 @@ use crate::{Pattern, Window, day_of};
 
 /// Minimum time between two searches for overdue reservations.
 const SWEEP_EVERY_MS: i64 = 60_000;
-/// When to try again if only the end of another request makes room.
+/// The wait before a retry when only the end of another request can make room.
 const CONCURRENT_RETRY_MS: u64 = 1000;
 
 /// The most that a request may use.
@@ -33,7 +33,7 @@ pub struct Ask {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
-    /// The money that is charged.
+    /// The charged money.
     pub cost: Pico,
     /// None where the number is unknown: the estimate then stays.
     pub tokens: Option<u64>,
@@ -50,13 +50,13 @@ pub struct Ticket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figure {
     pub limit: u64,
-    /// What is left.
+    /// The remaining amount.
     pub remaining: u64,
     /// How long until the full limit is available again.
     pub reset_ms: u64,
 }
 
-/// What is left for the next request, by the tightest limit of each kind.
+/// The remaining amounts for the next request, by the tightest limit of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remaining {
     pub requests: Option<Figure>,
@@ -319,8 +319,8 @@ impl Book {
         expired
     }
 
-    /// What this node wants of the accounts that it shares. With `short`: the accounts that are too small for
-    /// a request. Without: what there is to report and to return.
+    /// The amounts that this node wants of the accounts that it shares. With `short`: the accounts that are
+    /// too small for a request. Without: the amounts to report and to return.
     pub fn wishes(&mut self, short: Option<&[Short]>, is_exact: bool, now_ms: i64) -> Vec<Wish> {
         let Some(names) = &self.shared else { return Vec::new() };
         let day = day_of(now_ms);
@@ -344,7 +344,7 @@ impl Book {
         }
     }
 
-    /// Whose money is counted, and in which windows.
+    /// The scopes and windows in which money is counted.
     pub fn money(&self) -> Vec<(Scope, Window)> {
         let money = self.accounts.iter().filter_map(|account| match account {
             Account::Money(money) => Some((money.scope().clone(), money.window)),
@@ -464,7 +464,7 @@ impl Book {
             };
             match account {
                 Account::Money(money) => {
-                    // A window that has begun since then holds nothing of it yet.
+                    // If a new window has begun since, the claim holds nothing of it yet.
                     let has = claim.held_of(money).min(has);
                     let more = ask.cost.0.saturating_sub(has).max(0);
                     if open.is_expired {

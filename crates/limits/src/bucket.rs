@@ -3,8 +3,8 @@
 /// Requests or tokens within a period. A bucket holds as much as the limit and leaks evenly, the whole limit
 /// in one period. A request pours its amount in; an amount that does not fit is refused.
 ///
-/// The level is counted in units times milliseconds of the period, so that leaking is exact: `limit` of these in a
-/// millisecond.
+/// The level is counted in units times milliseconds of the period, so that leaking is exact: `limit` of these
+/// per millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
     limit: u64,

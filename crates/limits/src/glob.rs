@@ -1,7 +1,7 @@
 //! Patterns of names.
 
-/// A name in which `*` stands for any text, also for slashes and for none. ASCII letters match in either case: a provider
-/// that takes `GPT-4o` for `gpt-4o` must not open a way around a rule.
+/// A name in which `*` matches any text, including slashes and nothing. ASCII letters match in either case:
+/// otherwise a provider that takes `GPT-4o` for `gpt-4o` would be a way around a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Box<str>);
 
@@ -19,7 +19,7 @@ impl Pattern {
     pub fn matches(&self, name: &str) -> bool {
         let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
         let (mut at, mut place) = (0, 0);
-        // Where the last star was, and how much of the name it matches so far.
+        // The position of the last star, and the length of the name that it matches so far.
         let mut star: Option<(usize, usize)> = None;
         while place < name.len() {
             if pattern.get(at) == Some(&b'*') {
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stars_stand_for_any_text() {
+    fn stars_match_any_text() {
         for (pattern, name) in [
             ("*", ""),
             ("*", "openai/gpt-4o"),

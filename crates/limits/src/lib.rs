@@ -1,8 +1,9 @@
 //! Who may use which models, and how much: policies, budgets, limits, reservations.
 //!
-//! Pure: values in, values out, time as an argument in milliseconds since 1970 (UTC). A [`Book`] holds the counters of one
-//! project and of its keys. Every claim of a request lies in one book, so that a lock around the book makes a reservation
-//! all or nothing, and two requests can never refuse each other by reserving half of what they need.
+//! Pure: values in, values out, time as an argument in milliseconds since 1970 (UTC). A [`Book`] has the
+//! counters of one project and of its keys. All claims of a request are in one book. A lock around the book
+//! therefore makes a reservation all or nothing, and two requests can never refuse each other by reserving
+//! half of what they need.
 //!
 //! - **Budgets** are sums of money in calendar windows ([`Window`]). A reservation takes the estimated cost
 //!   before the request; settling replaces it by the actual cost. `spent + reserved` exceeds the ceiling at

@@ -1,4 +1,4 @@
-//! What a project or a key may do, as it is written.
+//! The policy of a project or a key, as it is written.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub const LONGEST_CACHE_SECONDS: u64 = 30 * 86_400;
 /// A larger limit would limit nothing.
 const MOST_UNITS: u64 = 1_000_000_000_000;
 
-/// What a project or a key may do. A key is bound by its own policy and by that of its project: a policy
+/// The policy of a project or a key. A key is bound by its own policy and by that of its project: a policy
 /// narrows and never widens. Empty lists restrict nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

@@ -81,7 +81,7 @@ mod tests {
     const LEAP: i64 = 19_782;
 
     #[test]
-    fn months_have_their_lengths() {
+    fn months_have_the_lengths_of_the_calendar() {
         // From 2023-03-01, whose day is 19417, through the leap day to 2024-12-31.
         let lengths =
             [31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_ends_at_midnight() {
+    fn the_rest_of_a_window_ends_at_midnight_utc() {
         assert_eq!(Window::Day.left_ms(LEAP * DAY_MS + 1), Some(DAY_MS as u64 - 1));
         assert_eq!(Window::Month.left_ms(LEAP * DAY_MS), Some(DAY_MS as u64));
         assert_eq!(Window::Total.left_ms(0), None);

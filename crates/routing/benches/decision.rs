@@ -1,4 +1,4 @@
-//! What a decision costs: `cargo bench -p routing --bench decision`.
+//! The cost of a decision: `cargo bench -p routing --bench decision`.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -58,7 +58,7 @@ fn main() {
     }
 }
 
-/// The best of several rounds: other work on the machine only makes it longer.
+/// Reports the best of several rounds: other work on the machine can only add time.
 #[expect(clippy::disallowed_methods, reason = "a measurement")]
 fn measure(what: &str, mut work: impl FnMut(u32)) {
     let best = (0..7).map(|_| {

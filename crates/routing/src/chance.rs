@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_are_kept() {
+    fn indexes_are_picked_in_proportion_to_their_weights() {
         let weights = [0u32, 3, 0, 1];
         let mut dice = Dice::new(7);
         let mut hits = [0u32; 4];

@@ -115,7 +115,8 @@ impl Judged {
     }
 }
 
-/// The state of the providers at one time, and the random number of one decision: the same moment gives the same decision.
+/// The state of the providers at one time, and the random number of one decision: the same moment gives the
+/// same decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
     pub health: &'a Health,

@@ -41,7 +41,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The word in JSON.
+    /// The name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OnlyCandidate => "only_candidate",
@@ -77,11 +77,11 @@ pub struct Score {
     pub uptime: f64,
     pub latency: Option<f64>,
     pub throughput: Option<f64>,
-    /// What each factor adds to the score.
+    /// The contribution of each factor to the score.
     pub parts: Parts,
 }
 
-/// What each factor adds to a score.
+/// The contributions of the factors to a score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Parts {
     /// Expected cost.

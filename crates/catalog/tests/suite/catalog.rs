@@ -73,7 +73,7 @@ fn variables_of_base_urls_are_settings() {
 }
 
 #[test]
-fn a_setting_of_the_base_url_is_needed_only_without_another() {
+fn a_setting_of_the_base_url_is_needed_only_without_an_own_base_url() {
     let catalog = embedded();
     let azure = catalog.provider("azure").unwrap();
     assert!(azure.needs_setting("resource", false) && !azure.needs_setting("resource", true));
@@ -175,7 +175,7 @@ fn buckets_without_a_price_use_their_fallback() {
 }
 
 #[test]
-fn models_are_found_by_every_name_they_have() {
+fn models_are_found_by_all_their_names() {
     let catalog = embedded();
     let cases = [
         ("openai", "gpt-4o-mini", "gpt-4o-mini", "gpt-4o-mini"),
@@ -217,7 +217,7 @@ fn models_are_found_by_every_name_they_have() {
 }
 
 #[test]
-fn a_bare_name_finds_those_who_serve_exactly_that() {
+fn a_bare_name_finds_only_providers_with_exactly_that_name() {
     let catalog = embedded();
     let providers = |name: &str| -> Vec<String> {
         let model = catalog.model(name).unwrap_or_else(|| panic!("{name}"));
@@ -235,7 +235,7 @@ fn a_bare_name_finds_those_who_serve_exactly_that() {
 }
 
 #[test]
-fn unknown_ids_have_known_relatives() {
+fn unknown_ids_take_facts_from_known_relatives() {
     let catalog = embedded();
     let cases = [
         (Protocol::OpenaiChat, "gpt-4o-2025-12-31", Some("gpt-4o")),
@@ -272,7 +272,7 @@ fn a_relative_has_the_features_of_all_hosts() {
 }
 
 #[test]
-fn names_that_are_nearly_right_are_suggested() {
+fn similar_names_are_suggested() {
     let catalog = embedded();
     assert_eq!(catalog.nearest_providers("antropic", 1), ["anthropic"]);
     assert_eq!(catalog.nearest_models("gpt-4o-mni", 1), ["gpt-4o-mini"]);
@@ -343,7 +343,7 @@ fn all_mistakes_are_reported_at_once_with_path_and_suggestion() {
 }
 
 #[test]
-fn an_overlay_replaces_and_adds() {
+fn an_overlay_replaces_and_adds_rows() {
     let overlay = r#"
         family = "own"
         [[models]]
@@ -383,7 +383,7 @@ fn an_operator_describes_models_of_a_provider() {
     assert_eq!((new.facts.context_tokens, new.upstream_id.as_str()), (Some(40960), "qwen3:32b"));
     assert_eq!(new.price.as_ref().unwrap().rates.output, usd_per_million("0.25"));
     assert_eq!(catalog.model("qwen3:32b").unwrap().servings[0].provider, "mine");
-    // It is one of those that serve the model, with the facts of the model and no price of others.
+    // It is one of the model's providers, with the facts of the model and without prices of other providers.
     let served = |model: &str| catalog.model(model).unwrap().servings.iter().any(|it| it.provider == "mine");
     assert!(served("gpt-4o") && served("gpt-4o-mini"));
     let same = catalog.serving("mine", "served-4o").unwrap();
@@ -486,7 +486,7 @@ fn a_unit_has_a_price_of_its_own() {
 /// Codex and pro models are called only by the Responses API, at a known price and with their levels of
 /// thinking.
 #[test]
-fn models_of_the_responses_api_alone_say_so() {
+fn models_served_only_by_the_responses_api_are_marked() {
     let catalog = Catalog::embedded().unwrap();
     for (model, input, strongest) in [
         ("gpt-5-pro", "15", Effort::High),

@@ -62,7 +62,7 @@ fn days_are_counted_from_1970() {
 fn the_readme_counts_the_providers() {
     let files = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalog/providers");
     let rows = std::fs::read_dir(files).unwrap();
-    // The built-in demo is no provider.
+    // The built-in demo is not a provider.
     let count = rows.filter(|file| file.as_ref().unwrap().file_name() != "demo.toml").count();
     let readme = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     let readme = std::fs::read_to_string(readme).unwrap();

@@ -35,7 +35,7 @@ const FOLDERS: [(&str, &str); 17] = [
     ("voyage", "voyage"),
 ];
 
-/// Every exchange with this API; at least one is always there, of our own making.
+/// Every exchange with this API. There is always at least one: our own fixture.
 fn records(api: &str) -> Vec<(&'static str, Record)> {
     let of = |(folder, provider): (&'static str, &'static str)| {
         other_records(folder)
@@ -48,7 +48,7 @@ fn records(api: &str) -> Vec<(&'static str, Record)> {
     found
 }
 
-/// The request for a provider's model, by the catalog.
+/// The request for a provider's model, by the rows of the catalog.
 fn written(
     catalog: &Catalog,
     provider: &str,
@@ -103,7 +103,7 @@ fn vectors(value: &Value, is_int8: bool) -> Vec<Vec<f32>> {
     }
 }
 
-/// The provider's count, wherever the answer has it.
+/// The provider's count, in any place where answers have it.
 fn counted(record: &Record, body: &Value) -> Option<u64> {
     let header = record.headers.iter().find(|(name, _)| name == "x-amzn-bedrock-input-token-count");
     let places = [
@@ -124,7 +124,7 @@ fn counted(record: &Record, body: &Value) -> Option<u64> {
 }
 
 #[test]
-fn recorded_embeddings_come_out_as_openais_with_exact_vectors_and_usage() {
+fn recorded_embeddings_become_openais_with_exact_vectors_and_usage() {
     let catalog = Catalog::embedded().unwrap();
     let mut counted_records = 0;
     for (provider, record) in records("embeddings") {
@@ -218,7 +218,7 @@ fn without_nulls(mut value: Value) -> Value {
 }
 
 #[test]
-fn recorded_requests_of_native_formats_are_written_as_they_were() {
+fn recorded_requests_of_native_formats_are_reproduced() {
     let catalog = Catalog::embedded().unwrap();
     let mut compared = 0;
     for (provider, record) in records("embeddings") {
@@ -290,7 +290,7 @@ fn recorded_requests_of_openais_format_arrive_unchanged() {
 }
 
 #[test]
-fn recorded_errors_keep_the_providers_words() {
+fn recorded_errors_keep_the_providers_message() {
     let catalog = Catalog::embedded().unwrap();
     for (provider, record) in records("embeddings") {
         if record.status == 200 {
@@ -309,7 +309,7 @@ fn recorded_errors_keep_the_providers_words() {
 }
 
 #[test]
-fn recorded_rankings_come_out_in_one_shape_with_exact_scores() {
+fn recorded_rankings_get_one_shape_with_exact_scores() {
     let catalog = Catalog::embedded().unwrap();
     for (provider, record) in records("rerank") {
         let Ok(body) = serde_json::from_slice::<Value>(&record.body) else { continue };
@@ -346,7 +346,7 @@ fn recorded_rankings_come_out_in_one_shape_with_exact_scores() {
 }
 
 #[test]
-fn recorded_requests_to_rerank_are_written_as_they_were() {
+fn recorded_requests_to_rerank_are_reproduced() {
     let catalog = Catalog::embedded().unwrap();
     for (provider, record) in records("rerank") {
         let Some(sent) = record.request.as_ref().filter(|_| record.status == 200) else { continue };
@@ -361,7 +361,7 @@ fn recorded_requests_to_rerank_are_written_as_they_were() {
 }
 
 #[test]
-fn rankings_that_cannot_be_are_errors() {
+fn impossible_rankings_are_errors() {
     let catalog = Catalog::embedded().unwrap();
     let asked = json!({"model": "rerank-2.5", "query": "q", "documents": ["a", "b"]});
     let request = written(&catalog, "voyage", Operation::Rerank, &asked).unwrap();
@@ -390,7 +390,7 @@ fn rankings_that_cannot_be_are_errors() {
 }
 
 #[test]
-fn recorded_moderations_pass_as_they_came() {
+fn recorded_moderations_pass_unchanged() {
     let catalog = Catalog::embedded().unwrap();
     for (provider, record) in records("moderations") {
         let Ok(body) = serde_json::from_slice::<Value>(&record.body) else { continue };
@@ -451,7 +451,7 @@ fn transcribed(catalog: &Catalog, provider: &str, form: Form) -> canon::Result<P
 }
 
 #[test]
-fn recorded_transcripts_come_out_as_openais() {
+fn recorded_transcripts_get_openais_form() {
     let catalog = Catalog::embedded().unwrap();
     let mut natives = 0;
     for (provider, record) in records("transcriptions") {
@@ -537,7 +537,7 @@ fn transcripts_of_words_become_sentences_and_subtitles() {
 }
 
 #[test]
-fn speech_of_other_forms_is_asked_for_in_their_words() {
+fn speech_is_requested_in_the_providers_own_format() {
     let catalog = Catalog::embedded().unwrap();
     let asked = json!({
         "model": "eleven_v3", "input": "Hi \"there\"", "voice": "a/b c", "response_format": "wav", "speed": 2.0,

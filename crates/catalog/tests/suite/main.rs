@@ -1,4 +1,4 @@
-//! Tests from outside of the crate.
+//! Tests of the crate's public interface.
 
 mod catalog;
 mod documented;

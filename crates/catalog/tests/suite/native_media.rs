@@ -1,5 +1,5 @@
-//! Images and sound at providers whose form is their own, through the rows of the catalog: what is sent, and what comes of answers of our
-//! making in the shapes that the providers' documents show.
+//! Images and sound at providers with a format of their own, through the rows of the catalog: the written
+//! requests, and the results of handmade answers in the shapes of the providers' documentation.
 
 #![expect(clippy::unwrap_used, reason = "a fixture that is no such thing ends the test")]
 
@@ -22,7 +22,7 @@ const JPEG: &[u8] = b"\xFF\xD8\xFF...";
 
 type Written = canon::Result<ProviderRequest>;
 
-/// What a provider is sent for this body.
+/// The request that a provider gets for this body.
 fn written(provider: &str, operation: Operation, body: &Value) -> Written {
     let model = body["model"].as_str().unwrap().to_owned();
     let request = read(operation, &Bytes::from(body.to_string()))?;
@@ -38,7 +38,7 @@ fn to(provider: &str, model: &str, write: impl Fn(EndpointTarget<'_>) -> Written
     write(EndpointTarget { model, facts, rows })
 }
 
-/// The same of a form with these texts and files.
+/// The same for a form with these texts and files.
 fn of_form(
     provider: &str,
     operation: Operation,
@@ -129,7 +129,8 @@ fn google_makes_and_edits_images() {
     assert_eq!(out["usage"]["output_tokens"], 2610);
     let amount = read.progress.amount.unwrap();
     assert_eq!((amount.unit, amount.count), (Unit::Image, 2));
-    // One of two is blocked: one comes. None: the caller learns why.
+    // If one of two images is blocked, the caller gets the other. If all are blocked, the caller gets the
+    // reason.
     for blocked in [
         json!({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}),
         json!({"candidates": [{"finishReason": "IMAGE_SAFETY"}]}),
@@ -145,7 +146,7 @@ fn google_makes_and_edits_images() {
 }
 
 #[test]
-fn what_google_can_not_do_is_refused_by_name() {
+fn features_of_images_that_google_lacks_are_refused_by_name() {
     let asked = |name: &str, value: Value| {
         let mut asked = json!({"model": "gemini-3-pro-image", "prompt": "a fox", "images": []});
         asked[name] = value;
@@ -160,7 +161,7 @@ fn what_google_can_not_do_is_refused_by_name() {
 }
 
 #[test]
-fn a_stream_of_who_has_none_is_one_event_for_each_image() {
+fn a_stream_at_a_provider_without_streams_has_one_event_per_image() {
     let asked = json!({"model": "gemini-3-pro-image", "prompt": "a fox", "stream": true});
     let sent = written("google-ai-studio", Operation::ImageGenerations, &asked).unwrap();
     let answer = json!({
@@ -176,7 +177,7 @@ fn a_stream_of_who_has_none_is_one_event_for_each_image() {
 }
 
 #[test]
-fn stability_on_bedrock() {
+fn stability_on_bedrock_gets_its_own_fields_and_a_filtered_image_is_an_error() {
     let asked = json!({
         "model": "stability.stable-image-core-v1:1", "prompt": "a fox", "size": "1024x1536", "seed": 7, "user": "me",
         "output_format": "png"
@@ -190,7 +191,7 @@ fn stability_on_bedrock() {
     let good = json!({"images": ["AAAA"], "seeds": [7], "finish_reasons": [null]});
     let read = sent.reader.read(&[whole(&good)]).unwrap();
     assert_eq!(json_of(&read)["data"], json!([{"b64_json": "AAAA"}]));
-    // Status 200 even when it is filtered.
+    // The status is 200 even when the image is filtered.
     let filtered = json!({"images": ["AAAA"], "seeds": [7], "finish_reasons": ["Filter reason: prompt"]});
     assert_eq!(sent.reader.read(&[whole(&filtered)]).unwrap_err().kind, ErrorKind::ContentFilter);
     let fields = [("model", "stability.stable-image-inpaint-v1:0"), ("prompt", "a hat")];
@@ -203,7 +204,7 @@ fn stability_on_bedrock() {
 }
 
 #[test]
-fn flux_at_fireworks_answers_with_the_image() {
+fn flux_at_fireworks_answers_with_bare_images_or_json() {
     let asked = json!({
         "model": "accounts/fireworks/models/flux-1-schnell-fp8", "prompt": "a fox", "n": 2, "size": "1024x1024",
         "output_format": "jpeg", "num_inference_steps": 4
@@ -251,7 +252,7 @@ fn edits_are_written_as_references_where_there_is_no_form() {
     let sent = of_form("openrouter", Operation::ImageEdits, &fields, &two).unwrap();
     assert_eq!((body(&sent)["size"].as_str(), &*sent.parts[0].path), (Some("1536x1024"), "/images"));
     assert_eq!(body(&sent)["input_references"][0], json!({"type": "image_url", "image_url": {"url": png}}));
-    // An address stays one.
+    // A URL stays a URL.
     let asked =
         json!({"model": "m", "prompt": "a hat", "images": [{"image_url": "https://example.com/a.png"}]});
     let sent = written("xai", Operation::ImageEdits, &asked).unwrap();
@@ -266,7 +267,7 @@ fn edits_are_written_as_references_where_there_is_no_form() {
 }
 
 #[test]
-fn google_speaks_wav_and_pcm() {
+fn speech_of_google_is_wav_or_pcm() {
     let mut asked = json!({
         "model": "gemini-3.8-flash-tts", "input": "Hi there", "voice": "Kore", "instructions": "softly", "response_format": "pcm",
         "speed": 2
@@ -296,7 +297,8 @@ fn google_speaks_wav_and_pcm() {
     let usage = read.progress.usage.unwrap();
     assert_eq!((usage.input, usage.audio_output, usage.output), (4, 50, 0));
     assert_eq!(sent.reader.content_type(&HeaderMap::new()), "audio/pcm");
-    // The usual format is MP3, which it does not make; a wish for it is refused.
+    // The default format is MP3, which Google does not make: it is approximated. An explicit request for it
+    // is refused.
     asked["response_format"] = Value::Null;
     let sent = written("google-ai-studio", Operation::Speech, &asked).unwrap();
     assert!(lost(&sent).contains(&"response_format".to_owned()));
@@ -312,7 +314,7 @@ fn google_speaks_wav_and_pcm() {
 }
 
 #[test]
-fn deepgram_and_xai_speak() {
+fn speech_requests_are_written_for_deepgram_and_xai() {
     let asked = json!({
         "model": "aura-2", "input": "Hi", "voice": "aura-2-thalia-en", "response_format": "wav", "speed": 1.1, "instructions": "x"
     });
@@ -338,7 +340,7 @@ fn deepgram_and_xai_speak() {
 }
 
 #[test]
-fn recordings_go_without_a_form_where_there_is_none() {
+fn recordings_are_sent_without_a_form_where_the_provider_takes_none() {
     let fields = [
         ("model", "nova-3"),
         ("response_format", "diarized_json"),
@@ -385,8 +387,8 @@ fn recordings_go_without_a_form_where_there_is_none() {
 }
 
 #[test]
-fn what_deepgram_heard_comes_out_as_openais() {
-    // One of our making, and those that were recorded.
+fn transcripts_of_deepgram_get_openais_form() {
+    // One answer of our own, and the recorded ones.
     let word = |word: &str, start: f64, speaker: u32| {
         json!({
             "word": word.to_lowercase(), "punctuated_word": word, "start": start, "end": start + 0.5, "confidence": 0.9,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use testkit::corpus::{Record, cases, records};
 use wire::Protocol;
 
-/// Folders of recordings and the providers that they are of.
+/// Folders of recordings, and their providers.
 const CHATS: [(&str, &str); 18] = [
     ("azure", "azure"),
     ("cerebras", "cerebras"),

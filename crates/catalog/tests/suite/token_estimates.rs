@@ -41,7 +41,7 @@ impl Counted {
 }
 
 #[test]
-fn estimates_are_near_what_providers_counted() {
+fn estimates_are_near_the_providers_counts() {
     let all = all_counted();
     let mut families: BTreeMap<&str, Vec<&Counted>> = BTreeMap::new();
     for counted in &all {
@@ -76,7 +76,7 @@ fn estimates_are_near_what_providers_counted() {
 /// A reservation that is too small lets spending exceed a ceiling by the difference. Few are too small, and
 /// only slightly.
 #[test]
-fn reservations_seldom_fall_short() {
+fn reservations_are_rarely_too_small() {
     let all = all_counted();
     if all.is_empty() {
         return;

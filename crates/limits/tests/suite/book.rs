@@ -16,7 +16,7 @@ fn cost(cost: i64) -> Actual {
 }
 
 #[test]
-fn a_budget_is_a_ceiling_of_what_is_spent_and_reserved() {
+fn a_budget_is_a_ceiling_for_spent_and_reserved_money() {
     let (mut book, rules) = book(r#"{"budgets":[{"usd":"0.000000000100","per":"day"}]}"#, "{}");
     let first = reserve(&mut book, &rules, ask(60, 0), NOON).unwrap();
     let refusal = reserve(&mut book, &rules, ask(41, 0), NOON).unwrap_err();
@@ -25,7 +25,7 @@ fn a_budget_is_a_ceiling_of_what_is_spent_and_reserved() {
     assert_eq!(rule.words(), "0.0000000001 USD per day");
     book.settle(first, cost(10));
     let second = reserve(&mut book, &rules, ask(90, 0), NOON).unwrap();
-    // The full cost counts when an answer costs more than was reserved.
+    // An answer that costs more than was reserved counts in full.
     book.settle(second, cost(95));
     assert_eq!(book.spent(rules[0].account(), NOON), Some((Pico(105), Pico(0))));
     reserve(&mut book, &rules, ask(1, 0), NOON).unwrap_err();
@@ -56,7 +56,7 @@ fn a_settlement_after_midnight_belongs_to_the_day_of_the_reservation() {
 }
 
 #[test]
-fn thresholds_of_a_budget_are_noticed_once_in_a_window() {
+fn a_notice_is_sent_once_per_threshold_and_window() {
     let policy = r#"{"budgets":[{"usd":"0.000000000100","per":"day"},
         {"usd":"0.000000000200","per":"day","on_exhausted":"downgrade:x"}]}"#;
     let (mut book, rules) = book(policy, "{}");
@@ -77,7 +77,7 @@ fn thresholds_of_a_budget_are_noticed_once_in_a_window() {
 }
 
 #[test]
-fn a_budget_that_is_spent_already_is_noticed_and_one_that_is_gone_is_not() {
+fn a_notice_is_sent_for_a_loaded_budget_and_not_for_a_removed_one() {
     let mut book = Book::default();
     let rules = |book: &mut Book, policy: &str| {
         book.rules(&limits::Scope::Project, &serde_json::from_str(policy).unwrap())
@@ -116,7 +116,7 @@ fn claims_are_all_or_nothing() {
 }
 
 #[test]
-fn places_come_back_with_their_owner() {
+fn places_are_returned_when_their_reservation_is_settled() {
     let (mut book, rules) = book(r#"{"limits":[{"concurrent":2}]}"#, "{}");
     let first = reserve(&mut book, &rules, ask(0, 0), NOON).unwrap();
     let _second = reserve(&mut book, &rules, ask(0, 0), NOON).unwrap();
@@ -143,7 +143,7 @@ fn an_overdue_reservation_counts_its_estimate_until_it_is_settled() {
 }
 
 #[test]
-fn a_more_expensive_attempt_takes_the_difference() {
+fn a_more_expensive_attempt_reserves_the_difference() {
     let (mut book, rules) = book(
         r#"{"budgets":[{"usd":"0.000000000100","per":"day"}],"limits":[{"requests":1,"per":"day"},{"concurrent":1}]}"#,
         "{}",
@@ -159,7 +159,7 @@ fn a_more_expensive_attempt_takes_the_difference() {
 }
 
 #[test]
-fn a_budget_may_name_who_serves_then() {
+fn an_exhausted_budget_may_name_a_downgrade() {
     let (mut book, rules) = book(
         r#"{"budgets":[{"usd":"0.000000000100","per":"day","on_exhausted":"downgrade:cheap"},{"usd":"0.000000000120","per":"day"}]}"#,
         "{}",
@@ -169,14 +169,14 @@ fn a_budget_may_name_who_serves_then() {
     let downgraded = Ask { is_downgraded: true, ..ask(110, 0) };
     let ticket = reserve(&mut book, &rules, downgraded, NOON).unwrap();
     book.settle(ticket, cost(110));
-    // Both budgets read one account: it was counted once.
+    // Both budgets use one account, so the cost was counted once.
     assert_eq!(book.spent(rules[0].account(), NOON).unwrap(), (Pico(110), Pico(0)));
     let refusal = reserve(&mut book, &rules, Ask { is_downgraded: true, ..ask(11, 0) }, NOON).unwrap_err();
     assert!(matches!(refusal, Refusal::Exhausted { left: Pico(10), .. }), "{refusal:?}");
 }
 
 #[test]
-fn a_changed_ceiling_keeps_what_was_spent() {
+fn a_changed_ceiling_keeps_the_spent_amount() {
     let (mut book, rules) = book(r#"{"budgets":[{"usd":"1","per":"month"}]}"#, "{}");
     let ticket = reserve(&mut book, &rules, ask(700, 0), NOON).unwrap();
     let lower = crate::policy(r#"{"budgets":[{"usd":"0.000000000600","per":"month"}]}"#);

@@ -3,7 +3,8 @@
 use limits::Bucket;
 use proptest::prelude::*;
 
-/// The same rate without arithmetic of its own: the level in units of one over `period`, leaked millisecond by millisecond.
+/// The same rate as a simple model: the level in units of one over `period`, leaked millisecond by
+/// millisecond.
 struct Model {
     limit: u64,
     period: u64,
@@ -24,7 +25,7 @@ proptest! {
     #![proptest_config(testkit::random::cases(300))]
 
     #[test]
-    fn a_bucket_is_its_model(
+    fn a_bucket_behaves_as_its_model(
         limit in 1_u64..50,
         period in 1_u64..500,
         steps in prop::collection::vec((0_u64..200, 0_u64..60, 0_u64..60), 1..40),
@@ -62,7 +63,7 @@ proptest! {
 }
 
 #[test]
-fn a_clock_that_goes_back_leaks_nothing() {
+fn a_clock_that_goes_backwards_leaks_nothing() {
     let mut bucket = Bucket::new(1, 60_000);
     bucket.leak(100_000);
     bucket.pour(1);
@@ -73,7 +74,7 @@ fn a_clock_that_goes_back_leaks_nothing() {
 }
 
 #[test]
-fn more_than_the_limit_fits_into_an_empty_bucket_alone() {
+fn more_than_the_limit_fits_only_into_an_empty_bucket() {
     let mut bucket = Bucket::new(100, 1000);
     bucket.leak(0);
     assert_eq!(bucket.wait_ms(250), Some(0));

@@ -46,7 +46,7 @@ struct World {
     runs: Vec<Run>,
     /// The cost of the requests so far, with the estimates of lost ones.
     spent: i64,
-    /// What answers have cost beyond their reservations.
+    /// The amount that answers cost beyond their reservations.
     beyond: i64,
     admitted: usize,
 }
@@ -91,7 +91,7 @@ fn step(world: &mut World, rules: &[Rule], script: Script, who: usize) {
                 world.book.expire(NOON);
             }
             if script.end == End::Lost {
-                // The holder has died, and the ticket is lost.
+                // The holder of the ticket has died without settling it.
                 world.spent += run.raised_to;
                 return;
             }
@@ -131,7 +131,7 @@ fn orders(requests: usize, mut visit: impl FnMut(&[usize])) {
 }
 
 #[test]
-fn every_order_of_requests_keeps_the_ceiling() {
+fn no_order_of_requests_exceeds_the_ceiling() {
     let budget = r#""budgets":[{"usd":"0.000000000100","per":"day"}]"#;
     let start = book(
         &format!("{{{budget}}}"),

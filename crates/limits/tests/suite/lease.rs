@@ -41,9 +41,9 @@ struct World {
     next_id: u32,
     /// Spent and reserved by dead nodes: their requests may have cost that.
     dead: i64,
-    /// What answers cost beyond their reservations.
+    /// The amount that answers cost beyond their reservations.
     beyond: i64,
-    /// What nodes held when the store forgot it.
+    /// The amount that nodes held when the store forgot it.
     forgotten: i64,
     admitted: u64,
     refused: u64,
@@ -174,7 +174,7 @@ impl World {
                     match node.reserve(cost, Others::Asked, now) {
                         Ok(()) => self.admitted += 1,
                         Err(short) => {
-                            assert_eq!(short, None, "a refused question is not repeated");
+                            assert_eq!(short, None, "a refused question is not asked again");
                             self.refused += 1;
                         }
                     }
@@ -199,7 +199,7 @@ impl World {
         node.reserved -= reserved;
         node.spent += cost;
         self.beyond += (cost - reserved).max(0);
-        // The ledger receives it at some later time.
+        // The ledger receives the spent amount at some later time.
         if dice.is_multiple_of(2) {
             self.ledger.insert(node.id, node.spent);
         }
@@ -239,11 +239,11 @@ fn no_ceiling_is_exceeded_when_messages_are_lost() {
     }
     assert!(admitted > 300 * 20, "{admitted}");
     assert!(refused > 250, "the ceiling is reached: {refused}");
-    assert!(full > 120, "what is not used is given back, and spent by others: {full}");
+    assert!(full > 120, "unused amounts are returned and spent by others: {full}");
 }
 
 #[test]
-fn a_store_that_forgot_everything_exceeds_ceilings_by_the_nodes_parts_at_most() {
+fn a_store_that_forgot_everything_exceeds_ceilings_at_most_by_the_nodes_parts() {
     let json = r#"{"budgets":[{"usd":"0.000001","per":"day"}]}"#;
     for seed in 1000..1200 {
         let mut world = World::new(seed, 3, json);
@@ -255,7 +255,7 @@ fn a_store_that_forgot_everything_exceeds_ceilings_by_the_nodes_parts_at_most() 
 }
 
 #[test]
-fn places_and_rates_hold_over_all_nodes() {
+fn places_and_rates_are_limited_over_all_nodes() {
     let json = format!(r#"{{"limits":[{{"concurrent":{PLACES}}},{{"requests":{REQUESTS},"per":"day"}}]}}"#);
     let mut admitted = 0;
     for seed in 2000..2200 {
@@ -263,7 +263,8 @@ fn places_and_rates_hold_over_all_nodes() {
         for _ in 0..400 {
             world.step(&json, false);
             let open: usize = world.nodes.iter().map(|node| node.open.len()).sum();
-            // Places of a dead node are taken by others when it has not been heard of for a while; here it is gone at once.
+            // Other nodes get the places of a dead node after a time without reports; here the node is
+            // removed at once.
             assert!(open as u64 <= PLACES, "seed {seed}: {open}");
             let leaked = REQUESTS * (world.now - NOON) as u64 / limits::DAY_MS as u64 + 1;
             assert!(world.admitted <= REQUESTS + leaked, "seed {seed}: {}", world.admitted);
@@ -274,7 +275,7 @@ fn places_and_rates_hold_over_all_nodes() {
 }
 
 #[test]
-fn a_node_that_cannot_ask_counts_for_itself() {
+fn a_node_without_the_store_counts_alone() {
     let json = r#"{"budgets":[{"usd":"0.000001","per":"day"}],"limits":[{"requests":2,"per":"minute"},{"concurrent":3}]}"#;
     let mut node = Node::new(0, json);
     assert!(matches!(node.reserve(10, Others::Unasked, NOON), Err(Some(short)) if short.len() == 3));
@@ -296,7 +297,7 @@ fn a_node_that_cannot_ask_counts_for_itself() {
 }
 
 #[test]
-fn a_refusal_is_remembered_for_a_moment() {
+fn a_refusal_is_remembered_for_a_short_time() {
     let json = r#"{"budgets":[{"usd":"0.0000000001","per":"day"}]}"#;
     let (mut pool, mut first, mut second) = (Pool::default(), Node::new(0, json), Node::new(1, json));
     let mut lease = |node: &mut Node, cost, now| {

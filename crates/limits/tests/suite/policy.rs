@@ -5,7 +5,7 @@ use limits::{OnExhausted, Policy, tags};
 use crate::policy;
 
 #[test]
-fn a_policy_comes_back_as_it_was_written() {
+fn a_policy_is_serialised_as_it_was_written() {
     let text = r#"{"models":["openai/*"],"budgets":[{"usd":"250","per":"month"},{"usd":"20","per":"day","on_exhausted":"downgrade:cheap"}],"limits":[{"requests":600,"per":"minute"},{"concurrent":40},{"requests":5,"per":"minute","model":"o3-*"}],"tags":{"team":"a"},"unpriced":"allow"}"#;
     let policy = policy(text);
     assert_eq!(policy.budgets[1].on_exhausted, OnExhausted::Downgrade("cheap".to_owned()));
@@ -42,7 +42,7 @@ fn invalid_values_are_named() {
 }
 
 #[test]
-fn tags_of_the_request_go_before_those_of_the_policy() {
+fn tags_of_the_request_replace_those_of_the_policy() {
     let project = policy(r#"{"tags":{"team":"a","env":"test"}}"#).tags;
     let key = policy(r#"{"tags":{"env":"prod"}}"#).tags;
     let all = tags([&project, &key].into_iter(), Some(" run = 7 , team=b,")).unwrap();

@@ -354,8 +354,8 @@ impl Health {
         then(find(&mut shard, id, provider, model))
     }
 
-    /// The memory of a route's model; a new model gets one. Callers can name any model: a full shard evicts the entries that were unused
-    /// the longest.
+    /// The memory of a route's model; a new model gets one. Callers can name any model, so a full shard
+    /// evicts the entries that were unused the longest.
     fn remember<'s>(
         &self,
         shard: &'s mut Map<Vec<Memory>>,
@@ -379,8 +379,8 @@ impl Health {
         self.with_bench(route.provider, route.key, now, |bench| bench.until = until);
     }
 
-    /// Changes the entry of a refused key, which is made when it is new. A full table first forgets the keys whose rest is over; a table
-    /// full of keys that still rest takes no other.
+    /// Changes the entry of a refused key; a new key gets an entry. A full table first evicts the keys whose
+    /// rest has ended. If all keys still rest, the new key is not added.
     fn with_bench(&self, provider: &str, key: &str, now: Timestamp, change: impl FnOnce(&mut Bench)) {
         let mut benched = lock(&self.table.benched);
         let id = bench_id(provider, key);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// What is known of a provider's model.
+/// The measurements of a provider's model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Metrics {
     /// Estimated share of requests that succeed. Little evidence lowers the estimate.

@@ -1,4 +1,4 @@
-//! What follows a failure.
+//! The attempts after a failure.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ fn pool(labels: &[&str]) -> Candidate<'static> {
 }
 
 #[test]
-fn the_callers_fault_is_never_repeated() {
+fn an_error_of_the_caller_is_never_retried() {
     let world = World::new();
     for error in [
         Error::invalid("temperature", "Too hot."),
@@ -79,7 +79,7 @@ fn the_callers_fault_is_never_repeated() {
 }
 
 #[test]
-fn failures_go_to_the_next_candidates_up_to_the_limit() {
+fn failures_are_followed_by_the_next_candidates_up_to_the_limit() {
     let world = World::new();
     let four = [at("a", 1.0), at("b", 2.0), at("c", 3.0), at("d", 4.0)];
     let made = story(&world, &four, &[fault(), fault(), fault(), fault()]);
@@ -124,7 +124,7 @@ fn a_refused_key_is_refused_for_the_providers_other_models_too() {
 }
 
 #[test]
-fn a_rate_limit_goes_to_another_key_then_elsewhere() {
+fn a_rate_limit_is_followed_by_another_key_then_another_provider() {
     let world = World::new();
     let made = story(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[limited(None), limited(None)]);
     assert_eq!(made.len(), 3);
@@ -133,7 +133,7 @@ fn a_rate_limit_goes_to_another_key_then_elsewhere() {
 }
 
 #[test]
-fn a_short_wait_is_waited_for_when_there_is_nowhere_else() {
+fn a_short_wait_is_respected_when_there_is_no_other_provider() {
     let made = story(&World::new(), &[at("a", 1.0)], &[limited(Some(2))]);
     assert_eq!(names(&made), ["a", "a"]);
     let wait = made[1].1.unwrap();
@@ -142,7 +142,7 @@ fn a_short_wait_is_waited_for_when_there_is_nowhere_else() {
 }
 
 #[test]
-fn an_unserved_model_goes_to_the_next_candidate_only() {
+fn an_unserved_model_is_followed_only_by_the_next_candidate() {
     let error = Error::upstream(ErrorKind::ModelNotFound, Retry::Elsewhere, "Unknown model.");
     let made = story(&World::new(), &[pool(&["k1", "k2"]), at("b", 2.0)], &[error.clone(), error]);
     assert_eq!(made.len(), 2);
@@ -161,14 +161,14 @@ fn a_key_without_access_to_the_model_is_followed_by_another_and_stays_good_for_o
 }
 
 #[test]
-fn a_request_that_a_provider_cannot_translate_moves_on_without_using_the_budget() {
+fn an_untranslatable_request_goes_to_the_next_candidate_without_using_the_budget() {
     let retry = RetrySettings { budget_burst: 0.0, ..RetrySettings::default() };
     let world = World::with(Settings { retry, ..settings() });
     let two = [at("a", 1.0), at("b", 2.0)];
     assert_eq!(names(&story(&world, &two, &[Error::unsupported("tools", "No tools.")])), ["a", "b"]);
     let fresh = || World::with(Settings { retry, ..settings() });
     assert_eq!(names(&story(&fresh(), &[at("a", 1.0)], &[fault()])), ["a"]);
-    // Each provider gets at most one attempt per request that way.
+    // In that case each provider gets at most one attempt per request.
     assert_eq!(names(&story(&fresh(), &two, &[fault()])), ["a", "b"], "a sound one serves in any case");
     assert_eq!(names(&story(&fresh(), &two, &[fault(), fault()])), ["a", "b"], "and nothing is repeated");
 }
@@ -191,7 +191,7 @@ fn fallbacks_that_the_request_forbids_are_not_made() {
 }
 
 #[test]
-fn a_candidate_that_closed_meanwhile_is_passed_over() {
+fn a_candidate_that_closed_after_planning_is_skipped() {
     let world = World::new();
     let three = [at("a", 1.0), at("b", 2.0), at("c", 3.0)];
     let budget = RetryBudget::new(&world.settings.retry);
@@ -229,7 +229,7 @@ fn a_success_as_a_last_resort_opens_the_route_again() {
 }
 
 #[test]
-fn a_repair_is_paid_for_out_of_the_budget_and_is_no_retry() {
+fn a_repair_is_taken_from_the_budget_and_is_no_retry() {
     let retry = RetrySettings { budget_burst: 4.0, budget_per_second: 0.0, ..RetrySettings::default() };
     let world = World::with(Settings { max_retries: 0, retry, ..settings() });
     let budget = RetryBudget::new(&retry);
@@ -243,7 +243,7 @@ fn a_repair_is_paid_for_out_of_the_budget_and_is_no_retry() {
 }
 
 #[test]
-fn one_keys_retries_leave_room_for_anothers() {
+fn retries_of_one_key_leave_retries_for_others() {
     let retry = RetrySettings { budget_burst: 8.0, budget_per_second: 0.0, ..RetrySettings::default() };
     let budget = RetryBudget::new(&retry);
     let taken = |key: &str| (0..100).filter(|_| budget.of(key).withdraw(T0)).count();

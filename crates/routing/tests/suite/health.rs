@@ -25,7 +25,7 @@ fn errors_are_classified() {
 }
 
 #[test]
-fn only_upstream_errors_can_hurt() {
+fn only_upstream_errors_affect_health() {
     for kind in ErrorKind::ALL {
         for origin in [Origin::Caller, Origin::Gateway] {
             let error = Error { origin, ..Error::upstream(kind, Retry::Again, "x") };
@@ -35,7 +35,7 @@ fn only_upstream_errors_can_hurt() {
 }
 
 #[test]
-fn errors_of_the_caller_leave_no_trace() {
+fn errors_of_the_caller_change_no_health() {
     let world = World::new();
     world.times(50, route("a", "k"), Outcome::Neutral, T0);
     assert!(world.health.snapshot(T0).routes.is_empty());
@@ -60,7 +60,7 @@ fn half_open_admits_one_probe() {
 }
 
 #[test]
-fn an_inconclusive_probe_makes_way_for_the_next() {
+fn an_inconclusive_probe_allows_the_next() {
     let world = World::new();
     let a = route("a", "k");
     world.times(5, a, Outcome::Fault, T0);
@@ -70,9 +70,9 @@ fn an_inconclusive_probe_makes_way_for_the_next() {
     assert!(is_probe(&world.health.begin(a, later).unwrap()));
 }
 
-/// A long answer proves itself only at its end; meanwhile others may try.
+/// A long answer shows only at its end whether the route works. Until then other requests may probe.
 #[test]
-fn a_probe_whose_answer_has_begun_makes_way_and_still_decides() {
+fn a_probe_whose_answer_has_begun_allows_the_next_and_still_decides() {
     let later = T0.plus_ms(10_000);
     for (report, open) in [(Report::success(None, None), true), (Report::failure(&fault()), false)] {
         let world = World::new();
@@ -81,7 +81,7 @@ fn a_probe_whose_answer_has_begun_makes_way_and_still_decides() {
         let mut first = world.health.begin(a, later).unwrap();
         world.health.begun(a, &mut first, later);
         let second = world.health.begin(a, later).unwrap();
-        assert!(is_probe(&second), "one after the other");
+        assert!(is_probe(&second), "one probe at a time");
         assert_eq!(world.health.begin(a, later), None);
         world.health.finish(a, first, &report, later);
         assert_eq!(world.health.begin(a, later).is_some(), open);
@@ -91,7 +91,7 @@ fn a_probe_whose_answer_has_begun_makes_way_and_still_decides() {
 }
 
 #[test]
-fn a_breaker_belongs_to_one_key() {
+fn each_key_has_its_own_breaker() {
     let world = World::new();
     world.times(5, route("a", "k1"), Outcome::Timeout, T0);
     assert_eq!(world.health.begin(route("a", "k1"), T0), None);
@@ -107,7 +107,7 @@ fn a_rate_limit_rests_the_key_for_this_model_as_long_as_asked() {
     assert!(world.health.begin(a, T0.plus_ms(30_000)).is_some());
     let other_model = routing::Route { model: "other", ..a };
     assert!(world.health.begin(other_model, T0).is_some());
-    assert!(world.health.metrics("a", MODEL, T0).uptime > 0.9, "a limit is no failure");
+    assert!(world.health.metrics("a", MODEL, T0).uptime > 0.9, "a rate limit is not a failure");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_refused_key_rests_for_all_models() {
 }
 
 #[test]
-fn a_refused_key_that_works_after_all_is_taken_back() {
+fn a_refused_key_that_works_again_stops_resting() {
     let world = World::new();
     let a = route("a", "k");
     world.report(a, Outcome::Credential, T0);
@@ -182,7 +182,7 @@ fn the_memory_is_bounded_and_forgets_the_longest_unused() {
 }
 
 #[test]
-fn threads_may_share_it() {
+fn health_can_be_shared_by_threads() {
     let world = World::new();
     std::thread::scope(|scope| {
         for _ in 0..4 {

@@ -1,4 +1,4 @@
-//! What routing promises, with a hand-moved clock.
+//! Tests of routing's public interface, with a clock that is set by hand.
 
 mod attempts;
 mod health;

@@ -1,4 +1,4 @@
-//! What several gateways report to each other.
+//! Reports between gateways.
 
 use std::time::Duration;
 
@@ -32,13 +32,13 @@ fn a_breaker_that_opened_elsewhere_is_open_here_until_its_probe() {
     assert_eq!(other.health.begin(a, later), None);
     other.health.finish(a, probe, &Report::success(None, None), later);
     assert!(!is_probe(&other.health.begin(a, later).unwrap()));
-    // It reports what it meets itself.
+    // It reports the outages that it meets itself.
     other.times(5, a, Outcome::Fault, later);
     assert_eq!(report(&other, &one, later).len(), 1);
 }
 
 #[test]
-fn a_gateway_that_has_tried_since_ignores_the_same_report() {
+fn a_gateway_that_found_the_route_working_ignores_the_same_report() {
     let (one, other) = (World::new(), World::new());
     let a = route("a", "k");
     one.times(5, a, Outcome::Fault, T0);
@@ -55,7 +55,7 @@ fn a_gateway_that_has_tried_since_ignores_the_same_report() {
 }
 
 #[test]
-fn pauses_and_refused_keys_hold_everywhere() {
+fn cool_downs_and_refused_keys_apply_at_all_gateways() {
     let (one, other) = (World::new(), World::new());
     let (slow, refused) = (route("a", "k1"), route("a", "k2"));
     one.report(slow, Outcome::RateLimit(Some(Duration::from_secs(7))), T0);
@@ -66,13 +66,13 @@ fn pauses_and_refused_keys_hold_everywhere() {
         assert_eq!(other.health.begin(key, T0.plus_ms(6_999)), None);
     }
     assert!(other.health.begin(slow, T0.plus_ms(7_000)).is_some());
-    // The key of all models.
+    // The key rests for all models.
     let elsewhere = routing::Route { model: "other", ..refused };
     assert_eq!(other.health.begin(elsewhere, T0.plus_ms(1)), None);
     assert!(other.health.outages(100, T0).is_empty());
     other.report(refused, Outcome::Success, T0.plus_ms(1));
     report(&one, &other, T0.plus_ms(1));
-    assert!(other.health.begin(refused, T0.plus_ms(2)).is_some(), "it was tried, and works");
+    assert!(other.health.begin(refused, T0.plus_ms(2)).is_some(), "the key was tried and works");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_table_full_of_keys_whose_rest_is_over_takes_new_ones() {
     let (heard, met) = (route("b", "heard"), route("b", "met"));
     other.report(heard, Outcome::Credential, T0);
     report(&other, &world, T0);
-    assert!(world.health.begin(heard, T0).is_some(), "all of the table still rest");
+    assert!(world.health.begin(heard, T0).is_some(), "all keys of the table still rest");
     let late = T0.plus_ms(301_000);
     other.report(heard, Outcome::Credential, late);
     report(&other, &world, late);
@@ -108,7 +108,7 @@ fn an_expired_or_shorter_report_changes_nothing() {
     };
     world.health.hear(&outage(OutageKind::CoolingDown, 30), T0);
     let own = world.health.outages(100, T0);
-    assert_eq!((own.len(), own[0].until), (1, T0.plus_ms(60_000)), "its own is still reported");
+    assert_eq!((own.len(), own[0].until), (1, T0.plus_ms(60_000)), "its own outage is still reported");
     let late = T0.plus_ms(100_000);
     world.health.hear(&outage(OutageKind::Open, 100), late);
     assert!(world.health.begin(a, late).is_some());

@@ -1,4 +1,4 @@
-//! Filters, order, reasons.
+//! Filters, order and reasons of plans.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn facts_with(features: Features, context: u64) -> &'static ModelFacts {
 }
 
 #[test]
-fn the_cheapest_wins_when_nothing_else_is_known() {
+fn the_cheapest_is_first_when_nothing_is_measured() {
     let world = World::new();
     assert_eq!(world.order(&[at("a", 3.0), at("b", 1.0), at("c", 2.0)], T0), ["b", "c", "a"]);
     assert_eq!(world.plan(&[at("a", 3.0), at("b", 1.0)], T0).reason(), Reason::Score);
@@ -63,7 +63,7 @@ fn a_missing_feature_is_named() {
 }
 
 #[test]
-fn thinking_is_a_wish() {
+fn thinking_is_a_hint_and_excludes_no_candidate() {
     let world = World::new();
     let plain = Candidate::new("a", MODEL, facts_with(Features::NONE, 1000));
     let needs = Needs { features: Features::NONE.with(Feature::Reasoning), ..needs() };
@@ -100,7 +100,7 @@ fn a_prompt_that_is_too_long_is_refused_with_numbers() {
 }
 
 #[test]
-fn room_for_the_answer_is_preferred_but_not_demanded() {
+fn room_for_the_answer_is_preferred_but_not_required() {
     let world = World::new();
     let needs = Needs { prompt_tokens: 900, max_output_tokens: Some(500), ..needs() };
     let small = Candidate::new("a", MODEL, facts_with(Features::all(), 1000));
@@ -152,7 +152,7 @@ fn preferences_are_honoured() {
 }
 
 #[test]
-fn max_price_refuses_the_dear_and_the_unknown() {
+fn max_price_excludes_expensive_and_unpriced_candidates() {
     let mut world = World::new();
     let priced = |name, prompt: &str| Candidate {
         prices: Some(UnitPrices { prompt: Pico::per_token(prompt).unwrap(), completion: Pico::ZERO }),
@@ -168,7 +168,7 @@ fn max_price_refuses_the_dear_and_the_unknown() {
 }
 
 #[test]
-fn preferences_read_the_words_of_the_request() {
+fn preferences_are_read_from_the_request() {
     let json = r#"{"order":["a"],"allow_fallbacks":false,"max_price":{"prompt":1,"completion":2.5},"sort":"latency"}"#;
     let preferences: Preferences = serde_json::from_str(json).unwrap();
     assert_eq!(preferences.sort, Some(Sort::Latency));
@@ -179,7 +179,7 @@ fn preferences_read_the_words_of_the_request() {
 }
 
 #[test]
-fn free_wins_by_price_and_in_the_score() {
+fn free_candidates_are_first_by_price_and_by_score() {
     let mut world = World::new();
     let candidates = [at("paid", 0.000001), at("free", 0.0), at("dear", 5.0)];
     assert_eq!(world.order(&candidates, T0), ["free", "paid", "dear"]);
@@ -190,7 +190,7 @@ fn free_wins_by_price_and_in_the_score() {
 }
 
 #[test]
-fn sort_by_speed() {
+fn candidates_are_sorted_by_speed() {
     let mut world = World::new();
     let candidates = [at("slow", 1.0), at("quick", 9.0)];
     world.measure(route("slow", ""), (1000, 20.0), 5, T0);
@@ -218,7 +218,7 @@ fn fewer_losses_deprecation_and_priority_break_ties() {
 }
 
 #[test]
-fn the_unknown_is_not_preferred_to_the_proven() {
+fn an_unmeasured_candidate_is_not_preferred_to_a_proven_one() {
     let world = World::new();
     world.measure(route("proven", ""), (5_000, 5.0), 100, T0);
     assert_eq!(world.order(&[at("unknown", 1.0), at("proven", 1.0)], T0), ["proven", "unknown"]);
@@ -321,7 +321,7 @@ fn keys_take_turns() {
 }
 
 #[test]
-fn a_conversation_stays_where_its_cache_is_warm_unless_that_is_sick() {
+fn a_conversation_stays_where_its_cache_is_warm_unless_that_is_unhealthy() {
     let world = World::new();
     let sessions = Sessions::new(&world.settings.sessions);
     let keys = keys(&["k1", "k2"]);
@@ -384,7 +384,7 @@ fn near_equals_do_not_alternate() {
 }
 
 #[test]
-fn the_selection_is_plain_json() {
+fn the_selection_serialises_to_json() {
     let world = World::new();
     let candidates = [at("a", 0.000026), Candidate { disabled: Some("no key"), ..at("b", 1.0) }];
     let json = serde_json::to_value(world.plan(&candidates, T0).selection(&candidates)).unwrap();
@@ -395,7 +395,7 @@ fn the_selection_is_plain_json() {
 }
 
 #[test]
-fn settings_are_strict_and_sane() {
+fn unknown_and_impossible_settings_are_refused() {
     assert_eq!(Settings::default().mistakes(), []);
     let read: Settings = toml::from_str("max_retries = 3\n[breaker]\nwindow = 10\n").unwrap();
     assert_eq!((read.max_retries, read.breaker.window, read.breaker.open_seconds), (3, 10, 10));
@@ -451,7 +451,7 @@ fn a_suspended_provider_is_left_out() {
         assert_eq!(next.key, 1);
     }
 
-    // The whole provider.
+    // The whole provider is suspended.
     rests.set([("a", None), ("a", Some("k1"))].into_iter());
     let found = world.plan(&candidates, T0);
     assert_eq!(found.order.iter().map(|choice| choice.index).collect::<Vec<_>>(), [1]);
@@ -482,10 +482,10 @@ fn a_suspended_provider_is_left_out() {
     assert_eq!(world.plan(&candidates, T0).order.len(), 2);
 }
 
-/// A suspended candidate does not make another one look too small: that one is chosen like any other, not as
-/// a last resort.
+/// A suspended candidate does not count as one with room for the answer: a smaller one is then chosen like
+/// any other, not as a last resort.
 #[test]
-fn a_suspended_candidate_has_no_room() {
+fn a_suspended_candidate_does_not_make_others_look_too_small() {
     let rests = Rests::default();
     let settings = settings();
     let health = Health::new(&settings).with_rests(rests.clone());

@@ -1,4 +1,4 @@
-//! Promises that hold for every input.
+//! Properties that hold for every input.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ proptest! {
     #![proptest_config(testkit::random::cases(128))]
 
     #[test]
-    fn never_picks_the_incapable_or_the_closed_while_another_serves(
+    fn incapable_or_closed_candidates_are_never_picked_while_another_serves(
         pasts in prop::collection::vec(past(), 1..6), later in 0..20_000u64, seed: u64,
     ) {
         let world = World::with(Settings { exploration: 0.3, ..Settings::default() });
@@ -164,7 +164,7 @@ proptest! {
     }
 
     #[test]
-    fn the_unknown_never_beats_the_proven_at_the_same_price(
+    fn an_unmeasured_candidate_never_beats_a_proven_one_at_the_same_price(
         good in 30..500usize, wait in 1..60_000u64, speed in 0.1..500.0f64, usd in 0.0..9.0f64,
     ) {
         let world = World::new();
@@ -173,7 +173,7 @@ proptest! {
     }
 
     #[test]
-    fn attempts_keep_the_rules(
+    fn attempts_follow_the_rules(
         pasts in prop::collection::vec(past(), 1..5), key_count in 1..4usize,
         errors in prop::collection::vec((any_error(), any::<u64>()), 6), no_fallback: bool,
     ) {

@@ -30,7 +30,7 @@ pub fn needs() -> Needs<'static> {
     Needs { model: MODEL, stream: true, prompt_tokens: 100, ..Needs::default() }
 }
 
-/// Without chance.
+/// Settings without random exploration.
 pub fn settings() -> Settings {
     Settings { exploration: 0.0, ..Settings::default() }
 }
@@ -78,8 +78,8 @@ impl World {
         }
     }
 
-    /// Good answers with these measurements.
-    /// `measured` is the time to the first token in milliseconds and the tokens per second.
+    /// Records successful answers with these measurements. `measured` is the time to the first token in
+    /// milliseconds and the tokens per second.
     pub fn measure(&self, route: Route<'_>, measured: (u64, f64), count: usize, now: Timestamp) {
         let (first_token_ms, speed) = measured;
         let report = Report::success(Some(Duration::from_millis(first_token_ms)), Some(speed));
