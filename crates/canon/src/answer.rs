@@ -1,4 +1,4 @@
-//! What the gateway adds to an answer and reads from it.
+//! The data that the gateway adds to an answer and reads from it.
 
 use crate::write::push_key;
 use crate::{Amount, Cost, FinishReason, Json, Usage};

@@ -188,9 +188,9 @@ pub struct UpstreamReply {
 /// An error on its way to the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// What can be done about it.
+    /// The kind, by what the caller can do about it.
     pub kind: ErrorKind,
-    /// Whose fault it is.
+    /// Who caused it.
     pub origin: Origin,
     /// Where a retry can help.
     pub retry: Retry,

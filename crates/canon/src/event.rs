@@ -38,7 +38,8 @@ pub enum ReasoningDetail {
     Encrypted(String),
 }
 
-/// One event of an answer. Deltas are never accumulated: each carries only what is new. `choice` counts from 0.
+/// One event of an answer. Deltas are never accumulated: each contains only the new piece. `choice` counts
+/// from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The answer begins. Comes first and once.

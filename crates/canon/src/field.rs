@@ -25,7 +25,7 @@ pub enum Field {
     Message {
         /// Which message.
         message: usize,
-        /// What of it.
+        /// Which field of it.
         of: MessageField,
     },
     /// A part of a message.
@@ -34,7 +34,7 @@ pub enum Field {
         message: usize,
         /// Which of its parts.
         part: usize,
-        /// What of it.
+        /// Which field of it.
         of: PartField,
     },
     /// A part of the result that a message of the role `Tool` holds.
@@ -43,7 +43,7 @@ pub enum Field {
         message: usize,
         /// Which part of the result.
         part: usize,
-        /// What of it.
+        /// Which field of it.
         of: PartField,
     },
     /// A tool call of a message.
@@ -52,7 +52,7 @@ pub enum Field {
         message: usize,
         /// Which of its calls.
         call: usize,
-        /// What of it.
+        /// Which field of it.
         of: CallField,
     },
     /// All tools.
@@ -61,7 +61,7 @@ pub enum Field {
     Tool {
         /// Which tool.
         tool: usize,
-        /// What of it.
+        /// Which field of it.
         of: ToolField,
     },
     /// Which tool to call.
@@ -120,7 +120,7 @@ pub enum MessageField {
     Content,
     /// The model's thinking.
     Thinking,
-    /// What proves the model's thinking.
+    /// The proof of the model's thinking.
     Proofs,
     /// The call that a result answers.
     CallId,
@@ -180,7 +180,7 @@ pub enum OutputField {
     Whole,
     /// The schema.
     Schema,
-    /// What the schema is for.
+    /// The purpose of the schema.
     Description,
 }
 
@@ -292,7 +292,7 @@ impl Field {
 }
 
 impl MessageField {
-    /// What follows the message in the stable name.
+    /// The part of the stable name after the message.
     fn suffix(self) -> &'static str {
         match self {
             Self::Whole => "",
@@ -308,7 +308,7 @@ impl MessageField {
 }
 
 impl PartField {
-    /// What follows the part in the stable name.
+    /// The part of the stable name after the part of a message.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::Whole | Self::Thinking => "",
@@ -327,7 +327,7 @@ impl PartField {
 }
 
 impl CallField {
-    /// What follows the call in the stable name.
+    /// The part of the stable name after the call.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::Whole => "",
@@ -338,7 +338,7 @@ impl CallField {
 }
 
 impl ToolField {
-    /// What follows the tool in the stable name.
+    /// The part of the stable name after the tool.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::Whole | Self::Other(_) => "",

@@ -265,7 +265,7 @@ impl ModelFacts {
 /// One model at one provider for which a request is translated.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
-    /// The provider's own id of the model, which goes on the wire.
+    /// The provider's own id of the model, which is sent.
     pub model: &'a str,
     /// What the model can do.
     pub facts: &'a ModelFacts,

@@ -160,7 +160,7 @@ pub struct Cost {
     pub total: Pico,
     /// The prompt at every rate: uncached, cached, written to the cache, audio.
     pub input: Pico,
-    /// What was produced.
+    /// The produced tokens.
     pub output: Pico,
     /// The part of `input` that was read from a cache.
     pub cached_input: Pico,

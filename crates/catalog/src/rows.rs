@@ -95,7 +95,7 @@ pub struct Serving {
     pub provider: String,
     /// The model's canonical id.
     pub model: String,
-    /// The provider's name of it, which goes on the wire.
+    /// The provider's name of the model, which is sent.
     pub upstream_id: String,
     /// Further ids of the provider for this model at this price: snapshots, regional profiles. For such an
     /// id, [`Catalog::serving`](crate::Catalog::serving) returns a serving with it as `upstream_id`.

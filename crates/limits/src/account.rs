@@ -553,7 +553,7 @@ impl Claim {
     }
 }
 
-/// Identifies an account. A changed limit is another account and begins anew; spent money stays spent
+/// Identifies an account. A changed limit is another account and starts from zero; spent money stays spent
 /// whatever the ceiling.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Name {

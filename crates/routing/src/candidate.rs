@@ -96,7 +96,7 @@ pub struct Route<'a> {
 pub struct Needs<'a> {
     /// The model as requested: the choice is kept steady among requests of the same name.
     pub model: &'a str,
-    /// Features that the model must have. Thinking and a prompt cache are wishes: they never exclude a
+    /// Features that the model must have. Thinking and a prompt cache are hints: they never exclude a
     /// candidate.
     pub features: Features,
     /// Estimated length of the prompt.

@@ -89,7 +89,7 @@ impl Scale {
     }
 }
 
-/// What each factor adds.
+/// The contribution of each factor.
 pub(crate) fn parts(subject: &Subject<'_>, scale: &Scale, needs: &Needs<'_>, settings: &Settings) -> Parts {
     let weights = &settings.weights;
     let candidate = subject.candidate;
@@ -111,7 +111,7 @@ pub(crate) fn parts(subject: &Subject<'_>, scale: &Scale, needs: &Needs<'_>, set
     }
 }
 
-/// What an uptime adds.
+/// The contribution of an uptime.
 pub(crate) fn uptime(uptime: f64, settings: &Settings) -> f64 {
     let missing = (settings.good_uptime - uptime).max(0.0);
     settings.weights.uptime * (1.0 - uptime) + settings.uptime_penalty * missing

@@ -27,7 +27,7 @@ use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts, adapter, diale
 
 type AnyResult<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// What is asked.
+/// The fields of a question on standard input.
 #[derive(Deserialize)]
 struct Asked {
     protocol: Option<Protocol>,
@@ -70,7 +70,7 @@ fn answer(asked: &Asked) -> AnyResult<Value> {
     }
 }
 
-/// What an answer says. What came before an error is part of it.
+/// The content of an answer, including the part before an error.
 fn content<'a>(protocol: Protocol, stream: bool, pieces: impl Iterator<Item = &'a [u8]>) -> Value {
     let mut decoder = adapter(protocol).decoder(stream, &DecoderContext::default());
     let mut events = Vec::new();
@@ -148,7 +148,7 @@ impl Annotator for Gateway {
     }
 }
 
-/// What an error answer says.
+/// The content of an error answer.
 fn refusal(
     protocol: Protocol,
     status: u16,

@@ -271,7 +271,7 @@ pub fn changed<E>(
 enum Reads {
     /// All except those under a name of [`NO_TEXTS`].
     Texts,
-    /// Those below a name of [`DESCRIPTIONS`].
+    /// Strings below a name of [`DESCRIPTIONS`].
     Descriptions,
     /// Every string.
     All,

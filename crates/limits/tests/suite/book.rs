@@ -32,7 +32,7 @@ fn a_budget_is_a_ceiling_for_spent_and_reserved_money() {
     // A free request takes nothing and is served.
     let free = reserve(&mut book, &rules, ask(0, 0), NOON).unwrap();
     book.settle(free, cost(0));
-    // The next day begins anew.
+    // The next day begins with nothing spent.
     let next = reserve(&mut book, &rules, ask(100, 0), NOON + DAY).unwrap();
     book.settle(next, cost(100));
     assert_eq!(book.open(), 0);

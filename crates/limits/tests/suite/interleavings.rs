@@ -111,7 +111,7 @@ fn check(world: &World, rules: &[Rule]) {
     assert!(world.book.held(rules[2].account()).unwrap() <= PLACES);
 }
 
-/// All orders of the steps of so many requests.
+/// All orders of the steps of this many requests.
 fn orders(requests: usize, mut visit: impl FnMut(&[usize])) {
     fn go(left: &mut [usize], order: &mut Vec<usize>, visit: &mut impl FnMut(&[usize])) {
         if left.iter().all(|steps| *steps == 0) {

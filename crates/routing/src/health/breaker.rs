@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_probe_is_given_up_and_a_relapse_is_noticed_soon() {
+    fn a_lost_probe_is_abandoned_and_a_relapse_opens_sooner() {
         let mut breaker = opened(0);
         breaker.probe(Timestamp(10_000));
         assert_eq!(breaker.gate(&S, Timestamp(70_000)), Gate::HalfOpen);

@@ -8,7 +8,7 @@ use crate::{HealthSettings, Settings, Timestamp};
 
 /// How many requests the long memory counts for when it is combined with the quick one.
 const RECENT_PRIOR_WEIGHT: f64 = 10.0;
-/// Maximum sample count; the neutral assumption about speed counts for so many, see `score`.
+/// Maximum sample count; the neutral assumption about speed counts for this many samples, see `score`.
 const MAX_SAMPLES: u32 = 1_000;
 /// Most keys of one model: their labels come from the configuration, this only bounds the memory.
 const MAX_KEYS: usize = 64;
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_brown_out_is_noticed_within_seconds() {
+    fn a_brown_out_is_detected_within_seconds() {
         let settings = Settings::default();
         let mut memory = Memory::new("p", "m", Timestamp(0));
         let report = |bad: bool| Report {

@@ -1,4 +1,4 @@
-//! What the gateway has measured of each provider: success, speed, cool-downs, breakers.
+//! Measurements of each provider: success, speed, cool-downs, breakers.
 //!
 //! Success and speed are kept for each provider and model, breakers and cool-downs for each of their keys,
 //! and a key that the provider refuses rests for all models. Errors that the caller caused change nothing.

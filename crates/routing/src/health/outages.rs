@@ -1,4 +1,4 @@
-//! What several gateways report to each other: which routes rest, and until when.
+//! Reports between gateways: which routes rest, and until when.
 //!
 //! Each reports only outages that it met itself. A reported outage is applied once: a gateway that has since
 //! found the route working ignores the same report.

@@ -245,7 +245,7 @@ fn a_closed_provider_is_left_out_and_tried_again_later() {
 }
 
 #[test]
-fn without_fallback_there_are_no_experiments() {
+fn without_fallback_there_is_no_exploration() {
     let mut world = World::with(Settings { exploration: 1.0, ..settings() });
     let candidates = [at("cheap", 1.0), at("dear", 1.1)];
     let explored = |world: &World| {
@@ -364,7 +364,7 @@ fn conversations_are_forgotten_oldest_first() {
 }
 
 #[test]
-fn near_equals_do_not_alternate() {
+fn nearly_equal_candidates_do_not_alternate() {
     let world = World::new();
     let candidates = [at("a", 1.0), at("b", 1.0)];
     let mut switches = 0;

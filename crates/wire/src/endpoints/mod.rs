@@ -62,7 +62,7 @@ pub struct ProviderRequest {
 /// One HTTP request to a provider.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// The path below the base URL, or the method behind the model where the provider's URLs name one.
+    /// The path below the base URL, or the method after the model where the provider's URLs name a model.
     /// `{model}` is replaced by the model.
     pub path: Cow<'static, str>,
     /// Headers besides those of every call: the content type where it is not JSON.

@@ -183,7 +183,7 @@ impl<'a> Edit<'a> {
         splices
     }
 
-    /// What the object consists of, between its braces and without commas.
+    /// Calls back with the pieces of the object, between its braces and without commas.
     fn pieces(&self, mut on_piece: impl FnMut(Piece<'_>)) {
         let mut pending: Option<Range<usize>> = None;
         for place in &self.places {

@@ -118,7 +118,7 @@ impl Output {
         Ok(())
     }
 
-    /// What was written.
+    /// The written bytes.
     pub fn into_bytes(self) -> Bytes {
         self.0.into()
     }

@@ -28,7 +28,7 @@ mod tests {
     use super::kept;
 
     #[test]
-    fn the_last_of_each_kind_come_first() {
+    fn the_last_marks_of_tools_and_instructions_are_kept_first() {
         let cases = [
             ([1, 1, 2], [1, 1, 2]),
             ([2, 2, 0], [2, 2, 0]),

@@ -176,7 +176,7 @@ pub(super) struct CallIds<'a> {
 }
 
 impl<'a> CallIds<'a> {
-    /// Those of a request, with ids in this form.
+    /// The calls of a request, with ids in this form.
     pub fn of(request: &'a Request, form: IdForm) -> Self {
         let mut found = Self::with_room_for(request);
         let mut pairing = Pairing::default();

@@ -23,7 +23,7 @@ const ENUM_VALUES: usize = 1_000;
 const CHARACTERS: usize = 120_000;
 /// An enumeration of strings with more values than this …
 const LARGE_ENUM: usize = 250;
-/// … may have so many characters.
+/// … may have at most this many characters.
 const LARGE_ENUM_CHARACTERS: usize = 15_000;
 
 /// Refused keywords. The guide lists the first six. For the others, the API answers as for `oneOf`: "'oneOf'

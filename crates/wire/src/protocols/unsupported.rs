@@ -14,7 +14,7 @@ pub(super) const BUDGET: Field = Field::ReasoningBudget;
 pub(super) struct Offers<'a> {
     pub logprobs: bool,
     pub web_search: bool,
-    /// Those of [`FEATURES`] that are fields of this format.
+    /// Names of [`FEATURES`] that are fields of this format.
     pub fields: &'a [&'a str],
 }
 

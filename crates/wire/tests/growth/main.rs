@@ -52,7 +52,7 @@ impl Dimension {
         Self { name: name.into(), input: Box::new(move |count| input(count).into_bytes()) }
     }
 
-    /// An input of about so many bytes.
+    /// Makes an input of about this many bytes.
     pub fn sized(&self, bytes: usize) -> Vec<u8> {
         let (one, more) = ((self.input)(1).len(), (self.input)(101).len());
         let each = ((more - one) / 100).max(1);

@@ -280,7 +280,7 @@ fn an_exception_in_a_stream_is_its_error() {
 }
 
 #[test]
-fn nonsense_is_an_error_and_no_panic() {
+fn invalid_frames_are_errors_and_no_panic() {
     for body in ["", "{}", "null", "[]", "{\"output\":{}}", "{\"output\":{\"message\":{\"content\":[{}]}}}"] {
         let result = hear(Protocol::BedrockConverse, false, &DecoderContext::default(), [body.as_bytes()]);
         assert_eq!(result.unwrap_err().kind, ErrorKind::Upstream, "{body}");
@@ -365,7 +365,7 @@ fn media(kind: MediaKind, mime: &str, filename: Option<&str>) -> Part {
 }
 
 #[test]
-fn a_plain_request() {
+fn a_plain_request_is_fitted_to_the_limits_of_converse() {
     let request = Request {
         sampling: Sampling { temperature: Some(1.5), ..Sampling::default() },
         max_tokens: Some(9),
@@ -383,7 +383,7 @@ fn a_plain_request() {
 }
 
 #[test]
-fn a_loop_of_tools() {
+fn a_loop_of_tools_becomes_alternating_turns() {
     let long = "x".repeat(80);
     let request = Request {
         tools: vec![function("look.at"), function(&long)],
@@ -433,7 +433,7 @@ fn a_loop_of_tools() {
 }
 
 #[test]
-fn choices_of_tools() {
+fn choices_of_tools_follow_the_family_of_the_model() {
     let choose = |model: &str, choice: ToolChoice, history: bool| {
         let mut messages = vec![user("Hi")];
         if history {
@@ -501,7 +501,7 @@ fn turns_begin_with_the_user() {
 }
 
 #[test]
-fn media_are_inline() {
+fn media_are_sent_inline_with_unique_names() {
     let request = ask(vec![Message::new(
         Role::User,
         vec![
@@ -536,7 +536,7 @@ fn media_are_inline() {
 }
 
 #[test]
-fn thinking_goes_back_to_its_family_only() {
+fn thinking_is_returned_only_to_its_family() {
     let thought = |format: &str, signature: Option<&str>| Part {
         signature: signature.map(Into::into),
         ..PartKind::from(Reasoning {
@@ -570,7 +570,7 @@ fn thinking_goes_back_to_its_family_only() {
 }
 
 #[test]
-fn cache_marks_become_points_of_which_four_stay() {
+fn cache_marks_become_at_most_four_cache_points() {
     let marked =
         |text: &str, ttl_seconds| Part { cache: Some(CacheMark { ttl_seconds }), ..Part::text(text) };
     let mut tool = function("f");
@@ -688,7 +688,7 @@ fn thinking_excludes_sampling_and_yields_to_forced_calls() {
 }
 
 #[test]
-fn calls_without_their_thinking_end_thinking_until_they_are_answered() {
+fn open_calls_without_their_thinking_switch_thinking_off() {
     let call =
         PartKind::from(ToolCall { id: "c1".into(), name: "f".into(), arguments: "{}".into(), custom: false });
     let result =
@@ -752,7 +752,7 @@ fn schemas_are_fitted_to_claude() {
 }
 
 #[test]
-fn structured_answers() {
+fn structured_answers_are_native_or_by_tool_or_by_instruction() {
     let schema = r#"{"type":"object","properties":{"a":{"type":"integer"}},"additionalProperties":false}"#;
     let output = OutputFormat::JsonSchema {
         name: "thing".to_owned(),

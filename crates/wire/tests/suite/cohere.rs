@@ -213,7 +213,7 @@ fn encode(request: &Request) -> (Value, Vec<String>) {
 }
 
 #[test]
-fn requests_follow_the_table() {
+fn requests_and_losses_are_as_in_the_table() {
     let call = ToolCall {
         id: "a".to_owned(),
         name: "f".to_owned(),

@@ -122,7 +122,7 @@ fn said(heard: &Heard) -> Expected {
 }
 
 #[test]
-fn recorded_answers() {
+fn recorded_gemini_answers_are_decoded_as_an_independent_reader_reads_them() {
     let mut count = 0;
     for record in recorded(|record| record.status == 200) {
         let documents = documents(&record.body);
@@ -142,7 +142,7 @@ fn recorded_answers() {
 }
 
 #[test]
-fn recorded_streams_cut_anywhere() {
+fn recorded_gemini_streams_give_the_same_events_for_every_cut() {
     let mut streams = recorded(|record| record.streaming && record.status == 200);
     streams.sort_by_key(|record| record.body.len());
     for record in streams.iter().take(6) {
@@ -169,7 +169,7 @@ fn recorded_streams_that_break_off_are_errors() {
 }
 
 #[test]
-fn recorded_errors() {
+fn recorded_gemini_errors_have_a_kind_and_a_message() {
     use ErrorKind::*;
     let mut kinds = Vec::new();
     for record in recorded(|record| record.status != 200) {
@@ -227,7 +227,7 @@ fn heard(documents: &[Value]) -> Result<Heard> {
 }
 
 #[test]
-fn thoughts_calls_and_signatures() {
+fn thoughts_calls_and_signatures_are_decoded() {
     let documents = [
         piece(json!([{"text": "Let me ", "thought": true}])),
         piece(json!([{"text": "see. é", "thought": true, "thoughtSignature": "s0"}])),
@@ -257,7 +257,7 @@ fn thoughts_calls_and_signatures() {
 }
 
 #[test]
-fn finish_reasons() {
+fn finish_reasons_of_gemini_are_mapped_and_failures_are_errors() {
     use FinishReason::*;
     for (word, reason) in [
         ("STOP", Stop),
@@ -316,7 +316,7 @@ fn broken_answers_are_errors() {
 }
 
 #[test]
-fn calls_in_pieces() {
+fn arguments_in_pieces_are_joined_by_their_paths() {
     let call = |call: Value| piece(json!([{"functionCall": call}]));
     let documents = [
         piece(json!([{"functionCall": {"name": "f", "willContinue": true}, "thoughtSignature": "s"}])),
@@ -339,7 +339,7 @@ fn calls_in_pieces() {
 }
 
 #[test]
-fn sources_count_characters() {
+fn positions_of_sources_are_counted_in_characters() {
     let mut end = last(json!([{"text": "und Köln."}]), "STOP");
     end["candidates"][0]["groundingMetadata"] = json!({
         "webSearchQueries": ["a", "b"],
@@ -356,7 +356,7 @@ fn sources_count_characters() {
 }
 
 #[test]
-fn names_custom_tools_and_json_tools_are_undone() {
+fn changed_names_custom_tools_and_json_tools_are_restored() {
     let decoding = DecoderContext {
         json_tool: Some("answer".into()),
         tool_names: [("_1st".to_owned(), "1st".to_owned())].into(),
@@ -374,7 +374,7 @@ fn names_custom_tools_and_json_tools_are_undone() {
 }
 
 #[test]
-fn several_choices_and_media_counts() {
+fn several_choices_and_counts_of_media_are_decoded() {
     let candidate = |index: u32, text: &str| json!({"content": {"parts": [{"text": text}]}, "finishReason": "STOP", "index": index});
     let document = json!({"candidates": [candidate(1, "b"), candidate(0, "a")], "usageMetadata": {
         "promptTokenCount": 100, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 60}, {"modality": "TEXT", "tokenCount": 40}],
@@ -387,7 +387,7 @@ fn several_choices_and_media_counts() {
 }
 
 #[test]
-fn errors_of_the_service() {
+fn errors_of_google_are_classified() {
     let decode = |status: u16, body: Value| {
         let status = StatusCode::from_u16(status).unwrap();
         adapter(Protocol::Gemini).decode_error(status, &HeaderMap::new(), body.to_string().as_bytes())
@@ -527,7 +527,7 @@ fn function(name: &str, parameters: Value) -> Tool {
 }
 
 #[test]
-fn instructions_and_turns() {
+fn instructions_and_turns_are_written_in_the_form_of_gemini() {
     let (body, losses) = body_of(
         FLASH,
         vec![
@@ -599,7 +599,7 @@ fn results_answer_calls_in_order() {
 }
 
 #[test]
-fn results_without_a_call_and_calls_without_a_result() {
+fn a_result_without_its_call_is_refused_and_a_call_without_a_result_failed() {
     let request = Request { messages: vec![user("q"), result("x", "?")], ..Request::default() };
     assert_eq!(
         encode(FLASH, &request).unwrap_err().param_name().as_deref(),
@@ -615,7 +615,7 @@ fn results_without_a_call_and_calls_without_a_result() {
 }
 
 #[test]
-fn odd_arguments_and_failed_tools() {
+fn invalid_arguments_are_wrapped_and_failed_tools_are_errors() {
     let failed = ToolResult { call_id: "1".into(), content: vec![Part::text("no")], is_error: true };
     let messages = vec![
         user("q"),
@@ -629,7 +629,7 @@ fn odd_arguments_and_failed_tools() {
 }
 
 #[test]
-fn media_go_inline_or_by_the_providers_own_addresses() {
+fn media_are_sent_inline_or_by_urls_that_google_reads() {
     let text = media(MediaKind::Document, Source::Text("hi".into()));
     let video = media(MediaKind::Video, Source::Url("https://www.youtube.com/watch?v=1".into()));
     let stored = media(MediaKind::Document, Source::Url("gs://bucket/a.pdf".into()));
@@ -657,7 +657,7 @@ fn media_go_inline_or_by_the_providers_own_addresses() {
 }
 
 #[test]
-fn media_of_results() {
+fn media_of_results_are_inside_of_the_result_from_gemini_3_on() {
     let content = vec![Part::text("see"), image()];
     let answer = ToolResult { call_id: "1".into(), content, is_error: false };
     let messages = vec![
@@ -729,7 +729,7 @@ fn signatures_go_back_to_the_part_that_they_came_with() {
 }
 
 #[test]
-fn tools_and_choices() {
+fn functions_and_choices_are_written_in_the_form_of_gemini() {
     let schema = json!({"type": "object", "properties": {"n": {"type": "integer", "exclusiveMinimum": 0}}});
     let custom = Tool {
         name: "free".into(),
@@ -776,7 +776,7 @@ fn tools_and_choices() {
 }
 
 #[test]
-fn tools_of_the_provider() {
+fn tools_of_the_provider_are_translated_or_refused() {
     let native = |entry: Value| Tool {
         name: "x".into(),
         description: None,
@@ -834,7 +834,7 @@ fn full() -> Request {
 }
 
 #[test]
-fn generation_settings() {
+fn generation_settings_are_written_within_the_limits_of_gemini() {
     let (body, losses) = encode(FLASH, &full()).unwrap();
     assert_eq!(
         body["generationConfig"],
@@ -865,7 +865,7 @@ fn generation_settings() {
 }
 
 #[test]
-fn formats_of_the_answer() {
+fn formats_of_the_answer_are_native_or_instructions() {
     let schema = json!({"type": "object", "properties": {"a": {"const": 1}}, "$schema": "x"});
     let output = OutputFormat::JsonSchema {
         name: "n".into(),
@@ -900,7 +900,7 @@ fn formats_of_the_answer() {
 }
 
 #[test]
-fn pictures_and_sound_as_answers() {
+fn answers_with_pictures_are_requested_and_answers_with_sound_refused() {
     let asking = |modalities: Value| Request {
         messages: vec![user("q")],
         extra: vec![("modalities".into(), Json::of(&modalities))],
@@ -1176,7 +1176,7 @@ fn errors_are_written_as_google_writes_them() {
 }
 
 #[test]
-fn requests_in_either_spelling() {
+fn requests_are_read_in_either_spelling() {
     let body = json!({
         "system_instruction": {"parts": [{"text": "S"}]},
         "contents": [
@@ -1252,7 +1252,7 @@ fn wrong_requests_name_the_field() {
 }
 
 #[test]
-fn recorded_requests() {
+fn recorded_gemini_requests_survive_decoding_and_encoding() {
     let (mut count, mut refused) = (0, Vec::new());
     for record in recorded(|_| true) {
         let Some(body) = &record.request else { continue };

@@ -304,7 +304,7 @@ fn signatures_in_relayed_answers_are_remembered() {
 }
 
 #[test]
-fn files_by_web_address_are_fetched_where_the_host_does_not() {
+fn files_with_web_urls_are_fetched_where_the_host_does_not_fetch_them() {
     let quirks = Quirks { no_web_file_uris: true, ..Quirks::default() };
     let facts = ModelFacts::default();
     let body = json!({"contents": [{"role": "user", "parts": [

@@ -90,14 +90,14 @@ fn seeds(own: &[&str], provider: &str, streaming: bool) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn damaged_frames() {
+fn damaged_frames_pass_the_checks() {
     run(seeds(&[STREAM], "groq", true), 300, checks::sse);
     run(seeds(&[WHOLE, STREAM], "ollama", true), 300, checks::json_lines);
     run(seeds(&[WHOLE], "bedrock-converse", true), 300, checks::aws_eventstream);
 }
 
 #[test]
-fn damaged_requests() {
+fn damaged_requests_pass_the_checks() {
     let own = |text: &str| vec![text.as_bytes().to_vec()];
     run(own(REQUEST), 600, checks::json);
     run(own(REQUEST), 300, |bytes| checks::request(Protocol::OpenaiChat, bytes));
@@ -107,7 +107,7 @@ fn damaged_requests() {
 }
 
 #[test]
-fn damaged_answers() {
+fn damaged_answers_pass_the_checks() {
     let cases = [
         (Protocol::OpenaiChat, true, "openai", STREAM),
         (Protocol::OpenaiChat, false, "openai", WHOLE),
@@ -128,7 +128,7 @@ fn damaged_answers() {
 }
 
 #[test]
-fn damaged_errors() {
+fn damaged_errors_pass_the_checks() {
     let own = [
         r#"{"error":{"message":"Slow down.","type":"rate_limit_error","code":"x","param":null}}"#,
         r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"r"}"#,
@@ -146,7 +146,7 @@ fn damaged_errors() {
 }
 
 #[test]
-fn damaged_relays() {
+fn damaged_relays_pass_the_checks() {
     for (stream, include_usage) in [(true, true), (true, false), (false, false)] {
         let form = AnswerForm { stream, include_usage, ..AnswerForm::default() };
         let own = if stream { STREAM } else { WHOLE };

@@ -89,7 +89,7 @@ fn a_last_line_without_its_end_counts() {
 }
 
 #[test]
-fn requests_follow_the_table() {
+fn requests_and_losses_are_as_in_the_table() {
     let call = ToolCall {
         id: "a".to_owned(),
         name: "f".to_owned(),

@@ -102,7 +102,7 @@ fn signatures_equal_those_of_botocore() {
 }
 
 #[test]
-fn the_documented_signature() {
+fn signature_version_4_has_the_expected_value() {
     let mut case = Case::new(
         Protocol::BedrockConverse,
         "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
@@ -353,7 +353,7 @@ fn keys_of_aws_are_not_sent_as_an_api_key() {
     assert!(case.send(CallStyle::Compatible).is_err());
 }
 
-/// The URL that is called with a base URL as it was written.
+/// The URL that is called for a base URL as the operator wrote it.
 fn called(calling: CallStyle, protocol: Protocol, usual: Option<&str>, given: &str) -> String {
     let place = Place { calling, protocol, path: None, usual };
     let settings = [("project", "p"), ("region", "us-east-1")];

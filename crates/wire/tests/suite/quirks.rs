@@ -113,7 +113,7 @@ fn sends_verbosity(quirks: &Quirks) -> bool {
 }
 
 #[test]
-fn no_quirk_is_without_effect() {
+fn every_quirk_has_an_effect() {
     let Value::Object(all) = serde_json::to_value(Quirks::default()).unwrap() else { panic!() };
     let examples = examples();
     for name in all.keys() {

@@ -151,8 +151,9 @@ fn openai_detail(details: &mut Value, piece: &Value) {
     }
 }
 
-/// The last event holds the whole answer. Items are taken from their own events: what is encrypted is encrypted anew in the
-/// last event, log probabilities are rounded there, and some servers leave the output out of it or change ids.
+/// The last event contains the whole answer. Items are taken from their own events: in the last event
+/// encrypted content is encrypted again and log probabilities are rounded, and some servers leave the output
+/// out of it or change ids.
 fn responses(body: &[u8]) -> Option<Value> {
     let events = documents(body);
     let is_last =
@@ -373,7 +374,7 @@ fn recorded(protocol: Protocol, providers: &[&str], api: &str, whole: Whole) -> 
 }
 
 #[test]
-fn recorded_streams_of_openai_s_format() {
+fn recorded_streams_of_openais_format_equal_their_whole_answers() {
     let providers = [
         "openai",
         "openrouter",
@@ -401,7 +402,7 @@ fn recorded_streams_of_openai_s_format() {
 }
 
 #[test]
-fn recorded_streams_of_the_responses_api() {
+fn recorded_streams_of_the_responses_api_equal_their_whole_answers() {
     let providers = [
         "openai-responses",
         "azure",
@@ -418,7 +419,7 @@ fn recorded_streams_of_the_responses_api() {
 }
 
 #[test]
-fn recorded_streams_of_the_other_formats() {
+fn recorded_streams_of_the_other_formats_equal_their_whole_answers() {
     let counts = [
         recorded(Protocol::AnthropicMessages, &["anthropic"], "messages", anthropic),
         recorded(Protocol::Gemini, &["google-ai-studio", "vertex-gemini"], "streamGenerateContent", gemini),
@@ -436,7 +437,7 @@ fn sse(documents: &[Value]) -> Vec<u8> {
 
 /// Small handmade streams with everything that pieces can hold.
 #[test]
-fn handmade_streams() {
+fn handmade_streams_equal_their_whole_answers() {
     let check = |protocol, stream: &[u8], whole: Whole| match compare(protocol, stream, whole) {
         Some(Ok(())) => {}
         other => panic!("{protocol:?}: {other:?}"),

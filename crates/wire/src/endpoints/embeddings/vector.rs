@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_give_the_same_bits() {
+    fn conversion_in_both_directions_gives_the_same_bits() {
         let numbers = many();
         let packed = singles(&numbers);
         let (array, count) = converted(&packed, VectorForm::Numbers, Some(numbers.len())).unwrap();

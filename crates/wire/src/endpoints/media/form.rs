@@ -117,7 +117,7 @@ impl FormRequest {
         self.operation == Operation::ImageEdits
     }
 
-    /// The duration of the recording, where its bytes tell it.
+    /// The duration of the recording, where its bytes contain it.
     pub(super) fn heard(&self) -> Option<u64> {
         let part = self.form.parts().iter().find(|part| part.head.plain_name() == "file")?;
         length::milliseconds(self.form.value(part), self.form.is_whole())

@@ -16,7 +16,7 @@ use wire::{Addressed, Exchange, Protocol};
 use super::limits::Kind;
 use super::{Case, Dimension, Work, repeat};
 
-/// What people write to each other.
+/// A sentence of ordinary length.
 const TEXT: &str = "a sentence of some length, as people write them to each other every day";
 
 /// A list that grows: `frame` has `@` in its place, and an item has `№` for its number.

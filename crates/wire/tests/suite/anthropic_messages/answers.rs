@@ -171,7 +171,7 @@ fn a_stream_that_ends_early_is_an_error() {
 }
 
 #[test]
-fn nonsense_is_an_error() {
+fn invalid_answers_are_errors() {
     let cases = [
         "data: {\n\n",
         "data: not json\n\n",

@@ -263,7 +263,7 @@ fn thinking_goes_back_only_to_the_family_that_signed_it() {
 }
 
 #[test]
-fn tools_are_carried() {
+fn tools_are_written_in_the_form_of_messages() {
     let schema = json!({"type": "object", "properties": {"x": {"type": "number", "minimum": 1}}});
     let request = Request {
         messages: vec![user("a")],
@@ -491,7 +491,7 @@ fn thinking_follows_the_facts_of_the_model() {
 }
 
 #[test]
-fn sampling_is_fitted() {
+fn sampling_is_fitted_to_the_model() {
     let with = |model: &str, temperature: Option<f64>, top_p: Option<f64>, effort: Option<Effort>| {
         let mut request = of(vec![user("a")]);
         request.sampling.temperature = temperature;
@@ -591,7 +591,7 @@ fn a_web_search_becomes_a_tool() {
 }
 
 #[test]
-fn media_are_carried() {
+fn media_are_written_in_the_form_of_messages() {
     let part = |kind, source, filename: Option<&str>| {
         Part::new(PartKind::from(Media { kind, source, filename: filename.map(str::to_owned), detail: None }))
     };

@@ -140,7 +140,7 @@ fn usage_that_was_not_requested_is_sent_at_most_once_at_the_end() {
 }
 
 #[test]
-fn refusals_logprobs_and_audio_pass() {
+fn refusals_logprobs_and_audio_are_relayed() {
     let logprobs = json!({"content": [{"token": "a", "logprob": -0.1, "bytes": null, "top_logprobs": []}], "refusal": null});
     let mut piece = delta(json!({"content": "a"}));
     piece["choices"][0]["logprobs"] = logprobs.clone();
@@ -338,7 +338,7 @@ fn thinking_outside_of_the_completion_counts_in_both_forms() {
 }
 
 #[test]
-fn absurd_counts_do_not_overflow() {
+fn impossible_counts_do_not_overflow() {
     for count in [json!(u64::MAX), json!(1e300), json!(-1), json!("7")] {
         let mut body = whole(json!({"role": "assistant", "content": "a"}), "stop");
         body["usage"] = json!({"prompt_tokens": count, "completion_tokens": count, "total_tokens": count,

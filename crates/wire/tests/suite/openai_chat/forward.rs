@@ -83,7 +83,7 @@ proptest! {
 
     /// Whichever fields the quirks remove, rename or add, the result is JSON without duplicate fields.
     #[test]
-    fn edits_leave_json(
+    fn edits_leave_valid_json_without_duplicates(
         chosen in prop::collection::vec((prop::sample::select(NAMES.to_vec()), json_value()), 0..6),
         renamed in prop::collection::btree_map(prop::sample::select(NAMES[..3].to_vec()), prop::sample::select(vec!["y_a", "y_b"]), 0..3),
         dropped in prop::collection::vec(prop::sample::select(NAMES.to_vec()), 0..3),

@@ -221,7 +221,7 @@ fn is_open(event: &str) -> bool {
 }
 
 #[test]
-fn errors_keep_the_provider_s_words() {
+fn errors_keep_the_providers_message() {
     let mut count = 0;
     for record in exchanges(|record| record.status >= 400) {
         let status = StatusCode::from_u16(record.status).unwrap();

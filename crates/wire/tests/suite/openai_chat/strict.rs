@@ -36,7 +36,7 @@ fn completion(content: &str) -> String {
     )
 }
 
-/// Found by `mutated::damaged_relays`: one byte of an escaped emoji was changed.
+/// Found by `mutated::damaged_relays_pass_the_checks`: one byte of an escaped emoji was changed.
 #[test]
 fn half_a_surrogate_pair_becomes_a_replacement_character() {
     for (escapes, expected) in

@@ -139,7 +139,7 @@ fn details_are_assembled_and_sent_back_unchanged() {
 /// Only the message that needs it is edited, and always in the same way: the provider's cache of the
 /// conversation stays valid.
 #[test]
-fn all_other_bytes_stay_as_they_are() {
+fn restored_thinking_leaves_all_other_bytes_unchanged() {
     let known = gathered(
         form(false),
         whole(&json!({"role": "assistant", "reasoning_content": "A \"thought\"", "tool_calls": [
@@ -240,7 +240,7 @@ fn a_stand_in_is_sent_only_where_the_model_thinks_and_its_thinking_is_unknown() 
 
 /// A thinking model may call a tool without a thought. The gateway knows that then, and nothing is lost.
 #[test]
-fn a_call_without_a_thought_is_no_loss() {
+fn a_call_that_is_known_to_have_no_thought_is_not_a_loss() {
     let call: Value = serde_json::from_str(CALL).unwrap();
     let mut known =
         gathered(form(false), whole(&json!({"role": "assistant", "tool_calls": [call]}))).unwrap();

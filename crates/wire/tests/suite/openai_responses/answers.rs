@@ -199,7 +199,7 @@ fn events() -> Vec<Event> {
 }
 
 #[test]
-fn items_open_are_filled_and_close_in_order() {
+fn items_are_opened_filled_and_closed_in_order() {
     let stream = documents(&write(true, &events()));
     let names: Vec<_> = stream
         .iter()
@@ -283,7 +283,7 @@ fn limits_and_filters_leave_an_answer_incomplete() {
 }
 
 #[test]
-fn an_answer_that_breaks_is_failed() {
+fn an_answer_that_breaks_off_has_the_status_failed() {
     let form = AnswerForm { stream: true, ..AnswerForm::default() };
     let fail = |events: &[Event], error: &Error| {
         let mut encoder = dialect().encoder(&form, Box::new(notes()));

@@ -156,7 +156,7 @@ fn ids_that_were_made_for_items_do_not_reach_a_provider() {
 }
 
 #[test]
-fn items_that_a_provider_named_are_noted() {
+fn items_with_ids_of_a_provider_are_listed() {
     let own = "resp_0123456789abcdef0123456789abcdef";
     let answer = r#"{"output":[{"id":"msg_0123456789abcdef0123456789abcdef00"},{"id":"rs_68x"},{"id":""},{"type":"message"}]}"#;
     assert_eq!(kept::foreign_items(own, answer), ["rs_68x"]);

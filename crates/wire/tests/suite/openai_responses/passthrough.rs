@@ -170,7 +170,7 @@ fn relayed(stream: bool, pieces: Vec<&[u8]>) -> (Vec<u8>, canon::Result<()>, can
 }
 
 #[test]
-fn answers_are_relayed_with_the_gateway_s_object() {
+fn answers_are_relayed_with_the_gateways_object() {
     let is_case = |record: &testkit::corpus::Record| record.api == "responses" && record.status == 200;
     for record in testkit::corpus::cases(["openai-responses"], is_case) {
         let stream = !record.body.starts_with(b"{");

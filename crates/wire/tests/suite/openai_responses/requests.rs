@@ -71,7 +71,7 @@ fn a_conversation_is_written_as_items() {
 }
 
 #[test]
-fn only_the_own_family_s_thinking_is_sent() {
+fn only_thinking_of_the_models_own_family_is_sent() {
     let parts = vec![
         thought("unproven", None, None),
         thought("", Some("enc"), Some("google-gemini-v1")),
@@ -102,7 +102,7 @@ fn only_the_own_family_s_thinking_is_sent() {
 }
 
 #[test]
-fn tools_and_choices_are_flat() {
+fn tools_and_choices_are_written_in_flat_form() {
     let schema = || Some(Json::of(&json!({"type": "object", "properties": {"a": {"type": "string"}}})));
     let tool = |name: &str, kind| Tool {
         name: name.into(),

@@ -692,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_without_parameters() {
+    fn schemas_without_parameters_are_recognised() {
         for schema in [json!({}), json!({"type": "object", "properties": {}, "additionalProperties": false})]
         {
             assert!(is_empty_object(&Json::of(&schema)), "{schema}");

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn efforts_by_name() {
+    fn efforts_become_budgets_or_levels_by_the_models_name() {
         let budget = |model, effort| told(model, effort).0.unwrap().thinking_budget.unwrap();
         assert_eq!(budget("gemini-2.5-flash", Effort::None), 0);
         assert_eq!(budget("gemini-2.5-flash", Effort::Minimal), 128);
