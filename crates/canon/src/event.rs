@@ -58,7 +58,7 @@ pub enum Event {
         /// The new piece.
         text: String,
     },
-    /// A refusal in the model's own words.
+    /// The text of a refusal by the model.
     Refusal {
         /// Which choice.
         choice: u32,

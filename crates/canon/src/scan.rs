@@ -1,7 +1,7 @@
 //! Tests over many bytes at once. The loops have no branch per byte, so that the compiler vectorises them.
 //!
-//! Nothing here is `#[inline]`: it would be compiled with the settings of each crate that uses it, which in the dev profile
-//! are slow.
+//! Nothing here is `#[inline]`: an inlined function would be compiled with the settings of each crate that
+//! uses it, which are slow in the dev profile.
 
 /// This many bytes are tested together.
 const BLOCK: usize = 64;
@@ -33,7 +33,8 @@ pub fn is_printable(bytes: &[u8]) -> bool {
     bytes.chunks(BLOCK).all(|block| all(block, |byte| byte.wrapping_sub(0x20) < 0x5f))
 }
 
-/// Whether all bytes are printable ASCII that needs no quotes in `name=value`: no space, quote, backslash or equals sign.
+/// Whether all bytes are printable ASCII that needs no quotes in `name=value`: no space, quote, backslash or
+/// equals sign.
 pub fn is_word(bytes: &[u8]) -> bool {
     let is_plain =
         |byte: u8| (byte.wrapping_sub(0x21) < 0x5e) & (byte != b'"') & (byte != b'\\') & (byte != b'=');

@@ -42,7 +42,7 @@ fn push_escape(out: &mut Vec<u8>, byte: u8) {
     out.extend_from_slice(&[b'\\', letter]);
 }
 
-/// Appends `,"key":`; without the comma directly behind an opening brace.
+/// Appends `,"key":`; without the comma directly after an opening brace.
 #[inline]
 pub fn push_key(out: &mut Vec<u8>, key: &str) {
     if out.last() != Some(&b'{') {
@@ -110,7 +110,8 @@ pub fn push_list<T>(out: &mut Vec<u8>, key: &str, items: &[T], write: impl FnMut
 /// How many bytes from the start need no escape in a JSON string: no quote, no backslash, no control
 /// character.
 ///
-/// Not `#[inline]`: it would be compiled with the settings of each crate that uses it, which in the dev profile are slow.
+/// Not `#[inline]`: it would be compiled with the settings of each crate that uses it, which are slow in the
+/// dev profile.
 pub fn plain_length(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(block) = bytes[at..].first_chunk() {

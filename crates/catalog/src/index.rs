@@ -282,7 +282,7 @@ fn stems(
 ) -> HashMap<Protocol, HashMap<String, Arc<Serving>>> {
     let mut stems: HashMap<Protocol, HashMap<String, Arc<Serving>>> = HashMap::new();
     let is_exact = |model: &ModelRow| stem(&model.id) == model.id.replace(['.', '_'], "-");
-    // Relatives lend their facts to conversations only.
+    // Only facts about conversations are taken from relatives.
     let converses =
         |model: &&Arc<ModelRow>| model.servings.iter().any(|serving| serving.operations.has(Operation::Chat));
     let (exact, others): (Vec<_>, Vec<_>) =

@@ -1,6 +1,7 @@
 //! Decisions from a random number that the caller passes in.
 
-/// Picks an index with a chance in proportion to its weight. A weight of 0 is never picked; none when every weight is 0.
+/// Picks an index with a probability in proportion to its weight. A weight of 0 is never picked; none when
+/// every weight is 0.
 pub fn pick_weighted<T>(targets: &[T], weight: impl Fn(&T) -> u32, random: u64) -> Option<usize> {
     let total: u64 = targets.iter().map(|target| u64::from(weight(target))).sum();
     // The upper half of a product instead of a remainder: every bit of `random` counts.

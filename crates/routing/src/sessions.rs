@@ -71,8 +71,9 @@ impl Sessions {
     }
 
     /// Remembers that the conversation was just served by this route. Do not call it when `Plan::is_trial` is
-    /// true: a conversation must not stay where it came by chance. True when other gateways should hear of
-    /// it: the conversation has moved, or its last report is older than a quarter of the time to live.
+    /// true: a conversation must not stay where it was sent as an experiment. Returns the route when it
+    /// should be reported to other gateways: the conversation has moved, or its last report is older than a
+    /// quarter of the time to live.
     pub fn put(&self, scope: &str, session: &str, route: Route<'_>, now: Timestamp) -> Option<Warm> {
         let warm = Warm::at(route);
         let known = self.keep(hash(&(scope, session)), warm, now, |before| match before {

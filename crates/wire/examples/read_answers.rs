@@ -1,6 +1,7 @@
-//! Says how this crate reads bytes of providers, so that tests in other languages can compare it with other readers.
+//! Prints how this crate reads bytes of providers, so that tests in other languages can compare it with other
+//! readers.
 //!
-//! One JSON object a line on standard input, one a line on standard output:
+//! One JSON object per line on standard input, and one per line on standard output:
 //!
 //! * `{"protocol": "gemini", "stream": true, "status": 200, "headers": {…}, "body": base64}`: an answer or an error,
 //! * `{…, "caller": "anthropic-messages", "caller_streams": true}`: the same answer as a caller of this format gets it,
@@ -27,7 +28,7 @@ use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts, adapter, diale
 
 type AnyResult<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// The fields of a question on standard input.
+/// A line of standard input.
 #[derive(Deserialize)]
 struct Asked {
     protocol: Option<Protocol>,
@@ -87,7 +88,7 @@ fn content<'a>(protocol: Protocol, stream: bool, pieces: impl Iterator<Item = &'
     Value::Object(said)
 }
 
-/// The answer as its caller gets it. What came before an error is part of it.
+/// The answer as the caller gets it, including the part before an error.
 fn rendered<'a>(
     asked: &Asked,
     upstream: Protocol,
@@ -118,7 +119,7 @@ fn rendered<'a>(
     )
 }
 
-/// The gateway that answers, with ids that are new for each call.
+/// The gateway's side of an answer: each call gets a new id.
 struct Gateway {
     calls: AtomicU32,
     is_chat: bool,
@@ -174,7 +175,7 @@ fn told(error: &Error) -> Value {
     })
 }
 
-/// Everything that events say, put together by concatenation alone.
+/// The content of the events, joined by concatenation alone.
 #[derive(Default)]
 struct Heard {
     top: Map<String, Value>,
@@ -238,7 +239,7 @@ impl Heard {
     }
 }
 
-/// The item of a list that is filled up to it.
+/// The item of a list, which is extended to this index.
 fn entry(list: &mut Value, index: u32) -> &mut Value {
     if let Value::Array(items) = list {
         while items.len() <= index as usize {
@@ -262,7 +263,7 @@ fn parsed(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_default()
 }
 
-// Frames. Those before an error are reported with it.
+// Frames. The frames before an error are reported with it.
 
 fn server_sent<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Value {
     let mut parser = SseParser::default();
@@ -296,7 +297,7 @@ fn event_stream<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Value {
     json!({ "frames": frames, "error": result.err().as_ref().map(told) })
 }
 
-/// Texts, numbers and truths as such; bytes as `{"bytes": base64}`.
+/// Texts, numbers and booleans unchanged; bytes as `{"bytes": base64}`.
 fn header_value(value: &aws_eventstream::HeaderValue<'_>) -> Value {
     use aws_eventstream::HeaderValue::*;
     match value {

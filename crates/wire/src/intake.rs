@@ -42,7 +42,7 @@ pub struct AnswerForm {
     pub counts: bool,
     /// The request, for formats whose answers repeat parts of it.
     pub request: Option<Bytes>,
-    /// The gateway stores the answer, and the answer says so.
+    /// The gateway stores the answer, and the answer reports that.
     pub kept: bool,
 }
 
@@ -155,7 +155,7 @@ pub struct RoutingFields<'a> {
     pub models: Option<&'a [u8]>,
     /// `provider`: preferences about providers.
     pub provider: Option<&'a [u8]>,
-    /// `routing`: one word.
+    /// `routing`: a single value.
     pub routing: Option<&'a [u8]>,
     /// `n`: the number of answers.
     pub n: Option<&'a [u8]>,
@@ -345,7 +345,7 @@ impl Intake {
         text_of(raw, &text)
     }
 
-    /// The same as a text of its own.
+    /// The same as an owned string.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.string(name).map(Cow::into_owned)
     }

@@ -447,7 +447,7 @@ const INVALID: [&str; 6] = [
     "without its required 'reasoning' item",
 ];
 
-/// Responses can know an item of thinking without its encrypted form only by its id.
+/// The Responses API can find an item of thinking without its encrypted form only by its id.
 fn is_lost_item(said: &str) -> bool {
     ["item with id 'rs_", "item with id ''"].iter().any(|words| said.contains(words))
         && said.contains("not found")

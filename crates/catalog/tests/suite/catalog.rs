@@ -231,7 +231,7 @@ fn a_bare_name_finds_only_providers_with_exactly_that_name() {
     let mut once = providers("claude-sonnet-4-5");
     once.sort();
     once.dedup();
-    assert_eq!(once.len(), providers("claude-sonnet-4-5").len(), "each provider once");
+    assert_eq!(once.len(), providers("claude-sonnet-4-5").len(), "each provider is listed once");
 }
 
 #[test]
@@ -410,7 +410,7 @@ fn an_operators_description_is_merged_over_a_known_model() {
         assert_eq!(serving.price.as_ref().unwrap().rates.input, usd_per_million(input), "{name}");
         assert_eq!((&serving.facts, serving.upstream_id.as_str()), (&before.facts, name));
     }
-    assert_eq!(catalog.model("gpt-4o").unwrap().servings[0].provider, "openai", "the order stays");
+    assert_eq!(catalog.model("gpt-4o").unwrap().servings[0].provider, "openai", "the order is unchanged");
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn a_notice_is_sent_for_a_loaded_budget_and_not_for_a_removed_one() {
     let ticket = reserve(&mut book, &second, ask(20, 0), NOON).unwrap();
     book.settle(ticket, cost(20));
     let notices: Vec<_> = book.take_notices().iter().map(|it| (it.ceiling.0, it.percent)).collect();
-    assert_eq!(notices, [(160, 50)], "nothing of the ceiling that was 100");
+    assert_eq!(notices, [(160, 50)], "no notice of the earlier ceiling of 100");
 }
 
 #[test]

@@ -314,7 +314,10 @@ fn a_refusal_is_remembered_for_a_short_time() {
     first.reserve(90, Others::Asked, NOON).unwrap();
     assert!(lease(&mut second, 20, NOON));
     assert_eq!(second.reserve(20, Others::Asked, NOON), Err(None));
-    assert_eq!(second.reserve(25, Others::Unasked, NOON + 100), Err(None), "it was just refused");
-    assert!(matches!(second.reserve(5, Others::Unasked, NOON + 100), Err(Some(_)) | Ok(())), "less may fit");
+    assert_eq!(second.reserve(25, Others::Unasked, NOON + 100), Err(None), "the store has just refused it");
+    assert!(
+        matches!(second.reserve(5, Others::Unasked, NOON + 100), Err(Some(_)) | Ok(())),
+        "a smaller amount may fit"
+    );
     assert!(matches!(second.reserve(20, Others::Unasked, NOON + 300), Err(Some(_))), "asked again later");
 }

@@ -169,8 +169,12 @@ fn an_untranslatable_request_goes_to_the_next_candidate_without_using_the_budget
     let fresh = || World::with(Settings { retry, ..settings() });
     assert_eq!(names(&story(&fresh(), &[at("a", 1.0)], &[fault()])), ["a"]);
     // In that case each provider gets at most one attempt per request.
-    assert_eq!(names(&story(&fresh(), &two, &[fault()])), ["a", "b"], "a sound one serves in any case");
-    assert_eq!(names(&story(&fresh(), &two, &[fault(), fault()])), ["a", "b"], "and nothing is repeated");
+    assert_eq!(
+        names(&story(&fresh(), &two, &[fault()])),
+        ["a", "b"],
+        "a healthy provider is tried in any case"
+    );
+    assert_eq!(names(&story(&fresh(), &two, &[fault(), fault()])), ["a", "b"], "and nothing is retried");
 }
 
 #[test]
@@ -237,7 +241,7 @@ fn a_repair_is_taken_from_the_budget_and_is_no_retry() {
     let candidates = [at("a", 1.0)];
     let found = world.plan(&candidates, T0);
     let mut attempts = Attempts::new(&found, &candidates, &world.settings);
-    assert!(!attempts.repair(&budget, T0), "there was no attempt yet");
+    assert!(!attempts.repair(&budget, T0), "no attempt was made yet");
     let _ = attempts.first(&world.health, T0);
     assert_eq!([(); 3].map(|()| attempts.repair(&budget, T0)), [true, true, false]);
 }
@@ -251,5 +255,5 @@ fn retries_of_one_key_leave_retries_for_others() {
     for _ in 0..11 {
         budget.of("b").deposit(T0);
     }
-    assert_eq!([taken("a"), taken("b")], [0, 2], "each key has what its own requests added");
+    assert_eq!([taken("a"), taken("b")], [0, 2], "each key may use the retries that its own requests added");
 }

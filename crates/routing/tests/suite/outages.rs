@@ -119,13 +119,17 @@ fn an_expired_or_shorter_report_changes_nothing() {
 fn a_conversation_is_reported_when_it_moves_and_periodically() {
     let settings = SessionSettings { ttl_seconds: 400, ..SessionSettings::default() };
     let (one, other) = (Sessions::new(&settings), Sessions::new(&settings));
-    let warm = one.put("caller", "s", route("a", "k"), T0).expect("it is new");
+    let warm = one.put("caller", "s", route("a", "k"), T0).expect("the conversation is new");
     assert_eq!(one.put("caller", "s", route("a", "k"), T0.plus_ms(1)), None);
     assert_eq!(one.put("caller", "s", route("a", "k"), T0.plus_ms(99_999)), None);
     assert!(one.put("caller", "s", route("a", "k"), T0.plus_ms(100_000)).is_some());
     assert!(one.put("caller", "s", route("b", "k"), T0.plus_ms(100_001)).is_some());
     other.hear("caller", "s", routing::Warm::of_numbers(warm.numbers()), T0);
     assert_eq!(other.get("caller", "s", T0), Some(warm));
-    assert_eq!(other.put("caller", "s", route("a", "k"), T0.plus_ms(1)), None, "the others know");
+    assert_eq!(
+        other.put("caller", "s", route("a", "k"), T0.plus_ms(1)),
+        None,
+        "the other gateways know it already"
+    );
     assert_eq!(other.get("caller", "s", T0.plus_ms(400_001)), None);
 }

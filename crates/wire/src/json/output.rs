@@ -30,7 +30,7 @@ impl Output {
         append(&mut self.0, json);
     }
 
-    /// Appends `,"key":`; without the comma directly behind an opening brace.
+    /// Appends `,"key":`; without the comma directly after an opening brace.
     pub fn key(&mut self, key: &str) {
         self.room(key.len() + 4);
         push_key(&mut self.0, key);

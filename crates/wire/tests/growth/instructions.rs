@@ -1,7 +1,7 @@
 //! Counts the instructions of each work for an input, and for one of eight times its size.
 //!
-//! The program starts itself under callgrind, which executes it on a simulated processor. Callgrind writes a file after each
-//! call of [`counted`], with the instructions of that call alone.
+//! The program starts itself under callgrind, which executes it on a simulated processor. Callgrind writes a
+//! file after each call of [`counted`], with the instructions of that call alone.
 
 use bytes::Bytes;
 use std::fs;

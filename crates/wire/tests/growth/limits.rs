@@ -61,8 +61,8 @@ pub fn faults(highest: impl Fn(Kind, &str) -> Option<f64>) -> Vec<String> {
 
 const GROUPS: [&[Own]; 4] = [&IDS, &EDITED, &SMALL, &GATHERED];
 
-/// Forwarded. The ids of the conversation's calls are kept for the answer (24 bytes and the id, in a tree): a call may be as short
-/// as 60 bytes. Blocks of thinking are read as a whole turn.
+/// Forwarded. The ids of the conversation's calls are kept for the answer (24 bytes and the id, in a tree); a
+/// call may be as short as 60 bytes. Blocks of thinking are read as a whole turn.
 const IDS: [Own; 5] = [
     (Forwarded, "anthropic-messages request, calls and results", 2.5),
     (Forwarded, "anthropic-messages request, least calls and results", 2.7),

@@ -1,5 +1,5 @@
-//! Prompt caching: marks reach the providers that take them, and a longer conversation begins with the bytes of the shorter
-//! one.
+//! Prompt caching: marks reach the providers that take them, and a longer conversation begins with the bytes
+//! of the shorter one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -246,7 +246,7 @@ fn structured_output_that_is_not_native_is_emulated_and_reported() {
                 Some(name) if by_tool => {
                     let text = body.to_string();
                     assert!(text.contains(&format!("\"name\":\"{name}\"")), "{protocol:?}: {text}");
-                    assert!(text.contains("patternProperties"), "{protocol:?}: the schema is the tool's");
+                    assert!(text.contains("patternProperties"), "{protocol:?}: the tool has the schema");
                 }
                 None if !by_tool => {
                     assert_eq!(body["response_format"], json!({"type": "json_object"}));

@@ -28,7 +28,7 @@ pub struct ImagesRequest {
 /// Produced tokens of one image, for the reservation of a budget: a large one of high quality.
 const IMAGE_TOKENS: u64 = 6240;
 
-/// The ratios of width and height that providers know.
+/// The ratios of width and height that providers support.
 pub(super) const RATIOS: [(u64, u64); 10] =
     [(1, 1), (2, 3), (3, 2), (3, 4), (4, 3), (4, 5), (5, 4), (9, 16), (16, 9), (21, 9)];
 
@@ -90,7 +90,7 @@ impl ImagesRequest {
         }
         edit.remove("size");
         match (row.size, self.size) {
-            // `auto`, or a value that only the model's maker knows.
+            // `auto`, or a value that only the provider can interpret.
             (_, None) => losses.dropped("size", "The provider takes numbers only."),
             (SizeField::WidthHeight, Some((width, height))) => {
                 edit.set("width", width.to_string().as_bytes());

@@ -1,4 +1,4 @@
-//! Transcripts of providers with a format of their own, in the forms of OpenAI's.
+//! Transcripts of providers with their own format, written in OpenAI's forms.
 
 use canon::{Error, ErrorKind, Result, Retry};
 use serde::Deserialize;

@@ -208,7 +208,7 @@ fn turn() -> impl Strategy<Value = Vec<Message>> {
     })
 }
 
-/// Gives the calls of each turn ids of their own.
+/// Gives distinct ids to the calls of each turn.
 fn numbered(turns: Vec<Vec<Message>>) -> Vec<Message> {
     let mut messages = turns;
     for (turn, messages) in messages.iter_mut().enumerate() {

@@ -214,7 +214,7 @@ proptest! {
         }
     }
 
-    /// A name twice, at whatever depth and however it is spelled, is refused by every reader.
+    /// A duplicate name, at any depth and in any spelling, is refused by every reader.
     #[test]
     fn a_name_twice_is_refused(body in request(), choices in prop::collection::vec(any::<u8>(), 1..40), place in any::<prop::sample::Index>()) {
         let text = spelled(&body, &choices);

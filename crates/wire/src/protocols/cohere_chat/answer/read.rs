@@ -251,7 +251,7 @@ impl Answer {
     }
 }
 
-/// The answer ended with an error of the provider, in its own words.
+/// The answer ended with an error of the provider, with the provider's message.
 fn failed(reason: &str, words: Option<String>) -> Error {
     let kind = if reason == "TIMEOUT" { ErrorKind::Timeout } else { ErrorKind::Upstream };
     match words.filter(|words| !words.trim().is_empty()) {

@@ -658,7 +658,7 @@ fn write_part(part: &Part, mark: Option<&str>, out: &mut Output) {
     out.push(b"}");
 }
 
-/// Whether the caller speaks another format.
+/// Whether the caller uses another format.
 fn is_foreign(request: &Request) -> bool {
     !request.format.is_empty() && request.format != Protocol::OpenaiChat.as_str()
 }

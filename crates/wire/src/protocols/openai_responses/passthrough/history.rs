@@ -63,7 +63,7 @@ impl Sifting<'_> {
         Some(out)
     }
 
-    /// An item for the provider. By the id of a call the provider knows the thinking that led to it, and
+    /// An item for the provider. The provider finds the thinking that led to a call by the call's id, and
     /// requires both or neither.
     fn sent<'t>(&self, item: &'t str) -> Cow<'t, [u8]> {
         let raw = item.as_bytes();

@@ -207,7 +207,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Models that do not think refuse to encrypt their thinking ("Encrypted content is not supported with this model").
+    /// Models that do not think refuse to encrypt their thinking ("Encrypted content is not supported with
+    /// this model").
     fn thinks(&self) -> bool {
         match &self.target.facts.reasoning {
             Some(control) => *control != ReasoningControl::None,

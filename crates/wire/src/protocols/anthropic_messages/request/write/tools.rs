@@ -230,7 +230,8 @@ fn custom<'a>(tool: &'a canon::Tool, format: Option<&Json>, names: &Names) -> Cl
     }
 }
 
-/// A tool that the provider itself runs; none where it has no such tool. They are versioned by date: `web_search_20250305`.
+/// A tool that the provider itself runs; none where it has no such tool. Tools are versioned by date:
+/// `web_search_20250305`.
 fn native<'a>(raw: &Json, cache: Option<CacheControl>) -> Option<Tool<'a>> {
     let members = crate::protocols::fields::Fields::parse(raw.as_str(), String::new()).ok()?;
     let kind = members.opt_text("type").ok()?.unwrap_or_default();

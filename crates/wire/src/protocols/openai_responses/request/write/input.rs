@@ -131,7 +131,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// Appends a message up to its content. The complete form of what the model said has an id.
+    /// Appends a message up to its content. The complete form of a model's message has an id.
     fn begin_message(&mut self, role: &str, id: Option<&str>) {
         self.output.comma();
         self.output.push(br#"{"type":"message""#);
