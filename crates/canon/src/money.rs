@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_plain_decimals() {
+    fn amounts_are_printed_as_plain_decimals() {
         assert_eq!(Pico(0).to_string(), "0");
         assert_eq!(Pico(26_000_000).to_string(), "0.000026");
         assert_eq!(Pico(1).to_string(), "0.000000000001");

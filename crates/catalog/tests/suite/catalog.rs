@@ -460,7 +460,7 @@ fn rejects_thinking_is_set_only_for_models_that_think() {
 }
 
 #[test]
-fn a_unit_has_a_price_of_its_own() {
+fn each_unit_has_its_own_price() {
     let (catalog, file) = (embedded(), |price: &str| {
         format!(
             "family = \"f\"\n[[models]]\nid = \"r\"\nname = \"R\"\noperations = [\"rerank\"]\n[[models.providers]]\nprovider = \"openai\"\nprice = {price}\n"

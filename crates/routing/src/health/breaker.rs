@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn opens_after_failures_in_a_row_and_lets_a_probe_through() {
+    fn a_breaker_opens_after_consecutive_failures_and_allows_a_probe() {
         let mut breaker = opened(0);
         assert_eq!(breaker.gate(&S, Timestamp(9_999)), Gate::Open { until: Timestamp(10_000) });
         assert_eq!(breaker.gate(&S, Timestamp(10_000)), Gate::HalfOpen);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn opens_when_half_of_the_last_failed() {
+    fn a_breaker_opens_when_half_of_the_last_requests_failed() {
         let mut breaker = Breaker::default();
         for round in 0..10 {
             assert_eq!(breaker.gate(&S, Timestamp(0)), Gate::Closed, "{round}");
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn late_answers_change_nothing() {
+    fn answers_that_come_after_the_opening_change_nothing() {
         let mut breaker = opened(0);
         breaker.failure(&S, false, Timestamp(9_000));
         assert!(!breaker.success(&S, false, Timestamp(9_000)));

@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_halve() {
+    fn counts_halve_after_each_half_life() {
         let mut counts = Decayed::default();
         counts.add(300, 8.0, 2.0, Timestamp(0));
         assert_eq!(counts.read(300, Timestamp(300_000)), (4.0, 1.0));

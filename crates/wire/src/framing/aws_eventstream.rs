@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_message_of_another_encoder() {
+    fn a_message_of_another_encoder_is_read() {
         let bytes = unhex(FOREIGN);
         let mut parser = EventStreamParser::default();
         let mut count = 0;

@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_in_pieces_is_read_from_place_to_place() {
+    fn pieces_are_copied_up_to_each_position() {
         let mut pieces = Pieces::default();
         let expected: Vec<u8> = (0..60_000_u32).flat_map(|number| number.to_string().into_bytes()).collect();
         (0..60_000_u32).for_each(|number| {
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_objects_are_continued() {
+    fn items_and_members_are_appended_to_open_lists_and_objects() {
         for (settings, expected) in [
             (json!({"a": {"b": {}}}), r#"{"list":[1,{"x":2}],"a":{"b":{}}}"#),
             (json!({}), r#"{"list":[1,{"x":2}]}"#),

@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_and_refuses_what_serde_json_does() {
+    fn the_scanner_accepts_exactly_what_serde_json_accepts() {
         let cases: [&[u8]; 42] = [
             b"{}",
             b"[]",
@@ -628,7 +628,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_twice_is_refused_at_every_depth() {
+    fn duplicate_names_are_refused_at_every_depth() {
         let many: String = (0..20).map(|index| format!("\"k{index}\":0,")).collect();
         let cases = [
             (r#"{"a":1,"b":{"a":[{"a":1},{"a":1}]}}"#.to_owned(), true),
@@ -701,7 +701,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_judged_like_serde_json_does(bytes in "[\\[\\]{}\",:0-9a-f.eE+\\- \\\\utrnl]{0,24}") {
+        fn random_bytes_are_accepted_exactly_as_by_serde_json(bytes in "[\\[\\]{}\",:0-9a-f.eE+\\- \\\\utrnl]{0,24}") {
             let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&bytes).is_ok();
             prop_assert_eq!(accepts(bytes.as_bytes()), theirs);
         }

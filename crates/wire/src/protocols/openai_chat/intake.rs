@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_facts_for_routing() {
+    fn facts_for_routing_are_read() {
         let body = br#"{ "model":"openai/gpt-4o","messages":[{"role":"developer","content":"a\"b"},
             {"role":"user","content":[{"type":"text","text":"hello"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}],
             "stream":true,"stream_options":{"include_usage":true},"n":2,"max_tokens":7,"tools":[{"type":"function","function":{"name":"f"}}],
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_bad_input_by_path() {
+    fn invalid_input_is_refused_with_its_path() {
         let ok = r#""messages":[{"role":"user","content":"x"}]"#;
         let cases = [
             (r#"{"model":"m""#.to_owned(), ""),

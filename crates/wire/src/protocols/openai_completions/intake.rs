@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_facts_for_routing() {
+    fn facts_for_routing_are_read() {
         let taken = read(
             r#","prompt":["Once \"upon"],"n":2,"logprobs":0,"max_tokens":1e2,"stream":true,"user":"ann",
             "stream_options":{"include_usage":true},"echo":false,"suffix":"","best_of":null"#,
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_by_name() {
+    fn invalid_fields_are_refused_by_name() {
         let cases = [
             ("", "prompt", "missing"),
             (r#","messages":[]"#, "prompt", "/v1/chat/completions"),

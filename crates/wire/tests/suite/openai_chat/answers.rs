@@ -207,7 +207,7 @@ fn fields_in_late_chunks_are_not_lost() {
 }
 
 #[test]
-fn excluded_thinking_leaves_no_trace() {
+fn excluded_thinking_is_removed_from_every_field() {
     let form =
         AnswerForm { exclude_reasoning: true, include_usage: true, stream: true, ..AnswerForm::default() };
     let body = stream(&[

@@ -216,7 +216,7 @@ proptest! {
 
     /// A duplicate name, at any depth and in any spelling, is refused by every reader.
     #[test]
-    fn a_name_twice_is_refused(body in request(), choices in prop::collection::vec(any::<u8>(), 1..40), place in any::<prop::sample::Index>()) {
+    fn duplicate_names_are_refused_by_every_reader(body in request(), choices in prop::collection::vec(any::<u8>(), 1..40), place in any::<prop::sample::Index>()) {
         let text = spelled(&body, &choices);
         let opened: Vec<usize> = object_starts(&text);
         let at = opened[place.index(opened.len())];

@@ -159,7 +159,7 @@ fn all_content_is_decoded_and_encoded_in_both_forms() {
 }
 
 #[test]
-fn every_split_is_the_same() {
+fn every_split_gives_the_same_relayed_answer_and_events() {
     let mut in_two = 0;
     for (number, record) in answers().into_iter().enumerate() {
         let (id, body, form) = (&record.id, &record.body[..], form(record.streaming));

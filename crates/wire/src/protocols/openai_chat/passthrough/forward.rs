@@ -997,7 +997,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_nothing_but_the_model_without_a_reason() {
+    fn only_the_model_changes_without_quirks_and_facts() {
         let body = r#"{"messages" : [ {"role":"user","content":"h\u00e9\ni"} ],"model":"x","new":1.50e3, "temperature":0.7}"#;
         let intake = intake(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
         let target = Target { model: "m", facts: &ModelFacts::default(), quirks: &Quirks::default() };
