@@ -15,6 +15,8 @@ pub struct Redis {
     /// The first commands of a Sentinel.
     first: Vec<String>,
     arguments: Vec<String>,
+    /// Its working folder: after a failover a server saves its data there, and would load them again.
+    folder: tempfile::TempDir,
     server: Option<Child>,
 }
 
@@ -33,8 +35,9 @@ impl Redis {
         };
         let program = PROGRAMS.into_iter().find(is_there)?;
         let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+        let folder = tempfile::tempdir().ok()?;
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut redis = Self { program, port, first: Vec::new(), arguments, server: None };
+        let mut redis = Self { program, port, first: Vec::new(), arguments, folder, server: None };
         redis.restart();
         Some(redis)
     }
@@ -51,8 +54,9 @@ impl Redis {
     pub fn restart(&mut self) {
         self.kill();
         let port = self.port.to_string();
+        let _ = std::fs::remove_file(self.folder.path().join("dump.rdb"));
         let mut command = Command::new(self.program);
-        command.args(&self.first).args(["--port", &port, "--bind", "127.0.0.1"]);
+        command.current_dir(&self.folder).args(&self.first).args(["--port", &port, "--bind", "127.0.0.1"]);
         if self.first.is_empty() {
             command.args(["--save", "", "--appendonly", "no"]);
         }

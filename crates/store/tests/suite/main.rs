@@ -1,5 +1,9 @@
 //! Tests of the store: the spool, the writer, both databases.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a helper of a test that panics fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a helper of a test that panics fails the test"
+)]
 
 mod bodies;
 mod conversations;
