@@ -44,7 +44,7 @@ async fn projects_and_keys_are_made_changed_and_deleted() {
     };
     assert_eq!((ask(secret).await, ask(secret).await), (200, 429));
 
-    // A change is in force when its answer is there.
+    // A change is in force once its answer arrives.
     let path = "PATCH /admin/v1/projects/team";
     let stale = call(&gateway, path, "root", "if-match: \"7\"\r\n", &json!({"policy": {}})).await;
     assert_eq!((stale.status, stale.at("/error/code")), (412, json!("precondition_failed")));
@@ -84,7 +84,7 @@ async fn projects_and_keys_are_made_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_declared_is_shown_and_stays() {
+async fn declared_projects_are_listed_and_cannot_be_changed() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = started(&upstream).await;
     for id in ["a", "b", "z"] {
@@ -108,7 +108,7 @@ async fn what_is_declared_is_shown_and_stays() {
         assert_eq!(root(&gateway, line, json!({})).await.status, 409);
     }
     assert_eq!(root(&gateway, "DELETE /admin/v1/projects/default", Value::Null).await.status, 409);
-    // Keys of the database may still belong to it.
+    // Keys in the database may belong to a declared project.
     let key = root(&gateway, "POST /admin/v1/keys", json!({"name": "k", "project": "declared"})).await.json();
     let bearer = format!("Bearer {}", key["secret"].as_str().unwrap());
     let reply = gateway.chat_with(&[("authorization", &bearer)], &question("mine/m")).await;
@@ -128,7 +128,7 @@ async fn what_is_declared_is_shown_and_stays() {
 }
 
 #[tokio::test]
-async fn mistakes_are_named_and_roles_are_kept_apart() {
+async fn mistakes_name_their_field_and_roles_limit_access() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = started(&upstream).await;
     for (line, body, param) in [
@@ -235,7 +235,7 @@ async fn the_state_of_the_gateway_is_shown() {
     assert_eq!(node["config"].as_str().unwrap().len(), 12);
 }
 
-/// Nodes that stop say so, and one that is killed is seen to be gone.
+/// A node that stops reports it, and a killed node is shown as gone.
 #[tokio::test]
 async fn nodes_see_each_other() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
@@ -255,7 +255,7 @@ async fn nodes_see_each_other() {
     };
     gateway.api.store.report_node(&killed, 0).await.unwrap();
     let mut states = Vec::new();
-    // The row of the new one is written as soon as it runs.
+    // A new node writes its row as soon as it runs.
     while states.len() < 3 {
         let nodes = root(&gateway, "GET /admin/v1/nodes", Value::Null).await.json();
         let rows = nodes["data"].as_array().unwrap();
@@ -264,7 +264,7 @@ async fn nodes_see_each_other() {
     assert_eq!(states, ["stopped", "serving", "gone"]);
 }
 
-/// What an administrator has rest gets no requests; a restart and a reload change nothing of that.
+/// A rest stops requests to the provider. A restart and a reload do not end it.
 #[tokio::test]
 async fn a_provider_rests_until_an_administrator_ends_it() {
     let mine = Upstream::playing(vec![answer("mine"); 6]).await;

@@ -1,4 +1,4 @@
-//! What is said of usage in one place is what is said in every other.
+//! Usage has the same figures wherever it is reported.
 
 use canon::Pico;
 use console::components::number::dollars;
@@ -14,7 +14,7 @@ use crate::support::{
 const PRICED: &str = "openai/gpt-4o-mini";
 const LABELS: &str = r#"provider="openai",model="gpt-4o-mini""#;
 
-/// What is compared: requests, attempts, tokens in, from a cache, and out, cost.
+/// The compared figures: requests, attempts, tokens in, from a cache, and out, cost.
 type Granted = (u64, u64, u64, u64, u64, String);
 
 fn told(object: &Value) -> Granted {
@@ -52,7 +52,7 @@ async fn answers_records_sums_metrics_and_commands_have_one_figure() {
         };
         paid += Pico((usage["cost_usd_total"].as_f64().unwrap_or(0.0) * 1e12).round() as i64);
     }
-    // Nobody is asked for a model that there is not.
+    // A request for an unknown model reaches no provider.
     assert_eq!(gateway.chat(&question("nothing-like-it")).await.status, 404);
     let metric = async |name: &str| {
         let value = gateway.metric(&format!("llmgateway_{name}")).await;

@@ -1,5 +1,5 @@
-//! Bad input in the dialects beside chat completions: the dialect's own error, or an honest forwarding; never a failure of the
-//! gateway's own, and nothing lost without a word.
+//! Bad input in the dialects beside chat completions. Each request gets an error in the dialect's own shape or is forwarded.
+//! The gateway itself never fails, and every lost field is reported.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::bad_input::places;
 use crate::support::{Reply, TestGateway, at};
 
-/// One endpoint, and a good request for it with everything in it.
+/// One endpoint, with a valid request that uses every field.
 #[derive(Clone, Copy)]
 struct Endpoint {
     path: &'static str,
@@ -167,7 +167,7 @@ impl Endpoint {
     }
 }
 
-/// What is wrong with an answer; none when it is a success or the dialect's own error.
+/// The fault of an answer; none for a success or an error in the dialect's own shape.
 fn trouble(shape: Shape, reply: &Reply) -> Option<String> {
     if reply.status == 200 {
         return None;
@@ -187,7 +187,7 @@ fn trouble(shape: Shape, reply: &Reply) -> Option<String> {
     (!is_shaped || !says).then(|| format!("shape: {body}"))
 }
 
-/// The gateway refused it itself, before it asked a provider.
+/// Whether the gateway refused the request before it asked a provider.
 fn is_own(reply: &Reply) -> bool {
     let body = reply.json();
     ["/llmgateway", "/metadata"]
@@ -225,7 +225,7 @@ impl Failures {
 }
 
 #[tokio::test]
-async fn the_full_requests_are_good_ones() {
+async fn the_full_requests_are_valid() {
     let (_mock, gateway) = gateway().await;
     for endpoint in ENDPOINTS {
         for model in endpoint.models {
@@ -334,9 +334,9 @@ async fn odd_bodies_are_refused_or_forwarded() {
     failures.assert_none();
 }
 
-/// Results of calls that nobody made, and calls without results.
+/// Results without a call, and calls without a result.
 #[tokio::test]
-async fn results_without_calls_are_refused_or_made_sound() {
+async fn results_without_calls_are_refused_or_repaired() {
     let (_mock, gateway) = gateway().await;
     let mut failures = Failures::default();
     let result = json!([{"type": "tool_result", "tool_use_id": "toolu_9", "content": "x"}]);
@@ -393,7 +393,7 @@ async fn results_without_calls_are_refused_or_made_sound() {
     failures.assert_none();
 }
 
-/// What reached the provider, and what was said to be lost on the way.
+/// The body that reached the provider, and the reported losses.
 fn outcome(mock: &Mock, reply: &Reply) -> (Value, Value) {
     let losses = reply.json().pointer("/llmgateway/losses").cloned();
     (mock.journal().last().map(|last| last.body.clone()).unwrap_or_default(), losses.unwrap_or_default())
@@ -438,7 +438,7 @@ async fn a_wrong_type_anywhere_is_refused_by_name_or_forwarded() {
                     {
                         let says_nothing = value.is_null() || *value == json!([]) || *value == json!({});
                         let is_same = *at(&good, place) == *value;
-                        // Nobody sees what an estimate is made of.
+                        // An estimate sends nothing to a provider.
                         let is_sent = reply.header("x-llmgateway-count").is_none();
                         if is_sent
                             && !says_nothing
@@ -457,8 +457,8 @@ async fn a_wrong_type_anywhere_is_refused_by_name_or_forwarded() {
     failures.assert_none();
 }
 
-/// Places whose value says nothing: a schema is cleaned for its provider, a mark is a mark whatever its type, what was given
-/// back of an answer has its sources no more, results are known by their ids, and the gateway itself stores.
+/// Fields whose value has no effect: schemas are cleaned for the provider, the type of a cache mark is ignored, citations
+/// of earlier answers are not sent, results are matched by id, and the gateway itself stores answers.
 fn is_free(place: &str) -> bool {
     let in_schema = ["/input_schema/", "/parameters/"].iter().any(|part| place.contains(part));
     let names = ["/cache_control/type", "/annotations", "/functionResponse/name", "/store"];

@@ -1,4 +1,4 @@
-//! Bad input: a clear refusal or an honest forwarding, never a panic, a hang, or a failure of the gateway's own.
+//! Bad input is refused clearly or forwarded. It never causes a panic, a hang, or a failure of the gateway itself.
 
 use std::net::SocketAddr;
 
@@ -60,7 +60,7 @@ fn full(model: &str) -> Value {
     })
 }
 
-/// The answer makes sense: a success, or an error of the caller in OpenAI's shape with a message.
+/// The answer is a success, or a client error in OpenAI's shape with a message.
 fn assert_clear(reply: &Reply, sent: &str) {
     let sent: String = sent.chars().take(700).collect();
     assert!(reply.complete, "{sent}");
@@ -71,14 +71,14 @@ fn assert_clear(reply: &Reply, sent: &str) {
     let error = reply.at("/error");
     assert!(error["message"].as_str().is_some_and(|text| text.len() > 5), "{sent}\n{error}");
     assert!(error["type"].is_string(), "{sent}\n{error}");
-    // What the gateway refuses itself, it names.
+    // An error of the gateway itself has `param`.
     if at(&reply.json(), "/metadata/routing/0/status_code") == 0 {
         assert!(error.get("param").is_some(), "{sent}\n{error}");
     }
 }
 
 #[tokio::test]
-async fn the_full_request_is_a_good_one() {
+async fn the_full_request_is_valid() {
     let (_mock, gateway) = gateway().await;
     for model in MODELS {
         let reply = gateway.chat(&full(model)).await;
@@ -174,7 +174,7 @@ async fn odd_requests_are_refused_or_forwarded() {
             let reply = gateway.chat_bytes(body.as_bytes()).await;
             assert_clear(&reply, &body);
         }
-        // A repeated key: the last one counts or it is refused; not half of each.
+        // A repeated key: the last one counts, or the request is refused. The two are never mixed.
         let twice = format!(r#"{{"model": "x/y", "messages": {user}, "model": "{model}"}}"#);
         assert_clear(&gateway.chat_bytes(twice.as_bytes()).await, &twice);
         let bytes = [
@@ -187,7 +187,7 @@ async fn odd_requests_are_refused_or_forwarded() {
 }
 
 #[tokio::test]
-async fn unknown_fields_go_through_untouched() {
+async fn unknown_fields_are_forwarded_unchanged() {
     let (mock, gateway) = gateway().await;
     let body = r#"{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"hi","own":1}],"x_own":{"a":[1,2,{"b":null}]},"seed":7}"#;
     let reply = gateway.chat_bytes(body.as_bytes()).await;
@@ -263,7 +263,7 @@ fn full_message(model: &str) -> Value {
     })
 }
 
-/// The answer makes sense: a success, or an error of the caller in Anthropic's shape that does not speak OpenAI's words.
+/// The answer is a success, or a client error in Anthropic's shape without terms of OpenAI's API.
 fn assert_clear_message(reply: &Reply, sent: &str) {
     let sent: String = sent.chars().take(700).collect();
     assert!(reply.complete, "{sent}");
@@ -389,7 +389,7 @@ async fn odd_messages_requests_are_refused_or_forwarded() {
     assert_eq!((large.status, large.at("/error/type")), (413, json!("request_too_large")));
 }
 
-/// What the gateway does for each entry of a list or for each header is bounded by how many there may be.
+/// The lists and headers that the gateway iterates over have a maximum length.
 #[tokio::test]
 async fn lists_and_headers_have_a_bound() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
@@ -447,7 +447,7 @@ async fn generate(gateway: &TestGateway, model: &str, body: &[u8]) -> Reply {
     gateway.post(&format!("/v1beta/models/{model}:generateContent"), body).await
 }
 
-/// The answer makes sense: a success, or an error of the caller in Google's shape.
+/// The answer is a success, or a client error in Google's shape.
 fn assert_clear_generation(reply: &Reply, sent: &str) {
     let sent: String = sent.chars().take(700).collect();
     assert!(reply.complete, "{sent}");

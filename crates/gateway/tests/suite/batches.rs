@@ -1,4 +1,4 @@
-//! Files and batches: ids that lead back, whose they are, and what a batch costs once its output is read.
+//! Files and batches: the ids that callers get, their owners, and the cost of a batch once its output is read.
 
 use canon::{Pico, Usage};
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ fn id(reply: &Reply, pointer: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_file_is_found_again_by_its_project_alone() {
+async fn a_file_is_visible_to_its_own_project_only() {
     let upstream = Upstream::playing(vec![
         whole("200 OK", &file("file-in", "in.jsonl")),
         whole("200 OK", &file("file-in", "in.jsonl")),
@@ -93,7 +93,7 @@ async fn a_file_is_found_again_by_its_project_alone() {
     assert!(heard.head.starts_with("POST /v1/files HTTP/1.1"), "{}", heard.head);
     assert_eq!(heard.header("authorization"), Some("Bearer openai-key"));
     let body = String::from_utf8(heard.body.clone()).unwrap();
-    // What tells whose it is stands before the name; what is the gateway's does not go along.
+    // A mark of the owner precedes the file name. The gateway's own field is not sent.
     let name = body.split("filename=\"").nth(1).unwrap().split('"').next().unwrap();
     assert!(name.ends_with("-in.jsonl") && name.len() == 25, "{name}");
     assert!(body.contains("name=\"purpose\"\r\n\r\nbatch\r\n") && !body.contains("provider"), "{body}");
@@ -202,10 +202,10 @@ async fn a_file_in_parts_has_sealed_ids_and_becomes_a_file() {
 }
 
 #[tokio::test]
-async fn a_list_has_what_is_the_project_s() {
+async fn a_list_shows_only_files_of_the_project() {
     let mut upstream = Upstream::by_hand().await;
     let gateway = TestGateway::start(&config(&upstream.known("openai"), "")).await;
-    // The name of an own file, as the provider got it.
+    // The file name as the provider received it.
     let plain = form(&[("purpose", "batch")], "{}");
     let (reply, ()) = tokio::join!(upload(&gateway, "key-of-a", "/v1/files", &plain), async {
         upstream.next().await.send(whole("200 OK", &file("file-1", "x"))).await;
@@ -280,7 +280,7 @@ async fn a_batch_is_charged_once_however_often_its_output_is_read() {
         .filter(|heard| heard.head.starts_with("GET /v1/files/file-out/content "))
         .count();
     assert_eq!(reads, 3, "once for the record, and twice for the caller");
-    // Another process knows it from the database.
+    // Another process reads the batch from the database.
     let gateway = gateway.stop().await.start(&config(&providers, "")).await;
     let read = get(&gateway, &format!("GET /v1/files/{out}/content")).await;
     assert_eq!((read.status, read.text()), (200, output()));
@@ -299,7 +299,7 @@ async fn a_batch_is_charged_once_however_often_its_output_is_read() {
 }
 
 #[tokio::test]
-async fn a_batch_whose_models_nobody_sees_needs_a_policy_that_allows_it() {
+async fn a_batch_with_unknown_models_needs_a_policy_that_allows_it() {
     for (policy, status) in [
         ("", 200),
         ("budgets = [{ usd = \"1\", per = \"day\" }]", 403),
@@ -333,7 +333,7 @@ async fn a_batch_whose_models_nobody_sees_needs_a_policy_that_allows_it() {
 }
 
 #[tokio::test]
-async fn the_provider_of_a_file_is_named_or_the_only_one() {
+async fn the_provider_of_a_file_must_be_named_if_there_are_several() {
     let openai = Upstream::playing(vec![whole("200 OK", &file("file-o", "in.jsonl"))]).await;
     let groq = Upstream::playing(vec![whole("200 OK", &file("file-g", "in.jsonl"))]).await;
     let gateway = TestGateway::start(&config(&(openai.known("openai") + &groq.known("groq")), "")).await;
@@ -349,7 +349,7 @@ async fn the_provider_of_a_file_is_named_or_the_only_one() {
 }
 
 #[tokio::test]
-async fn batches_of_messages_are_anthropic_s() {
+async fn batches_of_messages_have_anthropic_s_format() {
     let made = |status: &str| {
         json!({"id": "msgbatch_1", "type": "message_batch", "processing_status": status, "created_at": "2026-11-01T00:00:00.123Z",
             "request_counts": {"processing": 0, "succeeded": 1, "errored": 0, "canceled": 0, "expired": 0},

@@ -30,7 +30,7 @@ fn head(path: &str, key: &str, more: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {key}\r\n{more}\r\n")
 }
 
-/// All that comes until the connection ends.
+/// Everything received until the connection ends.
 async fn rest_of(mut socket: TcpStream) -> String {
     let mut text = Vec::new();
     let _ = socket.read_to_end(&mut text).await;
@@ -53,9 +53,9 @@ async fn an_early_answer_reaches_a_client_that_is_still_sending() {
     ] {
         let mut socket = connect(gateway.address).await;
         socket.write_all(head(path, key, &format!("{length}{more}")).as_bytes()).await.unwrap();
-        // As Python's http.client does: the answer is not looked at before everything is sent.
+        // Like Python's http.client, the client reads nothing before it has sent everything.
         socket.write_all(&body).await.unwrap_or_else(|error| panic!("{status}: {error}"));
-        // The connection goes on.
+        // The connection stays usable.
         socket.write_all(b"GET /health HTTP/1.1\r\nhost: g\r\nconnection: close\r\n\r\n").await.unwrap();
         let text = rest_of(socket).await;
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {text}");
@@ -72,7 +72,7 @@ async fn an_early_answer_reaches_a_client_that_is_still_sending() {
 }
 
 #[tokio::test]
-async fn an_answer_to_what_is_no_http_reaches_a_client_that_is_still_sending() {
+async fn an_answer_to_bytes_that_are_not_http_reaches_a_client_that_is_still_sending() {
     let (gateway, _upstream) = gateway("").await;
     let mut socket = connect(gateway.address).await;
     socket.write_all(b"GET /health HTTP/9.9 x\r\nbroken\r\n\r\n").await.unwrap();
@@ -156,13 +156,13 @@ async fn a_broken_chunk_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn a_body_has_a_time_for_the_whole() {
+async fn a_whole_body_has_a_deadline() {
     with_held_clock(async {
         let (gateway, _upstream) = gateway("read_seconds = 30\nbody_seconds = 60").await;
         let mut socket = connect(gateway.address).await;
         let start = head("/v1/chat/completions", KEY, "content-length: 500\r\n") + "{";
         socket.write_all(start.as_bytes()).await.unwrap();
-        // A byte every 20 seconds is not late between two pieces.
+        // A byte every 20 seconds stays within `read_seconds`.
         for _ in 0..2 {
             advance_seconds(20).await;
             socket.write_all(b" ").await.unwrap();
@@ -185,7 +185,7 @@ async fn a_body_has_a_time_for_the_whole() {
 }
 
 #[tokio::test]
-async fn answers_count_among_the_bytes_that_are_held() {
+async fn answers_count_towards_the_buffer_limit() {
     with_held_clock(async {
         let long = "x ".repeat(100 << 10);
         let upstream = Upstream::playing(vec![answer(&long), answer(&long), answer("Hello.")]).await;
@@ -214,7 +214,7 @@ async fn answers_count_among_the_bytes_that_are_held() {
 }
 
 #[tokio::test]
-async fn the_bytes_that_are_held_have_a_bound() {
+async fn request_bodies_stay_within_the_buffer_limit() {
     with_held_clock(async {
         let (gateway, upstream) = gateway("buffer_limit = \"256KiB\"").await;
         let mut holder = connect(gateway.address).await;

@@ -11,12 +11,12 @@ use testkit::redis::Redis;
 
 use crate::support::{Reply, TestGateway, Upstream, answer, error, question, whole};
 
-/// 6 tokens at the full price, 4 from the cache at half of it, 5 produced ones: what an answer costs.
+/// The cost of an answer: 6 tokens at the full price, 4 cached tokens at half of it, 5 output tokens.
 const COST: i64 = 6 * 150_000 + 4 * 75_000 + 5 * 600_000;
-/// What is reserved for a question with at most 100 tokens of output.
+/// The reservation for a question with at most 100 output tokens.
 const WORST: i64 = 7 * 150_000 + 100 * 600_000;
 
-/// What nodes share. Each test has its own.
+/// The servers that the nodes of one test share.
 struct Place {
     redis: Redis,
     database: String,
@@ -25,7 +25,7 @@ struct Place {
 }
 
 impl Place {
-    /// None, with a word, where a server is missing.
+    /// `None` with a message if a server is missing.
     async fn new(name: &str) -> Option<Self> {
         #[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
         let url = std::env::var("LLMGATEWAY_TEST_POSTGRES");
@@ -50,7 +50,7 @@ impl Place {
         self.execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
     }
 
-    /// The answer to a node of a project with this policy.
+    /// The configuration of a node with a project of this policy.
     fn config(&self, upstream: &Upstream, project: &str) -> String {
         format!(
             "{}[database]\nurl = {:?}\n[cluster]\nredis = {:?}\n[projects.a]\n{project}\n\
@@ -69,7 +69,7 @@ impl Place {
         nodes
     }
 
-    /// What the ledger says, and what the records add up to.
+    /// The sum in the ledger, and the sum of the records.
     async fn charged(&self) -> (i64, i64) {
         let store = Store::open(&self.database).await.unwrap();
         let days = store.ledger("project:a", 0, 100).await.unwrap();
@@ -92,7 +92,7 @@ async fn ask(node: &TestGateway) -> Reply {
     node.chat_with(&[("authorization", "Bearer team-key")], &body).await
 }
 
-/// So many callers at once, each with some requests, spread over the nodes. Returns the statuses.
+/// Sends requests of several callers at once, spread over the nodes. Returns the statuses.
 async fn storm(nodes: &[Arc<TestGateway>], callers: usize, requests: usize) -> Vec<u16> {
     let caller = |index: usize| {
         let nodes: Vec<_> = nodes.to_vec();
@@ -122,7 +122,7 @@ fn count(statuses: &[u16], status: u16) -> usize {
     statuses.iter().filter(|it| **it == status).count()
 }
 
-/// Until a look says yes; the test fails after ten seconds.
+/// Waits until a check succeeds; fails after ten seconds.
 async fn until(mut look: impl AsyncFnMut() -> bool) {
     for _ in 0..100 {
         if look().await {
@@ -130,14 +130,14 @@ async fn until(mut look: impl AsyncFnMut() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("it did not come true");
+    panic!("the check did not succeed within ten seconds");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_spend_one_budget_together() {
     let Some(place) = Place::new("budget").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
-    // Room for about a hundred answers; the worst case of one is that of fourteen.
+    // The ceiling is the cost of a hundred answers. The worst case of one request is that of fourteen.
     let ceiling = 100 * COST;
     let policy = format!("budgets = [{{ usd = \"{}\", per = \"day\" }}]", canon::Pico(ceiling));
     let nodes = place.nodes(3, &place.config(&upstream, &policy)).await;
@@ -145,7 +145,7 @@ async fn nodes_spend_one_budget_together() {
     let (served, refused) = (count(&statuses, 200), count(&statuses, 402));
     assert_eq!(served + refused, 240, "{statuses:?}");
     assert!(served <= 100, "{served} answers of a hundred");
-    // What is left at the end is less than the worst case of a request, and what nodes had at hand was given back.
+    // The rest of the budget is less than the worst case of a request, and the nodes gave back their parts.
     until(async || {
         tokio::time::sleep(Duration::from_millis(1200)).await;
         count(&storm(&nodes, 1, 6).await, 402) == 6
@@ -165,7 +165,7 @@ async fn nodes_spend_one_budget_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_count_requests_and_places_together() {
+async fn nodes_share_request_limits_and_concurrent_limits() {
     let Some(place) = Place::new("limits").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let policy = "limits = [{ requests = 30, per = \"day\" }, { concurrent = 4 }]";
@@ -181,7 +181,7 @@ async fn nodes_count_requests_and_places_together() {
     assert_eq!(reply.status, 429);
     assert_eq!(reply.header("x-ratelimit-limit-requests"), Some("30"));
     assert_eq!(reply.header("x-ratelimit-remaining-requests"), Some("0"));
-    // One request fits when a thirtieth of the day is over, in 48 minutes.
+    // The next request fits after a thirtieth of the day, 48 minutes.
     let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
     assert!((2700..=2881).contains(&wait), "{wait}");
     stop(nodes).await;
@@ -189,7 +189,7 @@ async fn nodes_count_requests_and_places_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_lost_everything_is_told_again() {
+async fn redis_gets_its_counters_again_after_it_lost_them() {
     let Some(place) = Place::new("flushed").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let ceiling = 200 * COST;
@@ -206,7 +206,7 @@ async fn a_server_that_lost_everything_is_told_again() {
         count(&statuses, 402) == 40
     })
     .await;
-    // A node that is new learns from the ledger what was spent before.
+    // A new node reads the earlier spending from the ledger.
     stop(nodes).await;
     place.redis.command("FLUSHALL");
     let nodes = place.nodes(1, &config).await;
@@ -219,7 +219,7 @@ async fn a_server_that_lost_everything_is_told_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_counters_budgets_wait_and_limits_go_on() {
+async fn without_redis_budgets_are_refused_and_limits_continue() {
     let Some(mut place) = Place::new("away").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let limited = place.config(&upstream, "limits = [{ requests = 1000, per = \"day\" }]");
@@ -240,7 +240,7 @@ async fn without_the_counters_budgets_wait_and_limits_go_on() {
             _ => place.redis.signal("STOP"),
         }
         assert_eq!(ask(&nodes[0]).await.status, 200, "{how}");
-        // It goes on with the part that it has, then it waits.
+        // The node uses the part that it has, then it refuses.
         until(async || ask(&nodes[1]).await.status == 503).await;
         let reply = ask(&nodes[1]).await;
         assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{how}: {}", reply.text());
@@ -263,7 +263,7 @@ async fn without_the_counters_budgets_wait_and_limits_go_on() {
     place.end().await;
 }
 
-/// A gateway with one node's budget, over this URL of Redis: it serves, and its part is known there.
+/// A gateway that has served one request under a budget, with its counters at this Redis URL.
 async fn serves_over(place: &Place, upstream: &Upstream, url: &str, more: &str) -> TestGateway {
     let policy = "budgets = [{ usd = \"1000\", per = \"total\" }]";
     let config = place.config(upstream, policy).replace(&place.redis.url(), url) + more;
@@ -274,7 +274,7 @@ async fn serves_over(place: &Place, upstream: &Upstream, url: &str, more: &str) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_of_an_access_list_and_another_database() {
+async fn redis_is_used_as_an_acl_user_in_another_database() {
     let Some(place) = Place::new("access").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let answer = place.redis.command("ACL SETUSER app on >s3cret:@/ ~llmgateway:* +@all");
@@ -283,7 +283,7 @@ async fn a_user_of_an_access_list_and_another_database() {
     let url = format!("redis://app:s3cret%3A%40%2F@{host}/2");
     serves_over(&place, &upstream, &url, "").await.stop().await;
     assert!(place.redis.command("INFO keyspace").unwrap().contains("db2:keys=1"));
-    // A wrong password is Redis away, and said without the password.
+    // A wrong password counts as Redis being away, and the error does not contain the password.
     let config = place.config(&upstream, "budgets = [{ usd = \"1\", per = \"day\" }]");
     let config = config.replace(&place.redis.url(), &format!("redis://app:wr0ng@{host}"));
     let gateway = TestGateway::start(&config).await;
@@ -295,7 +295,7 @@ async fn a_user_of_an_access_list_and_another_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_tls_with_authorities_of_ones_own() {
+async fn redis_is_used_over_tls_with_a_private_authority() {
     let Some(place) = Place::new("tls").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let folder = tempfile::tempdir().unwrap();
@@ -314,7 +314,7 @@ async fn over_tls_with_authorities_of_ones_own() {
     let trusted = format!("[tls]\nca_file = {cert:?}\n");
     serves_over(&place, &upstream, &url, &trusted).await.stop().await;
     assert!(redis.command("INFO keyspace").unwrap().contains("db0:keys=1"));
-    // Who is not trusted is away.
+    // A Redis whose certificate is not trusted counts as away.
     let config = place.config(&upstream, "budgets = [{ usd = \"1\", per = \"day\" }]");
     let gateway = TestGateway::start(&config.replace(&place.redis.url(), &url)).await;
     assert_eq!(ask(&gateway).await.status, 503);
@@ -323,7 +323,7 @@ async fn over_tls_with_authorities_of_ones_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_of_redis() {
+async fn budgets_are_counted_in_a_redis_cluster() {
     let Some(place) = Place::new("slots").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let folder = tempfile::tempdir().unwrap();
@@ -336,7 +336,7 @@ async fn a_cluster_of_redis() {
                 .unwrap()
         })
         .collect();
-    // Both halves of the slots, so that each account is where its project's braces say.
+    // Each node has half of the slots. The hash tag of a project decides where its accounts are.
     for (node, slots) in nodes.iter().zip(["0 8191", "8192 16383"]) {
         assert_eq!(node.command(&format!("CLUSTER ADDSLOTSRANGE {slots}")).as_deref(), Some("+OK\r\n"));
     }
@@ -354,7 +354,7 @@ async fn a_cluster_of_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_master_that_sentinels_replace() {
+async fn budgets_continue_at_the_master_that_sentinels_choose() {
     let Some(place) = Place::new("sentinel").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let mut master = Redis::start().unwrap();
@@ -392,7 +392,7 @@ async fn a_master_that_sentinels_replace() {
     place.end().await;
 }
 
-/// A way to the database that can be cut.
+/// A TCP proxy to the database that a test can cut.
 struct Way {
     port: u16,
     is_open: tokio::sync::watch::Sender<bool>,
@@ -439,7 +439,7 @@ async fn without_the_database_known_keys_and_begun_budgets_go_on() {
     assert_eq!(ask(&gateway).await.status, 200, "the budget has begun");
     let stranger = [("authorization", "Bearer sk-gw-nobody-knows-this")];
     until(async || gateway.chat_with(&stranger, &question("openai/gpt-4o-mini")).await.status == 503).await;
-    // What Redis has lost cannot be made anew without the ledger.
+    // Counters that Redis has lost cannot be rebuilt without the ledger.
     place.redis.command("FLUSHALL");
     until(async || ask(&gateway).await.status == 503).await;
     way.is_open.send(true).unwrap();
@@ -454,7 +454,7 @@ async fn without_the_database_known_keys_and_begun_budgets_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_wait_for_the_counters_where_a_policy_says_so() {
+async fn limits_are_refused_without_redis_if_the_policy_says_so() {
     let Some(mut place) = Place::new("refuse").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let policy = "limits = [{ requests = 1000, per = \"day\" }]\ncounters_away = \"refuse\"";
@@ -467,19 +467,19 @@ async fn limits_wait_for_the_counters_where_a_policy_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exact_limits_leave_nothing_to_other_nodes_hands() {
+async fn exact_limits_leave_no_unused_parts_at_other_nodes() {
     let Some(place) = Place::new("exact").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let ceiling = 40 * COST + WORST;
     let policy = format!("budgets = [{{ usd = \"{}\", per = \"day\" }}]", canon::Pico(ceiling));
     let config = place.config(&upstream, &policy) + "[limits]\nexact = true\n";
     let nodes = place.nodes(3, &config).await;
-    // One after the other, so that no reservation of another request is in the way: all that fits is served.
+    // The requests go one after another, so that no other reservation is open and everything that fits is served.
     let mut served = 0;
     for request in 0..60 {
         let mut reply = ask(&nodes[request % 3]).await;
         if reply.status == 402 {
-            // What the request before gave back is reported twice a second.
+            // A node reports twice a second what the previous request gave back.
             tokio::time::sleep(Duration::from_millis(1100)).await;
             reply = ask(&nodes[request % 3]).await;
         }
@@ -493,9 +493,9 @@ async fn exact_limits_leave_nothing_to_other_nodes_hands() {
     place.end().await;
 }
 
-/// The spool of a node that was killed is delivered at its next start, which frees what it held of the budget.
+/// The spool of a killed node is delivered at its next start, which frees the node's part of the budget.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_dead_node_held_is_free_when_it_is_back() {
+async fn the_part_of_a_killed_node_is_free_after_its_restart() {
     let Some(place) = Place::new("dead").await else { return };
     let mut upstream = Upstream::by_hand().await;
     let policy = format!("budgets = [{{ usd = \"{}\", per = \"day\" }}]", canon::Pico(10 * WORST));
@@ -516,7 +516,7 @@ async fn what_a_dead_node_held_is_free_when_it_is_back() {
         (number("allowed"), number("spent"))
     };
     assert!(held(&place).0 * 1000 >= WORST);
-    // What a killed process leaves: its folder as it is.
+    // The folder that a killed process leaves behind.
     let folder = tempfile::tempdir().unwrap();
     copy(&gateway.path("."), folder.path());
     let next = TestGateway::start_in(folder, &config).await;
@@ -553,7 +553,7 @@ async fn nodes_share_answers_and_go_on_without_redis() {
     let nodes = place.nodes(2, &config).await;
     let used = |reply: &Reply| reply.header("x-llmgateway-cache").map(str::to_owned);
     assert_eq!(used(&ask(&nodes[0]).await).as_deref(), Some("miss"));
-    // The first node has it at once; Redis a moment later.
+    // The first node has the answer at once; Redis has it a moment later.
     assert_eq!(used(&ask(&nodes[0]).await).as_deref(), Some("hit"));
     until(async || place.redis.command("KEYS llmgateway:response:*").unwrap().starts_with("*1")).await;
     let reply = ask(&nodes[1]).await;
@@ -562,7 +562,7 @@ async fn nodes_share_answers_and_go_on_without_redis() {
         (Some("hit"), json!("Hello."))
     );
     assert_eq!(upstream.heard().len(), 1);
-    // What somebody else wrote there is no answer.
+    // A damaged entry is not used as an answer.
     let keys = place.redis.command("KEYS llmgateway:response:*").unwrap();
     place.redis.command(&format!("SET {} damaged", keys.lines().nth(2).unwrap())).unwrap();
     let third = TestGateway::start(&config).await;
@@ -579,7 +579,7 @@ async fn nodes_share_answers_and_go_on_without_redis() {
     place.end().await;
 }
 
-/// Two providers of one model, of which the first is the cheaper one.
+/// Two providers of one model; the first is cheaper.
 fn two(place: &Place, one: &Upstream, other: &Upstream) -> String {
     let price = |id: &str, usd: &str| {
         format!("[providers.{id}.models.m]\nprice = {{ input = \"{usd}\", output = \"{usd}\" }}\n")
@@ -596,7 +596,7 @@ fn two(place: &Place, one: &Upstream, other: &Upstream) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conversation_stays_where_it_is_warm_whichever_node_it_comes_to() {
+async fn a_conversation_stays_at_its_provider_across_nodes() {
     let Some(place) = Place::new("warm").await else { return };
     let (one, other) =
         (Upstream::playing(vec![answer("one")]).await, Upstream::playing(vec![answer("other")]).await);
@@ -618,13 +618,13 @@ async fn a_conversation_stays_where_it_is_warm_whichever_node_it_comes_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_node_met_the_others_need_not_meet() {
+async fn nodes_share_outages() {
     let Some(place) = Place::new("outages").await else { return };
     let sick = Upstream::playing(vec![error("500 Internal Server Error")]).await;
     let sound = Upstream::playing(vec![answer("other")]).await;
     let config = two(&place, &sick, &sound);
     let nodes = place.nodes(2, &config).await;
-    // Its configuration is a file, with a hash.
+    // This node has another configuration: a file, with a hash.
     let stranger = TestGateway::start_from_file(&config).await;
     for _ in 0..8 {
         let mut body = question("both");
@@ -649,7 +649,7 @@ async fn what_one_node_met_the_others_need_not_meet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn proofs_of_thinking_are_found_by_whichever_node_goes_on() {
+async fn nodes_share_proofs_of_thinking() {
     let Some(place) = Place::new("proofs").await else { return };
     let thought = json!({
         "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "stop_reason": "tool_use",

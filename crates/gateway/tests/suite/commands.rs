@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Runs the program in a folder with nothing in its environment but these variables.
+/// Runs the program in a folder with only these variables in its environment.
 pub fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_llmgateway"));
     command.args(arguments).current_dir(folder).env_clear().envs(variables.iter().copied());
@@ -68,7 +68,7 @@ weights = [1, 2]
 }
 
 #[test]
-fn check_knows_that_the_database_holds_a_key() {
+fn check_finds_an_api_key_in_the_database() {
     let folder = folder_with("[server]\nlisten = \"0.0.0.0:4000\"\n");
     let (code, _, told) = run(folder.path(), &["check"], &[]);
     assert!(code == 1 && told.contains("there is no API key"), "{told}");
@@ -81,7 +81,7 @@ fn check_knows_that_the_database_holds_a_key() {
 }
 
 #[test]
-fn models_are_those_that_can_be_asked_for() {
+fn the_models_command_lists_models_that_can_be_requested() {
     let folder = folder_with("[models.fast]\ntargets = [\"groq/llama-3.3-70b-versatile\"]\n");
     let variables = [("GROQ_API_KEY", "k")];
     let (code, said, told) = run(folder.path(), &["models"], &variables);
@@ -98,10 +98,10 @@ fn models_are_those_that_can_be_asked_for() {
     assert!(rows.iter().all(|row| row["provider"] == "anthropic" && row["enabled"] == false));
 }
 
-/// A gateway in a process of its own, stopped when the value goes.
+/// A gateway in a process of its own, stopped on drop.
 struct Serving {
     child: Child,
-    /// What it said until it was ready.
+    /// Its output until it was ready.
     said: String,
     address: String,
 }
@@ -127,7 +127,7 @@ impl Serving {
         Self { child, said, address }
     }
 
-    /// Status of a request, sent as it is.
+    /// Sends a request as it is and returns the status.
     fn send(&self, request: &str) -> u16 {
         let mut socket = TcpStream::connect(&self.address).unwrap();
         socket.write_all(request.as_bytes()).unwrap();
@@ -225,7 +225,7 @@ fn the_second_start_prints_a_curl_that_works_too() {
 }
 
 #[test]
-fn explain_says_who_would_serve_first_and_names_files() {
+fn explain_names_the_first_provider_and_unreadable_files() {
     let folder = folder_with("");
     let variables = [("ANTHROPIC_API_KEY", "canary-7d1"), ("OPENROUTER_API_KEY", "canary-8e2")];
     let (code, said, told) = run(folder.path(), &["explain", "--model", "claude-sonnet-4-5"], &variables);
@@ -314,7 +314,7 @@ fn models_of_overlay_and_configuration_are_listed_with_their_prices() {
 }
 
 #[test]
-fn check_tells_of_projects_that_could_use_nothing() {
+fn check_reports_projects_whose_every_request_would_be_refused() {
     let providers = "[providers.openai]\napi_key = \"k\"\n\
         [providers.mine]\nprotocol = \"openai-chat\"\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key = \"k\"\n\
         [models.fast]\ntargets = [\"openai/gpt-4o-mini\"]\n";

@@ -73,7 +73,7 @@ async fn a_stream_has_the_legacy_chunks() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_refused_by_name_before_anybody_is_asked() {
+async fn unsupported_fields_are_refused_by_name_before_a_provider_is_asked() {
     let upstream = Upstream::playing(vec![]).await;
     let gateway = TestGateway::start(&upstream.provider("first", "openai-chat")).await;
     let cases = [("prompt", json!([1, 2])), ("prompt", json!([[1], [2]])), ("suffix", json!("end"))];
@@ -90,7 +90,7 @@ async fn what_cannot_be_served_is_refused_by_name_before_anybody_is_asked() {
     assert!(upstream.bodies().is_empty());
 }
 
-/// An answer of a server that completes texts itself.
+/// An answer of a provider that serves text completions itself.
 fn completed(choices: &Value) -> Value {
     json!({"id": "cmpl-7", "object": "text.completion", "created": 5, "model": "m-1", "choices": choices, "new": [1],
         "usage": {"prompt_tokens": 4, "completion_tokens": 6, "total_tokens": 10}})
@@ -101,7 +101,7 @@ fn legacy(upstream: &Upstream) -> String {
 }
 
 #[tokio::test]
-async fn providers_that_complete_texts_get_the_request_as_it_came() {
+async fn text_completion_providers_get_the_request_unchanged() {
     let logprobs =
         json!({"tokens": ["a"], "token_logprobs": [null], "top_logprobs": [null], "text_offset": [0]});
     let choices = json!([
@@ -131,7 +131,7 @@ async fn providers_that_complete_texts_get_the_request_as_it_came() {
 }
 
 #[tokio::test]
-async fn a_stream_of_texts_is_relayed_with_its_usage() {
+async fn a_text_completion_stream_is_relayed_with_its_usage() {
     let chunk = |index: u64, text: &str, finish: Value| {
         let choice = json!({"text": text, "index": index, "logprobs": null, "finish_reason": finish});
         json!({"id": "cmpl-7", "object": "text_completion", "created": 5, "model": "m-1", "choices": [choice], "usage": null})
@@ -175,7 +175,7 @@ async fn a_stream_of_texts_is_relayed_with_its_usage() {
 }
 
 #[tokio::test]
-async fn who_completes_texts_serves_what_a_conversation_cannot_say() {
+async fn text_completion_providers_serve_fields_that_chat_lacks() {
     let chat = Upstream::playing(vec![answer("never")]).await;
     let choices = json!([{"text": "one", "index": 0, "logprobs": null, "finish_reason": "stop"}]);
     let texts = Upstream::playing(vec![whole("200 OK", &completed(&choices))]).await;
@@ -190,7 +190,7 @@ async fn who_completes_texts_serves_what_a_conversation_cannot_say() {
 }
 
 #[tokio::test]
-async fn models_that_only_complete_texts_are_called_so() {
+async fn completion_only_models_are_served_at_completions_only() {
     let choices = json!([{"text": "one", "index": 0, "logprobs": null, "finish_reason": "stop"}]);
     let upstream = Upstream::playing(vec![whole("200 OK", &completed(&choices))]).await;
     let gateway = TestGateway::start(&upstream.known("openai")).await;
@@ -205,7 +205,7 @@ async fn models_that_only_complete_texts_are_called_so() {
     assert_eq!(upstream.heard().len(), 1);
 }
 
-/// Takes these requests, and answers the last of them first.
+/// Takes this many requests and answers them in reverse order.
 async fn answered_backwards(upstream: &mut Upstream, count: usize, reply: impl Fn(&str) -> Vec<u8>) {
     let mut lines = Vec::new();
     for _ in 0..count {
@@ -219,7 +219,7 @@ async fn answered_backwards(upstream: &mut Upstream, count: usize, reply: impl F
 }
 
 #[tokio::test]
-async fn several_prompts_are_as_many_requests() {
+async fn each_prompt_is_a_request_of_its_own() {
     let mut upstream = Upstream::by_hand().await;
     let gateway = TestGateway::start(&upstream.provider("first", "openai-chat")).await;
     let two = |prompt: &str| {
@@ -260,7 +260,7 @@ async fn several_prompts_are_as_many_requests() {
 }
 
 #[tokio::test]
-async fn streams_of_several_prompts_come_in_turns() {
+async fn streams_of_several_prompts_are_merged_into_one() {
     let mut upstream = Upstream::by_hand().await;
     let gateway = TestGateway::start(&upstream.provider("first", "openai-chat")).await;
     let asked = json!({"model": "first/m", "prompt": ["a", "b", "c"], "stream": true,
@@ -287,7 +287,7 @@ async fn streams_of_several_prompts_come_in_turns() {
 }
 
 #[tokio::test]
-async fn one_prompt_that_fails_fails_all() {
+async fn one_failed_prompt_fails_the_request() {
     let mut upstream = Upstream::by_hand().await;
     let config = upstream.provider("first", "openai-chat") + "[routing]\nmax_retries = 0\n";
     let gateway = TestGateway::start(&config).await;
@@ -302,7 +302,7 @@ async fn one_prompt_that_fails_fails_all() {
     });
     assert_eq!((failed.status, failed.at("/error/param")), (400, json!("prompt[1]")), "{}", failed.text());
     assert!(failed.message().starts_with("prompt[1]: ") && failed.message().contains("too rude"));
-    // Of a stream that has begun it is the last event.
+    // In a stream that has begun the error is the last event.
     let cut = events(&[chunk(json!({"content": "x"}), None)]);
     let asked = json!({"model": "first/m", "prompt": ["a", "b"], "stream": true});
     let (broken, ()) = tokio::join!(complete(&gateway, &asked), async {
@@ -317,7 +317,7 @@ async fn one_prompt_that_fails_fails_all() {
 }
 
 #[tokio::test]
-async fn who_completes_texts_gets_several_prompts_at_once() {
+async fn text_completion_providers_get_several_prompts_in_one_request() {
     let choices = json!([{"text": "one", "index": 0, "finish_reason": "stop"}, {"text": "two", "index": 1, "finish_reason": "stop"}]);
     let upstream = Upstream::playing(vec![whole("200 OK", &completed(&choices))]).await;
     let gateway = TestGateway::start(&legacy(&upstream)).await;

@@ -1,5 +1,5 @@
 //! Every provider of the catalog, played by the mock in its own format: text, streams, tools, images, thinking, structured
-//! output, usage, errors, and streams that break or are left. A provider counts as added when it passes here.
+//! output, usage, errors, streams that break, and callers that hang up. A provider counts as added when it passes here.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use wire::providers::CallStyle;
 use crate::contract::assert_sound;
 use crate::support::{Reply, TestGateway, at, question, streamed};
 
-/// A provider under test, with what is known of its models.
+/// A provider under test, with the known facts about its models.
 struct Subject {
     row: Arc<ProviderRow>,
     servings: Vec<Arc<Serving>>,
 }
 
 impl Subject {
-    /// A model that has this feature; any name where nothing is known of the provider's models. None where the catalog
-    /// knows that there is none.
+    /// A model with this feature; any name if no model of the provider is known. None if the catalog knows that no model
+    /// has it.
     fn model(&self, feature: Option<Feature>) -> Option<String> {
         let id = &self.row.id;
         let fits = |serving: &&Arc<Serving>| feature.is_none_or(|feature| serving.facts.allows(feature));
@@ -36,7 +36,7 @@ impl Subject {
         }
     }
 
-    /// The model that can least and holds conversations; none where nothing is known of the provider's models.
+    /// The least capable chat model; none if no model of the provider is known.
     fn plainest(&self) -> Option<String> {
         let serving = self.servings.iter().rfind(|serving| !serving.facts.completions_only)?;
         Some(format!("{}/{}", self.row.id, serving.upstream_id))
@@ -46,7 +46,7 @@ impl Subject {
         format!("{}/{fault}", self.row.id)
     }
 
-    /// Its section of the configuration: settings that it needs get a plausible value.
+    /// Its section of the configuration, with plausible values for required settings.
     fn section(&self, mock: SocketAddr) -> String {
         let row = &self.row;
         let version = if row.calling == CallStyle::Compatible && row.protocol == Protocol::OpenaiChat {
@@ -77,7 +77,7 @@ fn subjects() -> Vec<Subject> {
         let all = catalog.models().flat_map(|model| &model.servings);
         let all = all.filter(|serving| serving.operations.has(Operation::Chat));
         let mut servings: Vec<_> = all.filter(|serving| serving.provider == row.id).cloned().collect();
-        // The most able one first.
+        // The most capable model first.
         servings.sort_by_key(|serving| {
             std::cmp::Reverse(serving.facts.features.map(|features| features.iter().count()))
         });
@@ -86,7 +86,7 @@ fn subjects() -> Vec<Subject> {
     catalog.providers().filter(|row| !row.operations.no_chat).map(subject).collect()
 }
 
-/// A mock, a gateway with all providers at it, and the providers.
+/// A mock, a gateway whose providers all lead to it, and the providers.
 async fn all() -> (Mock, TestGateway, Vec<Subject>) {
     let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), Options::plain()).await.unwrap();
     let subjects = subjects();
@@ -95,7 +95,7 @@ async fn all() -> (Mock, TestGateway, Vec<Subject>) {
     (mock, TestGateway::start(&config).await, subjects)
 }
 
-/// Collects what is wrong, so that one run shows all of it.
+/// Collects findings, so that one run shows all of them.
 #[derive(Default)]
 struct Findings(Vec<String>);
 
@@ -128,7 +128,7 @@ fn as_stream(mut body: Value) -> Value {
     body
 }
 
-/// The parts of a whole answer and of a stream that tests look at.
+/// The parts of a whole answer and of a stream that the tests compare.
 fn usage_of(reply: &Reply) -> Value {
     if reply.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
         reply.events().pop().map(|last| last["usage"].clone()).unwrap_or_default()
@@ -214,7 +214,7 @@ async fn tools() {
         if stream.status == 200 {
             assert_sound(&stream);
         }
-        // The turn after: what was called, and what came of it.
+        // The next turn: the calls and their results.
         let messages = body["messages"].as_array_mut().unwrap();
         messages.push(reply.at("/choices/0/message"));
         messages.push(json!({"role": "tool", "tool_call_id": call["id"], "content": "{\"sky\": \"clear\"}"}));
@@ -294,7 +294,7 @@ async fn structured_output() {
         (json!({"type": "json_object"}), false),
     ];
     for subject in &subjects {
-        // The most able model, and the least able one: what is not native is emulated.
+        // The most capable and the least capable model: the gateway emulates what is not native.
         let models = [subject.model(Some(Feature::JsonSchema)), subject.plainest()];
         for model in models.into_iter().flatten() {
             for (format, has_schema) in &formats {
@@ -374,7 +374,7 @@ async fn streams_that_break() {
 }
 
 #[tokio::test]
-async fn streams_that_are_left() {
+async fn streams_whose_caller_hangs_up() {
     let (_mock, gateway, subjects) = all().await;
     let mut expected = 0;
     for subject in &subjects {

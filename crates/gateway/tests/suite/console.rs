@@ -23,7 +23,7 @@ impl<'a> Browser<'a> {
         Self { gateway, cookie: String::new() }
     }
 
-    /// One that is signed in with this key.
+    /// A browser that is signed in with this key.
     pub async fn with(gateway: &'a TestGateway, key: &str) -> Self {
         let mut browser = Self::new(gateway);
         let reply = browser.sign_in(key).await;
@@ -143,7 +143,7 @@ async fn wrong_keys_are_refused_alike_and_not_often() {
 }
 
 #[tokio::test]
-async fn headers_keep_other_pages_out() {
+async fn security_headers_and_form_tokens_keep_other_sites_out() {
     let gateway = started().await;
     let browser = Browser::with(&gateway, "root").await;
     let page = browser.get("/ui/settings").await;
@@ -160,7 +160,7 @@ async fn headers_keep_other_pages_out() {
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     let text = page.text();
     assert!(!text.contains(" style=") && !text.contains("<style") && !text.contains(" onclick"), "{text}");
-    // Assets are kept for ever under the name of their content.
+    // Assets are cached without expiry under the hash of their content.
     let (_, rest) = text.split_once("href=\"/ui/assets/").unwrap();
     let asset = format!("/ui/assets/{}", rest.split('"').next().unwrap());
     let asset = browser.get(&asset).await;
@@ -170,7 +170,7 @@ async fn headers_keep_other_pages_out() {
     );
     assert_eq!(browser.get("/ui/assets/000000000000/style.css").await.status, 404);
 
-    // Forms of other sites, of other sessions, and none.
+    // Forms of other sites and of other sessions, and forms without a token.
     let token = browser.token().await;
     let fields = [("token", token.as_str())];
     for more in ["origin: http://evil.example\r\n", "sec-fetch-site: cross-site\r\n", "origin: null\r\n"] {
@@ -190,7 +190,7 @@ async fn headers_keep_other_pages_out() {
 }
 
 #[tokio::test]
-async fn a_viewer_sees_and_changes_nothing() {
+async fn a_viewer_can_read_and_cannot_change() {
     let gateway = started().await;
     let admin = Browser::with(&gateway, "root").await;
     let viewer = Browser::with(&gateway, "viewer-key").await;
@@ -198,7 +198,7 @@ async fn a_viewer_sees_and_changes_nothing() {
     assert!(!page.contains("/ui/settings/reload"), "no button that would be refused: {page}");
     let token = viewer.token().await;
     assert_eq!(viewer.post("/ui/settings/reload", &[("token", &token)]).await.status, 403);
-    // Their own session they may end, others not.
+    // Viewers may end their own session but no other.
     let sessions = gateway.api.store.sessions(0).await.unwrap();
     let id_of = |role: &str| sessions.iter().find(|session| session.role == role).unwrap().id.clone();
     let end = |id: String| {
@@ -216,7 +216,7 @@ async fn a_viewer_sees_and_changes_nothing() {
     assert_eq!(viewer.get("/ui/settings").await.status, 303);
 }
 
-/// Every page, also with what it shows on request.
+/// Every page, also with its optional views.
 const PAGES: [&str; 18] = [
     "/ui",
     "/ui?range=30d",
@@ -271,7 +271,7 @@ async fn no_page_offers_a_viewer_a_change() {
 }
 
 #[tokio::test]
-async fn every_page_says_that_the_database_is_away() {
+async fn every_page_reports_that_the_database_is_away() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::start(&format!("{}{CONFIG}", upstream.provider("mine", "openai-chat"))).await;
     let admin = Browser::with(&gateway, "root").await;
@@ -295,7 +295,7 @@ async fn every_page_says_that_the_database_is_away() {
 }
 
 #[tokio::test]
-async fn a_rest_by_hand_has_the_same_limits_as_by_the_api() {
+async fn a_rest_set_in_the_console_has_the_limits_of_the_api() {
     let gateway = started().await;
     let admin = Browser::with(&gateway, "root").await;
     let token = admin.token().await;
@@ -326,7 +326,7 @@ async fn a_rest_by_hand_has_the_same_limits_as_by_the_api() {
 }
 
 #[tokio::test]
-async fn who_loses_the_key_is_signed_out() {
+async fn a_session_loses_its_access_with_its_key() {
     let gateway = started().await;
     let store = &gateway.api.store;
     let fields = store::KeyFields {
@@ -473,7 +473,7 @@ async fn projects_and_keys_are_made_and_revoked_by_forms() {
     assert_eq!(browser.post(&revoke, &[("token", token), ("sure", "ci \"x\"")]).await.status, 303);
     assert!(gateway.api.store.key(&row.id).await.unwrap().unwrap().revoked_at_ms.is_some());
 
-    // A change that does not know of another one is refused; a viewer's too.
+    // A change based on an outdated version is refused, and so is a viewer's change.
     let page = browser.get("/ui/projects/team").await.text();
     let change = [
         ("token", token),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Reply, TestGateway};
 use crate::thinking::merged;
 
-/// One model for each way of proving, or not proving, what a model thought.
+/// One model for each way to prove thinking, and for providers without proofs.
 const MODELS: [&str; 17] = [
     "anthropic/claude-sonnet-4-5",
     "anthropic/claude-opus-5-5",
@@ -36,7 +36,7 @@ enum Speech {
     Chat,
     Messages,
     Responses,
-    /// Responses, of which the gateway keeps the conversation.
+    /// Responses, with the conversation kept by the gateway.
     Stored,
     Gemini,
 }
@@ -49,12 +49,12 @@ const SPEECHES: [Speech; 5] =
 enum Client {
     Keeps,
     Drops,
-    /// Keeps the thinking, without what proves it.
+    /// Keeps the thinking without its proofs.
     Empties,
     Truncates,
     /// Gives each answer the proofs of the one before it.
     Exchanges,
-    /// Puts the thinking of the answer before in front of that of an answer.
+    /// Puts the thinking of the previous answer before that of this answer.
     Moves,
 }
 
@@ -92,7 +92,7 @@ struct ToolLoop {
     stream: bool,
     /// The conversation in the caller's format.
     turns: Vec<Value>,
-    /// The answer before.
+    /// The previous answer.
     before: Before,
 }
 
@@ -100,11 +100,11 @@ struct ToolLoop {
 struct Before {
     proofs: Vec<String>,
     thinking: Vec<Value>,
-    /// Where the gateway keeps the conversation: the answer's id.
+    /// The id of the answer, if the gateway keeps the conversation.
     id: Option<Value>,
 }
 
-/// What one round came to.
+/// The outcome of one round.
 struct Round {
     /// Calls of tools; none at the end.
     calls: usize,
@@ -215,7 +215,7 @@ fn tools() -> [(&'static str, Value); 3] {
 type Call = (Option<String>, String);
 
 impl Speech {
-    /// The answer as this format wants it back.
+    /// The answer in the form in which this format expects it in the next request.
     fn answer(self, reply: &Reply, stream: bool) -> Vec<Value> {
         match self {
             Speech::Chat if stream => vec![merged(&reply.events())],
@@ -356,7 +356,7 @@ fn each_proof(value: &mut Value, visit: &mut dyn FnMut(&mut String)) {
     }
 }
 
-/// The list of parts of an answer, and what in it is thinking.
+/// The list of an answer's parts that may be thinking.
 fn parts(speech: Speech, answer: &mut Vec<Value>) -> &mut Vec<Value> {
     match speech {
         Speech::Responses | Speech::Stored => answer,
@@ -421,7 +421,7 @@ fn drop_thinking(speech: Speech, answer: &mut Vec<Value>) {
     }
 }
 
-/// What went wrong, by what it was said to be.
+/// The failures, grouped by message.
 #[derive(Default)]
 struct Failures(BTreeMap<String, Vec<String>>);
 
@@ -466,17 +466,17 @@ async fn run(
     Ok(())
 }
 
-/// Every case is tried where the environment asks for it; that takes some minutes.
+/// Whether the environment asks for every case, which takes some minutes.
 fn tries_all() -> bool {
     std::env::var_os("LLMGATEWAY_TEST_ALL_LOOPS").is_some()
 }
 
-/// One case of `of`, another one from case to case.
+/// Every `of`th case, or every case if the environment asks for it.
 fn is_chosen(case: usize, of: usize) -> bool {
     tries_all() || case.is_multiple_of(of)
 }
 
-/// All clients, or one of them, another one from case to case.
+/// All clients, or one of them that changes from case to case.
 fn clients(case: usize) -> Vec<Client> {
     if tries_all() { CLIENTS.to_vec() } else { vec![CLIENTS[case % CLIENTS.len()]] }
 }
@@ -494,7 +494,7 @@ async fn a_tool_loop_goes_on_at_any_provider_in_any_dialect() {
                 }
                 for client in clients(position + 2 * other + place) {
                     let mut tool_loop = ToolLoop::new(speech, client, (position + other) % 2 == 0);
-                    // What the gateway remembers or can tell from the request itself costs no second request.
+                    // Proofs that the gateway remembers, or finds in the request itself, cost no second request.
                     let is_sound = matches!(client, Client::Keeps | Client::Drops);
                     let most_attempts = if is_sound { 1 } else { 2 };
                     let result = run(&mut tool_loop, &[&gateway], &[first, second], most_attempts).await;
@@ -506,7 +506,7 @@ async fn a_tool_loop_goes_on_at_any_provider_in_any_dialect() {
     failures.assert_none();
 }
 
-/// What one gateway remembers the other does not know: replicas, or one gateway before and after a new start.
+/// A second gateway does not know what the first one remembers: replicas, or one gateway before and after a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_loop_goes_on_at_a_gateway_that_remembers_nothing() {
     let mock = start_mock().await;
@@ -528,7 +528,7 @@ async fn a_tool_loop_goes_on_at_a_gateway_that_remembers_nothing() {
     failures.assert_none();
 }
 
-/// The first provider fails in the middle of the task, and another one takes over what the first one thought.
+/// The first provider fails in the middle of the task, and another one continues after its thinking.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_loop_goes_on_where_a_provider_fails_in_its_middle() {
     let mock = start_mock().await;
@@ -540,7 +540,7 @@ async fn a_tool_loop_goes_on_where_a_provider_fails_in_its_middle() {
         let config = providers(&at).replace(&path, &format!("{path}/fault-turn-2-503"));
         let others = MODELS.into_iter().filter(|other| !other.starts_with(provider));
         for (number, other) in others.enumerate().filter(|(number, _)| is_chosen(position + number, 3)) {
-            // Each with a gateway of its own, which does not know yet that the first one fails.
+            // Each pair has a gateway of its own, which does not yet know that the first provider fails.
             let pair = format!("[models.pair]\ntargets = [{first:?}, {other:?}]\n");
             let gateway = TestGateway::start(&(config.clone() + &pair)).await;
             let speech = SPEECHES[(position + number) % SPEECHES.len()];

@@ -1,4 +1,4 @@
-//! What a good answer holds, whole and streamed.
+//! The contents of a successful answer, whole and streamed.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ async fn priced(upstream: &Upstream) -> TestGateway {
 }
 
 #[tokio::test]
-async fn the_gateways_object_goes_where_the_client_can_take_it() {
+async fn the_gateways_object_is_placed_where_the_client_accepts_it() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::start(&upstream.known("openai")).await;
     for (headers, place) in [
@@ -59,7 +59,7 @@ async fn a_whole_answer_has_usage_cost_and_metadata() {
         assert_eq!(usage[name], tokens, "{usage}");
     }
     assert_eq!(at(&usage, "/prompt_tokens_details/cached_tokens"), 4);
-    // 6 at 0.15, 4 at 0.075 and 5 at 0.60 dollars for a million; the input is with what was cached, as its tokens are.
+    // 6 at 0.15, 4 at 0.075 and 5 at 0.60 dollars per million. The input cost includes cached tokens, as the count does.
     for cost in [
         r#""cost_usd_total":0.0000042,"#,
         r#""cost_usd_input":0.0000012,"#,
@@ -169,7 +169,7 @@ async fn finish_reasons_are_openais() {
     }
 }
 
-/// What holds for every stream.
+/// Checks what holds for every stream.
 pub fn assert_sound(reply: &Reply) {
     assert!(reply.complete, "{}", reply.text());
     let events = reply.events();

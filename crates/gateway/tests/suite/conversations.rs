@@ -1,4 +1,4 @@
-//! What spans requests and models: tool loops whose callers drop proofs, lists of models, and the gateway's own choice.
+//! Behaviour across requests and models: tool loops whose callers drop proofs, lists of models, and the gateway's own choice.
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ fn tool_request(model: &str, effort: Option<&str>) -> Value {
     request
 }
 
-/// What an ordinary client sends in the second turn: the call by id, name and arguments, and nothing else.
+/// The second turn of an ordinary client: the call by id, name and arguments, and nothing else.
 fn second_turn(mut request: Value, reply: &Value) -> Value {
     let call = &reply["choices"][0]["message"]["tool_calls"][0];
     let kept = json!({"id": call["id"], "type": "function", "function": call["function"]});
@@ -69,7 +69,7 @@ async fn thinking_that_the_client_drops_comes_back_with_its_signature() {
 }
 
 #[tokio::test]
-async fn a_list_of_models_is_tried_in_order_and_stays_with_the_gateway() {
+async fn a_list_of_models_is_tried_in_order_and_not_forwarded() {
     let first = Upstream::playing(vec![error("503 Service Unavailable")]).await;
     let second = Upstream::playing(vec![answer("Hello.")]).await;
     let config = first.provider("first", "openai-chat") + &second.provider("second", "openai-chat");
@@ -85,7 +85,7 @@ async fn a_list_of_models_is_tried_in_order_and_stays_with_the_gateway() {
 }
 
 #[tokio::test]
-async fn the_habits_of_openrouters_clients_are_understood() {
+async fn fields_of_openrouters_clients_are_understood() {
     let upstream = Upstream::playing(vec![answer("Hello."), answer("Hello.")]).await;
     let gateway = TestGateway::start(&upstream.provider("first", "openai-chat")).await;
     let mut request = question("first/a");
@@ -132,7 +132,7 @@ async fn auto_takes_the_cheapest_model_that_can_serve_the_request() {
 }
 
 #[tokio::test]
-async fn media_on_private_addresses_is_refused_by_the_field() {
+async fn media_on_private_addresses_is_refused_with_the_field() {
     let mock = native().await;
     let config =
         format!("[providers.google-ai-studio]\napi_key = \"k\"\nbase_url = \"http://{}\"\n", mock.address());
@@ -151,9 +151,9 @@ async fn media_on_private_addresses_is_refused_by_the_field() {
     assert!(mock.journal().is_empty(), "nothing went to the provider");
 }
 
-/// Agents take a call with the id of an earlier one for that one, and ask for it again and again.
+/// An agent mistakes a call with the id of an earlier call for the earlier one, and repeats it without end.
 #[tokio::test]
-async fn a_provider_that_numbers_the_calls_of_each_answer_anew_repeats_no_id() {
+async fn call_ids_stay_unique_if_a_provider_restarts_its_numbers_in_each_answer() {
     let mock = native().await;
     let config =
         format!("[providers.anthropic]\napi_key = \"k\"\nbase_url = \"http://{}\"\n", mock.address());

@@ -1,4 +1,4 @@
-//! Counts of tokens: whom they ask, what they record, and what callers hear of failures.
+//! Counts of tokens: which provider is asked, what is recorded, and what callers see of failures.
 
 use canon::Operation;
 use gateway::snapshot::Snapshot;
@@ -29,13 +29,13 @@ fn anthropic(upstream: &Upstream, keys: &str) -> String {
     )
 }
 
-/// How many models health knows of.
+/// The number of models that health knows.
 fn known(snapshot: &Snapshot) -> usize {
     snapshot.health.of(Operation::Chat).snapshot(Timestamp(0)).routes.len()
 }
 
 #[tokio::test]
-async fn a_count_is_retried_recorded_and_apart_from_chat() {
+async fn a_count_is_retried_and_recorded_apart_from_chat() {
     let refused =
         json!({"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}});
     let upstream = Upstream::playing(vec![whole("401 Unauthorized", &refused), counted(17)]).await;
@@ -48,7 +48,7 @@ async fn a_count_is_retried_recorded_and_apart_from_chat() {
     let heard = upstream.heard();
     assert!(heard.iter().all(|heard| heard.header("x-llmgateway-hops").is_some()));
     assert_ne!(heard[0].header("x-api-key"), heard[1].header("x-api-key"));
-    assert_eq!(known(&gateway.snapshot()), 0, "chat's health hears nothing of counts");
+    assert_eq!(known(&gateway.snapshot()), 0, "counts do not affect the health of chat");
     let record = gateway.record().await;
     let attempts: Vec<u16> = record.attempts.iter().map(|attempt| attempt.status_code).collect();
     assert_eq!((attempts, record.status, record.usage), (vec![401, 200], 200, None));
@@ -56,7 +56,7 @@ async fn a_count_is_retried_recorded_and_apart_from_chat() {
 }
 
 #[tokio::test]
-async fn what_a_provider_refuses_to_count_the_caller_hears() {
+async fn a_provider_s_refusal_to_count_reaches_the_caller() {
     let message = "messages.0: all messages must have non-empty content";
     let refused = json!({"type": "error", "error": {"type": "invalid_request_error", "message": message}});
     let upstream = Upstream::playing(vec![whole("400 Bad Request", &refused)]).await;
@@ -68,7 +68,7 @@ async fn what_a_provider_refuses_to_count_the_caller_hears() {
 }
 
 #[tokio::test]
-async fn a_provider_that_cannot_count_leaves_an_estimate() {
+async fn a_count_is_estimated_if_the_provider_cannot_count() {
     for reply in [error("500 Broken"), error("405 No"), raw("404 Not Found", "", "no such page")] {
         let upstream = Upstream::playing(vec![reply.clone(), reply]).await;
         let gateway = TestGateway::start(&anthropic(&upstream, "[\"k\"]")).await;
@@ -81,7 +81,7 @@ async fn a_provider_that_cannot_count_leaves_an_estimate() {
 }
 
 #[tokio::test]
-async fn models_with_other_tokens_are_not_counted_by_one_of_them() {
+async fn models_with_different_tokens_are_estimated() {
     let upstream = Upstream::playing(vec![counted(3)]).await;
     let config = format!(
         "{}[models.either]\ntargets = [\"anthropic/claude-sonnet-4-5\", \"anthropic/claude-opus-4-1\"]\n",
@@ -136,7 +136,7 @@ async fn each_provider_is_asked_at_its_own_address() {
 }
 
 #[tokio::test]
-async fn responses_are_counted_in_their_own_words() {
+async fn responses_requests_are_counted_in_their_own_format() {
     let answer = json!({"object": "response.input_tokens", "input_tokens": 12, "new": [1]});
     let upstream = Upstream::playing(vec![whole("200 OK", &answer)]).await;
     let gateway = TestGateway::start(&upstream.known("openai")).await;

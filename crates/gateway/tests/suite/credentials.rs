@@ -25,10 +25,10 @@ use crate::token_server::{Asked, TokenServer};
 
 type Variables<'a> = Vec<(&'a str, &'a str)>;
 
-/// What must never be seen.
+/// A secret that must never appear in output.
 const CANARY: &str = "canary-4f1d";
 
-/// A key that was made for these tests and opens nothing: ring signs with RSA keys and does not make any.
+/// A key made for these tests that opens nothing. It is a file because ring cannot generate RSA keys.
 const PEM: &str = include_str!("../data/service_account.pem");
 static KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| {
     let der = PrivatePkcs8KeyDer::from_pem_slice(PEM.as_bytes()).unwrap();
@@ -86,7 +86,7 @@ fn aws(credential: &Credential) -> (&str, &str, Option<&str>) {
     }
 }
 
-/// Every answer has another token: `token-1`, `token-2` …
+/// Each answer has another token: `token-1`, `token-2` …
 async fn numbered(seconds: u64) -> (TokenServer, Arc<AtomicU16>) {
     let status = Arc::new(AtomicU16::new(200));
     let (count, told) = (AtomicUsize::new(0), status.clone());
@@ -214,7 +214,7 @@ async fn a_failed_refresh_does_not_hurt_while_the_token_is_valid() {
     status.store(503, Ordering::SeqCst);
     assert_eq!(token(&ask(3500).await.unwrap()), "token-1");
     server.called(2).await;
-    // Whether that refresh has landed or not: requests within its pause start no other one.
+    // Requests within the pause after that refresh start no other one, whether it has finished or not.
     for _ in 0..50 {
         assert_eq!(token(&ask(3501).await.unwrap()), "token-1");
         tokio::task::yield_now().await;
@@ -269,7 +269,7 @@ async fn a_refused_token_is_replaced_once() {
 }
 
 #[tokio::test]
-async fn other_credentials_of_google() {
+async fn each_other_credential_of_google_gives_a_token() {
     let server = TokenServer::start(|asked: &Asked| match asked.path.as_str() {
         "/refresh" => {
             assert_eq!(asked.form()["refresh_token"], "refresh");
@@ -324,7 +324,7 @@ async fn other_credentials_of_google() {
 }
 
 #[tokio::test]
-async fn other_credentials_of_azure() {
+async fn each_other_credential_of_azure_gives_a_token() {
     let server = TokenServer::start(|asked: &Asked| {
         let token = match asked.path.split('?').next().unwrap() {
             "/t-1/oauth2/v2.0/token" => {
@@ -372,7 +372,7 @@ fn sts_answer(id: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_chain_of_aws() {
+async fn each_link_of_the_aws_chain_gives_credentials() {
     let server = TokenServer::start(|asked: &Asked| {
         let keys = |id: &str| {
             json!({"Code": "Success", "AccessKeyId": id, "SecretAccessKey": "secret", "Token": "session",
@@ -458,7 +458,7 @@ async fn the_chain_of_aws() {
 }
 
 #[test]
-fn providers_say_what_they_lack() {
+fn providers_report_their_missing_settings() {
     let cases: [(&str, Variables<'_>, &str); 6] = [
         ("google-vertex", vec![], "GOOGLE_APPLICATION_CREDENTIALS is not set"),
         (
@@ -486,7 +486,7 @@ fn providers_say_what_they_lack() {
 }
 
 #[test]
-fn what_the_configuration_chooses_goes_before_the_environment() {
+fn the_configuration_overrides_the_environment() {
     let key = ("AZURE_OPENAI_API_KEY", "k");
     let text = "[providers.azure]\nresource = \"r\"\nmanaged_identity = true\n";
     assert_eq!(provider("azure", text, &[key]).credential_source, "managed identity");

@@ -1,4 +1,4 @@
-//! Embeddings: whom they ask, in how many parts, and what comes back.
+//! Embeddings: which provider is asked, in how many parts, and the answer.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -49,7 +49,7 @@ async fn an_answer_has_vectors_usage_cost_and_who_served() {
 }
 
 #[tokio::test]
-async fn a_model_at_the_wrong_endpoint_is_told_the_right_one() {
+async fn a_model_at_the_wrong_endpoint_is_refused_with_the_right_one() {
     let upstream = Upstream::playing(vec![]).await;
     let gateway = TestGateway::start(&openai(&upstream)).await;
     let chat = json!({"model": "text-embedding-3-small", "messages": [{"role": "user", "content": "hi"}]});
@@ -82,7 +82,7 @@ async fn every_provider_embeds() {
             models.push("some-embedder".to_owned());
         }
         for (number, model) in models.iter().enumerate() {
-            // Enough for several parts at the first model; of the others, fewer take less time.
+            // The first model gets several parts. The others get few texts, to save time.
             let texts = if number == 0 { &texts[..] } else { &texts[..3] };
             let last = texts.len() - 1;
             let model = format!("{}/{model}", row.id);
@@ -133,7 +133,7 @@ fn section(row: &ProviderRow, mock: std::net::SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn a_long_list_goes_in_parts_and_one_that_fails_fails_it() {
+async fn a_long_list_is_split_and_one_failed_part_fails_the_request() {
     let upstream = Upstream::playing(vec![vectors(&[1.0]), vectors(&[2.0]), vectors(&[3.0])]).await;
     let own = "[providers.openai.models.small]\noperations = [\"embeddings\"]\nendpoint = { embedding = { max_inputs = 1 } }\n";
     let gateway = TestGateway::start(&(openai(&upstream) + own)).await;
@@ -182,7 +182,7 @@ async fn only_one_model_may_answer() {
 }
 
 #[tokio::test]
-async fn mistakes_are_named() {
+async fn mistakes_name_their_field() {
     let upstream = Upstream::playing(vec![]).await;
     let gateway = TestGateway::start(&openai(&upstream)).await;
     for (fields, param) in [

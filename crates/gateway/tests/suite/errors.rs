@@ -100,7 +100,7 @@ async fn keys_are_checked_before_the_body_is_read() {
     let (gateway, _upstream) = gateway().await;
     for key in ["", "authorization: Bearer wrong\r\n", "authorization: Basic abc\r\n", "x-api-key: wrong\r\n"]
     {
-        // A long body is announced and never sent: only who does not wait for it can answer.
+        // A long body is announced and never sent. A gateway that waited for it would not answer.
         let head =
             format!("POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\n{key}content-length: 60000\r\n\r\n");
         let reply = gateway.send(head.as_bytes()).await;
@@ -145,7 +145,7 @@ async fn a_body_that_is_too_large_is_refused_and_the_answer_can_be_read() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_route_or_method_is_refused() {
+async fn other_content_types_routes_and_methods_are_refused() {
     let (gateway, _upstream) = gateway().await;
     let reply = gateway.chat_with(&[("content-type", "image/png")], &question("openai/gpt-4o")).await;
     assert_eq!(reply.error(), (415, INVALID.into(), "unsupported_media_type".into()));
@@ -247,7 +247,7 @@ async fn a_whole_answer_that_is_cut_is_a_bad_gateway() {
 
 #[tokio::test]
 async fn a_provider_that_is_not_there_is_a_bad_gateway() {
-    // Bound, and not listening: were the port free, another test's server could get it meanwhile.
+    // Bound but not listening. If the port were free, another test's server could get it.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = socket.local_addr().unwrap();

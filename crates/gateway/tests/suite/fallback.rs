@@ -23,7 +23,7 @@ fn sorted_providers(reply: &Reply) -> (Value, Value) {
 #[tokio::test]
 async fn a_misconfigured_provider_is_a_failed_attempt_and_another_one_serves() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
-    // The request to the first cannot even be made: its region is no name of one.
+    // The request to the first provider cannot be built: its region is invalid.
     let config = format!(
         "[providers.google-vertex]\nproject = \"p\"\nregion = \"not a region\"\naccess_token = \"t\"\n{}\
          [models.pair]\ntargets = [\"google-vertex/gemini-2.5-flash\", \"second/m\"]\npick = \"order\"\n",
@@ -99,7 +99,7 @@ async fn a_stream_falls_over_until_its_first_content() {
 }
 
 #[tokio::test]
-async fn a_provider_that_says_nothing_is_left_for_another() {
+async fn a_silent_provider_is_left_for_another() {
     with_held_clock(async {
         let first = Upstream::playing(vec![nothing()]).await;
         let second = Upstream::playing(vec![stream_of(&["Hello."])]).await;

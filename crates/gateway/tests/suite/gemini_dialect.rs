@@ -88,7 +88,7 @@ async fn tokens_are_counted_by_the_provider_or_estimated_as_such() {
     assert_eq!(counted.at("/llmgateway/count"), "exact");
     let sent = mock.journal().pop().unwrap().body;
     assert_eq!(sent["generateContentRequest"]["model"], "models/gemini-2.5-flash");
-    // The request may stand whole inside, as Google's own clients send it.
+    // Google's own clients send the whole request in one member.
     let body = json!({"generateContentRequest": {"model": "models/x", "contents": [{"parts": [{"text": "Say hello."}]}]}});
     let path = format!("/v1beta/models/{OWN}:countTokens");
     let whole = post(&gateway, &path, "", body.to_string().as_bytes()).await;
@@ -133,7 +133,7 @@ async fn models_are_listed_in_googles_shape_page_by_page() {
         }
     }
     assert!(names.contains(&"models/gemini-2.5-flash".to_owned()) && names.len() > 14);
-    // Google's client asks at the path that OpenAI's asks at.
+    // Google's client and OpenAI's client use the same path.
     let head =
         format!("GET /v1/models HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-goog-api-key: {KEY}\r\n\r\n");
     let listed = gateway.send(head.as_bytes()).await;
@@ -157,7 +157,7 @@ async fn models_are_listed_in_googles_shape_page_by_page() {
 }
 
 #[tokio::test]
-async fn what_is_not_served_is_refused_by_name_in_googles_shape() {
+async fn unserved_methods_are_refused_by_name_in_googles_shape() {
     let (_mock, gateway) = of_mock().await;
     for method in ["embedContent", "batchGenerateContent", "foo"] {
         let reply = ask(&gateway, OWN, method).await;
@@ -169,7 +169,7 @@ async fn what_is_not_served_is_refused_by_name_in_googles_shape() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_ends_with_googles_error_and_what_was_tried() {
+async fn a_stream_that_breaks_ends_with_googles_error_and_the_attempts() {
     let piece = |text: &str| json!({"choices": [{"index": 0, "delta": {"content": text}}], "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"});
     let body = format!("data: {}\n\n", piece("Hel"));
     let broken = crate::support::raw("200 OK", "content-type: text/event-stream\r\n", body);
@@ -186,7 +186,7 @@ async fn a_stream_that_breaks_ends_with_googles_error_and_what_was_tried() {
 }
 
 #[tokio::test]
-async fn errors_have_googles_shape_and_say_when_to_come_back() {
+async fn errors_have_googles_shape_and_retry_after() {
     let limited = crate::support::raw(
         "429 Too Many Requests",
         "retry-after: 7\r\ncontent-type: application/json\r\n",

@@ -14,9 +14,9 @@ use crate::support::{
 };
 
 const MODEL: &str = "openai/gpt-4o-mini";
-/// 7 prompt tokens at 0.15 USD and 100 produced ones at 0.60 USD per million.
+/// 7 prompt tokens at 0.15 USD and 100 output tokens at 0.60 USD per million.
 const WORST: i64 = 7 * 150_000 + 100 * 600_000;
-/// 6 tokens at the full price, 4 from the cache at half of it, 5 produced ones.
+/// 6 tokens at the full price, 4 cached tokens at half of it, 5 output tokens.
 const COST: i64 = 6 * 150_000 + 4 * 75_000 + 5 * 600_000;
 
 /// A configuration with this project, which has one key, and with a provider.
@@ -76,7 +76,7 @@ async fn a_model_outside_of_the_policy_is_refused_and_the_rule_is_named() {
         assert!(message(&reply).contains(rule), "{model}: {}", message(&reply));
         assert!(message(&reply).contains("the project's policy"));
     }
-    // A fallback does not lead out either.
+    // The policy applies to fallback models too.
     let mut body = short(MODEL);
     body["models"] = json!(["mine/anything"]);
     let reply = ask(&gateway, &body).await;
@@ -169,7 +169,7 @@ async fn a_limit_is_refused_in_every_format_with_the_time_to_wait() {
         asked(&format!("/v1beta/models/{MODEL}:generateContent"), json!({"contents": contents})).await;
     assert_eq!((reply.status, reply.at("/error/status")), (429, json!("RESOURCE_EXHAUSTED")));
     assert!(reply.header("retry-after").is_some());
-    // A refused request is in the log of requests, and nobody was asked.
+    // A refused request is in the log of requests, and reached no provider.
     assert_eq!(upstream.heard().len(), 2);
     let records = gateway.records().await;
     assert_eq!(records.iter().filter(|record| record.status == 429).count(), 4);
@@ -177,7 +177,7 @@ async fn a_limit_is_refused_in_every_format_with_the_time_to_wait() {
 }
 
 #[tokio::test]
-async fn a_limit_may_be_one_of_a_model_and_of_a_key() {
+async fn a_limit_may_apply_to_a_model_or_a_key() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let more = "limits = [{ requests = 1, per = \"day\", model = \"*nano\" }]";
     let gateway = TestGateway::start(&config(&upstream, more)).await;
@@ -194,7 +194,7 @@ async fn a_limit_may_be_one_of_a_model_and_of_a_key() {
 }
 
 #[tokio::test]
-async fn a_place_comes_back_however_its_request_ends() {
+async fn a_concurrent_limit_is_freed_however_its_request_ends() {
     let mut upstream = Upstream::by_hand().await;
     let config = config(&upstream, "limits = [{ concurrent = 1 }]");
     let gateway = Arc::new(TestGateway::start(&config).await);
@@ -255,14 +255,14 @@ async fn a_caller_that_hangs_up_before_the_first_content_is_charged_the_prompt()
     assert!(charged.canceled && charged.usage_estimated && prompt > 0);
     assert_eq!(charged.cost.unwrap().total, Pico(prompt as i64 * 150_000));
     assert_eq!(charged.upstream_cost, Some(charged.cost.unwrap().total));
-    // Without a budget nobody is charged for it.
+    // Without a budget the caller is not charged.
     assert_eq!(of("default").cost.unwrap().total, Pico::ZERO);
 }
 
 #[tokio::test]
 async fn a_budget_is_a_ceiling_also_after_a_restart() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
-    // Enough for the worst case after two answers, and not after three.
+    // The budget covers the worst case after two answers, and not after three.
     let most = Pico(WORST + 2 * COST);
     let config = config(&upstream, &format!("budgets = [{{ usd = \"{most}\", per = \"month\" }}]"));
     let gateway = TestGateway::start(&config).await;
@@ -279,12 +279,12 @@ async fn a_budget_is_a_ceiling_also_after_a_restart() {
         text.contains("the project") && text.contains("USD per month") && text.contains("are left"),
         "{text}"
     );
-    // Less output still fits, and another project has its own money.
+    // A request with less output still fits, and another project has its own budget.
     let mut less = short(MODEL);
     less["max_tokens"] = json!(50);
     assert_eq!(ask(&gateway, &less).await.status, 200);
     assert_eq!(gateway.chat(&short(MODEL)).await.status, 200);
-    // What nobody knows the price of would not be seen.
+    // A model without a known price is refused: its cost would not count.
     let refused = ask(&gateway, &short("mine/m")).await;
     assert_eq!(refused.status, 403);
     assert!(message(&refused).contains("unpriced"), "{}", message(&refused));
@@ -304,7 +304,7 @@ async fn a_budget_is_a_ceiling_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn an_exhausted_budget_may_have_another_model_serve() {
+async fn an_exhausted_budget_may_switch_to_another_model() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let budgets = "budgets = [{ usd = \"0.00001\", per = \"day\", on_exhausted = \"downgrade:cheap\" }, { usd = \"1\", per = \"day\" }]";
     let gateway = TestGateway::start(&config(&upstream, budgets)).await;
@@ -370,7 +370,7 @@ async fn keys_and_projects_of_the_database_are_in_force_within_a_second() {
     assert!(message(&refused).contains("the key's policy refuses it (deny"), "{}", message(&refused));
     assert!(message(&asked(MODEL, secret).await).contains("the project's policy"));
 
-    // The old secret is good until the overlap is over.
+    // The old secret is valid until the overlap ends.
     let soon = gateway::clock::now_ms() + 3_600_000;
     let rotated = store.rotate_key(&key.id, soon, None, 2).await.unwrap().unwrap();
     assert_eq!(asked("mine/m", rotated.expose()).await.status, 200);
@@ -414,7 +414,7 @@ async fn the_default_project_of_the_database_binds_static_keys_too() {
     }
 }
 
-/// 200 callers, one budget, a provider that answers, fails, breaks off and says nothing, callers that hang up.
+/// 200 callers, one budget, a provider that answers, fails, breaks off or stays silent, and callers that hang up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_stress_the_ceiling_holds_and_the_ledger_is_the_sum_of_the_records() {
     let mut upstream = Upstream::by_hand().await;
@@ -448,7 +448,7 @@ async fn under_stress_the_ceiling_holds_and_the_ledger_is_the_sum_of_the_records
             let mut line = upstream.next().await;
             count += 1;
             tokio::spawn(async move {
-                // An answer that takes all of what was reserved.
+                // An answer that uses the whole reservation.
                 let mut full = answer_of(json!({"role": "assistant", "content": "Hello."}), "stop");
                 full["usage"] = json!({"prompt_tokens": 7, "completion_tokens": 100, "total_tokens": 107});
                 match count % 11 {
@@ -491,7 +491,7 @@ async fn under_stress_the_ceiling_holds_and_the_ledger_is_the_sum_of_the_records
 }
 
 #[tokio::test]
-async fn a_webhook_hears_of_each_threshold_once() {
+async fn a_webhook_is_sent_once_for_each_threshold() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let hook = Upstream::playing(vec![answer("taken")]).await;
     let usd = Pico(3 * COST).to_string();

@@ -1,4 +1,4 @@
-//! What guardrails do with requests and answers, as callers and providers see it.
+//! Guardrails on requests and answers, as callers and providers see them.
 
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ fn did(reply: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_redacted_never_reaches_the_provider_and_comes_back_to_the_caller() {
+async fn redacted_text_never_reaches_the_provider_and_is_restored_for_the_caller() {
     let upstream =
         Upstream::playing(vec![answer("I wrote to [EMAIL_1], not [EMAIL_2] or [EMAIL_9] [x].")]).await;
     let gateway = start(&upstream).await;
@@ -85,7 +85,7 @@ async fn what_is_redacted_never_reaches_the_provider_and_comes_back_to_the_calle
             .await,
         Some(3.0)
     );
-    // Others of the gateway are not looked at.
+    // Requests of other projects are not checked.
     assert_eq!(gateway.chat(&body).await.status, 200);
     assert_eq!(upstream.bodies()[1]["messages"][0]["content"], body["messages"][0]["content"]);
     let record = &gateway.records().await[0];
@@ -94,7 +94,7 @@ async fn what_is_redacted_never_reaches_the_provider_and_comes_back_to_the_calle
 }
 
 #[tokio::test]
-async fn numbers_that_the_caller_uses_are_not_given_again() {
+async fn placeholders_in_the_request_are_not_reused() {
     let upstream = Upstream::playing(vec![answer("[EMAIL_1] [EMAIL_2]")]).await;
     let gateway = start(&upstream).await;
     let reply = ask(&gateway, &saying("Explain [EMAIL_1] to ann@x.org.")).await;
@@ -103,7 +103,7 @@ async fn numbers_that_the_caller_uses_are_not_given_again() {
 }
 
 #[tokio::test]
-async fn every_format_is_refused_in_its_own_words_before_anybody_is_asked() {
+async fn a_refusal_has_the_callers_format_and_reaches_no_provider() {
     let upstream = Upstream::playing(vec![answer("no")]).await;
     let gateway = start(&upstream).await;
     let text = "my key is sk-abcd1234";
@@ -163,7 +163,7 @@ fn cuts(text: &str) -> Vec<[&str; 2]> {
 }
 
 #[tokio::test]
-async fn a_stream_says_what_a_whole_answer_says_wherever_it_is_cut() {
+async fn a_stream_is_filtered_like_a_whole_answer_at_every_split() {
     let said = "It is [EMAIL_1]; Falcon and falconry, BLUE MOON, STRASSE. Straße [EMAIL_";
     let seen = "It is ann@x.org; [PROJECT] and falconry, [PROJECT], [PROJECT]. [PROJECT] [EMAIL_";
     let mut replies = vec![answer(said)];
@@ -194,7 +194,7 @@ async fn an_answer_that_is_refused_is_an_error_and_its_cost_is_charged() {
     let whole = ask(&gateway, &question(MODEL)).await;
     assert_eq!((whole.status, whole.at("/error/code")), (400, json!("content_policy_violation")));
     assert_eq!(did(&whole.at("/metadata")), ["secret output denied 1"]);
-    // Nothing had been given out: the stream has not begun.
+    // The filter had released nothing, so the stream has not begun.
     let early = ask(&gateway, &streamed(MODEL)).await;
     assert_eq!((early.status, early.at("/error/code")), (400, json!("content_policy_violation")));
     let broken = ask(&gateway, &streamed(MODEL)).await;
@@ -213,7 +213,7 @@ async fn an_answer_that_is_refused_is_an_error_and_its_cost_is_charged() {
 }
 
 #[tokio::test]
-async fn arguments_of_calls_are_looked_at_within_their_json() {
+async fn arguments_of_calls_are_checked_inside_their_json() {
     let arguments = r#"{"to": "[EMAIL_1]", "note": "F\u0061lcon \"[EMAIL_2]\"", "n": 1.50}"#;
     let call = |arguments: &str| {
         json!({"role": "assistant", "content": null, "tool_calls": [
@@ -261,7 +261,7 @@ async fn arguments_of_calls_are_looked_at_within_their_json() {
 }
 
 #[tokio::test]
-async fn equal_formats_are_looked_at_like_others() {
+async fn equal_formats_are_checked_like_others() {
     let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "stop_reason": "end_turn",
         "stop_sequence": null, "content": [{"type": "thinking", "thinking": "Falcon [EMAIL_1]", "signature": "s"},
         {"type": "text", "text": "Falcon for [EMAIL_1]"}], "usage": {"input_tokens": 3, "output_tokens": 5}});
@@ -282,7 +282,7 @@ async fn equal_formats_are_looked_at_like_others() {
     let body = json!({"model": "responder/m", "input": "To ann@x.org", "instructions": "For ann@x.org"});
     let reply = post(&gateway, "/v1/responses", &body).await;
     assert_eq!(reply.at("/output/0/content/0/text"), seen, "{}", reply.text());
-    // What the gateway keeps is what the caller wrote and saw.
+    // A stored answer has the texts that the caller wrote and saw.
     let id = reply.at("/id").as_str().unwrap().to_owned();
     let head = format!(
         "GET /v1/responses/{id} HTTP/1.1\r\nhost: g\r\nx-api-key: guarded-key\r\nconnection: close\r\n\r\n"
@@ -303,7 +303,7 @@ fn asking(upstream: &Upstream, fields: &str) -> String {
 }
 
 #[tokio::test]
-async fn others_are_asked_about_requests_and_answers() {
+async fn an_external_check_decides_about_requests_and_answers() {
     let flagged =
         |is: bool| whole("200 OK", &json!({"id": "m", "results": [{"flagged": is, "categories": {}}]}));
     let checker = Upstream::playing(vec![flagged(false), flagged(true), flagged(false), flagged(true)]).await;
@@ -320,7 +320,7 @@ async fn others_are_asked_about_requests_and_answers() {
     assert_eq!(checker.bodies()[0], json!({"input": ["hello"], "model": "m1"}));
     assert_eq!(checker.bodies()[1], json!({"input": ["fine"], "model": "m1"}));
     assert_eq!(checker.heard()[0].header("authorization"), Some("Bearer k1"));
-    // A stream waits for the word about it.
+    // A stream waits for the verdict of the check.
     let pieces: Vec<String> = (0..400).map(|number| format!("word {number} ")).collect();
     let stream = stream_of(&pieces.iter().map(String::as_str).collect::<Vec<_>>());
     let allow = |is: bool| whole("200 OK", &json!({"allow": is, "reason": "It is rude."}));
@@ -334,7 +334,7 @@ async fn others_are_asked_about_requests_and_answers() {
     assert!(asked.len() >= 2 && asked[0]["on"] == "output" && asked[0]["project"] == "a", "{asked:?}");
     let first = asked[0]["texts"][0].as_str().unwrap();
     let second = asked[1]["texts"][0].as_str().unwrap();
-    assert!(first.ends_with(&second[..256]), "the end of what was seen goes along");
+    assert!(first.ends_with(&second[..256]), "the end of the checked text is sent again");
     if asked.len() > 2 {
         assert!(text.contains("The guardrail \\\"ask\\\" refuses the answer: It is rude."), "{text}");
     }
@@ -367,7 +367,7 @@ async fn a_check_that_does_not_answer_refuses_or_passes_as_its_rule_says() {
             }
         }
     }
-    // Nobody is there, and nobody answers: the limit of the rule holds.
+    // One check refuses connections, the other never answers: the time limit of the rule holds.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = Upstream::playing(vec![answer("fine")]).await;
     let url = format!("http://{}", silent.local_addr().unwrap());
@@ -437,7 +437,7 @@ async fn long_conversations_and_hostile_texts_are_searched_in_bounded_time() {
 }
 
 #[tokio::test]
-async fn kept_answers_are_looked_at_too_and_placeholders_are_those_of_the_asker() {
+async fn cached_answers_are_checked_and_have_the_placeholders_of_the_current_request() {
     let upstream = Upstream::playing(vec![answer("To [EMAIL_1] about Falcon."), answer("Not again.")]).await;
     let gateway = start(&upstream).await;
     let ask = async |text: &str| {
@@ -453,7 +453,7 @@ async fn kept_answers_are_looked_at_too_and_placeholders_are_those_of_the_asker(
 }
 
 #[tokio::test]
-async fn what_cannot_be_looked_at_does_not_pass() {
+async fn passthrough_is_refused_to_guarded_projects() {
     let upstream = Upstream::playing(vec![answer("fine")]).await;
     let config = config(&upstream, RULES, "\"email\"")
         .replace("name = \"ci\"", "name = \"ci\"\nroles = [\"inference\", \"passthrough\"]");

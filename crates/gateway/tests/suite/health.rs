@@ -1,4 +1,4 @@
-//! What providers' health hears of answers, and when.
+//! Which answers count for the health of providers, and when.
 
 use canon::Operation;
 use routing::{KeyState, RouteSnapshot};
@@ -9,7 +9,7 @@ use crate::support::{
     stream_of, streamed, with_held_clock,
 };
 
-/// A provider that fails has its breaker open after two failures, and is tried again after a second.
+/// A provider whose breaker opens after two failures and lets a probe through after one second.
 fn breaking(upstream: &Upstream) -> String {
     upstream.provider("one", "openai-chat")
         + "[routing]\nmax_retries = 0\n[routing.breaker]\nconsecutive_failures = 2\nopen_seconds = 1\n"

@@ -1,4 +1,4 @@
-//! The gateway as a whole, in one binary: in one process with providers that play what a test tells them.
+//! Tests of the whole gateway, in one binary and one process, with providers that play a script.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 #![expect(clippy::disallowed_methods, reason = "tests read clocks, to compare")]
 

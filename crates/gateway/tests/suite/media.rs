@@ -1,4 +1,4 @@
-//! Speech and images: what passes as it comes, what is metered of it, and what is refused.
+//! Speech and images: what is relayed unchanged, what is metered, and what is refused.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ fn sound(length: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn speech_passes_byte_by_byte_and_costs_by_character() {
+async fn speech_is_relayed_unchanged_and_billed_by_character() {
     let bytes = sound(200_000);
     let upstream = Upstream::playing(vec![raw("200 OK", "content-type: audio/mpeg\r\n", &bytes)]).await;
     let gateway = TestGateway::start(&provider("openai", &upstream)).await;
@@ -45,7 +45,7 @@ async fn speech_passes_byte_by_byte_and_costs_by_character() {
 }
 
 #[tokio::test]
-async fn a_sound_type_that_says_nothing_is_that_of_the_format() {
+async fn a_generic_sound_type_is_replaced_by_that_of_the_format() {
     for (asked, given, wanted) in [
         (json!("wav"), "application/octet-stream", "audio/wav"),
         (json!("opus"), "audio/opus", "audio/opus"),
@@ -78,7 +78,7 @@ async fn speech_as_events_has_its_tokens_counted() {
 }
 
 #[tokio::test]
-async fn sound_that_breaks_off_is_never_taken_for_whole() {
+async fn interrupted_sound_is_never_a_complete_answer() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: 1000\r\n\r\n";
     let upstream = Upstream::playing(vec![[head.as_bytes(), &sound(500)].concat()]).await;
     let gateway = TestGateway::start(&provider("openai", &upstream)).await;
@@ -91,7 +91,7 @@ async fn sound_that_breaks_off_is_never_taken_for_whole() {
 }
 
 #[tokio::test]
-async fn before_the_first_byte_another_try_serves() {
+async fn another_attempt_serves_before_the_first_byte() {
     for broken in [
         error("503 Service Unavailable"),
         raw("200 OK", "content-type: audio/mpeg\r\n", b""),
@@ -109,7 +109,7 @@ async fn before_the_first_byte_another_try_serves() {
 }
 
 #[tokio::test]
-async fn images_come_with_usage_cost_and_who_served() {
+async fn image_answers_have_usage_cost_and_provider() {
     let image = "iVBORw0KGgo".repeat(50_000);
     let usage = json!({
         "input_tokens": 50, "input_tokens_details": {"text_tokens": 50, "image_tokens": 0},
@@ -168,7 +168,7 @@ async fn a_stream_without_its_last_event_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn what_a_provider_names_otherwise_is_named_so() {
+async fn image_fields_get_the_names_of_the_provider() {
     let answer = whole("200 OK", &json!({"data": [{"url": "https://x/1"}, {"url": "https://x/2"}]}));
     let upstream = Upstream::playing(vec![answer]).await;
     let gateway = TestGateway::start(&provider("xai", &upstream)).await;
@@ -198,7 +198,7 @@ async fn what_a_provider_names_otherwise_is_named_so() {
 }
 
 #[tokio::test]
-async fn bad_requests_name_their_field_and_ask_nobody() {
+async fn bad_requests_name_their_field_and_reach_no_provider() {
     let upstream = Upstream::playing(vec![]).await;
     let gateway = TestGateway::start(&provider("openai", &upstream)).await;
     for (path, body, param, words) in [

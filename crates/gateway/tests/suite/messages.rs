@@ -29,7 +29,7 @@ fn assert_error(reply: &Reply, status: u16, kind: &str) {
     );
     assert!(body["error"]["message"].as_str().is_some_and(|text| text.len() > 5), "{body}");
     assert!(body.get("metadata").is_none(), "{body}");
-    // Below the paths of several APIs only the other header is there.
+    // Paths that several APIs share have only `x-request-id`.
     assert!(reply.header("request-id").is_none_or(|id| Some(id) == reply.header("x-request-id")));
 }
 
@@ -265,7 +265,7 @@ async fn a_raw_stream_passes_event_by_event() {
 #[tokio::test]
 async fn a_damaged_raw_stream_is_an_error_or_is_repaired() {
     let all = stream_events();
-    // Without its end, and without the reason of its end.
+    // Without the end of the stream, and without its stop reason.
     let (_upstream, gateway) = claude(vec![events(&all[..8])]).await;
     let events_of = |reply: &Reply| reply.events();
     let reply = gateway.post(PATH, question(CLAUDE, true).to_string().as_bytes()).await;
@@ -329,10 +329,10 @@ async fn thinking_is_remembered_restored_and_left_out() {
         claude(vec![whole("200 OK", &first), good.clone(), good.clone(), refused, good]).await;
     assert_eq!(ask(&gateway, &question(CLAUDE, false)).await.status, 200);
     let content = |at: usize| upstream.bodies()[at]["messages"][1]["content"].clone();
-    // Dropped by the caller.
+    // The caller drops the thinking.
     assert_eq!(ask(&gateway, &second_turn(json!([call()]))).await.status, 200);
     assert_eq!(content(1), json!([thinking("c2ln"), call()]));
-    // Of another family, with an id that the API does not take.
+    // The thinking of another family, with an id that the API refuses.
     let mut foreign = second_turn(
         json!([thinking("google-gemini-v1:c2ln"), {"type": "tool_use", "id": "call_x|y.0", "name": "g", "input": {}}]),
     );
@@ -349,7 +349,7 @@ async fn thinking_is_remembered_restored_and_left_out() {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
     );
     assert_eq!(reply.at("/llmgateway/losses/0/field"), "messages[1].content[0]");
-    // Refused by the provider: once more without.
+    // The provider refuses the thinking: one more request without it.
     let mut other = call();
     other["name"] = json!("h");
     let reply = ask(&gateway, &second_turn(json!([thinking("b3RoZXI="), other.clone()]))).await;
@@ -497,7 +497,7 @@ async fn claude_on_a_cloud_gets_messages_as_they_are() {
     mock.stop().await;
 }
 
-/// Anthropic's own tool runner begins a thread, and sends the whole conversation once it reads this code.
+/// Anthropic's own tool runner begins a thread, and sends the whole conversation after this error code.
 #[tokio::test]
 async fn threads_are_refused_by_the_code_that_clients_know() {
     let refused = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "thread: no",

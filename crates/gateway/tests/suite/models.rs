@@ -9,7 +9,7 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn whatever_is_listed_is_found_and_has_a_date() {
+async fn every_listed_model_is_found_and_has_a_date() {
     let list = json!({"data": [{"id": "org/qwen", "created": 1_700_000_000}, {"id": "other"}]});
     let mine = Upstream::playing(vec![whole("200 OK", &list)]).await;
     let known = Upstream::playing(vec![answer("Hello.")]).await;
@@ -63,7 +63,7 @@ async fn retired_models_are_not_listed() {
 }
 
 #[tokio::test]
-async fn a_provider_that_does_not_list_its_models_does_not_spoil_the_list() {
+async fn a_provider_that_does_not_list_its_models_does_not_break_the_list() {
     for reply in
         [raw("500 Oops", "", "no"), raw("200 OK", "", "<html>"), whole("200 OK", &json!({"data": 5}))]
     {
@@ -75,7 +75,7 @@ async fn a_provider_that_does_not_list_its_models_does_not_spoil_the_list() {
 }
 
 #[tokio::test]
-async fn own_models_count_under_their_names_and_metrics_say_what_they_are() {
+async fn own_models_count_under_their_names_and_metrics_have_a_content_type() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::start(&format!(
         "{}{}",

@@ -84,7 +84,7 @@ async fn the_service_tier_that_served_prices_the_answer() {
 }
 
 #[tokio::test]
-async fn cached_tokens_beside_the_prompt_are_shown_as_they_are_recorded() {
+async fn cached_tokens_outside_of_the_prompt_count_are_shown_as_recorded() {
     let usage = json!({"prompt_tokens": 205, "completion_tokens": 18, "total_tokens": 223,
         "prompt_tokens_details": {"cached_tokens": 159}});
     for stream in [false, true] {
@@ -100,7 +100,7 @@ async fn cached_tokens_beside_the_prompt_are_shown_as_they_are_recorded() {
 }
 
 #[tokio::test]
-async fn counts_that_cannot_be_are_neither_shown_nor_priced() {
+async fn impossible_counts_are_neither_shown_nor_priced() {
     for count in [json!(-5), json!(1_u64 << 60), json!(1e30)] {
         for stream in [false, true] {
             let usage = json!({"prompt_tokens": 10, "completion_tokens": count, "total_tokens": 10});
@@ -137,7 +137,7 @@ async fn a_failed_attempt_that_is_billed_is_shown_beside_the_cost() {
     assert_eq!(metadata["upstream_cost_usd_total"], upstream_cost.as_usd());
     assert!((prompt - upstream_cost.as_usd()).abs() < 1e-12, "{prompt} {upstream_cost}");
 
-    // What a provider refuses costs nothing, so that there is nothing to show.
+    // A refused request costs nothing, so nothing is shown.
     let upstream =
         Upstream::playing(vec![error("503 Service Unavailable"), answered(false, &usage(), None)]).await;
     let gateway = TestGateway::start(&upstream.known("openai")).await;

@@ -1,4 +1,4 @@
-//! Providers' own APIs: what passes, what is kept back, what is metered, and who may.
+//! Providers' own APIs: what is forwarded, what is withheld, what is metered, and which keys may use them.
 
 use canon::{Pico, Usage};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::support::{
     send, stream_head, stream_of, whole, with_held_clock,
 };
 
-/// A configuration with a key that may, in a project of this policy.
+/// A configuration with a key that may use them, in a project of this policy.
 fn config(providers: &str, policy: &str) -> String {
     format!(
         "{providers}[projects.a]\n{policy}\n\
@@ -50,7 +50,7 @@ fn pico(value: i64) -> Option<Pico> {
 }
 
 #[tokio::test]
-async fn the_caller_s_words_go_out_with_the_gateway_s_credential_and_the_answer_comes_back_as_it_is() {
+async fn a_request_is_forwarded_with_the_gateway_s_credential_and_the_answer_is_relayed_unchanged() {
     let body = answer_of(json!({"role": "assistant", "content": "Hello."}), "stop");
     let body = format!(" {body}\n");
     let headers = "content-type: application/json\r\nx-ratelimit-remaining-requests: 7\r\nset-cookie: a=b\r\n\
@@ -104,14 +104,14 @@ async fn the_caller_s_words_go_out_with_the_gateway_s_credential_and_the_answer_
 }
 
 #[tokio::test]
-async fn only_a_key_with_the_role_may() {
+async fn passthrough_needs_a_key_with_the_role() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = openai(&upstream).await;
     let body = question("gpt-4o-mini").to_string();
     let reply = gateway.post("/p/openai/v1/chat/completions", body.as_bytes()).await;
     assert_eq!((reply.status, reply.at("/error/type")), (403, json!("permission_error")));
     assert!(reply.at("/error/message").as_str().unwrap().contains("\"passthrough\""));
-    // And the role is for nothing else.
+    // The role allows nothing else.
     let reply = post(&gateway, "/v1/chat/completions", &question("openai/gpt-4o-mini")).await;
     assert_eq!(reply.status, 403);
     assert!(upstream.heard().is_empty());
@@ -119,7 +119,7 @@ async fn only_a_key_with_the_role_may() {
 }
 
 #[tokio::test]
-async fn a_stream_passes_byte_by_byte_and_is_metered() {
+async fn a_stream_is_relayed_unchanged_and_metered() {
     let stream = stream_of(&["Hel", "lo."]);
     let expected = stream[stream_head().len()..].to_vec();
     let upstream = Upstream::playing(vec![stream]).await;
@@ -136,7 +136,7 @@ async fn a_stream_passes_byte_by_byte_and_is_metered() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_is_recorded_so() {
+async fn a_broken_stream_is_recorded_as_broken() {
     let broken =
         json!({"error": {"message": "overloaded", "type": "server_error", "code": null, "param": null}});
     let begun = chunk(json!({"role": "assistant", "content": "Hel"}), None);
@@ -228,7 +228,7 @@ async fn other_formats_are_metered_too() {
 }
 
 #[tokio::test]
-async fn every_method_passes_and_what_nobody_meters_has_no_cost() {
+async fn every_method_is_forwarded_and_an_unmetered_answer_has_no_cost() {
     let upstream = Upstream::playing(vec![
         whole("200 OK", &json!({"object": "list", "data": []})),
         raw("204 No Content", "", ""),
@@ -272,7 +272,7 @@ async fn every_method_passes_and_what_nobody_meters_has_no_cost() {
 }
 
 #[tokio::test]
-async fn a_refusal_comes_back_in_the_provider_s_own_words_without_its_secrets() {
+async fn a_refusal_is_relayed_unchanged_except_for_secrets() {
     let refusal = json!({"error": {"message": "No such file: openai-key and openai-key", "own": [1]}});
     let upstream = Upstream::playing(vec![whole("404 Not Found", &refusal)]).await;
     let gateway =
@@ -293,7 +293,7 @@ async fn a_refusal_comes_back_in_the_provider_s_own_words_without_its_secrets() 
     assert_eq!(reply.status, 400);
     assert!(!reply.text().contains("secret"), "{}", reply.text());
 
-    // A key that the provider refuses is the gateway's, and not the caller's.
+    // A refused key belongs to the gateway, not to the caller.
     let upstream = Upstream::playing(vec![error("401 Unauthorized")]).await;
     let gateway = openai(&upstream).await;
     let reply = ask(&gateway, "GET /p/openai/v1/x", "", b"").await;
@@ -301,7 +301,7 @@ async fn a_refusal_comes_back_in_the_provider_s_own_words_without_its_secrets() 
 }
 
 #[tokio::test]
-async fn another_key_is_tried_where_nothing_was_done_yet() {
+async fn another_key_is_tried_if_the_provider_has_done_nothing_yet() {
     let keys = |upstream: &Upstream| {
         format!(
             "[providers.openai]\nbase_url = \"{}/v1\"\napi_keys = [\"key-a\", \"key-b\"]\n",
@@ -323,7 +323,7 @@ async fn another_key_is_tried_where_nothing_was_done_yet() {
 }
 
 #[tokio::test]
-async fn a_policy_holds_here_too() {
+async fn policies_apply_to_passthrough() {
     let chat = "/p/openai/v1/chat/completions";
     let files = "/p/openai/v1/files";
     for (policy, path, body, status) in [
@@ -350,7 +350,7 @@ async fn a_policy_holds_here_too() {
         let record = gateway.record().await;
         assert_eq!(record.status, status);
     }
-    // A name that stands twice means what servers take it for, or nothing.
+    // Of two members with the same name the last one counts, as it does for servers.
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::start(&config(&upstream.known("openai"), "models = [\"gpt-4o-mini\"]")).await;
     let body = br#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hi."}],"model":"gpt-4o"}"#;
@@ -359,7 +359,7 @@ async fn a_policy_holds_here_too() {
 }
 
 #[tokio::test]
-async fn limits_of_requests_count_them() {
+async fn request_limits_count_passthrough_requests() {
     let upstream = Upstream::playing(vec![whole("200 OK", &json!({}))]).await;
     let policy = "limits = [{ requests = 2, per = \"day\" }]";
     let gateway = TestGateway::start(&config(&upstream.known("openai"), policy)).await;
@@ -372,7 +372,7 @@ async fn limits_of_requests_count_them() {
 }
 
 #[tokio::test]
-async fn a_path_cannot_lead_elsewhere() {
+async fn a_path_cannot_leave_its_provider() {
     let upstream = Upstream::playing(vec![whole("200 OK", &json!({}))]).await;
     let gateway = openai(&upstream).await;
     for path in
@@ -391,7 +391,7 @@ async fn a_path_cannot_lead_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_large_body_passes_as_it_comes() {
+async fn a_large_body_is_forwarded_as_a_stream() {
     let mut upstream = Upstream::by_hand().await;
     let gateway = openai(&upstream).await;
     let (mut socket, length) = (connect(gateway.address).await, 3 << 20);
@@ -437,7 +437,7 @@ fn switching() -> &'static str {
      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nsec-websocket-protocol: realtime\r\n\r\n"
 }
 
-/// A text message of a server's.
+/// A text message from a server.
 fn frame(text: &str) -> Vec<u8> {
     let mut frame = vec![0x81, 126];
     frame.extend_from_slice(&(text.len() as u16).to_be_bytes());
@@ -509,7 +509,7 @@ async fn a_websocket_is_a_tunnel_whose_turns_are_metered() {
 }
 
 #[tokio::test]
-async fn a_tunnel_counts_as_a_request_at_a_time_and_ends_with_the_gateway() {
+async fn a_tunnel_counts_as_a_concurrent_request_and_ends_with_the_gateway() {
     let mut upstream = Upstream::by_hand().await;
     let config = config(&upstream.known("openai"), "limits = [{ concurrent = 1 }]");
     let gateway = TestGateway::start(&config).await;
@@ -535,7 +535,7 @@ async fn a_tunnel_counts_as_a_request_at_a_time_and_ends_with_the_gateway() {
 }
 
 #[tokio::test]
-async fn a_provider_that_opens_no_websocket_is_heard() {
+async fn a_provider_s_refusal_of_a_websocket_is_relayed() {
     let refusal = json!({"error": {"message": "No such model.", "type": "invalid_request_error"}});
     let upstream = Upstream::playing(vec![whole("400 Bad Request", &refusal)]).await;
     let gateway = openai(&upstream).await;

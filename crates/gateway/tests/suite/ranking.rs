@@ -1,4 +1,4 @@
-//! Rerank and moderations: what providers are sent, and what comes back.
+//! Rerank and moderations: requests to providers, and answers to callers.
 
 use canon::Operation;
 use catalog::Catalog;
@@ -46,7 +46,7 @@ async fn a_ranking_is_sorted_priced_by_search_units_and_has_its_documents() {
 }
 
 #[tokio::test]
-async fn mistakes_are_named() {
+async fn mistakes_name_their_field() {
     let upstream = Upstream::playing(vec![]).await;
     let file = format!("[providers.cohere]\nbase_url = \"http://{}\"\napi_key = \"k\"\n", upstream.address);
     let gateway = TestGateway::start(&file).await;
@@ -86,7 +86,7 @@ async fn a_moderation_needs_no_model_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn what_would_be_sent_can_be_explained() {
+async fn explain_shows_the_request_that_would_be_sent() {
     let upstream = Upstream::playing(vec![]).await;
     let file = format!("[providers.cohere]\nbase_url = \"http://{}\"\napi_key = \"k\"\n", upstream.address);
     let gateway = TestGateway::start(&file).await;

@@ -1,4 +1,4 @@
-//! One usage record for every request, and what the metrics say.
+//! Each request has one usage record, and the metrics agree with it.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ async fn every_request_leaves_one_record() {
     }
     let reply = gateway.chat_with(&[("content-type", "image/png")], &question(PRICED)).await;
     expected.push((reply.header("x-request-id").unwrap().to_owned(), 415));
-    // Who is not known leaves none.
+    // A request without a valid key leaves none.
     gateway.chat_with(&[("authorization", "Bearer wrong")], &question(PRICED)).await;
     let active = gateway.metric("llmgateway_active_requests").await;
     assert_eq!(active, Some(0.0));
@@ -177,9 +177,9 @@ async fn active_requests_are_a_gauge_of_streams_too() {
     assert_eq!(gateway.metric("llmgateway_active_requests").await, Some(0.0));
 }
 
-/// Where the time went adds up, and the decision is kept where somebody will ask for it.
+/// The phases of a record add up to its duration. The decision is kept after a failure or when the caller asks for it.
 #[tokio::test]
-async fn records_tell_where_the_time_went_and_why_it_went_there() {
+async fn records_have_phases_and_the_routing_decision() {
     let upstream = Upstream::playing(vec![
         answer("Hello."),
         stream_of(&["Hello."]),

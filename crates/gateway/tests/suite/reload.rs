@@ -62,7 +62,7 @@ async fn a_configuration_with_mistakes_changes_nothing_and_says_why() {
 }
 
 #[tokio::test]
-async fn only_admin_keys_reload_and_what_needs_a_restart_is_named() {
+async fn only_admin_keys_reload_and_settings_that_need_a_restart_are_named() {
     let config = format!("{ADMIN}[server]\nlisten = \"127.0.0.1:0\"\n");
     let gateway = TestGateway::start_from_file(&config).await;
     assert_eq!(reload(&gateway, "test-key").await.status, 403);
@@ -91,7 +91,7 @@ async fn secrets_in_files_are_read_again() {
     let heard = upstream.heard();
     assert!(heard[0].head.contains("first-secret") && heard[1].head.contains("second-secret"));
 
-    // A file that has become empty is no key: nothing changes.
+    // An empty file is no key: nothing changes.
     std::fs::write(&secret, " \n").unwrap();
     assert!(reload(&gateway, "boss").await.text().contains("is empty"));
 }
@@ -114,7 +114,7 @@ fn a_written_file_is_noticed() {
 }
 
 #[test]
-fn variables_go_before_the_file_and_name_it() {
+fn variables_override_the_file_and_name_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("named.toml");
     std::fs::write(&file, "[server]\nlisten = \"127.0.0.1:7\"\n[database]\nurl = \"sqlite:file.db\"\n")

@@ -1,4 +1,4 @@
-//! Answers that equal requests get again.
+//! Cached answers to equal requests.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -40,12 +40,12 @@ fn used(reply: &Reply) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn an_equal_request_gets_the_answer_for_nothing() {
+async fn an_equal_request_gets_the_answer_at_no_cost() {
     let upstream = Upstream::playing(vec![answer("Hello."), answer("Other.")]).await;
     let gateway = TestGateway::start(&config(&upstream, CACHED, "")).await;
     let first = ask(&gateway, "a", &question(MODEL)).await;
     assert_eq!((first.status, used(&first), first.at("/metadata/cache")), (200, Some("miss"), json!("miss")));
-    // White space and the order of members say nothing.
+    // White space and the order of members make no difference.
     let body = format!(
         "{{ \"messages\" : [ {{\"role\":\"user\",\"content\":\"Say hello.\"}} ],\n\"model\":\"{MODEL}\" }}"
     );
@@ -77,7 +77,7 @@ async fn an_equal_request_gets_the_answer_for_nothing() {
 }
 
 #[tokio::test]
-async fn a_stream_answers_a_whole_request_and_the_other_way_round() {
+async fn a_cached_stream_answers_a_whole_request_and_vice_versa() {
     for first_streams in [true, false] {
         let reply = if first_streams { stream_of(&["Hel", "lo."]) } else { answer("Hello.") };
         let upstream = Upstream::playing(vec![reply, error("500 Internal Server Error")]).await;
@@ -102,7 +102,7 @@ async fn a_stream_answers_a_whole_request_and_the_other_way_round() {
 }
 
 #[tokio::test]
-async fn no_project_gets_what_another_one_asked() {
+async fn no_project_gets_cached_answers_of_another() {
     let upstream = Upstream::playing(vec![answer("for a"), answer("for b")]).await;
     let gateway = TestGateway::start(&config(&upstream, CACHED, CACHED)).await;
     for (project, text, what) in
@@ -112,13 +112,13 @@ async fn no_project_gets_what_another_one_asked() {
         let content = reply.at("/choices/0/message/content");
         assert_eq!((content, used(&reply)), (json!(text), Some(what)), "{project}");
     }
-    // Not with a header that names it either: it is the key that says whose request it is.
+    // A header that names the other project changes nothing: the key decides whose request it is.
     let reply = ask_with(&gateway, "b", &[("x-llmgateway-project", "a")], &question(MODEL)).await;
     assert_eq!(reply.at("/choices/0/message/content"), json!("for b"));
 }
 
 #[tokio::test]
-async fn the_request_says_whether_and_how_old() {
+async fn a_header_chooses_the_cache_and_the_maximum_age() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::start(&config(&upstream, "", "cache = { seconds = 0 }")).await;
     let asked = |project: &'static str, headers: &'static [(&'static str, &'static str)]| {
@@ -142,7 +142,7 @@ async fn the_request_says_whether_and_how_old() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_good_answer_is_not_kept() {
+async fn errors_broken_streams_and_refusals_are_not_cached() {
     let broken = events(&[chunk(json!({"content": "Hel"}), None)]);
     let filtered =
         whole("200 OK", &answer_of(json!({"role": "assistant", "content": "No."}), "content_filter"));
@@ -162,7 +162,7 @@ async fn what_is_not_a_good_answer_is_not_kept() {
 }
 
 #[tokio::test]
-async fn what_a_caller_did_not_wait_for_is_not_kept() {
+async fn an_answer_whose_caller_hung_up_is_not_cached() {
     let mut upstream = Upstream::by_hand().await;
     let gateway = TestGateway::start(&config(&upstream, CACHED, "")).await;
     let headers = [("authorization", "Bearer key-a")];
@@ -194,7 +194,7 @@ async fn what_a_caller_did_not_wait_for_is_not_kept() {
 }
 
 #[tokio::test]
-async fn large_answers_and_a_cache_without_room_keep_nothing() {
+async fn large_answers_are_not_cached_and_a_cache_without_memory_keeps_nothing() {
     for settings in ["answer_limit = \"1KiB\"", "memory = \"0\""] {
         let upstream = Upstream::playing(vec![answer(&"long ".repeat(400))]).await;
         let config = format!("{}[cache]\n{settings}\n", config(&upstream, CACHED, ""));
@@ -225,7 +225,7 @@ fn text_of(reply: &Reply) -> String {
 }
 
 #[tokio::test]
-async fn equal_requests_at_the_same_time_are_asked_once() {
+async fn concurrent_equal_requests_are_sent_once() {
     let mut upstream = Upstream::by_hand().await;
     let gateway = Arc::new(TestGateway::start(&config(&upstream, CACHED, "")).await);
     let asked = start_equal(&gateway, 6);
@@ -269,7 +269,7 @@ async fn a_waiting_request_is_sent_when_the_first_one_fails_or_is_cancelled() {
 }
 
 #[tokio::test]
-async fn a_policy_may_let_everyone_ask() {
+async fn a_policy_may_send_concurrent_equal_requests_separately() {
     let mut upstream = Upstream::by_hand().await;
     let policy = "cache = { seconds = 600, share = false }";
     let gateway = Arc::new(TestGateway::start(&config(&upstream, policy, "")).await);
@@ -283,7 +283,7 @@ async fn a_policy_may_let_everyone_ask() {
 }
 
 #[tokio::test]
-async fn a_kept_answer_takes_a_request_and_neither_money_nor_tokens() {
+async fn a_cached_answer_counts_as_a_request_and_uses_no_money_or_tokens() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     // One answer uses 15 tokens and reserves up to 107, and costs 4.2 millionths of a dollar.
     let policy = format!(
@@ -307,7 +307,7 @@ async fn a_kept_answer_takes_a_request_and_neither_money_nor_tokens() {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_there_while_its_provider_is_away() {
+async fn cached_answers_are_served_while_their_provider_is_away() {
     let upstream = Upstream::playing(vec![answer("Hello."), error("500 Internal Server Error")]).await;
     let gateway = TestGateway::start(&config(&upstream, CACHED, "")).await;
     assert_eq!(ask(&gateway, "a", &question(MODEL)).await.status, 200);
@@ -320,7 +320,7 @@ async fn what_is_kept_is_there_while_its_provider_is_away() {
 }
 
 #[tokio::test]
-async fn provider_preferences_hold_for_kept_answers() {
+async fn provider_preferences_hold_for_cached_answers() {
     let (one, other) =
         (Upstream::playing(vec![answer("one")]).await, Upstream::playing(vec![answer("other")]).await);
     let config = format!(
@@ -368,7 +368,7 @@ async fn with_mock() -> (Mock, TestGateway) {
     (mock, gateway)
 }
 
-/// The path and the body of a question in each of the callers' formats.
+/// The path and the body of a question in each dialect.
 fn spoken(model: &str, stream: bool) -> [(String, Value); 4] {
     let turn = json!([{"role": "user", "content": "Say hello."}]);
     let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
@@ -386,7 +386,7 @@ fn spoken(model: &str, stream: bool) -> [(String, Value); 4] {
     ]
 }
 
-/// The text of an answer in whichever format, and its id.
+/// The text and the id of an answer in any dialect.
 fn said(reply: &Reply, stream: bool) -> (String, String) {
     let events = if stream { reply.events() } else { vec![reply.json()] };
     let mut text = String::new();
@@ -411,7 +411,7 @@ fn said(reply: &Reply, stream: bool) -> (String, String) {
 }
 
 #[tokio::test]
-async fn in_every_format_from_every_format_streamed_and_whole() {
+async fn a_cached_answer_serves_every_format_streamed_and_whole() {
     let (_mock, gateway) = with_mock().await;
     let head = "authorization: Bearer key-a\r\ncontent-type: application/json\r\n";
     for model in SPOKEN {
@@ -421,7 +421,7 @@ async fn in_every_format_from_every_format_streamed_and_whole() {
             for (round, stream) in [false, true, false, true].into_iter().enumerate() {
                 let (path, body) = &spoken(model, stream)[speech];
                 let reply = gateway.post_with(path, head, body.to_string().as_bytes()).await;
-                // The first one may be equal to one in another format.
+                // The first answer may come from an equal request in another format.
                 let is_expected = round == 0 || used(&reply) == Some("hit");
                 assert!(reply.status == 200 && is_expected, "{model} {path} {round}: {}", reply.text());
                 let (text, id) = said(&reply, stream);
@@ -435,7 +435,7 @@ async fn in_every_format_from_every_format_streamed_and_whole() {
 }
 
 #[tokio::test]
-async fn a_kept_answer_can_be_gone_on_from() {
+async fn a_conversation_continues_from_a_cached_answer() {
     let (_mock, gateway) = with_mock().await;
     let head = "authorization: Bearer key-a\r\ncontent-type: application/json\r\n";
     let ask = |body: Value| {
@@ -455,7 +455,7 @@ async fn a_kept_answer_can_be_gone_on_from() {
 }
 
 #[tokio::test]
-async fn calls_of_tools_and_shaped_answers_are_given_again() {
+async fn tool_calls_and_structured_answers_are_cached() {
     let (_mock, gateway) = with_mock().await;
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": false});
     for model in SPOKEN {
@@ -473,7 +473,7 @@ async fn calls_of_tools_and_shaped_answers_are_given_again() {
             );
             let message = |reply: &Reply| {
                 let mut message = reply.at("/choices/0/message");
-                // Ids that the gateway makes are new ones each time.
+                // The gateway makes new ids for each answer.
                 if let Some(calls) = message["tool_calls"].as_array_mut() {
                     calls.iter_mut().for_each(|call| call["id"] = Value::Null);
                 }
@@ -485,7 +485,7 @@ async fn calls_of_tools_and_shaped_answers_are_given_again() {
 }
 
 #[tokio::test]
-async fn parts_of_one_request_have_answers_of_their_own() {
+async fn parts_of_one_request_are_cached_separately() {
     let upstream = Upstream::playing(vec![answer("one"), answer("two")]).await;
     let gateway = TestGateway::start(&config(&upstream, CACHED, "")).await;
     let body = json!({"model": MODEL, "prompt": ["Say.", "Say."], "max_tokens": 5});

@@ -1,4 +1,4 @@
-//! Routes: what is where, by which method, for whom, and what browsers may do.
+//! Routes: paths, methods, access, and CORS.
 
 use serde_json::json;
 
@@ -18,7 +18,7 @@ fn with_key(headers: &str) -> String {
     format!("authorization: Bearer {KEY}\r\n{headers}")
 }
 
-/// As Codex asks first: any other status has it try seven times before it falls back.
+/// Codex tries a WebSocket first. Any other status makes it try seven times before it falls back.
 #[tokio::test]
 async fn a_websocket_is_declined_so_that_clients_fall_back_at_once() {
     let (gateway, _upstream) = gateway("").await;
@@ -38,7 +38,7 @@ async fn a_websocket_is_declined_so_that_clients_fall_back_at_once() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_learns_the_right_ones() {
+async fn a_wrong_method_is_refused_with_the_allowed_ones() {
     let (gateway, _upstream) = gateway("").await;
     for (line, allow) in [
         ("GET /v1/chat/completions", "POST, OPTIONS"),
@@ -76,7 +76,7 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn one_valid_host_is_demanded() {
+async fn exactly_one_valid_host_is_required() {
     let (gateway, _upstream) = gateway("").await;
     for head in [
         "GET /health HTTP/1.1\r\n\r\n",
@@ -92,7 +92,7 @@ async fn one_valid_host_is_demanded() {
 }
 
 #[tokio::test]
-async fn clients_may_join_urls_badly_and_proxies_can_rely_on_one_spelling() {
+async fn api_paths_accept_extra_slashes_and_other_paths_have_one_spelling() {
     let (gateway, _upstream) = gateway("").await;
     let body = question("openai/gpt-4o").to_string();
     for path in ["/v1//chat/completions", "/v1/chat/completions/", "//v1/chat/completions"] {
@@ -121,7 +121,7 @@ async fn a_models_id_may_be_escaped() {
 }
 
 #[tokio::test]
-async fn what_is_not_served_yet_says_so_by_name() {
+async fn unserved_endpoints_are_refused_by_name() {
     let (gateway, _upstream) = gateway("").await;
     for line in
         ["POST /v1/videos", "POST /v1/videos/", "POST /v1/images/variations", "GET /v1/videos/video-1"]
@@ -183,7 +183,7 @@ async fn pages_of_listed_origins_may_call() {
 }
 
 #[tokio::test]
-async fn a_switch_that_is_not_understood_is_refused() {
+async fn an_unknown_value_of_a_switch_is_refused() {
     let (gateway, upstream) = gateway("").await;
     for name in ["x-llmgateway-strict", "x-llmgateway-explain", "x-no-fallback"] {
         let reply = gateway.chat_with(&[(name, "banana")], &question("openai/gpt-4o")).await;
@@ -194,7 +194,7 @@ async fn a_switch_that_is_not_understood_is_refused() {
 }
 
 #[tokio::test]
-async fn anybody_can_read_what_the_routes_are() {
+async fn the_openapi_document_needs_no_key() {
     let (gateway, _upstream) = gateway("").await;
     let reply = request(&gateway, "GET /openapi.json", "").await;
     assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));

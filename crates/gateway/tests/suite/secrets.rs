@@ -1,4 +1,4 @@
-//! No secret leaves the gateway: canaries as keys, and everything that it says searched for them.
+//! No secret leaves the gateway: the keys are canaries, and all output is searched for them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,7 +30,7 @@ fn config(upstream: &Upstream) -> String {
 #[tokio::test]
 async fn no_key_is_ever_shown() {
     start_log();
-    // A provider may say the key that it refuses: OpenAI does, with stars in its middle. The worst is that it does not.
+    // This provider does not quote the key that it refuses. The tests below have providers that do.
     let told = json!({"error": {"message": "Incorrect API key provided.", "type": "invalid_request_error"}});
     let upstream = Upstream::playing(vec![
         answer("Hello."),

@@ -77,7 +77,7 @@ async fn is_closed(socket: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn a_full_gateway_answers_what_watches_it_and_closes_idle_connections_first() {
+async fn a_full_gateway_answers_health_checks_and_closes_idle_connections_first() {
     let mut upstream = Upstream::by_hand().await;
     let config = format!("[server]\nmax_connections = 2\n{}", upstream.provider("one", "openai-chat"));
     let gateway = TestGateway::start(&config).await;
@@ -126,7 +126,7 @@ async fn an_idle_connection_lives_as_long_as_its_setting_says() {
             slow.write_all(b"G").await.unwrap();
             advance_seconds(8).await;
         }
-        // Half a head is not idleness.
+        // A client that has sent half a head is not idle.
         advance_seconds(3).await;
         assert!(is_closed(&mut slow).await);
         advance_seconds(62).await;
@@ -168,7 +168,7 @@ async fn a_stop_lets_streams_finish_and_keeps_their_records() {
     assert!(reply.piece().await.unwrap().contains("Hel"));
     let stopping = tokio::spawn(gateway.stop());
     settle().await;
-    // What watches the gateway and who asks anew learn that it stops, and their connections close.
+    // Health checks and new requests learn that the gateway stops, and their connections close.
     for (path, status) in [("/ready", 503), ("/health", 200), ("/v1/models", 503)] {
         let reply = get(address, path).await;
         assert_eq!((reply.status, reply.header("connection")), (status, Some("close")), "{path}");
@@ -176,7 +176,7 @@ async fn a_stop_lets_streams_finish_and_keeps_their_records() {
     let refused =
         open(address, &[], question("openai/gpt-4o-mini").to_string().as_bytes()).await.rest().await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
-    // A connection on which nothing is asked holds nothing up.
+    // A connection without a request does not delay the stop.
     let _silent = connect(address).await;
     line.send(chunk(json!({"content": "lo."}), None)).await;
     line.send(chunk(json!({}), Some("stop"))).await;
@@ -224,7 +224,7 @@ async fn a_stream_that_outlives_the_stop_ends_with_an_error_and_has_its_record()
 }
 
 #[tokio::test]
-async fn a_second_signal_cuts_at_once_also_what_has_no_answer_yet() {
+async fn a_second_signal_also_cuts_requests_without_an_answer() {
     let mut upstream = Upstream::by_hand().await;
     let config =
         format!("[server]\ndrain_seconds = 600\nshutdown_seconds = 600\n{}", upstream.known("openai"));
@@ -267,7 +267,7 @@ async fn a_stream_that_waits_for_its_first_content_is_cut_like_others() {
         advance_seconds(1).await;
         assert!(reply.piece().await.unwrap().starts_with(':'));
         let stopping = tokio::spawn(gateway.stop());
-        // No time is none to a timer: it is as fine as milliseconds.
+        // Even a wait of no time needs the clock to move: timers have a resolution of one millisecond.
         advance_seconds(1).await;
         assert_cut(&reply.rest().await);
         (stopping, line)
@@ -306,7 +306,7 @@ async fn streams_over_http2_are_cut_as_well() {
 }
 
 #[tokio::test]
-async fn before_anything_is_refused_ready_says_for_a_while_that_the_gateway_stops() {
+async fn readiness_fails_for_a_while_before_requests_are_refused() {
     let (stopping, _upstream) = with_held_clock(async {
         let upstream = Upstream::playing(vec![answer("Hello.")]).await;
         let config = format!("[server]\ndrain_seconds = 20\n{}", upstream.known("openai"));

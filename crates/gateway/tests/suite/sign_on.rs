@@ -1,4 +1,4 @@
-//! Signing in to the dashboard by an identity provider: a small one of our own, whose tokens and documents a test bends.
+//! Sign-in to the dashboard by an identity provider: a small one of our own, whose tokens and documents a test can change.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -21,14 +21,14 @@ use crate::token_server::{Asked, TokenServer};
 
 const SECRET: &str = "canary+secret of the client/%";
 
-/// How the next answers differ from good ones. A null takes a field away.
+/// The changes to the next answers. A null removes a field.
 #[derive(Clone)]
 struct Bend {
     claims: Value,
     header: Value,
     document: Value,
     userinfo: Value,
-    /// The kid that signs, and those that are published.
+    /// The `kid` that signs, and the published ones.
     signer: &'static str,
     published: Vec<&'static str>,
     /// Refuses every request with this status.
@@ -108,7 +108,7 @@ impl Keys {
         };
         match (kid, algorithm) {
             (_, "none") => Vec::new(),
-            // What a client would check that takes the public key for the secret of an HMAC.
+            // A client that takes the public key for an HMAC secret would accept this signature.
             (_, "HS256") => {
                 let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes());
                 ring::hmac::sign(&key, message).as_ref().to_vec()
@@ -208,7 +208,7 @@ fn answer(keys: &Keys, bend: &Bend, url: &str, asked: &Asked) -> (u16, String) {
     }
 }
 
-/// The code holds nonce and challenge, as a provider would remember them.
+/// The code contains nonce and challenge, which a real provider would remember.
 fn token(keys: &Keys, bend: &Bend, url: &str, form: &BTreeMap<String, String>) -> (u16, String) {
     let (nonce, challenge) = form["code"].split_once('~').unwrap();
     let proves = URL_SAFE_NO_PAD.encode(digest(&SHA256, form["code_verifier"].as_bytes()));
@@ -236,7 +236,7 @@ fn token(keys: &Keys, bend: &Bend, url: &str, form: &BTreeMap<String, String>) -
     (200, json!({"access_token": "access", "token_type": "Bearer", "id_token": id_token}).to_string())
 }
 
-/// A browser on its way to the provider.
+/// A browser that was sent to the provider.
 struct Way {
     cookie: String,
     asked: BTreeMap<String, String>,
@@ -274,7 +274,7 @@ async fn come_back(gateway: &TestGateway, way: &Way, more: &str) -> Reply {
     get(gateway, &path, &way.cookie).await
 }
 
-/// The whole way; the cookie of the session.
+/// Signs in completely; returns the session cookie.
 async fn sign_in(gateway: &TestGateway) -> Result<String, (u16, String)> {
     let way = start(gateway).await;
     let reply = come_back(gateway, &way, "").await;
@@ -393,7 +393,7 @@ async fn roles_come_from_the_claim_of_the_token_or_of_userinfo() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_wrong_in_one_thing_signs_nobody_in() {
+async fn a_token_with_one_fault_signs_nobody_in() {
     let issuer = Issuer::start().await;
     let config = issuer.config("clock_skew_seconds = 60\n");
     let mut gateway = TestGateway::start(&config).await;
@@ -432,10 +432,10 @@ async fn a_token_that_is_wrong_in_one_thing_signs_nobody_in() {
     for (bend, words) in headers {
         wrong.push((Bend { header: bend.clone(), ..Bend::default() }, words));
     }
-    // The key of somebody else under a name that is published.
+    // A foreign key under a published name.
     wrong.push((Bend { signer: "other", header: json!({"kid": "es256"}), ..Bend::default() }, "No key"));
     for (at, (bend, words)) in wrong.into_iter().enumerate() {
-        // Wrong answers are counted like wrong keys, ten in a minute.
+        // Wrong answers are limited like wrong keys, to ten a minute.
         if at % 10 == 9 {
             gateway = TestGateway::start(&config).await;
         }
@@ -456,7 +456,7 @@ async fn a_token_that_is_wrong_in_one_thing_signs_nobody_in() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_not_asked_for_is_refused_before_the_provider_hears_of_it() {
+async fn an_unrequested_answer_is_refused_without_a_request_to_the_provider() {
     let issuer = Issuer::start().await;
     let gateway = TestGateway::start(&issuer.config("")).await;
     let (way, other) = (start(&gateway).await, start(&gateway).await);
@@ -477,10 +477,10 @@ async fn an_answer_that_was_not_asked_for_is_refused_before_the_provider_hears_o
     let denied = get(&gateway, &format!("/ui/oidc/callback?state={state}&error=%3Cb%3E"), &way.cookie).await;
     assert!(denied.text().contains("The identity provider refused."), "{}", denied.text());
     assert_eq!(issuer.asked("/token").len(), 0);
-    // An answer of another provider, where the provider names itself.
+    // An answer of another provider, if the provider names itself.
     let reply = come_back(&gateway, &way, "&iss=https%3A%2F%2Fevil.example").await;
     assert_eq!((reply.status, issuer.asked("/token").len()), (401, 0));
-    // A code that was stolen is of no use with another verifier.
+    // A stolen code is useless with another verifier.
     let stolen = format!("/ui/oidc/callback?code={}&state={}", way.code(), other.asked["state"]);
     let reply = get(&gateway, &stolen, &other.cookie).await;
     assert_eq!(reply.status, 401);
@@ -529,7 +529,7 @@ async fn new_keys_of_the_provider_are_found_and_old_ones_forgotten() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_away_leaves_keys_to_sign_in_with() {
+async fn keys_sign_in_while_the_provider_is_away() {
     with_held_clock(async {
         let issuer = Issuer::start().await;
         issuer.bend(|bend| bend.status = 500);
@@ -555,7 +555,7 @@ async fn a_provider_that_is_away_leaves_keys_to_sign_in_with() {
 }
 
 #[tokio::test]
-async fn a_document_that_leads_elsewhere_is_refused() {
+async fn a_discovery_document_with_wrong_addresses_is_refused() {
     for (document, words) in [
         (json!({"issuer": "https://other.example"}), "calls itself &quot;https://other.example&quot;"),
         (json!({"token_endpoint": "http://10.0.0.1/token"}), "token_endpoint is no https://"),
@@ -573,7 +573,7 @@ async fn a_document_that_leads_elsewhere_is_refused() {
 }
 
 #[tokio::test]
-async fn who_has_lost_a_role_in_the_configuration_is_signed_out() {
+async fn a_user_who_loses_a_role_in_the_configuration_loses_its_access() {
     let issuer = Issuer::start().await;
     let gateway = TestGateway::start_from_file(&issuer.config("")).await;
     let session = sign_in(&gateway).await.unwrap();

@@ -49,7 +49,7 @@ fn an_unchanged_provider_is_the_same_object_in_the_next_snapshot() {
     let next =
         Snapshot::next(&old, settings(&two("api_key = \"a\"", "api_key = \"b\"\npriority = 2.0\n")), &tools);
     assert!(Arc::ptr_eq(handle(&old, "first"), handle(&next, "first")));
-    // Another priority is another handle, with the credentials and the counters of before.
+    // Another priority makes another handle with the same credentials and counters.
     let (before, after) = (handle(&old, "second"), handle(&next, "second"));
     assert!(!Arc::ptr_eq(before, after));
     assert!(Arc::ptr_eq(&before.credentials, &after.credentials));
@@ -76,7 +76,7 @@ fn views_of_health_share_one_memory_and_have_their_own_settings() {
     let old = Snapshot::first(settings(&config), &tools);
     let longer = format!("{config}[routing.health]\ncredential_seconds = 5000\n");
     let next = Snapshot::next(&old, settings(&longer), &tools);
-    // A request of the old snapshot still reports, and the new one hears it.
+    // A request of the old snapshot still reports, and the new snapshot sees it.
     refuse(&old, "first");
     assert!(is_benched(&next, "first"));
     refuse(&next, "second");

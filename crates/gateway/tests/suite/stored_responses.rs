@@ -8,7 +8,7 @@ use crate::support::{
     whole,
 };
 
-/// Where a gateway has its database: in a file of its own, or in PostgreSQL, which tests share.
+/// The database of a gateway: its own file, or PostgreSQL, which the tests share.
 struct Place(Option<String>);
 
 impl Place {
@@ -33,7 +33,8 @@ macro_rules! on_both_databases {
             )*
         }
 
-        /// One after the other, for all share the tables. `LLMGATEWAY_TEST_POSTGRES` names a database whose tables may be dropped.
+        /// One test after another, because they share the tables. `LLMGATEWAY_TEST_POSTGRES` names a database whose
+        /// tables may be dropped.
         #[tokio::test]
         async fn on_postgres() {
             #[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
@@ -49,17 +50,17 @@ macro_rules! on_both_databases {
 }
 
 on_both_databases!(
-    a_conversation_goes_on_by_id_over_any_provider,
+    a_conversation_continues_by_id_at_any_provider,
     input_items_come_in_pages,
-    what_is_not_there_is_said_in_known_words,
-    nothing_is_kept_that_was_not_asked_for_or_did_not_end,
-    items_stand_in_the_input_by_their_ids,
-    somebody_else_s_answer_is_nobody_s,
-    a_conversation_has_an_id_of_its_own,
+    unknown_answers_are_refused_with_openai_s_messages,
+    unrequested_and_incomplete_answers_are_not_stored,
+    input_items_may_be_given_by_their_ids,
+    an_answer_of_another_key_is_sent_to_no_provider,
+    a_conversation_and_its_items_are_read_changed_and_deleted,
     answers_add_to_their_conversation,
     a_provider_of_the_same_format_sees_no_conversation,
-    what_breaks_off_adds_nothing,
-    conversations_are_changed_by_their_callers_alone,
+    failed_and_broken_answers_add_nothing_to_a_conversation,
+    conversations_are_visible_to_their_own_key_only,
 );
 
 async fn ask(gateway: &TestGateway, body: Value) -> Reply {
@@ -87,14 +88,14 @@ fn last(reply: &Reply) -> Value {
     reply.events().pop().unwrap_or_else(|| panic!("{}", reply.text()))
 }
 
-/// A provider of Anthropic's, by its own format: nothing of the Responses API is there.
+/// An answer in Anthropic's format, which has nothing of the Responses API.
 fn message(text: &str) -> Vec<u8> {
     let body = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
         "content": [{"type": "text", "text": text}], "usage": {"input_tokens": 3, "output_tokens": 2}});
     whole("200 OK", &body)
 }
 
-async fn a_conversation_goes_on_by_id_over_any_provider(place: &Place) {
+async fn a_conversation_continues_by_id_at_any_provider(place: &Place) {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let claude = Upstream::playing(vec![message("Hi again.")]).await;
     let config = upstream.provider("one", "openai-chat") + &claude.provider("two", "anthropic-messages");
@@ -115,7 +116,7 @@ async fn a_conversation_goes_on_by_id_over_any_provider(place: &Place) {
     assert_eq!(sent["messages"][2]["content"], "And again.", "{sent}");
     assert_eq!(sent.get("system"), None, "instructions are of one request");
 
-    // Streams are kept as what their last event says; both go on from the same answer.
+    // A stream is kept as its last event describes it. Both requests continue from the same answer.
     let stopped = gateway.stop().await;
     drop(upstream);
     let upstream = Upstream::playing(vec![stream_of(&["Bon", "jour."])]).await;
@@ -166,14 +167,14 @@ async fn input_items_come_in_pages(place: &Place) {
     }
 }
 
-async fn what_is_not_there_is_said_in_known_words(place: &Place) {
+async fn unknown_answers_are_refused_with_openai_s_messages(place: &Place) {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let other = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
         + &upstream.provider("one", "openai-chat");
     let gateway = place.start(&other).await;
     let id = id_of(&ask(&gateway, hello()).await);
     let unknown = "resp_00000000000000000000000000000000";
-    // Another key's answers are not there.
+    // Answers of another key are not found.
     let foreign = json!({"model": "one/m", "input": "x", "previous_response_id": id}).to_string();
     let head = format!(
         "POST /v1/responses HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-api-key: other-key\r\ncontent-length: {}\r\n\r\n",
@@ -217,7 +218,7 @@ async fn what_is_not_there_is_said_in_known_words(place: &Place) {
 }
 
 #[tokio::test]
-async fn what_is_not_served_is_refused_by_name() {
+async fn unsupported_fields_are_refused_by_name() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::of(&upstream).await;
     for (field, value) in
@@ -234,7 +235,7 @@ async fn what_is_not_served_is_refused_by_name() {
     assert!(upstream.heard().is_empty());
 }
 
-async fn nothing_is_kept_that_was_not_asked_for_or_did_not_end(place: &Place) {
+async fn unrequested_and_incomplete_answers_are_not_stored(place: &Place) {
     let cut = raw("200 OK", "content-type: text/event-stream\r\n", chunk(json!({"content": "Hel"}), None));
     let upstream = Upstream::playing(vec![answer("Hello."), cut]).await;
     let gateway = place.start(&upstream.provider("one", "openai-chat")).await;
@@ -284,7 +285,7 @@ async fn settings_bound_what_is_kept() {
     assert_eq!(ask(&gateway, long).await.at("/store"), false);
     assert_eq!(gateway.metric("llmgateway_stored_responses_total{kind=\"too_large\"}").await, Some(1.0));
 
-    // A conversation that has become longer than a request may be.
+    // A conversation that exceeds the body limit.
     let gateway = TestGateway::start(&format!("[server]\nbody_limit = \"4KiB\"\n{provider}")).await;
     let mut id = id_of(&ask(&gateway, json!({"model": "one/m", "input": "x".repeat(3000)})).await);
     let next = json!({"model": "one/m", "input": "y".repeat(3000), "previous_response_id": id});
@@ -294,7 +295,7 @@ async fn settings_bound_what_is_kept() {
     assert_eq!(gateway.get(&format!("/v1/responses/{id}")).await.status, 404);
 }
 
-async fn items_stand_in_the_input_by_their_ids(place: &Place) {
+async fn input_items_may_be_given_by_their_ids(place: &Place) {
     let call = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "call_1", "type": "function",
         "function": {"name": "look", "arguments": "{\"at\":1}"}}]});
     let upstream =
@@ -317,7 +318,7 @@ async fn items_stand_in_the_input_by_their_ids(place: &Place) {
 }
 
 #[tokio::test]
-async fn an_answer_whose_time_is_over_is_gone() {
+async fn an_expired_answer_is_not_found() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::of(&upstream).await;
     let id = id_of(&ask(&gateway, hello()).await);
@@ -332,7 +333,7 @@ async fn an_answer_whose_time_is_over_is_gone() {
     assert_eq!(gateway.get("/v1/responses/resp_over").await.status, 404);
     let next = json!({"model": "one/m", "input": "x", "previous_response_id": "resp_over"});
     assert_eq!(ask(&gateway, next).await.error().2, "previous_response_not_found");
-    // It is deleted at the next start at the latest.
+    // The next start deletes it at the latest.
     let stopped = gateway.stop().await;
     let gateway = stopped.start(&upstream.provider("one", "openai-chat")).await;
     while store.response(&owner, "resp_over", 0).await.unwrap().is_some() {
@@ -378,20 +379,20 @@ async fn a_provider_of_the_same_format_gets_the_request_as_it_is() {
     assert_eq!(sent["input"].as_array().unwrap().len(), 3, "{sent}");
     assert_eq!(sent["input"][1]["id"], "msg_of_resp_a");
 
-    // Items go by the ids that the provider gave them.
+    // Items are found by the ids that the provider gave them.
     let input =
         json!([{"type": "item_reference", "id": "msg_of_resp_b"}, {"role": "user", "content": "Seen?"}]);
     assert_eq!(ask(&gateway, json!({"model": "one/m", "input": input})).await.status, 200);
     assert_eq!(upstream.bodies()[2]["input"][0]["content"][0]["text"], "Again.");
     let deleted = request(&gateway, "DELETE /v1/responses/resp_b", KEY).await;
     assert_eq!(deleted.status, 200, "{}", deleted.text());
-    // It went with its answer: the provider alone may know it now.
+    // The item was deleted with its answer: only the provider may know it now.
     assert_eq!(ask(&gateway, json!({"model": "one/m", "input": input})).await.status, 200);
     assert_eq!(upstream.bodies()[3]["input"], input);
 }
 
 #[tokio::test]
-async fn what_only_a_named_provider_can_have_goes_there_as_it_is() {
+async fn state_of_a_named_provider_is_forwarded_unchanged() {
     let upstream = Upstream::playing(vec![native("resp_x", "Hello."); 3]).await;
     let chat = Upstream::playing(vec![answer("Hello.")]).await;
     let config = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
@@ -420,7 +421,7 @@ async fn what_only_a_named_provider_can_have_goes_there_as_it_is() {
     assert_eq!((upstream.bodies().len(), chat.bodies().len()), (3, 0));
 }
 
-async fn somebody_else_s_answer_is_nobody_s(place: &Place) {
+async fn an_answer_of_another_key_is_sent_to_no_provider(place: &Place) {
     let upstream = Upstream::playing(vec![native("resp_a", "Hello.")]).await;
     let config = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
         + &upstream.provider("one", "openai-responses");
@@ -455,7 +456,7 @@ fn said(text: &str) -> Value {
     json!({"type": "message", "role": "user", "content": text})
 }
 
-async fn a_conversation_has_an_id_of_its_own(place: &Place) {
+async fn a_conversation_and_its_items_are_read_changed_and_deleted(place: &Place) {
     let upstream = Upstream::playing(vec![]).await;
     let gateway = place.start(&upstream.provider("one", "openai-chat")).await;
     let empty = gateway.post("/v1/conversations", b"").await;
@@ -513,7 +514,7 @@ async fn answers_add_to_their_conversation(place: &Place) {
     assert_eq!(event["response"]["conversation"], json!({"id": id}), "{event}");
     let all = ["Be kind.", "Say hello.", "Hello.", "And again.", "Hi again.", "In French.", "Bonjour."];
     assert_eq!(texts(&gateway, &id).await, all);
-    // An item of it may stand in a request by its id.
+    // A request may refer to an item of the conversation by its id.
     let items = gateway.get(&format!("/v1/conversations/{id}/items?order=asc")).await;
     assert_eq!(items.at("/data/2/id").as_str().map(str::is_empty), Some(false));
     let both =
@@ -539,7 +540,7 @@ async fn a_provider_of_the_same_format_sees_no_conversation(place: &Place) {
     assert_eq!(texts(&gateway, &id).await, ["Begin.", "Go on.", "Hello."]);
 }
 
-async fn what_breaks_off_adds_nothing(place: &Place) {
+async fn failed_and_broken_answers_add_nothing_to_a_conversation(place: &Place) {
     let cut = [stream_head(), events(&[chunk(json!({"content": "Half"}), None)])].concat();
     let upstream = Upstream::playing(vec![
         error("400 Bad Request"),
@@ -562,7 +563,7 @@ async fn what_breaks_off_adds_nothing(place: &Place) {
     assert_eq!(upstream.bodies().pop().unwrap()["messages"].as_array().unwrap().len(), 2);
 }
 
-async fn conversations_are_changed_by_their_callers_alone(place: &Place) {
+async fn conversations_are_visible_to_their_own_key_only(place: &Place) {
     let upstream = Upstream::playing(vec![]).await;
     let config = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
         + &upstream.provider("one", "openai-chat");

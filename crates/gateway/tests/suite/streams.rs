@@ -1,4 +1,4 @@
-//! Streams that break, and callers that go away.
+//! Streams that break, and callers that hang up.
 
 use std::time::Duration;
 
@@ -164,7 +164,7 @@ async fn an_endless_stream_is_an_error_after_the_total_time() {
 }
 
 #[tokio::test]
-async fn a_provider_that_says_nothing_is_an_error_after_the_first_byte_time() {
+async fn a_silent_provider_is_an_error_after_the_first_byte_time() {
     for stream in [false, true] {
         let gateway = with_held_clock(async move {
             let mut upstream = Upstream::by_hand().await;

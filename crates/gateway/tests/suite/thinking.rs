@@ -1,5 +1,5 @@
-//! Tool loops with thinking on: nothing that a caller drops, keeps or takes elsewhere makes a provider refuse the next
-//! turn. The mock wants back what the real providers want, and knows a foreign or changed signature.
+//! Tool loops with thinking on: whatever a caller drops, keeps or sends to another provider, no provider refuses the next
+//! turn. The mock requires the same proofs as the real providers, and detects a foreign or changed signature.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::support::{Reply, TestGateway};
 
-/// Providers by what they want back, each with a model and the effort that makes it think.
+/// Providers by the proofs that they require, each with a model and the effort that makes it think.
 const PROVIDERS: [(&str, Option<&str>); 14] = [
     ("anthropic/claude-sonnet-4-5", Some("low")),
     ("anthropic/claude-opus-4-6", Some("low")),
@@ -31,9 +31,9 @@ const PROVIDERS: [(&str, Option<&str>); 14] = [
 enum Client {
     /// The call by id, name and arguments, and nothing else: most clients.
     Plain,
-    /// The same, with the arguments written anew, as frameworks do that keep them as objects.
+    /// The same, with the arguments serialised anew, as frameworks do that keep them as objects.
     Rewriting,
-    /// Everything that it got.
+    /// Everything that it received.
     Faithful,
 }
 
@@ -69,7 +69,7 @@ impl<'a> Chat<'a> {
         Self { gateway, client, stream, messages: Vec::new() }
     }
 
-    /// Asks; the answer calls the tool, whose result is given.
+    /// Asks a question; the answer calls the tool, whose result is added.
     async fn call(&mut self, (model, effort): (&str, Option<&str>), place: &str) -> Reply {
         self.messages.push(json!({"role": "user", "content": format!("What is the weather in {place}?")}));
         let reply = self.send(model, effort).await;
@@ -85,7 +85,7 @@ impl<'a> Chat<'a> {
         reply
     }
 
-    /// Has the results answered.
+    /// Sends the results and expects an answer without calls.
     async fn answer(&mut self, (model, effort): (&str, Option<&str>)) -> Reply {
         let reply = self.send(model, effort).await;
         let message = self.message(&reply);
@@ -183,7 +183,7 @@ fn add_detail(details: &mut Vec<Value>, piece: &Value) {
     }
 }
 
-/// The losses that an answer tells of.
+/// The losses that an answer reports.
 fn losses(reply: &Reply) -> Vec<Value> {
     let from = |value: &Value| value.pointer("/metadata/losses").and_then(Value::as_array).cloned();
     if reply.text().starts_with("data:") {
@@ -235,7 +235,7 @@ async fn tool_loops_go_on_at_another_provider_and_back() {
 }
 
 #[tokio::test]
-async fn what_another_provider_signed_is_a_listed_loss() {
+async fn thinking_signed_by_another_provider_is_a_reported_loss() {
     let (mock, gateway) = start().await;
     let google = "Another provider's signature";
     let cases = [
@@ -255,7 +255,7 @@ async fn what_another_provider_signed_is_a_listed_loss() {
             let fields: Vec<Value> = losses(&reply).iter().map(|loss| loss["field"].clone()).collect();
             match field {
                 "" => assert!(fields.is_empty(), "{what}, {client:?}: {fields:?}"),
-                // What the caller never sent is no loss.
+                // A proof that the caller never sent is no loss.
                 field if client == Client::Plain => {
                     assert!(!fields.iter().any(|lost| lost == field), "{what}")
                 }
@@ -268,7 +268,7 @@ async fn what_another_provider_signed_is_a_listed_loss() {
 }
 
 #[tokio::test]
-async fn thinking_that_nobody_knows_has_a_stand_in() {
+async fn unknown_thinking_is_replaced_by_a_placeholder() {
     let (mock, gateway) = start().await;
     for (model, stand_in) in [("deepseek/deepseek-v4-pro", ""), ("moonshot/kimi-k2.6", " ")] {
         let request = json!({
@@ -287,7 +287,7 @@ async fn thinking_that_nobody_knows_has_a_stand_in() {
         assert_eq!(losses[0]["field"], "messages[1].reasoning_content");
         assert_eq!(losses[0]["action"], "approximated");
         assert_eq!(mock.journal().last().unwrap().body["messages"][1]["reasoning_content"], stand_in);
-        // Where it does not think, nothing is missing.
+        // Without thinking, nothing is missing.
         let mut silent = request.clone();
         silent["thinking"] = json!({"type": "disabled"});
         let reply = gateway.chat(&silent).await;
@@ -324,8 +324,8 @@ fn attempts(reply: &Reply) -> usize {
     metadata["metadata"]["routing"].as_array().unwrap().len()
 }
 
-/// Nobody but the issuer can judge a signature, and an unknown provider's wishes are not in the catalog: what was refused
-/// is sent once more without the refused part, and the loss is reported.
+/// Only the issuer can judge a signature, and the catalog does not know the requirements of an unknown provider. One more
+/// request leaves out the refused part, and the loss is reported.
 #[tokio::test]
 async fn thinking_that_is_refused_is_left_out_in_one_more_try() {
     let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), Options::plain()).await.unwrap();
@@ -373,7 +373,7 @@ async fn thinking_that_is_refused_is_left_out_in_one_more_try() {
             assert_eq!(mock.journal().len() - before, 2, "{model}");
             assert_eq!(attempts(&reply), 2, "{model}: each request is an attempt");
             assert!(!losses(&reply).is_empty(), "{model}");
-            // Who wants no loss gets the provider's refusal.
+            // A caller that accepts no loss gets the provider's refusal.
             let strict = gateway.chat_with(&[("x-llmgateway-strict", "true")], &request).await;
             assert_eq!(strict.status, 400, "{model}: {}", strict.text());
         }

@@ -109,7 +109,7 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
         let put = |name: &str| {
-            // A line more changes the length, where the clock of the files is coarse.
+            // A further line changes the length, for file systems with coarse timestamps.
             let text = std::fs::read_to_string(file(&format!("{name}.pem"))).unwrap();
             std::fs::write(&cert, format!("{text}\n# {name}\n")).unwrap();
             std::fs::copy(file(&format!("{name}.key")), &key).unwrap();
@@ -120,7 +120,7 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
         put("two");
         advance_seconds(2).await;
         connect(gateway.address, "two.pem", "h2").await.unwrap();
-        // What cannot be read changes nothing.
+        // An unreadable certificate changes nothing.
         std::fs::write(&cert, "no certificate").unwrap();
         advance_seconds(2).await;
         connect(gateway.address, "two.pem", "h2").await.unwrap();

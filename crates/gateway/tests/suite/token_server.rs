@@ -89,7 +89,7 @@ impl TokenServer {
         self.inner.gate.add_permits(1000);
     }
 
-    /// Waits until so many requests have come.
+    /// Waits until this many requests have come.
     pub async fn called(&self, times: usize) {
         let mut count = self.inner.count.subscribe();
         let wait = count.wait_for(|count| *count >= times);

@@ -1,4 +1,4 @@
-//! Nothing beside a request can end it: the log, the usage log, the disk.
+//! No failure of the log, the usage log or the disk ends a request.
 
 use std::fs;
 use std::net::TcpListener;
@@ -98,14 +98,14 @@ fn spool_of(gateway: &TestGateway) -> PathBuf {
 }
 
 #[tokio::test]
-async fn readiness_and_metrics_tell_when_records_cannot_be_kept() {
+async fn readiness_and_metrics_report_that_records_cannot_be_kept() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::of(&upstream).await;
     let body = question("one/any");
     let ask = || gateway.chat_with(&[("x-request-id", "first")], &body);
     assert_eq!(ask().await.status, 200);
     assert_eq!(gateway.get("/ready").await.status, 200);
-    // Not even a folder can be made there.
+    // A file in place of the folder prevents even the folder from being created.
     let spool = spool_of(&gateway);
     let aside = spool.with_extension("aside");
     fs::rename(&spool, &aside).unwrap();
@@ -149,7 +149,7 @@ async fn names_of_models_are_bounded_wherever_they_are_kept() {
     }
 }
 
-/// A text of the provider's does not forge lines in the log.
+/// A text from a provider cannot forge lines in the log.
 #[tokio::test]
 async fn a_line_of_the_log_is_one_event() {
     let forged = json!({"error": {"message": format!(
@@ -175,7 +175,7 @@ async fn a_line_of_the_log_is_one_event() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_stop_that_cuts_an_answer_is_told_by_log_and_exit_code() {
+async fn a_stop_that_cuts_an_answer_is_reported_by_log_and_exit_code() {
     use std::io::Read;
     let mut upstream = Upstream::by_hand().await;
     for (cuts, code) in [(false, 0), (true, 1)] {
@@ -186,7 +186,7 @@ async fn a_stop_that_cuts_an_answer_is_told_by_log_and_exit_code() {
         );
         let mut program = Program::start(&config, "warn", Stdio::piped()).await;
         let address = program.address;
-        // Signals are heard from when requests are served.
+        // Signals are handled once requests are served.
         assert_eq!(get(address, "/health").await.status, 200);
         let asked = cuts.then(|| {
             let body = question("one/m").to_string();

@@ -1,4 +1,4 @@
-//! Forms with files: what is held and what passes, what is metered, and how each kind of trouble ends.
+//! Forms with files: what is buffered and what is streamed, what is metered, and how each failure ends.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use crate::support::{
 const TRANSCRIPTIONS: &str = "/v1/audio/transcriptions";
 const BOUNDARY: &str = "----b0undary";
 
-/// A form of fields and files: a value with a name of a file is one.
+/// A form of fields and files: a part with a file name is a file.
 fn form(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, file, value) in parts {
@@ -56,7 +56,7 @@ fn sound(length: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_recording_is_written_down_and_costs_by_the_second() {
+async fn a_recording_is_transcribed_and_billed_by_the_second() {
     let answer = json!({"text": "Hello.", "usage": {"type": "duration", "seconds": 6}});
     let upstream = Upstream::playing(vec![whole("200 OK", &answer)]).await;
     let gateway = TestGateway::start(&provider("openai", upstream.address)).await;
@@ -78,7 +78,7 @@ async fn a_recording_is_written_down_and_costs_by_the_second() {
 }
 
 #[tokio::test]
-async fn every_form_of_an_answer_passes_as_it_is() {
+async fn every_response_format_is_relayed_unchanged() {
     let verbose = json!({
         "task": "transcribe", "language": "english", "duration": 5.489_999_8, "text": " Hi.",
         "segments": [{"id": 0, "start": 0.0, "end": 5.0, "text": " Hi."}], "words": [{"word": "Hi", "start": 0.0, "end": 1.0}]
@@ -114,7 +114,7 @@ async fn every_form_of_an_answer_passes_as_it_is() {
         let record = gateway.record().await;
         let milliseconds = |count| Amount { unit: Unit::Millisecond, count };
         assert_eq!(record.amount, billed.map(milliseconds), "{format}");
-        // What nobody has measured has no cost, rather than none.
+        // An unmeasured cost is unknown, not zero.
         assert_eq!(record.cost.is_some(), billed.is_some(), "{format}: {record:#?}");
     }
 }
@@ -144,7 +144,7 @@ async fn transcripts_stream_with_their_tokens() {
 }
 
 #[tokio::test]
-async fn a_small_form_is_sent_again_elsewhere() {
+async fn a_small_form_is_retried_at_another_provider() {
     let bad = Upstream::playing(vec![error("503 Service Unavailable")]).await;
     let good = Upstream::playing(vec![whole(
         "200 OK",
@@ -169,7 +169,7 @@ async fn a_small_form_is_sent_again_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_large_file_passes_and_is_whole() {
+async fn a_large_file_is_streamed_completely() {
     let answer = json!({"text": "long", "duration": 60.0});
     let upstream = Upstream::playing(vec![whole("200 OK", &answer)]).await;
     let config = format!("[server]\nbuffer_limit = \"4MiB\"\n{}", provider("openai", upstream.address));
@@ -182,7 +182,7 @@ async fn a_large_file_passes_and_is_whole() {
     let heard = &upstream.heard()[0];
     assert_eq!(heard.header("content-length"), Some(wanted.len().to_string().as_str()));
     assert!(heard.body == wanted);
-    // With a length that nobody knows, as well.
+    // Also without a known length.
     let mut chunked = format!(
         "POST {TRANSCRIPTIONS} HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-api-key: {KEY}\r\ntransfer-encoding: chunked\r\n{}\r\n",
         content_type()
@@ -221,7 +221,7 @@ async fn a_form_that_is_written_anew_is_held_within_bounds() {
 }
 
 #[tokio::test]
-async fn a_model_behind_the_file_is_found_within_bounds() {
+async fn a_model_after_the_file_is_found_within_a_limit() {
     let answer = json!({"text": "Hi.", "duration": 1.0});
     let upstream = Upstream::playing(vec![whole("200 OK", &answer)]).await;
     let gateway = TestGateway::start(&provider("openai", upstream.address)).await;
@@ -239,10 +239,10 @@ async fn a_model_behind_the_file_is_found_within_bounds() {
 }
 
 #[tokio::test]
-async fn a_file_that_has_passed_is_not_sent_again() {
+async fn a_streamed_file_is_not_sent_again() {
     let bad = Upstream::playing(vec![error("503 Service Unavailable")]).await;
     let good = Upstream::playing(vec![whole("200 OK", &json!({"text": "Hi.", "duration": 1.0}))]).await;
-    // Nobody listens there: nothing of the file was read, and it goes to the next.
+    // The first provider does not listen: nothing of the file was read, and the next provider gets it.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     for (first, status) in [(bad.address, 503), (nobody, 200)] {
         let config = format!(
@@ -257,7 +257,7 @@ async fn a_file_that_has_passed_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_provider_that_refuses_at_once_is_heard() {
+async fn an_early_refusal_by_the_provider_is_relayed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(async move {
@@ -269,7 +269,7 @@ async fn a_provider_that_refuses_at_once_is_heard() {
             json!({"error": {"message": message, "type": "server_error", "param": null, "code": null}});
         socket.write_all(&whole("413 Payload Too Large", &body)).await.unwrap();
         socket.shutdown().await.unwrap();
-        // What is still sent is read as far as it comes.
+        // The gateway reads the rest of the upload as far as it arrives.
         let mut rest = vec![0; 1 << 20];
         while !matches!(socket.read(&mut rest).await, Ok(0) | Err(_)) {}
     });
@@ -307,7 +307,7 @@ async fn a_caller_who_hangs_up_ends_the_providers_request() {
 }
 
 #[tokio::test]
-async fn a_file_that_breaks_off_or_is_too_large_is_refused_while_it_passes() {
+async fn a_file_that_breaks_off_or_is_too_large_is_refused_while_it_is_streamed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -343,13 +343,13 @@ async fn a_file_that_breaks_off_or_is_too_large_is_refused_while_it_passes() {
     chunked.extend_from_slice(&large);
     chunked.extend_from_slice(b"\r\n0\r\n\r\n");
     assert_eq!(gateway.send(&chunked).await.status, 413);
-    // The provider is as good as before.
+    // The health of the provider is unchanged.
     let routing = gateway.get("/v1/routing").await.text();
     assert!(!routing.contains("\"open\""), "{routing}");
 }
 
 #[tokio::test]
-async fn a_caller_who_falls_silent_is_not_waited_for() {
+async fn a_silent_caller_is_timed_out() {
     with_held_clock(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -379,7 +379,7 @@ async fn a_caller_who_falls_silent_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn bad_forms_are_refused_and_ask_nobody() {
+async fn bad_forms_are_refused_and_reach_no_provider() {
     let upstream = Upstream::playing(vec![]).await;
     let gateway = TestGateway::start(&provider("openai", upstream.address)).await;
     let audio = sound(10);
@@ -469,7 +469,7 @@ async fn a_budget_holds_a_recording_by_its_length() {
 }
 
 #[tokio::test]
-async fn the_mock_writes_down_and_edits() {
+async fn the_mock_transcribes_and_edits() {
     let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), mock::Options::plain()).await.unwrap();
     let gateway = TestGateway::start(&provider("openai", mock.address())).await;
     let audio = sound(64_000);
@@ -503,7 +503,7 @@ async fn the_mock_writes_down_and_edits() {
 }
 
 #[tokio::test]
-async fn elevenlabs_speaks_and_writes_down_in_openais_forms() {
+async fn elevenlabs_serves_speech_and_transcripts_in_openais_format() {
     let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), mock::Options::plain()).await.unwrap();
     let config =
         format!("[providers.elevenlabs]\nbase_url = \"http://{}\"\napi_key = \"k\"\n", mock.address());
@@ -527,7 +527,7 @@ async fn elevenlabs_speaks_and_writes_down_in_openais_forms() {
         "{}",
         reply.text()
     );
-    // A large file passes to a form of the provider's own too.
+    // A large file is streamed into the provider's own form too.
     let reply = send(&gateway, TRANSCRIPTIONS, &recording("scribe_v2", &sound(5 << 20), &[])).await;
     assert_eq!(
         (reply.status, reply.at("/text")),

@@ -1,4 +1,4 @@
-//! What providers get beside the body, and what is understood of their answers' headers.
+//! Headers of requests to providers, and of their answers.
 
 use std::io::Write;
 
@@ -81,7 +81,7 @@ async fn a_request_that_comes_back_is_refused() {
 }
 
 #[tokio::test]
-async fn the_id_of_a_request_stays_here_unless_the_operator_sends_it_along() {
+async fn the_request_id_is_not_sent_unless_the_operator_enables_it() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::start(&upstream.provider("mine", "openai-chat")).await;
     let headers = [("traceparent", "banana"), ("tracestate", "a=b"), ("x-request-id", "ours-1")];
@@ -127,7 +127,7 @@ async fn answers_in_gzip_are_read_whole_streamed_and_as_errors() {
 }
 
 #[tokio::test]
-async fn a_dead_idle_connection_is_nobodys_fault() {
+async fn a_dead_idle_connection_does_not_count_as_a_failure() {
     let mut upstream = Upstream::by_hand().await;
     let gateway = TestGateway::start(&upstream.provider("mine", "openai-chat")).await;
     let asked = question(MODEL);
@@ -139,7 +139,7 @@ async fn a_dead_idle_connection_is_nobodys_fault() {
         line
     });
     assert_eq!(first.status, 200);
-    // The next request is read, and the connection ends without an answer.
+    // The provider reads the next request and closes the connection without an answer.
     let id = [("x-request-id", "met-a-dead-connection")];
     let (second, ()) = tokio::join!(gateway.chat_with(&id, &asked), async {
         drop(line.again().await.expect("the same connection"));

@@ -1,4 +1,4 @@
-//! How long the gateway waits, and what it makes of what arrives.
+//! Timeouts, and the interpretation of what arrives.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn white_space_keeps_a_whole_answer_alive() {
 }
 
 #[tokio::test]
-async fn a_whole_answer_that_has_begun_is_not_bought_a_second_time() {
+async fn a_whole_answer_that_has_begun_is_not_requested_again() {
     for (setting, attempts) in [("", 1), ("repeat_begun = true\n", 2)] {
         with_held_clock(async move {
             let mut first = Upstream::by_hand().await;
@@ -152,7 +152,7 @@ async fn providers_and_aliases_have_timeouts_of_their_own() {
 }
 
 #[tokio::test]
-async fn what_arrived_decides_and_not_its_label() {
+async fn the_body_decides_and_not_its_content_type() {
     let pieces = [
         chunk(json!({"role": "assistant", "content": "Hel"}), None),
         chunk(json!({"content": "lo."}), None),
@@ -201,7 +201,7 @@ async fn the_wait_is_passed_on_in_seconds() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_gateways_own_access_is_not_the_callers() {
+async fn a_refusal_of_the_gateways_credential_is_not_a_client_error() {
     let account = json!({"error": {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}});
     let refusals = [
         (401, error("401 Unauthorized")),
@@ -220,9 +220,9 @@ async fn a_refusal_of_the_gateways_own_access_is_not_the_callers() {
     }
 }
 
-/// One caller's failures leave the others their second provider.
+/// Failures of one caller's requests leave other callers their second provider.
 #[tokio::test]
-async fn a_sound_second_provider_serves_whatever_the_budget_says() {
+async fn a_healthy_second_provider_serves_whatever_the_retry_budget_says() {
     let first = Upstream::playing(vec![error("500 Internal Server Error")]).await;
     let second = Upstream::playing(vec![answer("Hello.")]).await;
     let budget =

@@ -18,7 +18,7 @@ pub struct Reply {
     pub complete: bool,
 }
 
-/// An answer whose head is there.
+/// An answer whose head has arrived.
 pub struct Open {
     pub status: u16,
     pub headers: Vec<(String, String)>,
@@ -52,7 +52,7 @@ impl Reply {
         self.json().pointer(pointer).cloned().unwrap_or_default()
     }
 
-    /// What stands in the `data:` lines.
+    /// The contents of the `data:` lines.
     pub fn data(&self) -> Vec<String> {
         self.text().lines().filter_map(|line| line.strip_prefix("data: ")).map(str::to_owned).collect()
     }
@@ -111,7 +111,7 @@ impl Open {
         self.next().await.unwrap().map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
-    /// All that is still to come.
+    /// The rest of the answer.
     pub async fn rest(mut self) -> Reply {
         let mut body = Vec::new();
         let complete = loop {
@@ -182,7 +182,7 @@ pub async fn chat(address: SocketAddr, headers: &[(&str, &str)], body: &[u8]) ->
     open(address, headers, body).await.rest().await
 }
 
-/// Sends a chat request and returns once the head of the answer is there.
+/// Sends a chat request and returns once the head of the answer has arrived.
 pub async fn open(address: SocketAddr, headers: &[(&str, &str)], body: &[u8]) -> Open {
     let mut request = b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\n".to_vec();
     let has = |name: &str| headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
@@ -208,7 +208,7 @@ pub async fn get(address: SocketAddr, path: &str) -> Reply {
     send(address, request.as_bytes()).await
 }
 
-/// Sends these bytes on a new connection and returns what comes.
+/// Sends these bytes on a new connection and returns the answer.
 pub async fn send(address: SocketAddr, bytes: &[u8]) -> Reply {
     let mut socket = connect(address).await;
     socket.write_all(bytes).await.unwrap();

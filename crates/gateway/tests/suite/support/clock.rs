@@ -1,15 +1,15 @@
-//! Time that stands still until a test moves it, while sockets work as ever.
+//! Time that only a test moves, while sockets work as usual.
 
 use std::future::Future;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Runs a part of a test during which tokio's clock only moves by [`advance`]. A gateway can start in it, but its end
+/// Runs a part of a test during which tokio's clock only moves by [`advance`]. A gateway can start in it, but its stop
 /// waits for timers.
 ///
-/// A paused clock jumps to the next timer as soon as nothing else is to do, and waiting for a socket counts as nothing.
-/// It does not while a blocking task runs: one that waits for the end of the test. The test runs in a task of its own,
-/// so that the blocking task also ends when the test panics; else the runtime would wait for it for ever.
+/// A paused clock jumps to the next timer whenever the runtime is idle, and a wait for a socket counts as idle. It does
+/// not jump while a blocking task runs, so one blocking task waits for the end of the test. The test runs in a task of
+/// its own, so that the blocking task also ends if the test panics; otherwise the runtime would wait for it forever.
 pub async fn with_held_clock<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T {
     let (release, wait) = mpsc::channel::<()>();
     let blocking = tokio::task::spawn_blocking(move || wait.recv().is_ok());
@@ -21,10 +21,10 @@ pub async fn with_held_clock<T: Send + 'static>(test: impl Future<Output = T> + 
     result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// Moves the clock. What was under way on a socket has been seen before, and timers have run after.
+/// Moves the clock. Sockets are read before the move, and timers run after it.
 pub async fn advance(time: Duration) {
     settle().await;
-    // Timers are as fine as milliseconds, and late rather than early.
+    // Timers have a resolution of one millisecond, and fire late rather than early.
     tokio::time::advance(time + Duration::from_millis(2)).await;
     settle().await;
 }
@@ -34,7 +34,7 @@ pub async fn advance_seconds(seconds: u64) {
     advance(Duration::from_secs(seconds)).await;
 }
 
-/// Lets all tasks go as far as they get: each turn looks at the sockets too.
+/// Lets all tasks run until they wait. Each turn also polls the sockets.
 pub async fn settle() {
     for _ in 0..200 {
         tokio::task::yield_now().await;

@@ -37,7 +37,7 @@ pub struct TestGateway {
 }
 
 impl TestGateway {
-    /// A gateway of this configuration. Address, key, database, and waits between attempts are the test's.
+    /// A gateway of this configuration. The test support sets address, key, database, and waits between attempts.
     pub async fn start(config: &str) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), config).await
     }
@@ -64,11 +64,11 @@ impl TestGateway {
         self.folder.path().join(name)
     }
 
-    /// Starts in a folder that another one left as it was when it died.
+    /// Starts in the folder of a gateway that was killed.
     pub async fn start_in(folder: TempDir, config: &str) -> Self {
         let database = format!("sqlite:{}", folder.path().join("gateway.db").display());
         let mut settings = settings(config, &database);
-        // Beside a file of a database the spool is in the folder anyway.
+        // With an SQLite file the spool is in its folder anyway.
         if !settings.database_url.starts_with("sqlite:") {
             settings.spool = folder.path().join("spool");
         }
@@ -112,7 +112,7 @@ impl TestGateway {
         chat(self.address, &[], body).await
     }
 
-    /// Sends a chat request and returns once the head of the answer is there.
+    /// Sends a chat request and returns once the head of the answer has arrived.
     pub async fn open(&self, body: &Value) -> Open {
         open(self.address, &[], body.to_string().as_bytes()).await
     }
@@ -136,7 +136,7 @@ impl TestGateway {
         self.send(&[head.as_bytes(), body].concat()).await
     }
 
-    /// Sends these bytes and returns what comes.
+    /// Sends these bytes and returns the answer.
     pub async fn send(&self, bytes: &[u8]) -> Reply {
         send(self.address, bytes).await
     }
@@ -158,14 +158,14 @@ impl TestGateway {
         self.api.current.get()
     }
 
-    /// Asks it to stop and waits until it did.
+    /// Stops it and waits for the end.
     pub async fn stop(self) -> Stopped {
         let _ = self.stop.send(());
         let cut = self.running.await.unwrap();
         Stopped { cut, database: self.database, folder: self.folder }
     }
 
-    /// Asks it twice, as a second signal does.
+    /// Stops it like a second signal.
     pub async fn stop_at_once(self) -> Stopped {
         let _ = self.stop.send(());
         let _ = self.stop_at_once.send(());
@@ -211,14 +211,14 @@ impl Stopped {
     }
 }
 
-/// The configuration with what is the test's.
+/// The configuration with the settings of the tests.
 fn complete(config: &str, database: &str) -> toml::Table {
     let mut table: toml::Table = config.parse().unwrap();
     let own = [
         ("server", "listen = \"127.0.0.1:0\"".to_owned()),
         ("auth", format!("api_keys = [\"{KEY}\"]")),
         ("database", format!("url = {database:?}")),
-        // Which provider comes first shall not be left to chance, and no test waits.
+        // The order of providers must not be random, and no test waits.
         ("routing", "exploration = 0.0\nretry = { backoff_ms = 0 }".to_owned()),
     ];
     for (section, defaults) in own {

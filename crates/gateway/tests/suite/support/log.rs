@@ -8,8 +8,8 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// From now on everything is logged, to where [`logged`] finds it. It is the log of the whole process: places that log
-/// remember for all threads whether anyone listens, so that a log for one thread alone would miss some.
+/// Logs everything from now on, to where [`logged`] finds it. The log is that of the whole process: each log statement
+/// caches for all threads whether anyone listens, so a log for one thread would miss lines.
 pub fn start_log() {
     LOG.get_or_init(|| {
         let log = Log::default();

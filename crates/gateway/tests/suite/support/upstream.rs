@@ -31,7 +31,7 @@ pub struct Line {
 }
 
 impl Upstream {
-    /// Answers the first request with the first of these, and so on; the last one answers all further ones.
+    /// Answers the first request with the first reply, and so on. The last reply answers all further requests.
     pub async fn playing(replies: Vec<Vec<u8>>) -> Self {
         Self::start(Some(replies.into())).await
     }
@@ -50,7 +50,7 @@ impl Upstream {
         Self { address, heard, lines, accepting }
     }
 
-    /// Where it is.
+    /// Its address.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -73,12 +73,12 @@ impl Upstream {
         self.lines.recv().await.unwrap()
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub fn heard(&self) -> Vec<Heard> {
         self.heard.lock().unwrap().clone()
     }
 
-    /// The bodies of what it was asked.
+    /// The bodies of the requests so far.
     pub fn bodies(&self) -> Vec<Value> {
         self.heard().iter().map(|heard| serde_json::from_slice(&heard.body).unwrap()).collect()
     }
@@ -106,7 +106,7 @@ impl Line {
         self.socket.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// Waits for so many bytes.
+    /// Waits for this many bytes.
     pub async fn receive(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.socket.read_exact(&mut bytes).await.unwrap();
@@ -144,7 +144,7 @@ async fn accept(
                 let reply = if script.len() > 1 { script.pop_front() } else { script.front().cloned() };
                 let reply = reply.unwrap_or_default();
                 let _ = socket.write_all(&reply).await;
-                // What says nothing at all hangs; everything else ends with the connection.
+                // An empty reply hangs; any other reply ends with the connection.
                 if reply.is_empty() { open.push(socket) } else { drop(socket.shutdown().await) }
             }
         }
@@ -233,7 +233,7 @@ pub fn events(events: &[String]) -> Vec<u8> {
     [stream_head(), events.concat().into_bytes()].concat()
 }
 
-/// A good stream with these pieces of text and usage at its end, in chunked framing so that its end is no accident.
+/// A good stream with these pieces of text and usage at its end, in chunked framing, which marks the end of the body.
 pub fn stream_of(pieces: &[&str]) -> Vec<u8> {
     let usage = json!({
         "id": "chatcmpl-upstream", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "ran-this",
