@@ -202,12 +202,12 @@ fn gemini_stream() -> Vec<String> {
     objects.map(|object| format!("data: {object}\r\n\r\n")).collect()
 }
 
-/// What the user says.
+/// The content of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prompt {
-    /// Prose of so many bytes.
+    /// Prose of this many bytes.
     Text(usize),
-    /// A picture of so many bytes in base64.
+    /// A picture of this many bytes in base64.
     Image(usize),
 }
 
@@ -255,7 +255,7 @@ pub fn messages_body(model: &str, prompt: Prompt, stream: bool) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-/// With about as many characters to escape as in prose and code.
+/// Has about as many characters that need escaping as prose and code.
 fn prose(length: usize) -> String {
     const SENTENCE: &str = "the gateway forwards a request, and \"streams\" the answer back in order\n";
     SENTENCE.chars().cycle().take(length).collect()

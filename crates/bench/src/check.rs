@@ -94,7 +94,7 @@ fn messages(body: &[u8], expected: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks an answer that came whole.
+/// Checks an unstreamed answer.
 pub fn whole(body: &[u8], expected: &str) -> Result<()> {
     let answer: Answer = serde_json::from_slice(body).context("the answer is no chat completion")?;
     let [choice] = answer.choices.as_slice() else { bail!("{} choices", answer.choices.len()) };
@@ -155,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_upstream_sends_is_right() {
+    fn answers_of_the_upstream_are_correct() {
         let answers = Answers::of(Format::OpenAi);
         whole(body(&answers.whole).as_bytes(), &whole_text()).unwrap();
         stream(&answers.events.concat(), &stream_text()).unwrap();
     }
 
     #[test]
-    fn messages_are_checked_as_well() {
+    fn answers_in_anthropics_format_are_checked() {
         let answers = Answers::of(Format::Anthropic);
         let good = body(&answers.whole);
         answer(Format::Anthropic, false, good.as_bytes(), &whole_text()).unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_changed_or_cut_is_wrong() {
+    fn changed_and_cut_answers_are_wrong() {
         let answers = Answers::of(Format::OpenAi);
         let good = body(&answers.whole);
         for (from, to) in [("naïve", "naive"), ("\"stop\"", "null"), ("\"usage\"", "\"use\"")] {

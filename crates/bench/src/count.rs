@@ -36,9 +36,9 @@ const COUNTED: [(Work, usize); 9] = [
     (works::MESSAGES_BURST, 60),
 ];
 
-/// Pairs with the largest allowed ratio of the first to the second: one format on both sides like OpenAI's;
-/// with a budget and limits like without. In the release a budget costs a twentieth; the dev profile makes
-/// more of the bytes that are written for it.
+/// Pairs of works with the largest allowed ratio of the first to the second: another format on both sides compared
+/// with OpenAI's, and a budget with limits compared with none. In the release a budget costs 5 %. The dev profile
+/// executes more instructions for each byte that is written for it.
 const ALIKE: [(Work, Work, f64); 3] = [
     (works::MESSAGES, works::UNARY, 1.1),
     (works::MESSAGES_BURST, works::BURST, 1.1),
@@ -175,7 +175,7 @@ impl Counting {
 
 impl Count {
     /// Out of callgrind's output. A line `cfn=(7) name` names the called function, `cfn=(7)` names it again,
-    /// and the following line `calls=3 …` has the number of calls.
+    /// Reads callgrind's output. A line `cfn=(7) name` names the called function, `cfn=(7)` names it again,
     fn read(dump: &str, requests: usize) -> Result<Self> {
         let mut allocating: BTreeMap<&str, bool> = BTreeMap::new();
         let (mut instructions, mut allocations, mut counts) = (None, 0, false);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_the_ceiling_is_told_with_its_numbers() {
+    fn an_exceeded_ceiling_is_reported_with_its_numbers() {
         let counts = [("unary", Count { instructions: 1e6, allocations: 10.0 })];
         let ceilings: BTreeMap<String, Ceiling> = toml::from_str(&ceilings_file(&counts).unwrap()).unwrap();
         assert!(compare(&counts, &ceilings).unwrap().1.is_empty());
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn one_format_on_both_sides_costs_about_the_same_whichever_it_is() {
+    fn equal_formats_cost_about_the_same_for_each_format() {
         let count = |instructions| Count { instructions, allocations: 1.0 };
         let found = |instructions| {
             unlike(&[(works::UNARY.name, count(1e6)), (works::MESSAGES.name, count(instructions))])

@@ -67,7 +67,7 @@ pub async fn run(arguments: &Arguments) -> Result<String> {
     }
 }
 
-/// Proxies whatever comes.
+/// Proxies every connection.
 pub async fn serve(listener: TcpListener, upstream: SocketAddr, look: Look) -> Result<Infallible> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
@@ -90,7 +90,7 @@ async fn connection(stream: TcpStream, client: Upstream, upstream: SocketAddr, l
             Ok::<_, Infallible>(answer.unwrap_or_else(|error| failed(&error)))
         }
     });
-    // A caller that breaks off misses its answer and counts it.
+    // A caller that hangs up misses its answer and counts it.
     drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
 }
 

@@ -62,7 +62,7 @@ impl Outcome {
         self.latencies.get(at.min(self.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
     }
 
-    /// Right answers in a second.
+    /// Correct answers per second.
     pub fn rate(&self) -> f64 {
         self.good as f64 / self.wall.as_secs_f64()
     }

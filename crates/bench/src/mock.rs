@@ -47,8 +47,8 @@ pub async fn start(pace: Pace) -> io::Result<SocketAddr> {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(serve(upstream.clone(), stream))),
-                // The other end counts the missing answer. Usually out of file descriptors: an immediate
-                // retry would fail again.
+                // The other end counts the missing answer. The usual cause is a lack of file descriptors, for which an
+                // immediate retry would fail again.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }

@@ -1,6 +1,6 @@
 //! Tables in Markdown, which read well as plain text too.
 
-/// The middle of some numbers.
+/// The median of some numbers.
 pub fn median(numbers: &[f64]) -> Option<f64> {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -77,14 +77,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_put_in_columns() {
+    fn numbers_are_aligned_in_columns() {
         let rows = [vec!["a".to_owned(), shown(Some(1.234))], vec!["long".to_owned(), shown(None)]];
         let expected = "| work | nginx |\n| ---- | ----: |\n| a    |  1.23 |\n| long |     – |\n";
         assert_eq!(table(&["work", "nginx"], &rows), expected);
     }
 
     #[test]
-    fn the_middle() {
+    fn the_median_is_the_middle_number() {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));

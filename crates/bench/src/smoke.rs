@@ -44,7 +44,7 @@ fn every_look_of_the_floor_passes_whole_answers_and_streams() {
 }
 
 #[test]
-fn the_open_loop_sends_all_and_counts_from_when_they_were_due() {
+fn the_open_loop_sends_all_requests_and_measures_from_their_due_time() {
     let outcome = block_on(async {
         let upstream = mock::start(Pace::Burst).await.unwrap();
         send(upstream, Prompt::Text(400), false, Load { rate: Some(2000.0), ..load(200) }).await
@@ -56,7 +56,7 @@ fn the_open_loop_sends_all_and_counts_from_when_they_were_due() {
 }
 
 #[test]
-fn paced_streams_take_their_time() {
+fn paced_streams_take_the_time_of_their_pauses() {
     let outcome = block_on(async {
         let upstream = mock::start(Pace::Every(Duration::from_millis(1))).await.unwrap();
         send(upstream, Prompt::Text(400), true, load(4)).await

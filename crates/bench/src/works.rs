@@ -17,7 +17,7 @@ pub struct Work {
     pub stream: bool,
     /// Whether the upstream pauses between events.
     pub paced: bool,
-    /// Most requests in one round.
+    /// Maximum number of requests in one round.
     pub requests: usize,
     /// The target for the ratio of the gateway's CPU time to nginx's. nginx always forwards to the OpenAI
     /// upstream, at the same pace and in the same round.

@@ -98,7 +98,7 @@ const GOTO = $$("#pages > li").map((li) => ({ g: "Go to", n: li.textContent, u: 
 const ITEMS = [...GOTO, { g: "Do", n: "Keyboard shortcuts", help: true, k: "?" }];
 let found = [];
 let asked = 0;
-// Models, providers and projects are many: the server looks for them.
+// There can be many models, providers and projects, so the server searches for them.
 async function lookFor(q, draw) {
   const mine = ++asked;
   if (q.length < 2) { found = []; return; }

@@ -1,5 +1,5 @@
-//! Style, scripts and icons, in the binary. Their URL holds a hash of all of them, so that browsers keep them for ever and never
-//! mix two releases.
+//! Style, scripts and icons, in the binary. Their URL holds a hash of all of them, so that browsers cache them without expiry and
+//! never mix two releases.
 
 use std::sync::OnceLock;
 

@@ -25,7 +25,7 @@ const WRONG_KEYS: u32 = 10;
 /// The maximum for all addresses together: an attacker can have many addresses.
 const ALL_WRONG_KEYS: u32 = 1000;
 const WINDOW_MS: i64 = 60_000;
-/// How long the code of the printed link is good.
+/// How long the code of the printed link is valid.
 const CODE_LASTS_MS: i64 = 3600 * 1000;
 
 /// Counts wrong keys, and remembers the code of the printed link.
@@ -33,7 +33,7 @@ const CODE_LASTS_MS: i64 = 3600 * 1000;
 pub struct Gate {
     wrong: Mutex<Wrong>,
     code: Mutex<Option<(blake3::Hash, i64)>>,
-    /// Forms that have made a secret, the newest last.
+    /// Forms that have created a secret, the newest last.
     used: Mutex<VecDeque<String>>,
 }
 
@@ -60,7 +60,7 @@ impl Gate {
         true
     }
 
-    /// Takes a try back.
+    /// Withdraws a counted try.
     pub fn was_right(&self, address: IpAddr) {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         wrong.all = wrong.all.saturating_sub(1);
@@ -69,7 +69,7 @@ impl Gate {
         }
     }
 
-    /// Makes the code of the printed link; the one before is no longer good.
+    /// Makes the code of the printed link; the previous one becomes invalid.
     pub fn new_code(&self, now_ms: i64) -> Result<String, StoreError> {
         let mut bytes = [0_u8; 16];
         getrandom::fill(&mut bytes)?;
@@ -79,7 +79,7 @@ impl Gate {
         Ok(code)
     }
 
-    /// Whether a form that makes a secret is sent for the first time.
+    /// Whether a form that creates a secret is sent for the first time.
     pub fn is_first(&self, once: &str) -> bool {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if once.is_empty() || used.iter().any(|known| known == once) {
@@ -92,7 +92,7 @@ impl Gate {
         true
     }
 
-    /// Takes the code: it signs in once.
+    /// Uses the code up: it signs in once.
     fn take_code(&self, code: &str, now_ms: i64) -> bool {
         let mut kept = self.code.lock().unwrap_or_else(PoisonError::into_inner);
         // Hashes compare in constant time.
@@ -197,7 +197,7 @@ async fn begin(console: &Console, headers: &HeaderMap, begin: Begin<'_>) -> Resp
     }
 }
 
-/// Writes a session down, and gives what its cookie holds.
+/// Stores a session, and returns the content of its cookie.
 pub async fn begin_session(console: &Console, begin: Begin<'_>) -> Result<Token, StoreError> {
     let Begin { who, means, address, .. } = begin;
     let now_ms = console.now_ms();
@@ -213,7 +213,7 @@ pub async fn begin_session(console: &Console, begin: Begin<'_>) -> Result<Token,
         expires_at_ms: now_ms + LASTS_MS,
     };
     let mut detail = serde_json::json!({"role": row.role, "address": row.address});
-    // People can change the name that their provider shows, and not its subject.
+    // People can change the name that their provider shows, but not its subject.
     if means == "oidc" {
         detail["subject"] = serde_json::from_str(&row.subject).unwrap_or_default();
     }
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_signs_in_once_and_for_an_hour() {
+    fn a_code_signs_in_once_within_an_hour() {
         let gate = Gate::default();
         assert!(!gate.take_code("", 0));
         let first = gate.new_code(0).unwrap();

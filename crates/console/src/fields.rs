@@ -15,23 +15,23 @@ pub struct Fields(Vec<(String, String)>);
 pub struct Query(pub Fields);
 
 impl Fields {
-    /// These.
+    /// Fields with these names and values.
     pub fn of(fields: Vec<(String, String)>) -> Self {
         Self(fields)
     }
 
-    /// Reads what browsers send.
+    /// Decodes a query or a form.
     pub fn parse(bytes: &[u8]) -> Self {
         Self(form_urlencoded::parse(bytes).into_owned().collect())
     }
 
-    /// A field with spaces cut off; none when it is missing or empty.
+    /// A trimmed field; none if it is missing or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
     }
 
-    /// A field, or nothing.
+    /// A field, or an empty text.
     pub fn text(&self, name: &str) -> &str {
         self.get(name).unwrap_or_default()
     }

@@ -25,7 +25,7 @@ pub trait Identity: Send + Sync + 'static {
     /// The current rights of a subject that signed in with a key; none when the key is gone.
     fn rights<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Option<Rights>>;
 
-    /// The change in the database is in force on this node when this returns.
+    /// Returns once the change in the database is in force on this node.
     fn in_force(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -48,7 +48,7 @@ pub trait SignOn: Send + Sync + 'static {
     fn still(&self, subject: &str) -> Option<Rights>;
 }
 
-/// The random texts of one sign-in. Only the browser keeps what they are made of.
+/// The random texts of one sign-in. Only the browser keeps the text that they are derived from.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignOnSecrets {
     /// The provider returns it.
@@ -140,7 +140,7 @@ pub enum WrongKey {
 
 /// Settings.
 pub trait Configuration: Send + Sync + 'static {
-    /// What is in force, secrets masked.
+    /// The configuration in force, with secrets masked.
     fn in_force(&self) -> InForce;
 
     /// Checks the configuration and puts it in force.
@@ -176,7 +176,7 @@ pub struct Setting {
     pub source: String,
 }
 
-/// A reload and what became of it.
+/// A reload and its result.
 #[derive(Clone, Debug)]
 pub struct LastReload {
     /// When, in milliseconds since 1970.
@@ -247,7 +247,7 @@ pub trait Models: Send + Sync + 'static {
 pub struct Model {
     /// Its id.
     pub id: String,
-    /// What people call it.
+    /// Its display name.
     pub name: String,
     /// Tokens of prompt and answer.
     pub context: Option<u64>,
@@ -268,7 +268,7 @@ pub struct Offer {
     pub id: String,
     /// It can be called.
     pub on: bool,
-    /// USD per million tokens: prompt, cached prompt, answer. None: nobody knows the price.
+    /// USD per million tokens: prompt, cached prompt, answer. None if the price is unknown.
     pub price: Option<Price>,
     /// Its context there.
     pub context: Option<u64>,
@@ -327,7 +327,7 @@ pub trait Budgets: Send + Sync + 'static {
     /// The error in the id of a project.
     fn wrong_project_id(&self, id: &str) -> Option<String>;
 
-    /// Why a project may not use a model, by provider; empty where it may at all of them.
+    /// The providers at which a project may use a model, and the reasons of the others.
     fn refusals(&self, policy: &Policy, model: &str) -> MayUse;
 }
 

@@ -1,8 +1,8 @@
 //! The dashboard under `/ui`: pages drawn by the server, sign-in, assets; all of it in the binary.
 //!
 //! Every page is one file of [`pages`], every part that pages share one of [`components`]. The console uses
-//! the database and the gateway's interface ([`gateway`]); of requests to models only the playground's pass
-//! through it.
+//! the database and the gateway's interface ([`gateway`]). The only requests to models that pass through it
+//! are those of the playground.
 
 mod assets;
 pub mod auth;
@@ -55,8 +55,8 @@ impl Console {
 }
 
 impl Console {
-    /// The caller of a playground request: an administrator, by a script of our own page. Else the answer to
-    /// send.
+    /// The caller of a playground request: an administrator, by a script of our own page. Otherwise the answer
+    /// to send.
     pub async fn may_ask(
         self: &Arc<Self>,
         head: &http::request::Parts,

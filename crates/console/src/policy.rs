@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_form_shows_is_what_it_reads() {
+    fn a_policy_is_read_from_a_form_as_it_was_shown() {
         let json = r#"{"models":["openai/*","claude-*"],"budgets":[{"usd":"250","per":"month"},
             {"usd":"20","per":"day","on_exhausted":"downgrade:cheap"}],"limits":[{"requests":600,"per":"minute"},
             {"concurrent":40},{"tokens":5,"per":"hour","model":"o3-*"}],"tags":{"team":"a"},"unpriced":"allow","guardrails":["email","keys"]}"#;

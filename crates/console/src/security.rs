@@ -36,7 +36,7 @@ pub async fn guard(request: Request, next: Next) -> Response {
     headers.insert(OPENER, HeaderValue::from_static("same-origin"));
     headers.insert(RESOURCE, HeaderValue::from_static("same-origin"));
     headers.insert(PERMISSIONS, HeaderValue::from_static("camera=(), geolocation=(), microphone=()"));
-    // Pages hold what only who is signed in may see; a created key must not come back by the history.
+    // Only signed-in readers may see pages, and the browser's history must not show a created key again.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sign_in_leads_to_our_own_pages_alone() {
+    fn sign_in_leads_only_to_our_own_pages() {
         for ours in ["/ui", "/ui/requests?q=model:x", "/ui/projects/a"] {
             assert_eq!(next_page(Some(ours)), ours);
         }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_of_other_sites_are_known_by_what_browsers_say() {
+    fn changes_of_other_sites_are_detected_by_headers_of_the_browser() {
         let headers = |pairs: &[(&str, &str)]| {
             let pairs = pairs.iter().map(|(name, value)| {
                 (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap())

@@ -31,7 +31,7 @@ pub struct Session {
     pub form_token: String,
 }
 
-/// A token that only the browser has, and we for the moment of a request.
+/// A token that only the browser keeps. The server has it for the duration of a request.
 pub struct Token(String);
 
 impl Token {
@@ -63,7 +63,7 @@ impl Token {
         URL_SAFE_NO_PAD.encode(&blake3::derive_key("llmgateway dashboard forms", self.0.as_bytes())[..18])
     }
 
-    /// The cookie. Without `expires`: it goes with the browser's session at the latest.
+    /// The cookie. It has no `expires`, so it ends with the browser's session at the latest.
     pub fn cookie(&self, is_secure: bool) -> HeaderValue {
         let secure = if is_secure { "; Secure" } else { "" };
         let text = format!(
@@ -89,7 +89,7 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
-/// Whether the browser used TLS: to us, or to a proxy that says so.
+/// Whether the browser used TLS: to us, or to a proxy that reports it.
 pub fn is_secure(console: &Console, headers: &HeaderMap) -> bool {
     let forwarded = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
     console.gateway.node().tls || forwarded.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
@@ -107,7 +107,7 @@ impl Session {
         self.rights == Rights::Admin
     }
 
-    /// Who did it, for the audit log.
+    /// The actor, for the audit log.
     pub fn actor(&self) -> String {
         match self.row.means.as_str() {
             "key" => format!("key:{}", self.row.name),
@@ -136,7 +136,7 @@ impl Session {
         self.check_token(form.text("token"))
     }
 
-    /// The same for what scripts send.
+    /// The same for requests of scripts.
     pub fn check_token(&self, token: &str) -> Result<(), Response> {
         let is_equal = token.len() == self.form_token.len()
             && token.bytes().zip(self.form_token.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0;
@@ -170,7 +170,7 @@ impl FromRequestParts<Arc<Console>> for Session {
         match find(console, parts).await {
             Ok(Some(session)) => Ok(session),
             Ok(None) if is_page(parts) => {
-                // The router has taken `/ui` away.
+                // The router has removed `/ui`.
                 let asked = parts.uri.path_and_query().map_or("/", |path| path.as_str());
                 let asked = format!("/ui{}", if asked == "/" { "" } else { asked });
                 let mut query = form_urlencoded::Serializer::new(String::new());
@@ -196,7 +196,7 @@ impl OptionalFromRequestParts<Arc<Console>> for Session {
     }
 }
 
-/// Whether a person sees the answer, who can be sent to the sign-in.
+/// Whether a person sees the answer: only a person can be sent to the sign-in page.
 fn is_page(parts: &Parts) -> bool {
     let wants = parts.headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
     matches!(parts.method, Method::GET | Method::HEAD)

@@ -78,7 +78,7 @@ fn set_cookie(value: &str, seconds: i64, is_secure: bool) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// The link that begins, and ends at this page.
+/// The link that begins a sign-in, which ends at this page.
 pub fn start_of(next: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("next", next);
@@ -116,7 +116,7 @@ pub async fn callback(
     let address = session::address(&parts);
     let is_secure = session::is_secure(&console, headers);
     let (next, arrived) = match UnderWay::of(headers, console.now_ms()) {
-        // Every answer costs the provider a request.
+        // Each answer makes the gateway send a request to the provider.
         Some((_, next)) if !console.gate.may_try(address, console.now_ms()) => (next, Err(Refusal::TooMany)),
         Some((under_way, next)) => {
             let arrived = arrival(&console, &under_way.secrets(), &query).await;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_in_under_way_is_what_the_cookie_says_for_ten_minutes() {
+    fn the_cookie_holds_a_sign_in_for_ten_minutes() {
         let begun = UnderWay::begin(1_000, "/ui/audit").unwrap();
         let (found, next) = UnderWay::of(&headers(&begun.0), 2_000).unwrap();
         assert_eq!(next, "/ui/audit");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_cookie_is_none() {
+    fn an_invalid_cookie_is_no_sign_in() {
         let random = "a".repeat(43);
         let page = URL_SAFE_NO_PAD.encode("https://evil.example/");
         for wrong in [
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn only_words_of_the_provider_are_repeated() {
+    fn only_error_codes_of_the_provider_are_repeated() {
         assert_eq!(refused("access_denied"), "The identity provider refused: access_denied.");
         assert_eq!(refused("<b>Call 0800"), "The identity provider refused.");
     }

@@ -34,7 +34,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whether it is of our own making: what it counts was not measured.
+    /// Whether it is of our own making: its token counts were not measured.
     pub fn is_own(&self) -> bool {
         self.id.starts_with("own/")
     }
@@ -58,7 +58,7 @@ pub fn folder() -> Option<PathBuf> {
     Some(place()).filter(|folder| folder.is_dir())
 }
 
-/// Where recordings are looked for.
+/// The folder in which recordings are searched.
 #[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
 fn place() -> PathBuf {
     let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus"));
@@ -80,7 +80,7 @@ pub fn records(provider: &str) -> Vec<Record> {
     own.iter().chain(&recorded).filter_map(|path| read(path)).collect()
 }
 
-/// The exchanges with these providers that a test is about. At least one is always there: one of our own.
+/// The exchanges of these providers that a test is about. At least one of our own is always included.
 #[track_caller]
 pub fn cases<'a>(
     providers: impl IntoIterator<Item = &'a str>,
@@ -206,7 +206,7 @@ fn event_stream(events: &[Value]) -> Vec<u8> {
         for (name, value) in described {
             headers.push(name.len() as u8);
             headers.extend_from_slice(name.as_bytes());
-            headers.push(7); // A text.
+            headers.push(7); // The type of a string.
             headers.extend_from_slice(&(value.len() as u16).to_be_bytes());
             headers.extend_from_slice(value.as_bytes());
         }
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_exchange_of_our_own_can_be_read_and_is_where_its_id_says() {
+    fn every_own_exchange_can_be_read_and_has_the_path_of_its_id() {
         let mut count = 0;
         for folder in paths(&fixtures()) {
             for path in paths(&folder) {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn no_recording_is_missing_where_there_are_any() {
+    fn a_folder_of_recordings_is_complete() {
         let Some(folder) = folder() else { return };
         for (provider, count) in listed() {
             let found = std::fs::read_dir(folder.join(provider)).map_or(0, Iterator::count);

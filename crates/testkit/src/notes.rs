@@ -1,10 +1,10 @@
-//! What the gateway would add to an answer, in words that are the same in every test.
+//! What the gateway would add to an answer, the same in every test.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use canon::{Annotator, AnswerFacts, Cost, Usage};
 
-/// Annotates answers with these words.
+/// Annotates answers with fixed values.
 #[derive(Debug)]
 pub struct Notes {
     pub answer_id: &'static str,
@@ -16,7 +16,7 @@ pub struct Notes {
     /// The gateway's object, as JSON.
     pub metadata: &'static str,
     pub tool_call_id: &'static str,
-    /// Counts the ids of calls, where each is to be another: it is added to `tool_call_id`.
+    /// Numbers the calls, if each call needs an id of its own: the number is appended to `tool_call_id`.
     pub calls: Option<AtomicU32>,
 }
 

@@ -70,7 +70,6 @@ impl Redis {
         }
     }
 
-    /// Kills it.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
             let _ = server.kill();

@@ -18,13 +18,13 @@ const OPEN_STREAMS: usize = 10_000;
 const KEYS: usize = 100_000;
 const MODELS: usize = 10_000;
 
-/// Most resident memory of an idle gateway, in MiB.
+/// Maximum resident memory of an idle gateway, in MiB.
 const IDLE_TARGET: f64 = 20.0;
-/// Most resident memory that remains after work, in MiB.
+/// Maximum resident memory that remains after work, in MiB.
 const GROWTH_TARGET: f64 = 10.0;
-/// Most memory of an open stream, in KiB.
+/// Maximum memory of an open stream, in KiB.
 const STREAM_TARGET: f64 = 32.0;
-/// Most time from the start to the first answer, in milliseconds.
+/// Maximum time from the start to the first answer, in milliseconds.
 const START_TARGET: f64 = 150.0;
 /// How long open streams are observed: the gateway pings each of them every 15 s.
 const WATCH: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! Charts. The server draws; text lies in drawings measured in pixels, and only the plot inside is stretched.
+//! Charts, drawn by the server. Text is placed in pixels, and only the plot inside is stretched.
 
 use maud::{Markup, html};
 
@@ -23,7 +23,7 @@ pub fn short(number: f64) -> String {
     if text.is_empty() || text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
-/// The smallest round step that covers a height in so many steps: 1, 2, 2.5 or 5 times a power of ten.
+/// The smallest round step that covers a height in this many steps: 1, 2, 2.5 or 5 times a power of ten.
 pub fn round_step(height: f64, steps: f64) -> f64 {
     if height <= 0.0 {
         return 1.0;
@@ -34,7 +34,7 @@ pub fn round_step(height: f64, steps: f64) -> f64 {
     found.unwrap_or(10.0) * power
 }
 
-/// A line through points; a gap breaks it, because what is not known is not drawn.
+/// A line through points; a gap breaks it, because unknown values are not drawn.
 pub fn line_path(points: &[Option<f64>], top: f64) -> String {
     let last = points.len().saturating_sub(1).max(1) as f64;
     let (mut path, mut is_down) = (String::new(), false);

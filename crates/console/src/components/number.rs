@@ -3,7 +3,7 @@
 use canon::Pico;
 use maud::{Markup, html};
 
-/// An amount of money: six digits below a cent, four below a dollar, two above. Without a price it is no amount.
+/// An amount of money: six digits below a cent, four below a dollar, two above. Without a price the text says so.
 pub fn money(amount: Option<Pico>) -> Markup {
     match amount {
         None => unpriced(),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn other_numbers() {
+    fn other_numbers_have_their_formats() {
         assert_eq!([count(6214), short(239_900), short(100_000)], ["6,214", "240k", "100k"]);
         assert_eq!([duration(853.0), duration(2041.0)], ["853 ms", "2.04 s"]);
         assert_eq!(tokens(Some(1_048_576)).into_string(), "1.05M");

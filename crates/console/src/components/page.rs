@@ -22,13 +22,13 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
     ("/ui/settings", "settings", "Settings", "s"),
 ];
 
-/// Who reads, and how they want it: what a page needs beside its own content.
+/// The reader of a page: what a page needs besides its own content.
 pub struct Reader<'a> {
     /// The console.
     pub console: &'a Console,
     /// Who is signed in.
     pub session: &'a Session,
-    /// Of the request.
+    /// The headers of the request.
     pub headers: &'a HeaderMap,
 }
 
@@ -41,7 +41,7 @@ pub struct Page<'a> {
     pub title: &'a str,
     /// A grey sentence beside it.
     pub sub: Option<Markup>,
-    /// The way to it.
+    /// The path to it.
     pub crumb: Option<Markup>,
     /// Buttons.
     pub acts: Option<Markup>,
@@ -91,7 +91,7 @@ pub fn document(status: StatusCode, markup: Markup) -> Response {
     (status, [(CONTENT_TYPE, kind)], markup.into_string()).into_response()
 }
 
-/// The theme that the reader chose; none follows the system.
+/// The theme that the reader chose; without one the page follows the system.
 pub fn theme(headers: &HeaderMap) -> Option<&'static str> {
     match cookie(headers, "theme") {
         Some("light") => Some("light"),

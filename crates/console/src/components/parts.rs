@@ -46,7 +46,7 @@ pub struct Table<'a> {
     pub caption: &'a str,
     /// `dense`, `keys` …
     pub class: &'a str,
-    /// Label and class: `n` is a number, `p1` to `p3` go on small screens. A label after `~` is for screen readers alone.
+    /// Label and class: `n` is a number, `p1` to `p3` are hidden on small screens. A label after `~` is for screen readers only.
     pub columns: &'a [(&'a str, &'a str)],
 }
 
@@ -74,7 +74,7 @@ impl Table<'_> {
     }
 }
 
-/// A state: `ok`, `warn`, `bad`, `off`, `run`, with its word.
+/// A state: `ok`, `warn`, `bad`, `off`, `run`, with its label.
 pub fn state(kind: &str, word: impl Render) -> Markup {
     html! { span class={ "st " (kind) } { (word) } }
 }
@@ -119,7 +119,7 @@ pub fn copy_from(selector: &str, label: &str) -> Markup {
     }
 }
 
-/// Links of which one is where the page is.
+/// Links, one of which leads to the current page.
 pub fn segments<'a>(label: &str, items: impl IntoIterator<Item = (&'a str, String, bool)>) -> Markup {
     html! {
         div.seg role="group" aria-label=(label) {

@@ -1,4 +1,4 @@
-//! Times: UTC, in full where a day is not today's.
+//! Times in UTC, with the date unless it is today.
 
 use canon::date::date_of;
 use maud::{Markup, html};
@@ -8,7 +8,7 @@ pub const DAY_MS: i64 = 86_400_000;
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// `15:26:23` today, `24 Nov 09:14` else; the whole of it in the title.
+/// `15:26:23` today, `24 Nov 09:14` otherwise; the full time is in the title.
 pub fn when(at_ms: i64, now_ms: i64) -> Markup {
     let (whole, clock) = (iso(at_ms), clock(at_ms));
     let shown = if at_ms.div_euclid(DAY_MS) == now_ms.div_euclid(DAY_MS) {
@@ -19,7 +19,7 @@ pub fn when(at_ms: i64, now_ms: i64) -> Markup {
     html! { time.nw datetime=(whole) title=(whole) { (shown) } }
 }
 
-/// `24 Nov`, with the year where it is another one.
+/// `24 Nov`, with the year if it is another one.
 pub fn day_of(at_ms: i64, now_ms: i64) -> String {
     let date = |ms: i64| date_of(ms.div_euclid(DAY_MS));
     let (date, today) = (date(at_ms), date(now_ms));

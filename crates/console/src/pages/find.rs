@@ -1,4 +1,4 @@
-//! `/ui/find`: what “Find” does not know by itself. Names of models, providers and projects with the page that shows them.
+//! `/ui/find`: names of models, providers and projects with the page that shows them, for searches that need the server.
 
 use std::sync::Arc;
 

@@ -21,7 +21,7 @@ pub enum Refusal {
         /// Whose it is.
         project: String,
     },
-    /// The code of the link was used, or is old.
+    /// The code of the link was used, or is too old.
     Code,
     /// Too many wrong keys came from this address.
     TooMany,
@@ -76,8 +76,8 @@ pub fn page(console: &Console, headers: &HeaderMap, next: &str, refusal: Option<
     document(status, markup)
 }
 
-/// Who has come back from the provider is signed in. A redirect would still belong to the provider's navigation, and browsers
-/// leave out the session's cookie then (`SameSite=Strict`); this page begins one of our own.
+/// The page after a sign-in by the provider. A redirect would still belong to the provider's navigation, and browsers would
+/// leave out the session's cookie (`SameSite=Strict`). This page begins a navigation of our own.
 pub fn signed_in(headers: &HeaderMap, next: &str) -> Response {
     let markup = html! {
         (DOCTYPE)

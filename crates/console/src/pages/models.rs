@@ -28,9 +28,9 @@ const FEATURES: &[(&str, &str)] = &[
     ("reasoning", "Reason"),
     ("prompt_cache", "Cache"),
 ];
-/// So many rows at once.
+/// The number of rows that are shown at once.
 const ROWS: usize = 150;
-/// So many models are compared.
+/// The maximum number of compared models.
 const COMPARED: usize = 4;
 
 /// The page.
@@ -242,7 +242,7 @@ fn matrix(console: &Console, found: &[&Model]) -> Markup {
     })
 }
 
-/// Up to four models side by side; the best of each line stands out.
+/// Up to four models side by side; the best value of each line is highlighted.
 fn compare(models: &[&Model]) -> Markup {
     let price = |model: &Model| model.cheapest().and_then(|offer| offer.price);
     let asked = |model: &Model| {

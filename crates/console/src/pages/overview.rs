@@ -25,7 +25,7 @@ use crate::session::Session;
 
 /// The number of separate series; the rest are "others".
 const SERIES: usize = 7;
-/// At most so many notices.
+/// The maximum number of notices.
 const NOTICES: usize = 5;
 
 /// The time that is shown, on whole hours or days, so that sums come from the roll-ups.
@@ -53,7 +53,7 @@ impl Span {
         (self.since_ms..self.until_ms).step_by(step as usize).collect()
     }
 
-    /// The same length before.
+    /// The previous period of the same length.
     fn before(&self) -> (i64, i64) {
         (self.since_ms - (self.until_ms - self.since_ms), self.since_ms)
     }
@@ -125,10 +125,10 @@ pub async fn page(
     page.around(&reader, body)
 }
 
-/// Records that wait: from this share of the spool's limit on somebody should look.
+/// The share of the spool's limit from which on waiting records need attention.
 const SPOOL_SHARE: f64 = 0.5;
 
-/// The spool, when it fills: its records are in no sum yet, and beyond the limit requests are refused.
+/// A notice when the spool fills: its records are in no sum yet, and beyond the limit requests are refused.
 fn spool_notice(node: &crate::gateway::Node) -> Option<(&'static str, Markup, String)> {
     let share = node.spool_bytes as f64 / node.spool_limit.max(1) as f64;
     (share >= SPOOL_SHARE).then(|| {
@@ -140,7 +140,7 @@ fn spool_notice(node: &crate::gateway::Node) -> Option<(&'static str, Markup, St
     })
 }
 
-/// What needs a person, worst first. `unpriced` requests are in no sum of the range.
+/// The notices that need action, worst first. `unpriced` requests are in no sum of the range.
 fn notices(console: &Console, unpriced: u64, range: &str) -> Markup {
     let mut list: Vec<(&str, Markup, String)> = spool_notice(&console.gateway.node()).into_iter().collect();
     if unpriced > 0 {
@@ -329,7 +329,7 @@ fn strip(all: &UsageSums, data: &Data) -> Markup {
     let change = |now: f64, before: f64| {
         (before > 0.0).then(|| format!("{:+.0} % to the time before", (now / before - 1.0) * 100.0))
     };
-    // Requests of unknown price are in no sum, and the sum says so.
+    // Requests of unknown price are in no sum, so their number is shown beside it.
     let beside = match all.unpriced() {
         0 => change(all.cost().0 as f64, data.before.cost().0 as f64),
         unpriced => Some(format!("and {} of unknown price", count(unpriced))),
@@ -506,13 +506,13 @@ fn stacked(series: &[Series], buckets: &[i64], span: &Span, now_ms: i64) -> Mark
     )
 }
 
-/// What is written at the axes of a chart.
+/// The axes of a chart.
 struct Axes<'a> {
     /// The value at the upper edge.
     top: f64,
-    /// From one line of the grid to the next.
+    /// The distance between two lines of the grid.
     step: f64,
-    /// Below the points, the first at the left edge.
+    /// Labels below the points, the first at the left edge.
     labels: &'a [String],
     format: &'a dyn Fn(f64) -> String,
 }

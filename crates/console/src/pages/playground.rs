@@ -14,7 +14,7 @@ use crate::components::{empty, icon};
 use crate::fields::Query;
 use crate::session::Session;
 
-/// Models that are compared at most.
+/// The maximum number of compared models.
 const COLUMNS: usize = 3;
 
 /// The page.

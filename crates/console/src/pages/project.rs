@@ -134,18 +134,18 @@ const PAST_DAYS: i64 = 31;
 /// Whole weeks that make a forecast by weekdays.
 const WEEKS: i64 = 4;
 
-/// What days to come will cost.
+/// The forecast cost of future days.
 struct Forecast {
     /// By the day modulo 7.
     by_weekday: [i64; 7],
-    /// Whole days that it is taken from.
+    /// The number of whole days that it is based on.
     days: i64,
     by_weeks: bool,
 }
 
 impl Forecast {
-    /// With four weeks of data the mean of the same weekdays, else of the last seven days: whole ones, of which today is none, unless
-    /// it is the only one.
+    /// With four weeks of data the mean of the same weekdays, otherwise the mean of the last seven whole days. Today is not a
+    /// whole day, and counts only if it is the only one.
     fn of(ledger: &[LedgerDay], today: i64) -> Self {
         let spent_on =
             |day: i64| ledger.iter().filter(|it| it.day == day).map(|it| it.spent_pico).sum::<i64>();
@@ -167,7 +167,7 @@ impl Forecast {
         Self { by_weekday: [pace; 7], days, by_weeks: false }
     }
 
-    /// What is left after each day from tomorrow to the end.
+    /// The remaining amount after each day from tomorrow to the end.
     fn left(&self, left: i64, today: i64, end: i64) -> Vec<i64> {
         (today + 1..end)
             .scan(left, |left, day| {
@@ -188,7 +188,7 @@ impl Forecast {
     }
 }
 
-/// What is left of the budget of the month: the days so far, an even pace, and the pace of the last seven days.
+/// The remaining budget of the month: the days so far, an even pace, and the pace of the last seven days.
 fn burn_down(taken: &[Taken], days: &[LedgerDay], now_ms: i64) -> Markup {
     let monthly = taken.iter().filter_map(|taken| taken.money).find(|(_, per, ..)| *per == Window::Month);
     let today = now_ms.div_euclid(DAY_MS);

@@ -27,7 +27,7 @@ use crate::session::Session;
 pub struct Line {
     /// Its id.
     pub id: String,
-    /// What people call it.
+    /// Its display name.
     pub name: String,
     /// It is in the configuration file.
     pub is_declared: bool,
@@ -93,7 +93,7 @@ impl Line {
     }
 }
 
-/// Which part of a ceiling is spent.
+/// The spent share of a ceiling.
 pub fn share(spent: Pico, ceiling: Pico) -> f64 {
     if ceiling.0 <= 0 { 1.0 } else { spent.0 as f64 / ceiling.0 as f64 }
 }

@@ -19,7 +19,7 @@ use crate::components::parts::{copy, unreadable};
 use crate::components::{Panel, Table, empty, state, time};
 use crate::session::Session;
 
-/// The page. Callers may choose ids: of several requests with one id all are shown, the newest first.
+/// The page. Callers may choose ids, so several requests may have one id: all are shown, the newest first.
 pub async fn page(
     State(console): State<Arc<Console>>,
     session: Session,
@@ -373,7 +373,7 @@ fn losses(record: &UsageRecord) -> Markup {
     }
 }
 
-/// What the gateway's own cache did.
+/// The text for what the gateway's own cache did.
 fn cache_words(cache: &str) -> &str {
     match cache {
         "hit" => "hit: the answer to an equal request; nobody was asked",

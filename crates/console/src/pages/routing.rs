@@ -20,9 +20,9 @@ use crate::gateway::{Identity, Provider};
 use crate::session::Session;
 use ::routing::KeyState;
 
-/// The estimate of a route without any failure begins at about 0.94 and rises; a few failures in a row bring it here.
+/// The success estimate of a route starts at about 0.94 and rises. A few failures in a row bring it below this value.
 const LIMPS_BELOW: f64 = 0.85;
-/// A prompt of the form is at most this long: it is built to be measured.
+/// The maximum length of the form's prompt: it is built in memory to be measured.
 const MOST_TOKENS: u64 = 400_000;
 
 /// A provider's figures over its models, weighted by their samples.
@@ -86,7 +86,7 @@ pub fn word(provider: &Provider) -> Markup {
     }
 }
 
-/// How many providers fail, for the side.
+/// The number of failing providers, for the side navigation.
 pub fn failing(console: &Console) -> usize {
     let providers = console.gateway.providers();
     let on = providers.iter().filter(|provider| provider.off.is_none());
@@ -298,7 +298,7 @@ pub fn request_like(record: &store::UsageRecord) -> String {
     body_of(&Fields::of(query))
 }
 
-/// Money in JSON is a number or a text of it.
+/// Money in JSON is a number, or a text that contains one.
 fn price(value: &Value) -> Option<canon::Pico> {
     match value {
         Value::String(text) => text.parse().ok(),
@@ -440,13 +440,13 @@ fn rests(reader: &Reader<'_>, provider: &Provider) -> Markup {
     }
 }
 
-/// What a number of hours is in seconds; what is no number is no time, and is refused.
+/// The seconds of a number of hours. Anything but a number is zero, which is refused.
 fn seconds(form: &Fields) -> i64 {
     let hours = form.number("hours").and_then(|hours| i64::try_from(hours).ok());
     hours.unwrap_or(0).saturating_mul(3600)
 }
 
-/// `POST /ui/routing/rest`: has a provider or a key rest, or ends that.
+/// `POST /ui/routing/rest`: begins or ends the rest of a provider or a key.
 pub async fn rest(
     State(console): State<Arc<Console>>,
     session: Session,

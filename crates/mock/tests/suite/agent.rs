@@ -139,7 +139,7 @@ async fn works_as_a_compatible_chat_model_by_its_name() {
 }
 
 #[tokio::test]
-async fn titles_summaries_and_plain_questions_have_answers_too() {
+async fn titles_summaries_and_plain_questions_are_answered() {
     let mock = agent().await;
     let ask =
         async |body: Value| post(&mock, "/v1/messages", &body).await.json()["content"][0]["text"].clone();
@@ -164,13 +164,13 @@ async fn a_session_continues_from_a_compaction_of_one_sealed_item() {
     let output = compacted["output"].as_array().unwrap();
     assert_eq!((output.len(), output[0]["type"].as_str()), (1, Some("compaction")));
     let next = post(&mock, "/v1/responses", &body(json!([output[0]]))).await.json();
-    // The first step is done; the second cannot be done without a tool for it.
+    // The first step is done. The second step needs a tool that is missing.
     let said = next["output"][1]["content"][0]["text"].as_str().unwrap();
     assert_eq!(said, "I cannot do it: no tool for step 2 among Read.");
 }
 
 #[tokio::test]
-async fn faults_may_wait_and_ids_may_repeat() {
+async fn faults_may_begin_at_a_later_turn_and_ids_may_repeat() {
     let mock = agent().await;
     let body = |model: &str, results: usize| {
         let mut messages = vec![json!({ "role": "user", "content": TASK })];

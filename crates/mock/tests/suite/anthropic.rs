@@ -1,4 +1,4 @@
-//! Anthropic's Messages API, at home and on Vertex.
+//! Anthropic's Messages API, at Anthropic and on Vertex.
 
 use crate::client::{get, plain, post, send, weather_schema};
 use serde_json::{Value, json};

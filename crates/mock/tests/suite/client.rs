@@ -7,7 +7,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What came back.
 pub struct Answer {
     pub status: u16,
     pub headers: BTreeMap<String, String>,

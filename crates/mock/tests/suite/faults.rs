@@ -74,7 +74,7 @@ async fn a_hanging_stream_stays_open() {
 }
 
 #[tokio::test]
-async fn success_may_be_none() {
+async fn bad_answers_may_have_any_status() {
     let mock = plain().await;
     let html = ask(&mock, "fault-html", false).await;
     assert_eq!((html.status, html.headers["content-type"].as_str()), (502, "text/html"));

@@ -1,4 +1,4 @@
-//! Files, uploads, batches and WebSockets, in the shapes that were recorded.
+//! Files, uploads, batches and WebSockets, in the recorded shapes.
 
 use mock::Mock;
 use serde_json::{Value, json};
@@ -53,12 +53,12 @@ async fn a_batch_goes_from_its_file_to_its_output() {
     let output = get(&mock, &output).await.text();
     assert_eq!(output.lines().count(), 2);
     assert!(output.lines().next().unwrap().contains("Paris"));
-    // Another provider's files are others.
+    // A file is not visible at another provider.
     assert_eq!(get(&mock, &format!("/groq{path}")).await.status, 404);
 }
 
 #[tokio::test]
-async fn what_makes_no_batch_is_refused() {
+async fn a_bad_file_or_batch_is_refused() {
     let mock = plain().await;
     let wrong = form(&mock, "/v1/files", &[("purpose", "party")], ("file", "x")).await;
     assert_eq!((wrong.status, wrong.json()["error"]["param"].as_str()), (400, Some("purpose")));
@@ -89,7 +89,7 @@ async fn parts_become_a_file() {
     }
     let wrong = post(&mock, &format!("{path}/complete"), &json!({"part_ids": &ids[..1]})).await;
     assert_eq!(wrong.status, 400);
-    // The order is the caller's.
+    // The caller chooses the order.
     ids.reverse();
     let done = post(&mock, &format!("{path}/complete"), &json!({ "part_ids": ids })).await.json();
     assert_eq!(done["status"], "completed");
@@ -98,7 +98,7 @@ async fn parts_become_a_file() {
 }
 
 #[tokio::test]
-async fn message_batches_are_answered_in_anthropics_words() {
+async fn message_batches_have_anthropics_format() {
     let mock = plain().await;
     let request = |id: &str, count: usize| {
         let messages = vec![json!({"role": "user", "content": "the capital of France?"}); count];
@@ -131,7 +131,7 @@ async fn message_batches_are_answered_in_anthropics_words() {
 }
 
 #[tokio::test]
-async fn google_gives_an_address_for_the_bytes() {
+async fn google_returns_an_address_for_the_bytes() {
     let mock = plain().await;
     let begin = "POST /upload/v1beta/files HTTP/1.1\r\nhost: mock\r\ncontent-type: application/json\r\nconnection: close\r\n\
                  x-goog-upload-protocol: resumable\r\nx-goog-upload-command: start\r\ncontent-length: 50\r\n\r\n\
@@ -152,7 +152,7 @@ async fn google_gives_an_address_for_the_bytes() {
 }
 
 #[tokio::test]
-async fn a_websocket_speaks_of_what_it_hears() {
+async fn a_websocket_answers_the_messages_it_receives() {
     let mock = plain().await;
     let mut socket = TcpStream::connect(mock.address()).await.unwrap();
     let request = "GET /v1/realtime?model=gpt-realtime HTTP/1.1\r\nhost: mock\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -162,7 +162,7 @@ async fn a_websocket_speaks_of_what_it_hears() {
         json!({"type": "conversation.item.create", "item": {"type": "message", "content": [{"text": "capital of France?"}]}}),
         json!({"type": "response.create"}),
     ] {
-        // Masked by zeros, it is what it is.
+        // A mask of zeros leaves the text unchanged.
         let event = event.to_string();
         let mut frame = vec![0x81, 0x80 | 126];
         frame.extend((event.len() as u16).to_be_bytes());

@@ -1,4 +1,4 @@
-//! OpenAI's chat completions and its relatives.
+//! OpenAI's chat completions and its variants at other providers.
 
 use crate::client::{get, plain, post, weather_schema, with};
 use mock::Options;
@@ -32,7 +32,7 @@ async fn answers_whole() {
 }
 
 #[tokio::test]
-async fn the_demo_says_that_it_is_one() {
+async fn the_demo_identifies_itself() {
     let mock = with(Options::demo()).await;
     let body = json!({ "model": "echo", "messages": user("Good morning") });
     let answer = post(&mock, "/v1/chat/completions", &body).await.json();
@@ -185,7 +185,7 @@ async fn honours_n_stop_and_the_limit() {
 }
 
 #[tokio::test]
-async fn plays_the_relatives() {
+async fn plays_the_variants_of_other_providers() {
     let mock = plain().await;
     let ask = async |path: &str| {
         let body = json!({
@@ -261,7 +261,7 @@ async fn lists_models_and_remembers_requests_without_secrets() {
 }
 
 #[tokio::test]
-async fn the_relatives_refuse_in_their_own_ways() {
+async fn the_variants_refuse_like_their_providers() {
     let mock = plain().await;
     let refuse = async |path: &str, extra: Value| {
         let mut body = json!({ "model": "m", "messages": user("x") });

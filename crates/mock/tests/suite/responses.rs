@@ -124,7 +124,7 @@ async fn refuses_as_openai_does() {
 }
 
 #[tokio::test]
-async fn refuses_conversations_that_do_not_hold_together() {
+async fn refuses_inconsistent_conversations() {
     let mock = plain().await;
     let user = json!({ "role": "user", "content": "x" });
     let called = json!({ "type": "function_call", "call_id": "c", "name": "f", "arguments": "{}" });
@@ -157,7 +157,7 @@ async fn refuses_conversations_that_do_not_hold_together() {
 }
 
 #[tokio::test]
-async fn a_wish_for_a_websocket_is_answered_with_426() {
+async fn a_websocket_upgrade_is_refused_with_426() {
     let mock = plain().await;
     let upgrade =
         "GET /v1/responses HTTP/1.1\r\nhost: m\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n";

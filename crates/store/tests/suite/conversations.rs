@@ -82,7 +82,7 @@ pub(crate) async fn an_answer_and_its_items_are_stored_together(store: &Store) {
     assert_eq!(ids(store, "one").await, ["a", "b"]);
 }
 
-pub(crate) async fn additions_at_once_lose_nothing(store: &Store) {
+pub(crate) async fn concurrent_additions_lose_nothing(store: &Store) {
     store.create_conversation(&conversation("one", 100), &[]).await.unwrap();
     let all: Vec<_> = (0..20).map(|number| items(&[&format!("{number}a"), &format!("{number}b")])).collect();
     let mut tasks = Vec::new();
@@ -104,5 +104,5 @@ pub(crate) async fn additions_at_once_lose_nothing(store: &Store) {
 async fn on_sqlite() {
     items_belong_to_their_conversation(&memory().await).await;
     an_answer_and_its_items_are_stored_together(&memory().await).await;
-    additions_at_once_lose_nothing(&memory().await).await;
+    concurrent_additions_lose_nothing(&memory().await).await;
 }

@@ -29,7 +29,7 @@ pub(crate) async fn keys_are_created_listed_and_revoked(store: &Store) {
     assert_eq!(store.list_keys().await.unwrap()[0].revoked_at_ms, Some(30));
 }
 
-pub(crate) async fn the_marker_tells_of_every_change(store: &Store) {
+pub(crate) async fn the_marker_changes_with_every_change(store: &Store) {
     let mut seen = HashSet::from([store.change_marker().await.unwrap()]);
     let (key, _) = store.create_key("one", 1).await.unwrap();
     assert!(seen.insert(store.change_marker().await.unwrap()));
@@ -46,7 +46,7 @@ pub(crate) async fn the_marker_tells_of_every_change(store: &Store) {
 #[tokio::test]
 async fn on_sqlite() {
     keys_are_created_listed_and_revoked(&memory().await).await;
-    the_marker_tells_of_every_change(&memory().await).await;
+    the_marker_changes_with_every_change(&memory().await).await;
 }
 
 #[test]

@@ -117,7 +117,7 @@ async fn memory() -> Store {
     Store::open("sqlite::memory:").await.unwrap()
 }
 
-/// Moves everything into the store, as at a graceful stop; returns what the writer said.
+/// Moves everything into the store, as at a graceful stop; returns the writer's events.
 async fn drain(store: &Store, reader: SpoolReader) -> Vec<WriterEvent> {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     Writer::new(store.clone(), reader, move |event| sender.send(event).unwrap()).run(async {}).await;

@@ -1,5 +1,5 @@
-//! Databases that release 0.1 made are brought up to date. The dumps were made by its binary: three keys, one of them
-//! revoked, and four requests of the first.
+//! Databases of release 0.1 are migrated. Its binary made the dumps: three keys, one of them revoked, and four requests of
+//! the first key.
 
 use sqlx::Connection;
 use store::{DEFAULT_PROJECT, Store, UsageQuery};

@@ -1,4 +1,4 @@
-//! Opening databases: new ones, old ones, and what is none.
+//! Opening of new databases, old ones, and files that are no database.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ async fn a_file_and_its_folders_are_created_and_kept() {
     let url = url(&folder, "some/folder/usage.db");
     let first = Store::open(&url).await.unwrap();
     let (key, secret) = first.create_key("one", 1).await.unwrap();
-    // Another process, such as the command that lists keys, while the gateway runs.
+    // Another process opens the file while the gateway runs, such as the command that lists keys.
     let second = Store::open(&url).await.unwrap();
     assert_eq!(second.list_keys().await.unwrap(), [key]);
     let hash = second.key_hasher().hash(secret.expose());
@@ -43,7 +43,7 @@ async fn several_may_create_it_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_named() {
+async fn a_file_that_is_no_database_is_named_in_the_error() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("notes.txt"), "milk, bread, butter. ".repeat(100)).unwrap();
     let error = open_error(&url(&folder, "notes.txt")).await;
@@ -79,7 +79,7 @@ async fn a_newer_schema_is_refused() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_file_is_private_and_permission_is_named() {
+async fn the_file_is_private_and_a_missing_permission_is_reported() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ async fn the_file_is_private_and_permission_is_named() {
     let mode = fs::metadata(folder.path().join("usage.db")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    // No permission at all stops everyone but root, whom /proc stops.
+    // Root ignores permissions, so the first case uses /proc, which refuses root too.
     let error = open_error("sqlite:/proc/llmgateway/usage.db").await;
     assert!(matches!(error, StoreError::Open { .. } | StoreError::Permission { .. }), "{error}");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();

@@ -18,7 +18,7 @@ async fn drop_all(url: &str) {
     sqlx::raw_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public").execute(&mut connection).await.unwrap();
 }
 
-/// One test, for all share the tables.
+/// One test, because all parts share the tables.
 #[tokio::test]
 async fn on_postgres() {
     #[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
@@ -30,24 +30,24 @@ async fn on_postgres() {
     usage::inserts_are_idempotent(&empty(&url).await).await;
     usage::a_repeated_request_id_is_another_record(&empty(&url).await).await;
     usage::one_bad_line_refuses_the_batch(&empty(&url).await).await;
-    usage::a_full_record_comes_back_as_it_was(&empty(&url).await).await;
+    usage::a_full_record_is_read_unchanged(&empty(&url).await).await;
     usage::filters_pick_the_newest(&empty(&url).await).await;
     keys::keys_are_created_listed_and_revoked(&empty(&url).await).await;
-    keys::the_marker_tells_of_every_change(&empty(&url).await).await;
+    keys::the_marker_changes_with_every_change(&empty(&url).await).await;
     responses::answers_belong_to_their_key(&empty(&url).await).await;
     responses::a_chain_is_the_conversation(&empty(&url).await).await;
-    responses::what_is_over_goes_in_batches(&empty(&url).await).await;
+    responses::expired_answers_are_deleted_in_batches(&empty(&url).await).await;
     conversations::items_belong_to_their_conversation(&empty(&url).await).await;
     conversations::an_answer_and_its_items_are_stored_together(&empty(&url).await).await;
-    conversations::additions_at_once_lose_nothing(&empty(&url).await).await;
-    projects::projects_are_changed_by_those_who_have_read_them(&empty(&url).await).await;
+    conversations::concurrent_additions_lose_nothing(&empty(&url).await).await;
+    projects::a_project_is_changed_only_from_its_current_version(&empty(&url).await).await;
     sessions::sessions_last_until_they_expire_or_are_ended(&empty(&url).await).await;
     projects::keys_are_rotated_with_an_overlap(&empty(&url).await).await;
     projects::the_ledger_is_the_sum_of_the_records(&empty(&url).await).await;
-    requests::what_is_asked_for_comes_newest_first_and_nothing_else(&empty(&url).await).await;
+    requests::a_filter_returns_exactly_its_records_newest_first(&empty(&url).await).await;
     requests::a_request_is_found_by_its_id(&empty(&url).await).await;
     rollups::sums_are_those_of_the_records(&empty(&url).await).await;
-    rollups::what_is_rare_is_found_where_it_is(&empty(&url).await).await;
+    rollups::rare_values_are_found_in_their_own_hours(&empty(&url).await).await;
     drop_all(&url).await;
     rollups::sums_are_whole_while_they_are_folded(&url).await;
     drop_all(&url).await;
@@ -57,26 +57,26 @@ async fn on_postgres() {
     };
     rollups::old_records_are_added_once(&url, async |sql| execute(sql).await).await;
     drop_all(&url).await;
-    rollups::what_cannot_be_folded_holds_up_nothing(&url, async |sql| execute(sql).await).await;
+    rollups::rows_that_cannot_be_folded_do_not_block_others(&url, async |sql| execute(sql).await).await;
     bodies::bodies_are_kept_until_they_expire(&empty(&url).await).await;
-    webhooks::an_event_is_sent_until_it_is_taken_and_never_again(&empty(&url).await).await;
-    a_database_of_the_release_before_is_brought_up_to_date(&url).await;
-    every_node_hears_of_a_revoked_key(&url).await;
+    webhooks::an_event_is_sent_until_it_is_delivered_and_never_again(&empty(&url).await).await;
+    a_database_of_the_previous_release_is_migrated(&url).await;
+    every_node_learns_of_a_revoked_key(&url).await;
     months_of_records_are_partitions_that_retention_drops(&url).await;
     opening_again_keeps_everything(&url).await;
     the_report_is_there_for_people_with_sql(&url).await;
-    a_record_that_is_refused_holds_up_no_other(&url).await;
+    a_refused_record_does_not_block_others(&url).await;
     connections_that_the_server_ends_lose_nothing(&url).await;
 }
 
-async fn a_database_of_the_release_before_is_brought_up_to_date(url: &str) {
+async fn a_database_of_the_previous_release_is_migrated(url: &str) {
     drop_all(url).await;
     let mut old = sqlx::PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql(migrate::POSTGRES).execute(&mut old).await.unwrap();
     migrate::everything_is_there(&Store::open(url).await.unwrap(), migrate::POSTGRES_KEY).await;
 }
 
-async fn every_node_hears_of_a_revoked_key(url: &str) {
+async fn every_node_learns_of_a_revoked_key(url: &str) {
     let store = empty(url).await;
     let other = Store::open(url).await.unwrap();
     let (key, _) = store.create_key("one", 1).await.unwrap();
@@ -100,7 +100,7 @@ async fn partitions(operator: &mut sqlx::PgConnection) -> Vec<String> {
 
 async fn months_of_records_are_partitions_that_retention_drops(url: &str) {
     const DAY: i64 = 86_400_000;
-    // 2100-01-10 and a month later: months that no test of today lies in.
+    // 2100-01-10 and a month later: no record of today is in these months.
     const LATER: i64 = 4_103_222_400_000;
     let store = empty(url).await;
     let other = Store::open(url).await.unwrap();
@@ -121,7 +121,7 @@ async fn months_of_records_are_partitions_that_retention_drops(url: &str) {
     assert_eq!(partitions(&mut operator).await, all);
     assert_eq!(request_ids(&store).await, ["far", "old", "one", "other", "two"]);
 
-    // A part of a month stays, a whole one is dropped; sums stay.
+    // A month is dropped as a whole, once all its days are old; sums are kept.
     retention::one_process_deletes_at_a_time(&store).await;
     assert_eq!(
         retention::expire(&store, LATER + 2 * DAY).await,
@@ -139,7 +139,7 @@ async fn months_of_records_are_partitions_that_retention_drops(url: &str) {
         store.ledger("project:default", 0, 9).await.unwrap().iter().map(|day| day.requests).sum::<i64>(),
         5
     );
-    // A record of a month that another node has dropped, and one that is older than all.
+    // A record of a month that another node has dropped, and a record older than all others.
     assert_eq!(insert(&other, "late", LATER + 2 * DAY).await, 1);
     assert_eq!(insert(&other, "older", 7).await, 1);
     assert_eq!(request_ids(&store).await, ["far", "late", "older", "two"]);
@@ -173,7 +173,7 @@ async fn the_report_is_there_for_people_with_sql(url: &str) {
     assert_eq!(row, usage::reported());
 }
 
-async fn a_record_that_is_refused_holds_up_no_other(url: &str) {
+async fn a_refused_record_does_not_block_others(url: &str) {
     let folder = tempfile::tempdir().unwrap();
     let store = empty(url).await;
     let mut operator = sqlx::PgConnection::connect(url).await.unwrap();
@@ -192,7 +192,7 @@ async fn a_record_that_is_refused_holds_up_no_other(url: &str) {
         "{events:?}"
     );
 
-    // A database that takes no record is away: nothing is set aside.
+    // A database that refuses every record counts as away: nothing is set aside.
     sqlx::raw_sql("ALTER TABLE usage_records RENAME TO gone").execute(&mut operator).await.unwrap();
     drop(spool);
     let (spool, reader) = crate::spool(&folder);

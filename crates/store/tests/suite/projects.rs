@@ -1,4 +1,4 @@
-//! Projects, what keys may do, the ledger, the audit log. The functions that take a store run on both databases.
+//! Projects, permissions of keys, the ledger, the audit log. The functions that take a store run on both databases.
 
 use canon::{Cost, Pico};
 use store::{Audit, KeyFields, LedgerDay, Project, Spent, Store, UsageRecord, Written};
@@ -22,7 +22,7 @@ fn audit(action: &'static str, target: &str) -> Audit {
     Audit { actor: "key:admin".to_owned(), action, target: target.to_owned(), detail: "{}".to_owned() }
 }
 
-pub(crate) async fn projects_are_changed_by_those_who_have_read_them(store: &Store) {
+pub(crate) async fn a_project_is_changed_only_from_its_current_version(store: &Store) {
     let mut one = project("team-a", r#"{"models":["a"]}"#);
     let entry = audit("project.create", "project:team-a");
     assert_eq!(store.create_project(&one, Some(&entry)).await.unwrap(), Written::Done);
@@ -91,7 +91,7 @@ fn charged(request_id: &str, started_at_ms: i64, project: &str, cost: Option<i64
     }
 }
 
-/// The lines of records, as the spool has them.
+/// The records as lines of the spool.
 fn lines(records: &[UsageRecord]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let (spool, _reader) = crate::spool(&folder);
@@ -112,7 +112,7 @@ pub(crate) async fn the_ledger_is_the_sum_of_the_records(store: &Store) {
     let lines = lines(&records);
     let all: Vec<&str> = lines.iter().map(String::as_str).collect();
     assert_eq!(store.insert_usage(&all[..2]).await.unwrap(), 2);
-    // A batch that was interrupted comes again: what is there is not charged once more.
+    // An interrupted batch is delivered again: records that exist are not charged a second time.
     assert_eq!(store.insert_usage(&all).await.unwrap(), 3);
     assert_eq!(store.insert_usage(&all).await.unwrap(), 0);
     let sums = store.spent(None, [0, 1, 3]).await.unwrap();
@@ -130,11 +130,11 @@ pub(crate) async fn the_ledger_is_the_sum_of_the_records(store: &Store) {
         unpriced,
     };
     assert_eq!(days, [day(3, 100, 1, 0), day(1, 0, 1, 1)]);
-    // Lines of the release before have neither project nor sum.
+    // Lines of the previous release have neither project nor sum.
     let old = r#"{"nonce":1,"started_at_ms":9,"request_id":"o","key_id":"k","cost_pico":{"total":11}}"#;
     store.insert_usage(&[old]).await.unwrap();
     assert_eq!(store.ledger("project:default", 0, 9).await.unwrap()[0].spent_pico, 11);
-    // Records may go; what was spent stays spent.
+    // The ledger keeps the charges of deleted records.
     retention::expire(store, i64::MAX).await;
     assert_eq!(store.usage(Default::default()).await.unwrap(), []);
     assert_eq!(store.spent(Some("key:k"), [0; 3]).await.unwrap()["key:k"].total, 11);
@@ -142,7 +142,7 @@ pub(crate) async fn the_ledger_is_the_sum_of_the_records(store: &Store) {
 
 #[tokio::test]
 async fn on_sqlite() {
-    projects_are_changed_by_those_who_have_read_them(&memory().await).await;
+    a_project_is_changed_only_from_its_current_version(&memory().await).await;
     keys_are_rotated_with_an_overlap(&memory().await).await;
     the_ledger_is_the_sum_of_the_records(&memory().await).await;
 }

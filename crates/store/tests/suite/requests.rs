@@ -5,7 +5,7 @@ use store::{AttemptRecord, Cursor, LossRecord, RequestFilter, Store, UsageRecord
 
 use crate::{drain, memory, record, spool};
 
-/// Records that differ in what can be asked for.
+/// Records that differ in every field that a filter uses.
 fn varied(number: i64) -> UsageRecord {
     let mut one = record(&format!("r{number:03}"), 1_000 + number / 3);
     let attempt =
@@ -50,7 +50,7 @@ async fn filled(store: &Store) -> Vec<UsageRecord> {
     records
 }
 
-/// All ids that pass, read in pages of this size.
+/// The ids of all records that pass the filter, read in pages of this size.
 async fn paged(store: &Store, filter: &RequestFilter, size: u32) -> Vec<String> {
     let (mut ids, mut before): (Vec<String>, Option<Cursor>) = (Vec::new(), None);
     loop {
@@ -64,7 +64,7 @@ async fn paged(store: &Store, filter: &RequestFilter, size: u32) -> Vec<String> 
     }
 }
 
-pub(crate) async fn what_is_asked_for_comes_newest_first_and_nothing_else(store: &Store) {
+pub(crate) async fn a_filter_returns_exactly_its_records_newest_first(store: &Store) {
     type Passes = fn(&UsageRecord) -> bool;
     let records = filled(store).await;
     let has_failed: Passes = |one| one.error_kind.as_deref().is_some_and(|kind| kind != "cancelled");
@@ -140,6 +140,6 @@ pub(crate) async fn a_request_is_found_by_its_id(store: &Store) {
 
 #[tokio::test]
 async fn on_sqlite() {
-    what_is_asked_for_comes_newest_first_and_nothing_else(&memory().await).await;
+    a_filter_returns_exactly_its_records_newest_first(&memory().await).await;
     a_request_is_found_by_its_id(&memory().await).await;
 }

@@ -61,7 +61,7 @@ pub(crate) async fn a_chain_is_the_conversation(store: &Store) {
         Chain::Whole(answers) if answers == [answer("a", None, 100), answer("b", Some("a"), 100), answer("c", Some("b"), 100)]
     ));
 
-    // What another key has is no part of a conversation, whatever it is named.
+    // An answer of another key does not belong to the conversation, even if it is named.
     let foreign = StoredResponse { key_id: "static:other".to_owned(), ..answer("x", None, 100) };
     store.put_response(&foreign, &[], None).await.unwrap();
     store.put_response(&answer("thief", Some("x"), 100), &[], None).await.unwrap();
@@ -72,7 +72,7 @@ pub(crate) async fn a_chain_is_the_conversation(store: &Store) {
     assert_eq!(ids(store, "fork", 1).await.unwrap(), ["a", "fork"]);
 }
 
-pub(crate) async fn what_is_over_goes_in_batches(store: &Store) {
+pub(crate) async fn expired_answers_are_deleted_in_batches(store: &Store) {
     for number in 0..5 {
         store.put_response(&answer(&format!("old{number}"), None, 10), &[], None).await.unwrap();
     }
@@ -93,7 +93,7 @@ pub(crate) async fn what_is_over_goes_in_batches(store: &Store) {
 async fn on_sqlite() {
     answers_belong_to_their_key(&memory().await).await;
     a_chain_is_the_conversation(&memory().await).await;
-    what_is_over_goes_in_batches(&memory().await).await;
+    expired_answers_are_deleted_in_batches(&memory().await).await;
 }
 
 #[tokio::test]

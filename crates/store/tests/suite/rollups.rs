@@ -1,4 +1,4 @@
-//! The sums are those of the records, however these are delivered. The functions that take a store run on both databases.
+//! Roll-ups are the sums of the records, in any order of delivery. The functions that take a store run on both databases.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -17,7 +17,7 @@ use crate::{PLENTY, drain, memory, retention};
 
 const HOUR: i64 = 3_600_000;
 
-/// Numbers that look random, and are the same in every run.
+/// Pseudo-random numbers, the same in every run.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -88,7 +88,7 @@ fn value(record: &UsageRecord, dim: Dim) -> String {
     }
 }
 
-/// What is compared of a sum.
+/// The compared values of a sum.
 fn told(sums: &UsageSums) -> [u64; 20] {
     let usage = sums.usage();
     [
@@ -190,7 +190,7 @@ fn made(random: &mut Random, count: u64) -> (Vec<String>, Vec<UsageRecord>) {
     (lines.iter().map(Value::to_string).collect(), records)
 }
 
-/// Delivers the lines in batches, in any order, some of them again and again.
+/// Delivers the lines in batches, in any order, some of them several times.
 async fn deliver(store: &Store, lines: &[String], random: &mut Random) {
     let mut first = 0;
     while first < lines.len() {
@@ -217,12 +217,12 @@ pub(crate) async fn sums_are_those_of_the_records(store: &Store) {
     for query in &queries {
         assert_eq!(summed(store, query).await, expected(&records, query), "{query:?}");
     }
-    // As they are when all are in the tables.
+    // The same once all sums are folded.
     store.fold_usage(0).await.unwrap();
     for query in &queries {
         assert_eq!(summed(store, query).await, expected(&records, query), "{query:?}");
     }
-    // They outlive the records.
+    // The sums outlive the records.
     let whole: Vec<&UsageQuery> =
         queries.iter().filter(|query| query.since_ms % HOUR == 0 && query.until_ms % HOUR == 0).collect();
     assert!(whole.len() > 10);
@@ -233,7 +233,7 @@ pub(crate) async fn sums_are_those_of_the_records(store: &Store) {
     }
 }
 
-/// A query during the folding of sums counts each once.
+/// A query while sums are being folded counts each sum once.
 pub(crate) async fn sums_are_whole_while_they_are_folded(url: &str) {
     let (store, other) = (Store::open(url).await.unwrap(), Store::open(url).await.unwrap());
     let (lines, records) = made(&mut Random(23), 300);
@@ -252,7 +252,7 @@ pub(crate) async fn sums_are_whole_while_they_are_folded(url: &str) {
     }
 }
 
-pub(crate) async fn what_is_rare_is_found_where_it_is(store: &Store) {
+pub(crate) async fn rare_values_are_found_in_their_own_hours(store: &Store) {
     let mut random = Random(11);
     let (lines, records) = made(&mut random, 400);
     deliver(store, &lines, &mut random).await;
@@ -327,7 +327,7 @@ pub(crate) async fn old_records_are_added_once(url: &str, forget: impl AsyncFn(&
     let all = UsageQuery { until_ms: 61 * HOUR, ..UsageQuery::default() };
     let (mut from, mut steps) = (store.usage_indexed_from().await.unwrap().unwrap(), 0);
     assert_eq!(store.usage_sums(&all).await.unwrap(), []);
-    // Meanwhile new ones come, and old ones again.
+    // Meanwhile new records arrive, and old ones arrive again.
     while store.index_old_usage(17).await.unwrap() {
         let end = (steps + 1) * 10;
         let batch: Vec<&str> =
@@ -352,14 +352,14 @@ pub(crate) async fn old_records_are_added_once(url: &str, forget: impl AsyncFn(&
     assert_eq!(found, known.iter().filter(|one| one.session_id.as_deref() == Some("S1")).count());
 }
 
-/// A row of `usage_pending` of one request that cost so much, in the first hour.
+/// A row of `usage_pending` with one request of this cost, in the first hour.
 fn pending_row(key: &str, cost: i64) -> String {
     let of = json!({"hour": 0, "key": key, "project": "big", "model": "m", "provider": "p", "operation": "chat", "outcome": "ok"});
     json!([{"of": of, "sums": {"requests": 1, "cost_pico": cost}}]).to_string()
 }
 
-/// Rows that cannot be read or would overflow are set aside and reported, whatever is around them.
-pub(crate) async fn what_cannot_be_folded_holds_up_nothing(url: &str, execute: impl AsyncFn(&str)) {
+/// Rows that cannot be read or would overflow are set aside and reported. The other rows are folded.
+pub(crate) async fn rows_that_cannot_be_folded_do_not_block_others(url: &str, execute: impl AsyncFn(&str)) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(url).await.unwrap();
     let add =
@@ -382,10 +382,10 @@ pub(crate) async fn what_cannot_be_folded_holds_up_nothing(url: &str, execute: i
     assert_eq!(
         big(before.clone())[11],
         i64::MAX.unsigned_abs(),
-        "a sum beyond what there is room for is the largest"
+        "a sum that would overflow is the largest possible one"
     );
 
-    // Tables that take nothing are at fault themselves.
+    // If a table takes no row at all, the table is at fault and no row is set aside.
     execute("ALTER TABLE usage_key_days RENAME TO gone").await;
     assert!(store.fold_usage(0).await.is_err());
     execute("ALTER TABLE gone RENAME TO usage_key_days").await;
@@ -399,7 +399,7 @@ pub(crate) async fn what_cannot_be_folded_holds_up_nothing(url: &str, execute: i
     expected.insert((None, vec!["big".to_owned()]), big(summed(&store, &all).await));
     assert_eq!(summed(&store, &all).await, expected);
     assert_eq!(expected[&(None, vec!["big".to_owned()])][0], 1);
-    // More than there is room for, in several rows.
+    // A sum over several rows that would overflow.
     add(&pending_row("other key", i64::MAX - 7)).await;
     store.fold_usage(0).await.unwrap();
     for group in [Dim::Project, Dim::Key, Dim::Model] {
@@ -511,7 +511,7 @@ async fn child_writes_for_ever() {
 #[tokio::test]
 async fn on_sqlite() {
     sums_are_those_of_the_records(&memory().await).await;
-    what_is_rare_is_found_where_it_is(&memory().await).await;
+    rare_values_are_found_in_their_own_hours(&memory().await).await;
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("old.db").display());
     sums_are_whole_while_they_are_folded(&format!("sqlite:{}", folder.path().join("fold.db").display()))
@@ -523,5 +523,5 @@ async fn on_sqlite() {
     };
     old_records_are_added_once(&url, async |sql| execute(&url, sql).await).await;
     let url = format!("sqlite:{}", folder.path().join("bad.db").display());
-    what_cannot_be_folded_holds_up_nothing(&url, async |sql| execute(&url, sql).await).await;
+    rows_that_cannot_be_folded_do_not_block_others(&url, async |sql| execute(&url, sql).await).await;
 }

@@ -34,7 +34,7 @@ pub(crate) async fn sessions_last_until_they_expire_or_are_ended(store: &Store) 
     let log = store.audit_before(i64::MAX, 10).await.unwrap();
     let actions: Vec<&str> = log.iter().map(|row| row.action.as_str()).collect();
     assert_eq!(actions, ["session.end", "session.create", "session.create"]);
-    // The next one that begins has expired ones forgotten.
+    // A new session removes expired ones.
     store.create_session(&session("c", 2000), audit("session.create")).await.unwrap();
     assert_eq!(store.sessions(0).await.unwrap().len(), 1);
 }

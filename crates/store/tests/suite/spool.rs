@@ -1,4 +1,4 @@
-//! The spool: what was appended is there again, whatever happens to the process.
+//! The spool: appended records survive a restart and a kill of the process.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -23,7 +23,7 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn what_was_appended_is_there_after_a_restart() {
+async fn appended_records_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (first, reader) = spool(&folder);
     first.append(&full_record()).unwrap();
@@ -60,7 +60,7 @@ async fn a_torn_last_line_is_skipped_and_reported() {
 }
 
 #[tokio::test]
-async fn damaged_lines_are_set_aside_and_hold_up_nothing() {
+async fn damaged_lines_are_set_aside_and_do_not_block_others() {
     let folder = tempfile::tempdir().unwrap();
     let (first, reader) = spool(&folder);
     first.append(&record("a", 1)).unwrap();
@@ -79,7 +79,7 @@ async fn damaged_lines_are_set_aside_and_hold_up_nothing() {
     assert_eq!(fs::read(root.join("rejected.jsonl")).unwrap(), damaged.concat());
     assert_eq!(second.bytes(), 0);
 
-    // What was set aside is not read again.
+    // Lines that were set aside are not read again.
     drop(second);
     let (third, _reader) = spool(&folder);
     assert_eq!(third.bytes(), 0);
@@ -145,8 +145,8 @@ async fn many_threads_append_whole_lines() {
     assert_eq!(request_ids(&store).await.len(), 2_000);
 }
 
-/// The parent kills the child at some moment in the middle of appending. The child acknowledges each append, so
-/// that every acknowledged record must be found.
+/// The parent kills the child while it appends. The child acknowledges each append, so that every acknowledged record
+/// must be found.
 #[tokio::test]
 async fn a_kill_loses_no_acknowledged_record() {
     for kill_after in [1, 100, 1_000] {
@@ -163,7 +163,7 @@ async fn a_kill_loses_no_acknowledged_record() {
         assert_eq!(seen, kill_after);
         child.kill().unwrap();
         child.wait().unwrap();
-        // What the child wrote to the pipe before it died was acknowledged as well.
+        // Lines that the child wrote to the pipe before it died are acknowledged as well.
         let acknowledged = seen + lines.filter(is_ack).count();
 
         let (_spool, reader) = Spool::open(folder.path(), PLENTY).unwrap();
@@ -196,8 +196,8 @@ async fn records_that_finish_together_are_written_together() {
     let (spool, reader) = spool(&folder);
     let mut commits: Vec<_> =
         (0..5).map(|number| spool.append_with_others(&record(&format!("{number}"), 7), None)).collect();
-    assert_eq!(spool.bytes(), 0, "nothing is written before somebody waits");
-    // One caller goes away: its record is written, and with it all the others.
+    assert_eq!(spool.bytes(), 0, "nothing is written before a caller waits");
+    // One caller hangs up: its record is written together with all the others.
     drop(commits.pop());
     let written = spool.bytes();
     assert!(written > 0);
@@ -211,7 +211,7 @@ async fn records_that_finish_together_are_written_together() {
 }
 
 #[tokio::test]
-async fn a_full_spool_tells_one_of_those_who_wait_how_many_are_lost() {
+async fn a_full_spool_reports_the_number_of_lost_records_to_one_caller() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, _reader) = Spool::open(folder.path(), SpoolLimits { max_bytes: 100 }).unwrap();
     let commits = [1, 2, 3].map(|time| spool.append_with_others(&record("a", time), None));
@@ -223,7 +223,7 @@ async fn a_full_spool_tells_one_of_those_who_wait_how_many_are_lost() {
     assert_eq!(spool.bytes(), 0);
 }
 
-/// The files as a process leaves them that is killed now.
+/// A copy of the files, as a process that is killed now would leave them.
 fn killed(folder: &TempDir) -> TempDir {
     let left = tempfile::tempdir().unwrap();
     fs::create_dir(left.path().join("spool")).unwrap();
@@ -235,7 +235,7 @@ fn killed(folder: &TempDir) -> TempDir {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_recorded_when_the_process_dies() {
+async fn an_open_request_is_recorded_after_the_process_was_killed() {
     let folder = tempfile::tempdir().unwrap();
     let (spool_of_killed, _reader) = spool(&folder);
     let [ended, under_way, again] = [(); 3].map(|()| spool_of_killed.open_request());
@@ -243,7 +243,7 @@ async fn a_request_under_way_is_recorded_when_the_process_dies() {
     under_way.keep(&record("another attempt follows, which is longer", 1), Pico(70)).unwrap();
     under_way.keep(&record("under way", 1), Pico(70)).unwrap();
     again.keep(&record("first of its slot", 1), Pico(70)).unwrap();
-    // What was kept of it is still in its slot: the writer has not run.
+    // The slot still holds what was kept for this request: the writer has not run.
     spool_of_killed.append_last(&record("ended", 1), Some(ended)).unwrap();
     spool_of_killed.append_with_others(&record("first of its slot", 1), Some(again)).await.unwrap();
     let again = spool_of_killed.open_request();
@@ -251,7 +251,7 @@ async fn a_request_under_way_is_recorded_when_the_process_dies() {
 
     let left = killed(&folder);
     let (next, reader) = spool(&left);
-    // One of those that ended is still in its slot, which nobody used again.
+    // One of the ended requests is still in its slot, which was not used again.
     assert_eq!(next.interrupted(), 3);
     let store = memory().await;
     drain(&store, reader).await;
@@ -290,11 +290,11 @@ async fn the_slots_of_requests_that_ended_are_cleared() {
 }
 
 #[tokio::test]
-async fn the_slots_are_in_a_file_that_is_there() {
+async fn the_file_of_slots_is_made_again_after_it_was_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let (first, _reader) = spool(&folder);
     fs::remove_dir_all(folder.path().join("spool")).unwrap();
-    // The next record notices it.
+    // The next append notices that the file is gone.
     first.append(&record("a", 1)).unwrap();
     first.open_request().keep(&record("b", 1), Pico(70)).unwrap();
     let left = killed(&folder);

@@ -1,4 +1,4 @@
-//! A database and a disk in trouble: every record ends in the database, or is counted as lost.
+//! A database and a disk with failures: every record ends in the database, or is counted as lost.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,14 +11,14 @@ use tempfile::TempDir;
 
 use crate::{PLENTY, drain, memory, record, request_ids, spool};
 
-/// Set for the child process that looks into the database.
+/// Set for the child process that opens the database.
 const CHILD_DATABASE: &str = "STORE_TEST_LOOK_INTO";
 
 fn url(folder: &TempDir) -> String {
     format!("sqlite:{}", folder.path().join("usage.db").display())
 }
 
-/// Lines of records, as the store takes them.
+/// Records as lines of the spool.
 fn lines(numbers: std::ops::Range<i64>) -> Vec<String> {
     numbers
         .map(|number| {
@@ -32,7 +32,7 @@ async fn insert(store: &Store, lines: &[String]) -> Result<u64, store::StoreErro
     store.insert_usage(&lines.iter().map(String::as_str).collect::<Vec<_>>()).await
 }
 
-/// What another process sees: what has been committed.
+/// The number of committed records, as another process sees it.
 async fn committed(url: &str) -> i64 {
     let mut other = SqliteConnection::connect(url).await.unwrap();
     let count = sqlx::query_scalar("SELECT count(*) FROM usage_records").fetch_one(&mut other).await.unwrap();
@@ -40,13 +40,13 @@ async fn committed(url: &str) -> i64 {
     count
 }
 
-/// SQLite rolls back by itself then, and sqlx, which does not know, stays in a transaction for ever.
+/// SQLite rolls back by itself after such an error. sqlx does not notice, and stays in a transaction forever.
 #[tokio::test]
 async fn a_connection_is_not_used_again_after_an_error_in_a_transaction() {
     let folder = tempfile::tempdir().unwrap();
     let url = url(&folder);
     let store = Store::open(&url).await.unwrap();
-    // As a full disk does: the statement fails, and the whole transaction with it.
+    // Like a full disk: the statement fails, and the whole transaction is rolled back.
     let mut operator = SqliteConnection::connect(&url).await.unwrap();
     let trigger = "CREATE TRIGGER full BEFORE INSERT ON usage_records WHEN new.request_id = '7'
         BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END";
@@ -58,12 +58,12 @@ async fn a_connection_is_not_used_again_after_an_error_in_a_transaction() {
     sqlx::raw_sql("DROP TRIGGER full").execute(&mut operator).await.unwrap();
     assert_eq!(insert(&store, &lines(0..10)).await.unwrap(), 10);
     assert_eq!(committed(&url).await, 10, "what was reported as written is committed");
-    // Nobody holds the lock.
+    // No connection holds the lock any more.
     sqlx::raw_sql("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK").execute(&mut operator).await.unwrap();
     store.create_key("later", 1).await.unwrap();
 }
 
-/// Needs the right to mount: elsewhere the test above has to do.
+/// Needs permission to mount. Elsewhere only the test above covers this case.
 #[tokio::test]
 async fn a_full_disk_loses_nothing_that_was_kept() {
     let folder = tempfile::tempdir().unwrap();
@@ -100,16 +100,16 @@ async fn a_full_disk_loses_nothing_that_was_kept() {
     store.close().await;
 }
 
-/// POSIX locks belong to a process: closing any descriptor of the file drops them. Another process then takes the database for
-/// unused, and deletes its log.
+/// POSIX locks belong to a process: closing any descriptor of the file drops them. Another process then takes the database
+/// for unused, and deletes its log.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn who_looks_into_a_live_database_takes_nothing_away() {
+async fn a_second_process_does_not_release_the_locks_of_a_live_database() {
     let folder = tempfile::tempdir().unwrap();
     let url = url(&folder);
     let first = Store::open(&url).await.unwrap();
     insert(&first, &lines(0..5)).await.unwrap();
-    // As the writer does, which has connections of its own.
+    // A second store, like the one of the writer, which has connections of its own.
     let second = Store::open(&url).await.unwrap();
     insert(&second, &lines(5..6)).await.unwrap();
     look(&url);
@@ -142,15 +142,15 @@ fn look(url: &str) {
 async fn child_looks_into_the_database() {
     let Ok(url) = std::env::var(CHILD_DATABASE) else { return };
     assert!(committed(&url).await > 0);
-    // Recent versions of SQLite look at other locks too before they delete the log; older ones do not. The lock itself has to
-    // be there.
+    // Recent versions of SQLite also check other locks before they delete the log; older ones do not. The lock itself has to
+    // exist.
     let file = fs::File::options().read(true).write(true).open(url.strip_prefix("sqlite:").unwrap()).unwrap();
     let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
     assert!(rustix::fs::fcntl_lock(&file, exclusive).is_err(), "nobody holds a lock on the database");
 }
 
 #[tokio::test]
-async fn a_record_that_the_database_refuses_holds_up_no_other() {
+async fn a_record_that_the_database_refuses_does_not_block_others() {
     let folder = tempfile::tempdir().unwrap();
     let url = url(&folder);
     let store = Store::open(&url).await.unwrap();
@@ -180,9 +180,9 @@ async fn a_record_that_the_database_refuses_holds_up_no_other() {
     assert!(kept.lines().all(|line| line.contains(r#""request_id":"bad-"#)), "{kept}");
 }
 
-/// A database that takes no record is not a database that refuses one.
+/// A database that refuses every record counts as away: no single record is at fault.
 #[tokio::test]
-async fn records_wait_for_a_database_that_takes_none() {
+async fn records_wait_for_a_database_that_refuses_all() {
     let folder = tempfile::tempdir().unwrap();
     let url = url(&folder);
     let store = Store::open(&url).await.unwrap();
@@ -204,7 +204,7 @@ async fn records_wait_for_a_database_that_takes_none() {
 }
 
 #[tokio::test]
-async fn another_writer_is_waited_for() {
+async fn a_write_waits_for_another_writer() {
     let folder = tempfile::tempdir().unwrap();
     let url = url(&folder);
     let store = Store::open(&url).await.unwrap();
@@ -219,7 +219,7 @@ async fn another_writer_is_waited_for() {
     assert_eq!(waiting.await.unwrap().unwrap(), 3);
 }
 
-/// Records wait rather than go into a file that is gone with the process.
+/// Records wait, because a deleted file disappears with the process.
 #[cfg(unix)]
 #[tokio::test]
 async fn nothing_is_written_into_a_database_that_was_deleted_or_replaced() {
@@ -243,7 +243,7 @@ async fn nothing_is_written_into_a_database_that_was_deleted_or_replaced() {
         drain(&store, reader).await;
         assert_eq!(spool.lost(), 0);
         drop((spool, store));
-        // As after a restart.
+        // After a restart the records are delivered.
         let (_spool, reader) = crate::spool(&folder);
         let store = Store::open(&url).await.unwrap();
         drain(&store, reader).await;
@@ -252,7 +252,7 @@ async fn nothing_is_written_into_a_database_that_was_deleted_or_replaced() {
     }
 }
 
-// The spool's files vanish
+// The files of the spool disappear
 
 #[tokio::test]
 async fn a_deleted_segment_is_read_through_its_descriptor_and_not_written_again() {
@@ -283,7 +283,7 @@ async fn a_deleted_folder_is_made_again_and_locked_again() {
     spool.append(&record("b", 2)).unwrap();
     assert!(Spool::open(&root, PLENTY).is_err(), "it is locked");
     assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
-    // A cleaner may come at any time, also when there is nothing to write.
+    // A cleaner may delete the folder at any time, also when there is nothing to write.
     fs::remove_dir_all(&root).unwrap();
     spool.check().unwrap();
     assert!(root.join("lock").exists());
@@ -294,7 +294,7 @@ async fn a_deleted_folder_is_made_again_and_locked_again() {
 }
 
 #[tokio::test]
-async fn a_folder_in_the_place_of_the_first_is_taken_with_what_it_holds() {
+async fn a_folder_that_replaces_the_first_is_used_with_its_records() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("spool");
     let aside = folder.path().join("aside");
@@ -303,7 +303,7 @@ async fn a_folder_in_the_place_of_the_first_is_taken_with_what_it_holds() {
     drop(other);
     let (spool, reader) = spool(&folder);
     spool.append(&record("a", 1)).unwrap();
-    // As when a volume is mounted.
+    // Like the mount of a volume.
     fs::rename(&root, folder.path().join("covered")).unwrap();
     fs::rename(&aside, &root).unwrap();
     spool.append(&record("b", 2)).unwrap();
@@ -314,7 +314,7 @@ async fn a_folder_in_the_place_of_the_first_is_taken_with_what_it_holds() {
 }
 
 #[tokio::test]
-async fn what_vanished_while_no_gateway_ran_or_was_cut_is_counted() {
+async fn lines_that_disappeared_while_no_gateway_ran_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("spool");
     for round in 0..2 {
@@ -338,7 +338,7 @@ async fn what_vanished_while_no_gateway_ran_or_was_cut_is_counted() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_made_again_is_told() {
+async fn a_folder_that_cannot_be_created_again_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, reader) = spool(&folder);
     let root = folder.path().join("spool");
@@ -346,7 +346,7 @@ async fn a_folder_that_cannot_be_made_again_is_told() {
     fs::write(&root, "in the way").unwrap();
     for number in 0..3 {
         let commit = spool.append_with_others(&record("a", number), None);
-        // No caller waits for it: it is still counted.
+        // No caller waits for this record; it is still counted.
         drop(commit);
     }
     assert_eq!(spool.lost(), 3);
@@ -362,14 +362,14 @@ async fn a_folder_that_cannot_be_made_again_is_told() {
 }
 
 #[tokio::test]
-async fn a_segment_that_cannot_be_read_holds_up_no_other() {
+async fn a_segment_that_cannot_be_read_does_not_block_others() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("spool");
     {
         let (spool, _reader) = spool(&folder);
         spool.append(&record("a", 1)).unwrap();
     }
-    // A folder has a size and a name, and cannot be read.
+    // A folder has a size and a name, but cannot be read as a file.
     let broken = segments(&root)[0].clone();
     fs::rename(&broken, root.join("kept")).unwrap();
     fs::create_dir(&broken).unwrap();
@@ -420,7 +420,7 @@ impl Running {
     }
 }
 
-/// A file system in memory, of a size of our choice.
+/// A file system in memory, of a chosen size.
 struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
@@ -448,9 +448,9 @@ impl Drop for SmallDisk<'_> {
     }
 }
 
-/// The limit of the spool holds also for what is set aside.
+/// The limit of the spool also applies to lines that are set aside.
 #[tokio::test]
-async fn what_is_set_aside_is_bounded() {
+async fn lines_set_aside_count_towards_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("spool");
     let limits = SpoolLimits { max_bytes: 1000 };

@@ -21,7 +21,7 @@ pub(crate) async fn inserts_are_idempotent(store: &Store) {
     assert_eq!(request_ids(store).await.len(), 300);
 }
 
-/// A client that repeats its request id, or sends one id with everything, is metered nevertheless.
+/// A client that repeats its request id, or sends one id with every request, is metered for each request.
 pub(crate) async fn a_repeated_request_id_is_another_record(store: &Store) {
     let lines = [line("same", 1, 1), line("same", 1, 2), line("same", 2, 1)];
     let lines = lines.each_ref().map(String::as_str);
@@ -38,7 +38,7 @@ pub(crate) async fn one_bad_line_refuses_the_batch(store: &Store) {
     assert_eq!(request_ids(store).await, Vec::<String>::new());
 }
 
-pub(crate) async fn a_full_record_comes_back_as_it_was(store: &Store) {
+pub(crate) async fn a_full_record_is_read_unchanged(store: &Store) {
     let folder = tempfile::tempdir().unwrap();
     let (spool, reader) = spool(&folder);
     spool.append(&full_record()).unwrap();
@@ -73,12 +73,12 @@ async fn on_sqlite() {
     inserts_are_idempotent(&memory().await).await;
     a_repeated_request_id_is_another_record(&memory().await).await;
     one_bad_line_refuses_the_batch(&memory().await).await;
-    a_full_record_comes_back_as_it_was(&memory().await).await;
+    a_full_record_is_read_unchanged(&memory().await).await;
     filters_pick_the_newest(&memory().await).await;
 }
 
 #[tokio::test]
-async fn a_bad_line_is_named() {
+async fn a_bad_line_is_identified() {
     let error = memory().await.insert_usage(&["{}"]).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { what: "usage line", .. }), "{error}");
 }
@@ -88,12 +88,11 @@ pub const REPORTED: &str = r#"{"request_id":"a","started_at_ms":1,"duration_ms":
     "requested_model":"m","used_provider":"p","status":502,"error_kind":"upstream_error",
     "cost_pico":{"total":0,"input":0},"upstream_cost_pico":9000000000}"#;
 
-/// Every column of the view for people with SQL. Numbers are integers on both databases.
+/// Every column of the view for users of SQL. Numbers are integers on both databases.
 pub const REPORT: &str = "SELECT started_at_ms, request_id, key_id, requested_model, used_provider, used_model, \
     CAST(status AS BIGINT), error_kind, duration_ms, cost_pico, upstream_cost_pico FROM usage_report \
     WHERE cost_pico = 0 AND upstream_cost_pico > 0 AND status >= 500";
 
-/// One row of it.
 pub type Reported = (
     i64,
     String,
@@ -108,7 +107,7 @@ pub type Reported = (
     Option<i64>,
 );
 
-/// The row of [`REPORTED`].
+/// The expected row of [`REPORTED`].
 pub fn reported() -> Reported {
     let text = str::to_owned;
     let error = Some(text("upstream_error"));

@@ -1,4 +1,4 @@
-//! What is to be sent to webhooks. The functions that take a store run on both databases.
+//! Queued webhooks. The functions that take a store run on both databases.
 
 use store::{Delivery, Store};
 
@@ -21,10 +21,10 @@ async fn due(store: &Store, now_ms: i64) -> Vec<(String, i64)> {
     events
 }
 
-pub(crate) async fn an_event_is_sent_until_it_is_taken_and_never_again(store: &Store) {
+pub(crate) async fn an_event_is_sent_until_it_is_delivered_and_never_again(store: &Store) {
     let deliveries = [delivery("a", 10), delivery("b", 10), delivery("c", 1000)];
     store.add_deliveries(&deliveries).await.unwrap();
-    // Noticed twice, by another node perhaps.
+    // A second node may notice the same event.
     store.add_deliveries(&deliveries).await.unwrap();
     assert_eq!(due(store, 50).await, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
     assert_eq!(due(store, 60).await, [], "somebody is at it");
@@ -45,5 +45,5 @@ pub(crate) async fn an_event_is_sent_until_it_is_taken_and_never_again(store: &S
 
 #[tokio::test]
 async fn on_sqlite() {
-    an_event_is_sent_until_it_is_taken_and_never_again(&memory().await).await;
+    an_event_is_sent_until_it_is_delivered_and_never_again(&memory().await).await;
 }

@@ -53,7 +53,7 @@ async fn records_of_one_moment_are_moved_together() {
 }
 
 #[tokio::test]
-async fn a_stop_moves_what_is_left() {
+async fn a_stop_moves_the_remaining_records() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, reader) = spool(&folder);
     let store = memory().await;
@@ -63,7 +63,7 @@ async fn a_stop_moves_what_is_left() {
     assert_eq!(request_ids(&store).await, ["last"]);
 }
 
-/// The table is missing for a while: to the writer a database that is away.
+/// The table is missing for a while, which the writer treats like a database that is away.
 #[tokio::test]
 async fn a_database_that_was_away_gets_everything() {
     let folder = tempfile::tempdir().unwrap();
@@ -115,7 +115,7 @@ async fn a_stop_while_the_database_is_away_keeps_the_records() {
 }
 
 #[tokio::test]
-async fn a_segment_larger_than_memory_should_hold_goes_in_pieces() {
+async fn a_large_segment_is_moved_in_pieces() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, reader) = spool(&folder);
     for number in 0..8_000 {
@@ -130,7 +130,7 @@ async fn a_segment_larger_than_memory_should_hold_goes_in_pieces() {
 }
 
 #[test]
-fn a_thread_of_its_own_moves_what_is_left_when_it_stops() {
+fn a_writer_in_its_own_thread_moves_the_remaining_records_at_a_stop() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = tempfile::tempdir().unwrap();
