@@ -7,7 +7,7 @@ from pathlib import Path
 
 PROGRAMS = Path(os.environ.get("LLMGATEWAY_AGENTS", Path(__file__).parent / "node_modules/.bin"))
 
-# Nothing of an agent leaves the machine: what is not on loopback goes to a proxy that nobody runs.
+# Nothing of an agent leaves the machine: anything that is not on loopback goes to a proxy that does not exist.
 OFFLINE = {
     "HTTPS_PROXY": "http://127.0.0.1:9",
     "https_proxy": "http://127.0.0.1:9",
@@ -28,19 +28,19 @@ class Agent:
     """One agent. `name` is also its name for `llmgateway run`."""
 
     name: str
-    # The model that it asks for, when a test says nothing else: one that its users have.
+    # The requested model unless a test names another one: a model that its users have.
     model: str
 
     @property
     def endpoint(self):
-        """Where it posts to."""
+        """The endpoint that it posts to."""
         family = self.model.split("/")[-1].split("-")[0]
         by_family = {"claude": MESSAGES, "gpt": RESPONSES, "gemini": GENERATE}
         own = {"claude": MESSAGES, "codex": RESPONSES, "gemini": GENERATE}
         return own.get(self.name) or by_family.get(family, CHAT)
 
     def environment(self, home):
-        """What every run needs: its own home, no telemetry, no updates."""
+        """The environment of every run: its own home, no telemetry, no updates."""
         folders = {
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(home / ".config"),
@@ -59,7 +59,7 @@ class Agent:
                     "DISABLE_AUTOUPDATER": "1",
                     "DISABLE_TELEMETRY": "1",
                     "DISABLE_ERROR_REPORTING": "1",
-                    # Without it, it refuses to run without asking as root, which is what containers run as.
+                    # Without this it refuses to run unattended as root, the usual user in containers.
                     "IS_SANDBOX": "1",
                 }
             case "codex":
@@ -79,7 +79,7 @@ class Agent:
                 return {f"OPENCODE_DISABLE_{name}": "1" for name in names}
 
     def arguments(self, prompt, going_on=False):
-        """Its arguments for one prompt without a person; `going_on` in the session before."""
+        """The arguments for one prompt without a person; with `going_on`, in the previous session."""
         match self.name:
             case "claude":
                 more = ["--continue"] if going_on else []
@@ -94,7 +94,7 @@ class Agent:
                 return ["run", prompt]
 
     def directly(self, url, home):
-        """Variables and arguments that lead it to an API at `url` with no gateway between."""
+        """Variables and arguments that lead it directly to an API at `url`, without a gateway."""
         match self.name:
             case "claude":
                 names = ("ANTHROPIC_MODEL", "ANTHROPIC_DEFAULT_HAIKU_MODEL")
@@ -116,12 +116,12 @@ class Agent:
 
 
 def codex_built_in(url):
-    """Variables and arguments that lead Codex's own provider elsewhere: it expects all that OpenAI has behind it."""
+    """Variables and arguments that redirect Codex's own provider, from which it expects everything that OpenAI offers."""
     return {"OPENAI_API_KEY": "mock-key", "CODEX_API_KEY": "mock-key"}, ["-c", f'openai_base_url="{url}/v1"']
 
 
 def opencode_settings(url, model):
-    """Each dialect by its own package, as opencode's own providers have it."""
+    """Each dialect with its own package, like opencode's own providers."""
     provider, path = {"claude": ("anthropic", "/v1"), "gpt": ("openai", "/v1"), "gemini": ("google", "/v1beta")}.get(
         model.split("-")[0], ("mock", "/v1")
     )

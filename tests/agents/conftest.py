@@ -1,7 +1,7 @@
 """Coding agents in a scratch home and a scratch work folder, against a mock that plays their model.
 
 LLMGATEWAY_BINARY names the program; LLMGATEWAY_AGENTS the folder with the agents' programs, if it is not
-`node_modules/.bin` here. Only pytest is needed besides.
+`node_modules/.bin` here. pytest is the only dependency.
 """
 
 import json
@@ -19,7 +19,7 @@ import pytest
 from agents import PROGRAMS
 
 ROOT = Path(__file__).resolve().parents[2]
-# An agent takes a few seconds; one that waits or repeats itself for ever is stopped.
+# An agent takes a few seconds. A run that waits or repeats itself without end is stopped.
 MOST_SECONDS = 60
 
 
@@ -68,12 +68,12 @@ class Server:
 
 class Mock(Server):
     def journal(self):
-        """What it received since the last time it was asked to forget."""
+        """The requests since the last call of `forget`."""
         with urllib.request.urlopen(f"{self.url}/__mock/journal", timeout=10) as answer:
             return json.load(answer)
 
     def asked(self):
-        """The requests to models: what was posted."""
+        """The requests to models."""
         return [entry for entry in self.journal() if entry["method"] == "POST"]
 
     def forget(self):
@@ -89,7 +89,7 @@ def mock(tmp_path_factory):
     server.stop()
 
 
-# The kinds of providers, each with a model of it. The mock is asked at a path of that name.
+# The kinds of providers, each with one of its models. The mock is called at a path of that name.
 UPSTREAMS = {
     "claude": "anthropic/claude-opus-5-5",
     "gpt": "openai/gpt-5.5",
@@ -104,7 +104,7 @@ KEY = "sk-agents"
 
 
 def aliases(targets=None):
-    """`FAMILY-UPSTREAM` for each pair; with other targets, what they say."""
+    """An alias `FAMILY-UPSTREAM` for each pair, or the given targets."""
     targets = targets or {
         f"{family}-{name}": [model] for family in FAMILIES for name, model in UPSTREAMS.items()
     }
@@ -113,7 +113,7 @@ def aliases(targets=None):
 
 
 def configuration(address, mock_url, faults, targets=None):
-    """Each provider leads to the mock; `faults` names what it does wrong, by the name of the upstream."""
+    """Each provider leads to the mock; `faults` maps the name of an upstream to its fault."""
     base = {name: f"{mock_url}/{name}{'/' + faults[name] if name in faults else ''}" for name in UPSTREAMS}
     return f"""
 [server]
@@ -151,7 +151,7 @@ def start_gateway(folder, mock, faults=(), targets=None):
 
 @pytest.fixture(scope="session")
 def gateway(mock, tmp_path_factory):
-    """In front of providers that do nothing wrong."""
+    """In front of providers without faults."""
     server = start_gateway(tmp_path_factory.mktemp("gateway"), mock)
     yield server
     server.stop()
@@ -159,7 +159,7 @@ def gateway(mock, tmp_path_factory):
 
 @pytest.fixture
 def other_gateway(mock, tmp_path):
-    """Starts one in front of providers with faults, or with other aliases."""
+    """Starts a gateway in front of providers with faults, or with other aliases."""
     started = []
 
     def start(faults=(), targets=None):
@@ -202,7 +202,7 @@ class Workshop:
             subprocess.run(["git", *command], cwd=self.work, check=True, env=self.bare_environment())
 
     def fill(self, more):
-        """Gives the file its first content, with as much more as a test wants."""
+        """Writes the file's first content, followed by `more`."""
         self.file.write_text(f"alpha\nbeta\n{more}")
         self.wanted = f"alpha\ngamma\n{more}"
 
@@ -210,7 +210,7 @@ class Workshop:
         return {"PATH": os.environ["PATH"], "HOME": str(self.home)}
 
     def task(self, turns=3):
-        """In the words that the mock's persona understands: see docs/mock.md."""
+        """The task in terms that the mock's persona understands: see docs/mock.md."""
         more = f" Take {turns} turns." if turns > 3 else ""
         return f"Read `{self.file}`, replace `beta` with `gamma`, run `cat {self.file}`.{more}"
 
@@ -250,7 +250,7 @@ def keyed(environment):
 
 
 def check_done(finished, workshop, mock):
-    """The agent ended well, and the model has seen what the command printed."""
+    """The agent succeeded, and the model has seen the output of the command."""
     report = f"{finished}\n--- the mock received\n{shown(mock)}"
     assert finished.status == 0, report
     assert workshop.file.read_text() == workshop.wanted, report
@@ -258,7 +258,7 @@ def check_done(finished, workshop, mock):
 
 
 def check_served(mock, upstream, repaired=None):
-    """All requests reached this upstream, and none was refused; but for words that the gateway answers with another request."""
+    """All requests reached this upstream and none was refused, except with a text after which the gateway sends another request."""
     entries = mock.asked()
     assert entries, "the mock received nothing"
 

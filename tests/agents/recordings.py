@@ -1,6 +1,6 @@
-"""Requests as agents send them: those of `requests/`, written by hand after what was seen, and recorded ones.
+"""Requests of agents: those in `requests/`, written by hand after observed ones, and recorded ones.
 
-The recordings are not part of the repository: LLMGATEWAY_AGENT_CORPUS names their folder, or they lie in
+The recordings are not part of the repository: LLMGATEWAY_AGENT_CORPUS names their folder; the default is
 `../shared/corpus-agents` beside it.
 """
 
@@ -72,7 +72,7 @@ def responses_names(tools):
             yield tool["name"]
 
 
-# What belongs to the connection, or is the other side's key.
+# Headers of the connection, and the keys of the other side.
 NOT_REPLAYED = {
     "host", "content-length", "connection", "accept-encoding", "content-encoding", "transfer-encoding",
     "authorization", "x-api-key", "x-goog-api-key",
@@ -101,7 +101,7 @@ def read(path):
 
 
 def with_tools(body):
-    """Long lists of tools stand in one file, and others refer to it."""
+    """Long lists of tools are in one file, to which others refer."""
     body = json.loads(json.dumps(body))
     holders = [body, *(item for item in body.get("input", []) if isinstance(item, dict))]
     for holder in holders:

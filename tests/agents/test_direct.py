@@ -1,4 +1,4 @@
-"""Each agent against the mock alone: what works here is no fault of the gateway when it does not work through it."""
+"""Each agent against the mock alone. A case that works here and fails through the gateway is the gateway's fault."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from conftest import check_done, needs
 
 PAIRS = [
     *ALL,
-    # Its newest models get their tools inside the conversation, and call them by a program.
+    # Codex's newest models get their tools inside the conversation, and call them from a program.
     Agent("codex", "gpt-6.2-sol"),
     Agent("opencode", "gemini-3.5-pro"),
     Agent("opencode", "mock-model"),
@@ -31,7 +31,7 @@ def run_directly(agent, mock, workshop, prompt, more=()):
 
 
 def test_codex_falls_back_from_websockets_and_compacts_remotely(mock, workshop):
-    """Its built-in provider asks for a websocket first, marks each item, and wants a sealed compaction."""
+    """Codex's built-in provider tries a WebSocket first, marks each item, and expects a sealed compaction."""
     needs(CODEX)
     mock.forget()
     workshop.fill("0123456789abcde\n" * 1000)

@@ -6,19 +6,19 @@ import pytest
 from agents import Agent
 from conftest import UPSTREAMS, check_done, check_served, keyed, needs, run_command
 
-# An agent goes by the name of the model: tools, API and thinking follow from it. So the same upstream is offered under
-# names of several families: see `aliases` in conftest.py.
+# The name of the model decides an agent's tools, API and thinking. So each upstream is offered under names of several
+# families: see `aliases` in conftest.py.
 CASES = [
     *(Agent("claude", f"claude-opus-5-5-{upstream}") for upstream in UPSTREAMS),
-    # With `apply_patch`, which takes text by a grammar.
+    # With `apply_patch`, a tool whose text follows a grammar.
     *(Agent("codex", f"gpt-5.5-{upstream}") for upstream in UPSTREAMS),
-    # With its tools inside the conversation, and programs that call them.
+    # With its tools inside the conversation, called from programs.
     *(Agent("codex", f"gpt-6.2-sol-{upstream}") for upstream in UPSTREAMS),
     # A model that it does not know, with a slash in its name.
     Agent("codex", "anthropic/claude-opus-5-5"),
     *(Agent("gemini", f"gemini-3.5-pro-{upstream}") for upstream in UPSTREAMS),
     Agent("gemini", "anthropic/claude-opus-5-5"),
-    # By its name for each API.
+    # One name for each API.
     Agent("opencode", "claude-opus-5-5-gpt"),
     Agent("opencode", "gpt-5.5-gemini"),
     Agent("opencode", "gemini-3.5-pro-claude"),

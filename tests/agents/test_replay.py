@@ -1,7 +1,7 @@
-"""Requests that agents have sent, posted to the gateway's endpoint of their API, over each kind of provider: accepted, and
+"""Requests that agents have sent, posted to the gateway's endpoint of their API, over each kind of provider. They are accepted, and
 what reaches the provider is valid there and has the tools.
 
-Recorded answers were made up, so their proofs of thinking are nobody's: the providers here look at none.
+The recorded answers were made up, so no provider issued their proofs of thinking: the providers here check none.
 """
 
 import json
@@ -14,7 +14,7 @@ from conftest import KEY, UPSTREAMS, line, start_gateway
 from recordings import CORPUS, by_hand, callable_names, recorded
 
 
-# What asks for something that OpenAI alone can do is refused by name elsewhere: the provider's own compaction.
+# A request for a feature that only OpenAI has, its own compaction, is refused by name elsewhere.
 REFUSED_ELSEWHERE = {"codex/builtin_compact2/02.json": "compaction_trigger"}
 DIALECTS = ["messages", "responses", "chat", "gemini"]
 
@@ -29,7 +29,7 @@ def trusting_gateway(mock, tmp_path_factory):
 
 @pytest.mark.parametrize("upstream", UPSTREAMS)
 @pytest.mark.parametrize("request_", by_hand(), ids=lambda request: request.name)
-def test_by_hand(request_, upstream, trusting_gateway, mock):
+def test_handwritten_requests_are_accepted(request_, upstream, trusting_gateway, mock):
     mistakes = replay(request_, upstream, trusting_gateway, mock)
     assert not mistakes, mistakes
 
@@ -37,8 +37,8 @@ def test_by_hand(request_, upstream, trusting_gateway, mock):
 @pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no recorded requests of agents in {CORPUS}")
 @pytest.mark.parametrize("upstream", UPSTREAMS)
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_recorded(dialect, upstream, trusting_gateway, mock):
-    """All of an API at once: there are many, and what they have in common fails in common."""
+def test_recorded_requests_are_accepted(dialect, upstream, trusting_gateway, mock):
+    """All requests of an API in one test: there are many, and a common fault fails them together."""
     requests = [request for request in recorded() if request.dialect == dialect]
     assert len(requests) >= 10
     mistakes = {request.name: mistake for request in requests if (mistake := replay(request, upstream, trusting_gateway, mock))}
@@ -51,7 +51,7 @@ def test_recorded(dialect, upstream, trusting_gateway, mock):
 
 
 def replay(request, upstream, server, mock):
-    """What went wrong; empty if nothing did."""
+    """The fault; empty if there is none."""
     mock.forget()
     status, answer = post(request.for_model(f"coder-{upstream}"), server)
     entries = mock.asked()
@@ -84,5 +84,5 @@ def names_at(entry):
 
 
 def is_name_of(sent, name):
-    """A tool of a group may carry the name of the group in front."""
+    """A tool of a group may have the group's name in front."""
     return sent == name or sent.endswith((f"__{name}", f"_{name}", f".{name}", f"-{name}"))

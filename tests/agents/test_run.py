@@ -1,4 +1,4 @@
-"""`llmgateway run` itself: what it starts, what it prints, how it ends, and that nothing of the user's is touched."""
+"""`llmgateway run` itself: what it starts, what it prints, how it ends, and that it touches no file of the user."""
 
 import os
 import signal

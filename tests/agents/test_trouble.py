@@ -1,4 +1,4 @@
-"""Agents through the gateway when something goes wrong, or goes on for long."""
+"""Agents through the gateway when something fails or takes long."""
 
 import os
 import re
@@ -17,7 +17,7 @@ def run(agent, server, workshop, prompt, most_seconds=MOST_SECONDS, **options):
 
 
 def served_by(mock):
-    """Which upstreams were asked, in order, each once in a row."""
+    """The upstreams that served, in order, without repetitions in a row."""
     asked = [entry["path"].split("/")[1] for entry in mock.asked() if entry["status"] == 200]
     return [name for at, name in enumerate(asked) if at == 0 or asked[at - 1] != name]
 
@@ -42,7 +42,7 @@ SIGNED, UNSIGNED = "fault-turn-1-529", "fault-no-proofs-fault-turn-1-529"
     ids=lambda value: value.name if isinstance(value, Agent) else value.partition("-fault")[0].removeprefix("fault-"),
 )
 def test_another_provider_takes_over_in_the_middle(agent, first, second, fault, other_gateway, mock, workshop):
-    """The thinking of the first provider, signed or not, is in the history that the second one gets."""
+    """The second provider gets the thinking of the first, signed or not, in the history."""
     needs(agent)
     server = other_gateway({first: fault}, {agent.model: [UPSTREAMS[first], UPSTREAMS[second]]})
     mock.forget()
@@ -55,13 +55,13 @@ def test_another_provider_takes_over_in_the_middle(agent, first, second, fault, 
 
 @pytest.mark.parametrize("upstream", ["gpt", "gemini", "compatible"])
 @pytest.mark.parametrize("name, model", [("claude", "claude-opus-5-5"), ("codex", "gpt-5.5")])
-def test_ids_that_repeat_end_no_session_and_repeat_none(name, model, upstream, other_gateway, mock, workshop):
-    """Claude Code asks for the same again and again when two calls of a session have one id."""
+def test_repeated_call_ids_neither_end_nor_repeat_a_session(name, model, upstream, other_gateway, mock, workshop):
+    """Claude Code repeats a request without end when two calls of a session have the same id."""
     agent = Agent(name, f"{model}-{upstream}")
     needs(agent)
     mock.forget()
     server = other_gateway({upstream: "fault-same-ids"})
-    # Without a limit, and with the fault, it asks some fifteen times a second.
+    # With the fault and without a limit it sends some fifteen requests a second.
     finished = run(agent, server, workshop, workshop.task(), most_seconds=20)
     check_done(finished, workshop, mock)
     check_served(mock, upstream)
@@ -78,15 +78,15 @@ def test_forty_turns(agent, gateway, mock, workshop):
     mock.forget()
     check_done(run(agent, gateway, workshop, workshop.task(40)), workshop, mock)
     asked = [entry for entry in mock.asked() if f"/{agent.model.rsplit('-', 1)[1]}/" in entry["path"]]
-    # After thirty turns Gemini CLI also asks a model of its own whether the session goes in circles. It cuts the history for
-    # that in front of a call, which Gemini refuses, and goes on.
+    # After thirty turns Gemini CLI also asks a model whether the session loops. For that it cuts the history before a call,
+    # which Gemini refuses, and goes on.
     assert len(asked) >= 41, shown(mock)
     assert {entry["status"] for entry in asked} == {200}, shown(mock)
 
 
 @pytest.mark.parametrize("upstream", UPSTREAMS)
 @pytest.mark.parametrize("name, model", [("claude", "claude-opus-5-5"), ("codex", "gpt-5.5")])
-def test_a_prompt_that_is_too_long_is_not_tried_again_and_again(name, model, upstream, other_gateway, mock, workshop):
+def test_a_prompt_that_is_too_long_is_not_retried_without_end(name, model, upstream, other_gateway, mock, workshop):
     agent = Agent(name, f"{model}-{upstream}")
     needs(agent)
     mock.forget()
@@ -109,7 +109,7 @@ def test_a_cancelled_agent_leaves_nothing_running(agent, other_gateway, mock, wo
     command = run_command(agent, server.url, agent.model, workshop.task())
     process = workshop.start(command, keyed(agent.environment(workshop.home)))
     wait_until(lambda: any(entry["status"] == 200 for entry in mock.asked()), "the model was not asked")
-    # As a terminal does: to all of the group.
+    # Like a terminal, the test signals the whole group.
     os.killpg(process.pid, signal.SIGINT)
     try:
         process.communicate(timeout=20)
@@ -128,7 +128,7 @@ def wait_until(condition, otherwise, seconds=20):
 
 @pytest.mark.parametrize("upstream", ["claude", "gpt"])
 def test_codex_compacts_and_goes_on(upstream, gateway, mock, workshop):
-    """By the tokens that answers report: a session that grows beyond the limit is summed up, once or a few times."""
+    """Codex uses the tokens that answers report: a session that grows beyond the limit is summarised once or a few times."""
     agent = Agent("codex", f"gpt-5.5-{upstream}")
     needs(agent)
     mock.forget()
@@ -139,7 +139,7 @@ def test_codex_compacts_and_goes_on(upstream, gateway, mock, workshop):
     at = command.index("--") + 1
     finished = workshop.run([*command[:at], *limit, *command[at:]], keyed(agent.environment(workshop.home)))
     check_done(finished, workshop, mock)
-    # Thinking that Claude bound to the conversation before it was summed up is left out then, in a second request.
+    # Claude refuses thinking that it bound to the conversation before the summary. A second request leaves it out.
     check_served(mock, upstream, repaired="bound to a different conversation")
     served = [entry for entry in mock.asked() if entry["status"] == 200]
     compactions = [entry for entry in served if "CONTEXT CHECKPOINT COMPACTION" in str(entry["body"])]

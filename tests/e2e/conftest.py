@@ -52,12 +52,12 @@ class Process:
         pytest.fail(f"it does not answer on {self.address}:\n{self.log.read_text()}")
 
     def kill(self):
-        """As a crash: nothing is flushed, no handler runs."""
+        """Like a crash: nothing is flushed, and no handler runs."""
         self.process.kill()
         self.process.wait()
 
     def stop(self):
-        """As an operator does."""
+        """Like an operator."""
         self.process.terminate()
         try:
             self.process.wait(PATIENCE_SECONDS)
@@ -81,7 +81,7 @@ def free_address():
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts programs in a scratch folder, and kills those that still run in the end."""
+    """Starts programs in a scratch folder, and kills those that still run at the end."""
     started = []
 
     def start(arguments, address, environment=()):

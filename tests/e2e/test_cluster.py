@@ -1,8 +1,8 @@
 """Three nodes share one budget through Redis while they are killed, and Redis is stopped for a moment: the ceiling holds, no record of
 a complete answer is lost, and the ledger is the sum of the records.
 
-LLMGATEWAY_TEST_POSTGRES names a PostgreSQL whose user may create databases. LLMGATEWAY_CALLERS says how many ask at once,
-LLMGATEWAY_KILLS how often a node is killed (`cargo xtask chaos` takes 200 and 100), LLMGATEWAY_SEED when.
+LLMGATEWAY_TEST_POSTGRES names a PostgreSQL whose user may create databases. LLMGATEWAY_CALLERS is the number of concurrent callers,
+LLMGATEWAY_KILLS the number of kills (`cargo xtask chaos` takes 200 and 100), LLMGATEWAY_SEED the seed of their times.
 """
 
 import collections
@@ -26,7 +26,7 @@ CALLERS = int(os.environ.get("LLMGATEWAY_CALLERS", "24"))
 KILLS = int(os.environ.get("LLMGATEWAY_KILLS", "8"))
 SEED = int(os.environ.get("LLMGATEWAY_SEED", "1"))
 NODES = 3
-# For some hundred answers: it is exhausted long before the end, and what is free is fought for.
+# Enough for some hundred answers: it is exhausted long before the end, and callers compete for the rest.
 CEILING_USD = "0.2"
 CONFIG = """
 [server]
@@ -93,7 +93,7 @@ class Node:
 
 
 class Callers:
-    """Ask one node after the other until the stop event is set."""
+    """Ask one node after another until the stop event is set."""
 
     def __init__(self, nodes):
         self.nodes, self.stopping = nodes, threading.Event()
@@ -178,7 +178,7 @@ def test_one_budget_holds_over_nodes_that_are_killed(nodes, database, redis):
         time.sleep(1.5)
     finally:
         callers.stop()
-    # Each node starts once more, and delivers what is left in its spool.
+    # Each node starts once more, and delivers the rest of its spool.
     for node in nodes:
         node.process.stop()
         node.start()

@@ -1,7 +1,7 @@
-"""Killing the gateway at any moment loses no record of a response that its client received completely; and with a budget
-none of a response that had begun, because somebody paid for it.
+"""A kill of the gateway at any moment loses no record of a response that its client received completely. With a budget it loses
+no record of a response that had begun either, because that response has cost money.
 
-LLMGATEWAY_KILLS says how often it is killed (`cargo xtask kill` does it a thousand times), LLMGATEWAY_SEED when.
+LLMGATEWAY_KILLS is the number of kills (`cargo xtask kill` makes a thousand), LLMGATEWAY_SEED the seed of their times.
 """
 
 import collections
@@ -32,7 +32,7 @@ MODELS = ["openai/gpt-4o", "anthropic/claude-3-5-sonnet-20241022", "google-ai-st
 
 
 class Load:
-    """Clients that ask until the gateway is gone, and remember what they received whole."""
+    """Clients that ask until the gateway is gone, and remember which answers they received completely."""
 
     def __init__(self, address):
         self.address = address
@@ -77,7 +77,7 @@ Request = collections.namedtuple("Request", "id key model stream")
 
 
 def exchange(connection, request, begun):
-    """Whether the answer came to its end, and its status. Raises when the connection breaks."""
+    """Whether the answer was complete, and its status. Raises when the connection breaks."""
     stream = request.stream
     body = {"model": request.model, "messages": [{"role": "user", "content": "Count to 10"}], "stream": stream}
     headers = {"authorization": f"Bearer {request.key}", "content-type": "application/json"}
@@ -88,7 +88,7 @@ def exchange(connection, request, begun):
     if not stream:
         return json.loads(response.read())["object"] == "chat.completion", response.status
     complete = False
-    # The client has all it waits for with [DONE]: the end of the body after it may be lost.
+    # The client stops waiting at [DONE]: the end of the body after it may be lost.
     for line in response:
         if line.strip() == b"data: [DONE]":
             complete = True
@@ -120,7 +120,7 @@ def wait_for_records(database, rounds):
 
 
 def load_and_kill(gateway, responses):
-    """Kills it when so many responses are complete."""
+    """Kills it once this many responses are complete."""
     load = Load(gateway.address)
     deadline = time.monotonic() + SECONDS_PER_ROUND
     while load.count() < responses and time.monotonic() < deadline and not load.faults:
@@ -139,7 +139,7 @@ def lost(gateway):
     return int(line.split()[1])
 
 
-def test_killed_in_the_middle(start, mock, tmp_path):
+def test_a_kill_under_load_loses_no_record(start, mock, tmp_path):
     address = free_address()
     template = (ROOT / "tests/sdk/llmgateway.toml.in").read_text()
     (tmp_path / "llmgateway.toml").write_text(template.replace("@LISTEN@", address).replace("@MOCK@", mock.url) + PROJECT)
@@ -169,7 +169,7 @@ def test_killed_in_the_middle(start, mock, tmp_path):
 
 
 def check_money(database, complete):
-    """The ledger is the sum of the records, and a complete response is recorded as such. Returns how many were not."""
+    """The ledger is the sum of the records, and no complete response counts as interrupted. Returns how many were interrupted."""
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10) as connection:
         rows = connection.execute("SELECT request_id, record FROM usage_records").fetchall()
         ((spent,),) = connection.execute("SELECT sum(spent_pico) FROM ledger WHERE scope = 'project:bounded'")

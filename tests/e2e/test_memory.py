@@ -1,4 +1,4 @@
-"""What large requests and answers cost in memory: a recording of 200 MB passes without being held, and 2,048 vectors of 1,536 numbers
+"""The memory for large requests and answers: a recording of 200 MB is forwarded without being buffered, and 2,048 vectors of 1,536 numbers
 take a small multiple of their bytes."""
 
 import http.client
@@ -15,12 +15,12 @@ from conftest import free_address
 KEY = "sk-test"
 UPLOAD = 200 << 20
 PIECE = 64 << 10
-# Asked of providers of OpenAI's form.
+# For uploads to providers in OpenAI's format, which are streamed.
 MOST_OF_AN_UPLOAD = 8 << 20
 
 
 def vectors(count, length):
-    """An answer as OpenAI's API has it."""
+    """An answer in OpenAI's format."""
     numbers = ",".join(f"{(index * 7919 % 2000 - 1000) / 65536:.9f}" for index in range(length))
     entries = ",".join(f'{{"object":"embedding","index":{index},"embedding":[{numbers}]}}' for index in range(count))
     usage = '{"prompt_tokens":2048,"total_tokens":2048}'
@@ -85,7 +85,7 @@ def reset_peak(process):
 
 
 def upload(address, size):
-    """A recording with its model before it, piece by piece."""
+    """A recording in pieces, with its model in front."""
     head = (
         b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nopenai/whisper-1\r\n'
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
@@ -109,7 +109,7 @@ def upload(address, size):
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are read from Linux' /proc")
 def test_a_large_upload_is_not_held(gateway):
     Provider.answers = {"/v1/audio/transcriptions": b'{"text":"Hi.","usage":{"type":"duration","seconds":6554}}'}
-    # Connections, buffers and pages of the program that any upload needs.
+    # The first upload allocates what any upload needs: connections, buffers and pages of the program.
     assert upload(gateway.address, 16 << 20)[0] == 200
     reset_peak(gateway)
     before = peak(gateway)
@@ -136,5 +136,5 @@ def test_many_vectors_take_a_small_multiple_of_their_bytes(gateway):
     assert (answer.status, len(entries), len(entries[0]["embedding"])) == (200, 2048, 8192)
     grown = peak(gateway) - before
     print(f"{len(body) >> 20} MiB of vectors: {grown / (1 << 20):.1f} MiB more")
-    # The provider's answer, the caller's in base64, and what is read into it.
+    # The provider's answer, the caller's answer in base64, and the parsed values.
     assert grown < 3 * len(body)

@@ -1,4 +1,4 @@
-"""A newcomer's first minute: the commands of the README, word for word but for the address and the key."""
+"""A newcomer's first minute: the commands of the README, word for word except the address and the key."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import time
 
 from conftest import ROOT, free_address
 
-# What a newcomer has set whose model is one of a provider. The demo is off then.
+# Variables of a newcomer whose model is one of a provider. The demo is off then.
 PROVIDERS = {
     "OPENAI_API_KEY": "mock-key",
     "OPENAI_BASE_URL": "@MOCK@/v1",
@@ -42,7 +42,7 @@ def test_curl(start, mock):
 
 
 def shown_key(gateway):
-    """Callers are served a moment before the greeting is written."""
+    """Requests are served a moment before the greeting is written."""
     for _ in range(200):
         if key := re.search(r"^API key +(\S+)", gateway.log.read_text(), re.MULTILINE):
             return key

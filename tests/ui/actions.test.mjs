@@ -26,10 +26,10 @@ for (const scripts of [true, false]) {
     assert.ok(!page.url().includes(secret));
     await page.getByRole("link", { name: "I have copied it" }).click();
     assert.ok(!(await page.content()).includes(secret), "a key is shown once");
-    // The browser has nothing to show: the answer of the form is in no cache.
+    // The browser has nothing to show again: no cache stores the answer of the form.
     await page.goBack().catch(() => {});
     assert.ok(!(await page.content().catch(() => "")).includes(secret), "also not by the history");
-    // The browser's own page for what it does not have is a navigation, which may still be under way and interrupt the next.
+    // The browser's own error page is a navigation, which may still be under way and interrupt the next one.
     await eventually(() => page.goto(`/ui/projects/${id}`));
     await page.getByRole("link", { name: "ci & co" }).click();
     await page.getByRole("button", { name: "Disable" }).click();
@@ -119,7 +119,7 @@ test("the theme is kept, and drawn by the server", async () => {
   await context.close();
 });
 
-test("an administrator has a provider rest, and ends it", async () => {
+test("an administrator begins and ends the rest of a provider", async () => {
   const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN, scripts: false });
   await page.goto("/ui/routing?open=demo");
   await page.getByLabel("Why All of it rests").fill("<b>maintenance</b>");
@@ -136,7 +136,7 @@ test("an administrator has a provider rest, and ends it", async () => {
   await context.close();
 });
 
-test("explain says who would serve, also a whole request", async () => {
+test("explain names the provider that would serve, also for a whole request", async () => {
   const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN });
   await page.goto("/ui/routing");
   await page.getByRole("combobox", { name: /^For/ }).fill("demo/echo");
@@ -182,7 +182,7 @@ test("the same cost in the answer, the log, the sums and the metrics, to the las
   await context.close();
 });
 
-test("the playground asks two models side by side, and says so in code", async () => {
+test("the playground asks two models side by side, and shows the code for it", async () => {
   const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN });
   await page.goto("/ui/playground?model=demo%2Fecho");
   await page.getByRole("button", { name: "Model", exact: true }).click();
@@ -203,7 +203,7 @@ test("the playground asks two models side by side, and says so in code", async (
     assert.ok((await page.locator("#snippet").textContent()).includes(words));
   }
   await page.getByRole("button", { name: "Close" }).click();
-  // What the gateway refuses is said where the answer would be.
+  // A refusal by the gateway is shown in the place of the answer.
   await models.last().fill("nobody/has-this");
   await page.getByLabel("Message").fill("Again");
   await page.getByRole("button", { name: "Send" }).click();
@@ -214,7 +214,7 @@ test("the playground asks two models side by side, and says so in code", async (
   await context.close();
 });
 
-test("the playground is no way around keys", async () => {
+test("the playground does not bypass keys", async () => {
   const { page, context } = await visitor(browser, gateway.origin, { key: ADMIN });
   await page.goto("/ui/playground");
   const ask = (headers) => page.evaluate(async (headers) => (await fetch("/ui/playground/ask", { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify({ model: "demo/echo", messages: [{ role: "user", content: "x" }] }) })).status, headers);

@@ -15,7 +15,7 @@ const AXE = readFileSync(new URL("./node_modules/axe-core/axe.min.js", import.me
 export const ADMIN = "lgw-admin-key-of-the-browser-tests";
 export const VIEWER = "lgw-viewer-key-of-the-browser-tests";
 export const CALLER = "lgw-caller-key-of-the-browser-tests";
-/// What callers and operators could write wherever a text is shown.
+/// Text that callers and operators could write into any field.
 export const HOSTILE = `<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>"'><b>\u202Ereversed\u202C`;
 export const LONG = `demo/${"very-long-model-name-".repeat(15)}`.slice(0, 300);
 
@@ -67,7 +67,7 @@ ${more(origin)}`);
   return { origin, folder, stop, log: () => log };
 }
 
-/// Asks a model; the answer's status.
+/// Asks a model; returns the answer's status.
 export async function ask(origin, body, headers = {}) {
   const answer = await fetch(`${origin}/v1/chat/completions`, {
     method: "POST",
@@ -82,7 +82,7 @@ export const admin = (origin, method, path, body) => fetch(`${origin}/admin/v1/$
   method, headers: { authorization: `Bearer ${ADMIN}`, "content-type": "application/json" }, body: body && JSON.stringify(body),
 }).then((answer) => answer.json());
 
-/** Tries again what another navigation interrupted; the last failure counts. */
+/** Repeats an action that another navigation interrupted; the last failure counts. */
 export async function eventually(action) {
   for (let left = 5; left > 0; left -= 1) {
     try {
@@ -96,7 +96,7 @@ export async function eventually(action) {
 
 export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });
 
-/// A page of its own context, signed in with a key, that notes whatever it must not do.
+/// A page of its own context, signed in with a key, that notes everything that it must not do.
 export async function visitor(browser, origin, { key, theme = "light", width = 1440, scripts = true } = {}) {
   const context = await browser.newContext({ baseURL: origin, viewport: { width, height: width < 600 ? 844 : 900 }, colorScheme: theme, javaScriptEnabled: scripts, reducedMotion: "reduce" });
   const page = await context.newPage();
@@ -118,7 +118,7 @@ export async function visitor(browser, origin, { key, theme = "light", width = 1
   return { page, context, clean };
 }
 
-/// No serious finding of axe-core. It runs from outside of the page's policy, and what it does is not the page's fault.
+/// No serious finding of axe-core. It runs outside of the page's policy, and its actions do not count against the page.
 export async function accessible(page, name) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
@@ -127,7 +127,7 @@ export async function accessible(page, name) {
   assert.deepEqual(failures, [], name);
 }
 
-/// The whole page does not scroll sideways, no id is there twice, nothing that was written became markup.
+/// The whole page does not scroll sideways, no id occurs twice, and no text became markup.
 export async function sound(page, name) {
   const state = await page.evaluate(() => {
     const ids = [...document.querySelectorAll("[id]")].map((el) => el.id);

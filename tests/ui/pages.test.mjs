@@ -19,7 +19,7 @@ before(async () => {
   await ask(origin, { model: LONG });
   await ask(origin, { model: "broken/some-model" });
   await ask(origin, { model: "demo/echo", temperature: "warm" });
-  // Records are moved into the database behind the answers.
+  // Records reach the database a moment after the answers.
   for (let tries = 0; tries < 100; tries += 1) {
     const { data = [] } = await admin(origin, "GET", "requests?limit=50");
     if (data.length >= 9) break;

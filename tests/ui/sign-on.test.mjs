@@ -1,4 +1,4 @@
-// Signing in by OpenID Connect, at a real provider (oidc-provider), in a browser.
+// Sign-in by OpenID Connect, at a real provider (oidc-provider), in a browser.
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -92,7 +92,7 @@ test("a viewer, somebody without a role, and a provider that is away", { skip },
   await accessible(page, "login with a provider");
   await shot(page, "login-provider-light-390");
   await page.getByRole("link", { name: "Sign in with the test provider" }).click();
-  // What is known of the provider is kept for an hour; the browser itself finds out that it is away.
+  // The gateway keeps the provider's document for an hour, so the browser is the first to notice that the provider is away.
   await page.goBack().catch(() => {});
   await page.goto("/ui/login").catch(() => page.goto("/ui/login"));
   await page.getByLabel("Admin or viewer key").fill(ADMIN);

@@ -338,7 +338,7 @@ fn invariants_have_their_tests() {
     assert_none("Tests that the invariants name and that do not exist:", &missing);
 }
 
-/// Phrases of a language of our own: each has a plain word.
+/// Phrases that are not plain English, each with its replacement.
 #[test]
 fn phrases_are_plain() {
     const PHRASES: [(&str, &str); 12] = [
@@ -378,7 +378,7 @@ fn phrases_are_plain() {
     assert_none("These phrases have a plain word:", &places);
 }
 
-/// Whether a line has the phrase as whole words. Names of functions are words with underscores between them.
+/// Whether a line has the phrase as whole words. Names of functions are words joined by underscores.
 fn has_phrase(line: &str, phrase: &str) -> bool {
     let is_letter = |letter: char| letter.is_ascii_alphabetic();
     line.match_indices(phrase)
@@ -561,7 +561,7 @@ fn modules_depend_on_each_other_one_way() {
     for name in ["canon", "wire", "catalog", "routing", "limits", "store", "gateway"] {
         let modules = modules_of(name);
         assert_eq!(circle(&modules), None, "modules of {name} depend on each other in a circle");
-        // Only of the gateway are the top-level modules checked too.
+        // The top-level modules are checked for the gateway only.
         if name != "gateway" {
             continue;
         }

@@ -1,4 +1,4 @@
-"""Where the gateway is, and the models that every client is tried with."""
+"""The address of the gateway, and the models with which every client is tested."""
 
 import os
 
@@ -28,7 +28,7 @@ def api_key():
     return _needed("LLMGATEWAY_KEY")
 
 
-# One whose format is the caller's own, and two that are translated.
+# A model whose format is the caller's own, and two that are translated.
 @pytest.fixture(
     params=["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "google-ai-studio/gemini-2.5-flash"],
     ids=lambda model: model.split("/")[0],
@@ -37,7 +37,7 @@ def model(request):
     return request.param
 
 
-# Those whose thinking comes with proofs that have to come back.
+# Models whose thinking has proofs that must be sent back.
 @pytest.fixture(
     params=["openai/gpt-5.5", "anthropic/claude-sonnet-4-5", "google-ai-studio/gemini-3-pro-preview"],
     ids=lambda model: model.split("/")[0],

@@ -1,4 +1,4 @@
-// The Vercel AI SDK: by the two of its providers that take any OpenAI-compatible server, and by those of OpenAI (Responses,
+// The Vercel AI SDK: with the two of its providers that take any OpenAI-compatible server, and with those of OpenAI (Responses,
 // its default), Anthropic and Google.
 
 import assert from 'node:assert/strict';
@@ -95,7 +95,7 @@ for (const [name, provider] of Object.entries(providers)) {
   });
 }
 
-// How thinking is controlled in each.
+// The controls of thinking in each format.
 const thinking = {
   openai: [openai, { openai: { reasoningEffort: 'low', reasoningSummary: 'auto', store: false, forceReasoning: true } }],
   anthropic: [anthropic, { anthropic: { thinking: { type: 'enabled', budgetTokens: 2000 } } }],
@@ -120,7 +120,7 @@ for (const [name, [provider, providerOptions]] of Object.entries(thinking)) {
         onError: ({ error }) => assert.fail(error),
       });
       const [first, second] = await result.steps;
-      // OpenAI shows no thinking to those who cannot ask it for a summary.
+      // OpenAI shows no thinking to callers that cannot request a summary.
       const shows = name === 'openai' || !id.startsWith('openai/');
       assert.ok(first.reasoningText || !shows, JSON.stringify(first.content));
       assert.match(second.text, /18 degrees/);

@@ -56,7 +56,7 @@ for (const model of modelsWithTools) {
     assert.match(second.choices[0].message.content, /18 degrees/);
   });
 
-  // The SDK puts the deltas together itself, and throws when they do not fit.
+  // The SDK joins the deltas itself, and throws if they do not fit together.
   test(`streamed tools: ${model}`, async () => {
     const stream = client.chat.completions.stream({
       model,

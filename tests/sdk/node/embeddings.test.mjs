@@ -29,7 +29,7 @@ for (const model of embedders) {
   });
 }
 
-test('a chat model is led to its endpoint', async () => {
+test('a chat model is refused with its endpoint', async () => {
   await assert.rejects(client.embeddings.create({ model: 'openai/gpt-4o', input: 'a' }), (error) => {
     assert.equal(error.status, 400);
     assert.match(error.message, /\/v1\/chat\/completions/);

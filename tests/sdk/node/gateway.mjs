@@ -1,4 +1,4 @@
-// Where the gateway is, a client for it, and the models to test.
+// The address of the gateway, a client for it, and the models to test.
 
 import OpenAI from 'openai';
 
@@ -13,7 +13,7 @@ function needed(name) {
 export const url = needed('LLMGATEWAY_URL');
 export const key = needed('LLMGATEWAY_KEY');
 
-// Retries are off, so that a test sees what the gateway said first.
+// Retries are off, so that a test sees the gateway's first answer.
 export const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: key, maxRetries: 0, timeout: 30_000 });
 
 export const models = [
@@ -42,7 +42,7 @@ export const modelsWithTools = models.filter((model) => !model.startsWith('perpl
 
 export const user = (content) => [{ role: 'user', content }];
 
-// One whose format is the caller's own for each of the dialects, and others that are translated.
+// For each dialect a model whose format is the caller's own, and others that are translated.
 export const modelsByFormat = [
   'openai/gpt-4o-mini',
   'anthropic/claude-sonnet-4-5',

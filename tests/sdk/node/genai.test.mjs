@@ -91,7 +91,7 @@ for (const model of modelsThatThink) {
     // OpenAI shows no thinking unless it is asked for a summary.
     assert.ok(model.startsWith('openai/') || parts.some(({ thought, text }) => thought && text));
     assert.ok(parts.some(({ functionCall }) => functionCall));
-    // The history of a stream holds each piece as a turn of its own, so the loop is one of whole answers.
+    // The history of a stream has each piece as a turn of its own, so this loop uses whole answers.
     const loop = google.chats.create({ model, config: { tools, thinkingConfig } });
     const { id, name } = (await loop.sendMessage({ message: 'What is the weather in Rome?' })).functionCalls[0];
     const functionResponse = { id, name, response: { output: '18 degrees' } };

@@ -13,7 +13,7 @@ const line = (id, content) =>
   });
 const query = { query: { provider: 'openai' } };
 
-test('a file comes and goes', async () => {
+test('a file is uploaded, read and deleted', async () => {
   const content = Buffer.alloc(80_000, 'bytes');
   const file = await client.files.create({ file: await toFile(content, 'a.bin'), purpose: 'user_data' }, query);
   assert.deepEqual([file.filename, file.bytes], ['a.bin', content.length]);

@@ -11,7 +11,7 @@ const heard = 'I heard 64000 bytes of talk.wav.';
 const talk = () => toFile(sound, 'talk.wav', { type: 'audio/wav' });
 const image = () => toFile(Buffer.from(png, 'base64'), 'a.png', { type: 'image/png' });
 
-test('a recording is written down, with the model behind the file too', async () => {
+test('a recording is transcribed, also with the model after the file', async () => {
   for (const order of [
     { model: 'openai/whisper-1', file: await talk() },
     { file: await talk(), model: 'openai/whisper-1' },
@@ -23,7 +23,7 @@ test('a recording is written down, with the model behind the file too', async ()
   }
 });
 
-test('a large recording, with the model behind the file too', async () => {
+test('a large recording, also with the model after the file', async () => {
   const large = await toFile(Buffer.alloc(12 << 20), 'long.wav');
   for (const order of [
     { model: 'openai/whisper-1', file: large },
@@ -44,7 +44,7 @@ test('subtitles, and times of words', async () => {
   assert.deepEqual(verbose.words.map((word) => word.word), heard.split(' '));
 });
 
-test('a transcript as it is made', async () => {
+test('a streamed transcript', async () => {
   const stream = await client.audio.transcriptions.create({ model: 'openai/gpt-4o-transcribe', file: await talk(), stream: true });
   let text = '';
   let last;
@@ -67,7 +67,7 @@ test('speech', async () => {
   assert.equal(Buffer.from(await answer.arrayBuffer()).subarray(0, 4).toString(), 'RIFF');
 });
 
-test('images are made and edited, whole and as they are made', async () => {
+test('images are made and edited, whole and streamed', async () => {
   const model = 'openai/gpt-image-2';
   const made = await client.images.generate({ model, prompt: 'a fox' });
   assert.ok(made.data[0].b64_json.length > 0);
@@ -83,6 +83,6 @@ test('images are made and edited, whole and as they are made', async () => {
   }
 });
 
-test('a model at the wrong endpoint is led to its own', async () => {
+test('a model at the wrong endpoint is refused with its own endpoint', async () => {
   await assert.rejects(client.audio.transcriptions.create({ model: 'openai/tts-1', file: await talk() }), /\/v1\/audio\/speech/);
 });

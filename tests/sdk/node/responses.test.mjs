@@ -95,7 +95,7 @@ for (const model of modelsThatThink) {
       include: ['reasoning.encrypted_content'],
     };
     const question = user('What is the weather in Rome?');
-    // Not by the stream helper: it adds fields to its items that OpenAI refuses.
+    // Without the stream helper, which adds fields to its items that OpenAI refuses.
     const asked = await client.responses.create({ ...request, input: question });
     assert.ok(asked.output.some(({ type, encrypted_content }) => type === 'reasoning' && encrypted_content));
     const call = asked.output.find(({ type }) => type === 'function_call');

@@ -1,4 +1,4 @@
-// The snippet of the documentation, word for word but for the address and the key.
+// The snippet of the documentation, word for word except the address and the key.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,4 +1,4 @@
-"""Where the gateway is, and a client for it."""
+"""The address of the gateway, and a client for it."""
 
 import os
 
@@ -28,7 +28,7 @@ def gateway_key():
 
 @pytest.fixture(scope="session")
 def client(gateway_url, gateway_key):
-    """Retries are off, so that a test sees what the gateway said first."""
+    """Retries are off, so that a test sees the gateway's first answer."""
     return OpenAI(base_url=f"{gateway_url}/v1", api_key=gateway_key, max_retries=0, timeout=30)
 
 

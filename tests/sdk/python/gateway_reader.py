@@ -6,7 +6,7 @@ import subprocess
 
 
 class Reader:
-    """One process for everything that is to be read."""
+    """One process that reads all answers."""
 
     def __init__(self, program):
         self.process = subprocess.Popen(
@@ -18,7 +18,7 @@ class Reader:
         assert self.process.wait(timeout=10) == 0
 
     def answer(self, answer):
-        """As in `official`: what the answer says, in the words of this test."""
+        """The content of the answer, in the same shape as `official` returns it."""
         return said(self._ask(
             protocol=answer.protocol,
             stream=answer.stream,
@@ -29,7 +29,7 @@ class Reader:
         ))
 
     def rendered(self, answer, caller, streams):
-        """The answer as a caller of a format gets it, and the error that came after it, if any."""
+        """The answer as a caller of a format gets it, and the error after it, if any."""
         reply = self._ask(
             protocol=answer.protocol,
             stream=answer.stream,
@@ -40,7 +40,7 @@ class Reader:
         return reply["answer"], reply["error"] and reply["error"]["message"]
 
     def frames(self, framing, body, piece=None):
-        """Frames, and the error that came after them, if any."""
+        """Frames, and the error after them, if any."""
         reply = self._ask(framing=framing, body=base64.b64encode(body).decode(), piece=piece)
         return reply["frames"], reply["error"] and reply["error"]["message"]
 
@@ -96,13 +96,13 @@ def choice_said(choice):
 
 
 def logprob(token):
-    """A token, how likely it was, and the alternatives."""
+    """A token, its logarithmic probability, and the alternatives."""
     alternatives = [[other["token"], other["logprob"]] for other in token.get("top_logprobs") or []]
     return [token["token"], token["logprob"], alternatives]
 
 
 def source(annotation, text):
-    """A page's address and the piece of the answer that rests on it; anything else as it is."""
+    """A page's address and the part of the answer that it supports; any other annotation unchanged."""
     if annotation.get("type") != "url_citation":
         return annotation
     cited = annotation["url_citation"]
@@ -110,7 +110,7 @@ def source(annotation, text):
 
 
 def arguments(text, custom=False):
-    """As a JSON value; as text where it is none. No text is no arguments."""
+    """The JSON value of a text, or the text if it is no JSON. An empty text means no arguments."""
     if custom:
         return text
     try:
@@ -120,7 +120,7 @@ def arguments(text, custom=False):
 
 
 def usage(counts):
-    """Buckets that do not overlap, as the sums that providers report."""
+    """Disjoint buckets, as the sums that providers report."""
     written = counts["cache_write"] + counts["cache_write_1h"]
     return {
         "prompt": counts["input"] + counts["cache_read"] + written + counts["audio_input"],

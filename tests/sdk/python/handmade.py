@@ -1,6 +1,6 @@
-"""Answers of our own making: what is rare among recordings, and enough of everything for machines without recordings.
+"""Answers of our own making: cases that are rare among recordings, and enough of all kinds for machines without recordings.
 
-Each comes with some of what it says, so that two readers that both find nothing do not agree.
+Each has a part of its expected content, so that two readers that both find nothing do not agree.
 """
 
 import json
@@ -21,7 +21,7 @@ def whole(body):
 
 
 def events(*chunks, end="\n", named=False, last=None):
-    """Server-sent events. Texts stand as they are."""
+    """Server-sent events. Texts are inserted unchanged."""
     lines = []
     for chunk in chunks:
         if isinstance(chunk, dict):
@@ -507,9 +507,9 @@ case(
     stream=False, status=404, error="model 'x' not found",
 )
 
-# ---------------------------------------------------------------------------------------------- every word that ends
+# ---------------------------------------------------------------------------------------------- every finish reason
 
-# What the SDKs know beyond our tables fails in `official`, so that new words are noticed with a new version.
+# A finish reason that an SDK knows and our tables do not fails in `official`, so that new versions reveal new reasons.
 
 for reason in typing.get_args(anthropic.types.StopReason):
     content = [{"type": "tool_use", "id": "toolu_a", "name": "f", "input": {}}] if reason == "tool_use" else []

@@ -1,4 +1,4 @@
-"""Recorded answers of providers. They live outside of the repository: `LLMGATEWAY_CORPUS`, or `../shared/corpus`."""
+"""Recorded answers of providers. They are outside of the repository: `LLMGATEWAY_CORPUS`, or `../shared/corpus`."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ class Answer:
     status: int = 200
     headers: dict = field(default_factory=dict)
     provider: str = ""
-    # The transport hands the body over in pieces of this size.
+    # The transport supplies the body in pieces of this size.
     piece: int | None = None
 
 

@@ -196,8 +196,8 @@ def test_legacy_completion(client, model):
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices[0].finish_reason] == ["stop"]
 
 
-def test_legacy_completion_as_it_came(client):
-    """A provider that completes texts gets what no conversation can say."""
+def test_legacy_completion_is_forwarded_unchanged(client):
+    """A provider of text completions gets fields that a chat request lacks."""
     request = {"model": "fireworks/accounts/fireworks/models/llama-v3p3-70b-instruct", "max_tokens": 50}
     several = client.completions.create(prompt=["What is the capital of France?", "Again?"], n=2, **request)
     assert [choice.index for choice in several.choices] == [0, 1, 2, 3]

@@ -1,4 +1,4 @@
-"""Embeddings, rerank and moderations by the official clients, and the example of docs/endpoints.md word for word."""
+"""Embeddings, rerank and moderations with the official clients, and the example of docs/endpoints.md word for word."""
 
 import base64
 import pathlib
@@ -58,7 +58,7 @@ def test_token_numbers(client):
         client.embeddings.create(model="cohere/embed-v4.0", input=[[1, 2], [3]])
 
 
-def test_a_chat_model_is_led_to_its_endpoint(client):
+def test_a_chat_model_is_refused_with_its_endpoint(client):
     with pytest.raises(BadRequestError, match="/v1/chat/completions"):
         client.embeddings.create(model="openai/gpt-4o", input="a")
 

@@ -66,9 +66,9 @@ def compare_server_sent(reader, body, chance):
     assert error is None
     ours = [(base64.b64decode(frame["event"]), base64.b64decode(frame["data"])) for frame in frames]
     theirs, broken = official_server_sent(as_meant(body), chance)
-    # Without data there is nothing to read, for the SDKs' readers of events too.
+    # Frames without data carry nothing, for the SDKs' readers too.
     ours = [frame for frame in ours if frame[1]]
-    # The SDK gives up at bytes that are no UTF-8; in the gateway it is the JSON that is refused.
+    # The SDK stops at bytes that are not UTF-8. In the gateway the parser of the JSON refuses them.
     ours = ours[: len(theirs)] if broken else ours
     assert ours == theirs, body
 
@@ -85,14 +85,14 @@ def official_server_sent(body, chance):
 
 
 def as_meant(body):
-    """The same stream without what the gateway means to read differently."""
+    """The same stream without the parts that the gateway reads differently on purpose."""
     # The SDK takes a byte order mark for a part of the first field's name.
     body = body.removeprefix(b"\xef\xbb\xbf")
-    # A field without a colon has an empty value; nobody sends that, and the gateway takes it for no field.
+    # A field without a colon has an empty value. No server sends one, and the gateway ignores it.
     body = re.sub(rb"(?<![^\r\n])(data|event)(?=[\r\n]|$)", b":", body)
-    # llama-box reports an error by a field of its own.
+    # llama-box reports an error in a field of its own.
     body = re.sub(rb"(?<![^\r\n])error:", b"event: error\ndata:", body)
-    # The SDK forgets an event whose blank line is missing at the end of the stream.
+    # The SDK drops an event whose blank line is missing at the end of the stream.
     return body + b"\n\n\n"
 
 
@@ -184,12 +184,12 @@ def compare_event_stream(reader, body, chance):
     assert len(ours) <= len(theirs), f"read what botocore refuses ({refusal}): {body.hex()}"
     assert strict(ours) == strict(theirs[: len(ours)]), body.hex()
     if len(ours) < len(theirs):
-        # botocore cuts off what does not fit, where the gateway refuses the message.
+        # botocore cuts off the rest, where the gateway refuses the message.
         assert error and not fits(theirs_bytes(body, len(ours))), body.hex()
     if refusal:
         assert error, f"botocore refuses it ({refusal}): {body.hex()}"
     if error and not refusal and len(ours) == len(theirs):
-        # botocore forgets an unfinished message, and waits for more of one whose lengths cannot be.
+        # botocore drops an unfinished message, and waits for the rest of a message with impossible lengths.
         assert rest, body.hex()
     return "refused" if error else "read"
 
@@ -223,7 +223,7 @@ def theirs_bytes(body, index):
 
 
 def fits(body):
-    """Whether a message's headers end where its lengths say, and its lengths can be."""
+    """Whether a message's headers end where its lengths say, and its lengths are possible."""
     length, headers_length = struct.unpack("!II", body[:8])
     if length < 16 + headers_length:
         return False

@@ -1,4 +1,4 @@
-"""Google's own client, unchanged but for its base URL, over providers of its own format and of others."""
+"""Google's own client, unchanged except for its base URL, over providers of its own format and of others."""
 
 import pytest
 from google import genai

@@ -24,7 +24,7 @@ def upload(client, provider, content, purpose="batch", name="work.jsonl"):
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_file_comes_and_goes(client, provider):
+def test_a_file_is_uploaded_read_and_deleted(client, provider):
     content = bytes(range(256)) * 300
     file = upload(client, provider, content, "user_data", "bytes.bin")
     assert (file.filename, file.bytes, file.purpose) == ("bytes.bin", len(content), "user_data")
@@ -47,7 +47,7 @@ def test_lists_come_page_by_page(client):
         client.files.delete(file_id)
 
 
-def test_what_is_refused_comes_in_the_providers_words(client):
+def test_a_refusal_has_the_providers_own_text(client):
     with pytest.raises(BadRequestError, match="purpose"):
         upload(client, "openai", b"x", "nonsense")
     with pytest.raises(NotFoundError):
@@ -71,7 +71,7 @@ def test_a_batch_from_its_file_to_its_output(client, provider):
     assert [line["custom_id"] for line in output] == ["c0", "c1"]
     texts = [line["response"]["body"]["choices"][0]["message"]["content"] for line in output]
     assert "Paris" in texts[0] and "3" in texts[1]
-    # The ids in a batch are good as they are.
+    # The ids in a batch can be used unchanged.
     assert client.files.retrieve(done.input_file_id).bytes == file.bytes
     with pytest.raises(BadRequestError, match="completed"):
         client.batches.cancel(batch.id)
@@ -84,7 +84,7 @@ def test_a_batch_is_cancelled(client):
     assert client.batches.retrieve(batch.id).status == "cancelled"
 
 
-def test_a_batch_of_mistakes_says_which_line(client):
+def test_a_batch_with_mistakes_names_the_lines(client):
     good = requests("hello")
     file = upload(client, "openai", good + b"\n{broken")
     batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")

@@ -19,7 +19,7 @@ def sound():
 
 
 @pytest.mark.parametrize("model", ["openai/whisper-1", "azure/whisper", "groq/whisper-large-v3", "my-vllm/some-whisper"])
-def test_a_recording_is_written_down(client, model):
+def test_a_recording_is_transcribed(client, model):
     answer = client.audio.transcriptions.create(model=model, file=sound(), language="en")
     assert answer.text == HEARD
     assert answer.usage.type == "duration" and answer.usage.seconds == 2
@@ -43,7 +43,7 @@ def test_every_form_of_a_transcript(client):
     assert diarized.segments[0].speaker == "A"
 
 
-def test_a_transcript_as_it_is_made(client):
+def test_a_streamed_transcript(client):
     events = list(client.audio.transcriptions.create(model="openai/gpt-4o-transcribe", file=sound(), stream=True))
     assert "".join(event.delta for event in events if event.type == "transcript.text.delta") == HEARD
     assert events[-1].type == "transcript.text.done"
@@ -61,7 +61,7 @@ def test_a_large_recording(client):
     assert answer.text == f"I heard {12 << 20} bytes of long.wav."
 
 
-def test_mistakes_are_told(client):
+def test_mistakes_are_reported(client):
     with pytest.raises(BadRequestError, match="/v1/audio/speech"):
         client.audio.transcriptions.create(model="openai/tts-1", file=sound())
     with pytest.raises(BadRequestError, match="empty"):
@@ -85,7 +85,7 @@ def test_images_are_edited(client, image):
 
 
 @pytest.mark.parametrize("edits", [False, True])
-def test_images_as_they_are_made(client, edits):
+def test_streamed_images(client, edits):
     if edits:
         stream = client.images.edit(
             model="openai/gpt-image-2", image=("a.png", PNG, "image/png"), prompt="a fox", stream=True, partial_images=2

@@ -1,4 +1,4 @@
-"""Providers' own APIs (/p/PROVIDER/…) by their own clients, and clients of other providers that speak our form."""
+"""Providers' own APIs (/p/PROVIDER/…) with their own clients, and clients of other providers that use our format."""
 
 import asyncio
 import io
@@ -74,7 +74,7 @@ def test_google_answers_whole_and_streamed(google):
 
 
 def test_google_keeps_files(gateway_url, gateway_key):
-    # The client sends no key to the address for the bytes, which at Google is good without one.
+    # The client sends no key to the upload address, which Google accepts without one.
     headers = {"authorization": f"Bearer {gateway_key}"}
     options = types.HttpOptions(base_url=f"{gateway_url}/p/google-ai-studio", client_args={"headers": headers})
     google = genai.Client(api_key=gateway_key, http_options=options, vertexai=False)
@@ -95,7 +95,7 @@ def test_google_speaks_over_a_websocket(google, gateway_url, monkeypatch):
             await session.send_client_content(turns=turn, turn_complete=True)
             return "".join([message.text or "" async for message in session.receive()])
 
-    # The client knows wss:// alone.
+    # The client supports only wss://.
     address = f"{gateway_url.replace('http', 'ws', 1)}/p/google-ai-studio"
     monkeypatch.setattr(google._api_client, "_websocket_base_url", lambda *_, **__: address)
     monkeypatch.setattr(google._api_client, "_websocket_ssl_ctx", {})
@@ -134,7 +134,7 @@ def test_mistral(gateway_url, gateway_key):
         assert "Paris" in "".join(event.data.choices[0].delta.content or "" for event in stream if event.data.choices)
     judged = client.classifiers.moderate(model="mistral/mistral-moderation-latest", inputs=["I will kill you"])
     assert judged.results[0].category_scores["violence"] > 0.5
-    # Its embeddings have an id, and its moderations no other names.
+    # The native API: embeddings have an id, and moderations have the provider's own categories.
     client = Mistral(api_key=gateway_key, server_url=f"{gateway_url}/p/mistral")
     assert len(client.embeddings.create(model="mistral-embed", inputs=["one", "two"]).data) == 2
     judged = client.classifiers.moderate(model="mistral-moderation-latest", inputs=["I will kill you"])

@@ -17,7 +17,7 @@ SHOWN = 5
 
 
 def differences(reader, answer):
-    """What the gateway says otherwise than the SDK, as lines."""
+    """The differences of the gateway's reading from the SDK's, as lines."""
     ours, theirs = settle(reader.answer(answer), official.answer(answer))
     lines = []
     for name in sorted({*ours, *theirs} - {"choices"}):

@@ -1,4 +1,4 @@
-"""The snippets of the documentation, word for word but for the address and the key."""
+"""The snippets of the documentation, word for word except the address and the key."""
 
 import json
 import shutil

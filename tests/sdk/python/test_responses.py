@@ -1,4 +1,4 @@
-"""OpenAI's Responses by its own SDK, over providers of every format."""
+"""OpenAI's Responses with its own SDK, over providers of every format."""
 
 import openai
 import pydantic

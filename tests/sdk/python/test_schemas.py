@@ -1,6 +1,6 @@
-"""What callers of each API get, against the types of that API's official SDK: every answer that was ever recorded, and those of
-our own making, as a whole and as a stream, in each dialect that is not its provider's own (there the provider's words are
-relayed). Nothing may be missing, of another type, or there without the SDK's knowledge, but for the fields listed here.
+"""What callers of each API get, checked against the types of that API's official SDK: every recorded answer and each of our own
+making, whole and streamed, in each dialect that is not its provider's own (there the provider's answer is relayed). No field may
+be missing, have another type, or be unknown to the SDK, except for the fields listed here.
 """
 
 import json
@@ -24,7 +24,7 @@ TYPES = {
 }
 ADAPTERS = {name: [pydantic.TypeAdapter(kind) for kind in kinds] for name, kinds in TYPES.items()}
 
-# Fields that these SDKs have no name for. What their APIs send themselves is marked.
+# Fields that these SDKs do not know. Those that the APIs themselves send are marked.
 ADDED = {
     "openai-chat": {
         "metadata",
@@ -41,14 +41,14 @@ ADDED = {
             for name in ("reasoning", "reasoning_content", "reasoning_details", "images", "tool_calls.extra_content")
         ),
     },
-    # As in `message_start`, where the SDK has them.
+    # Like in `message_start`, where the SDK has them.
     "anthropic-messages": {"llmgateway", "usage.cache_creation", "usage.service_tier"},
     "openai-responses": {
         "llmgateway",
         "response.llmgateway",
         *(f"{place}store" for place in ("", "response.")),  # OpenAI
         *(f"{place}.status" for place in ("item", "output", "response.output")),  # OpenAI, of a custom tool's call
-        "name",  # OpenAI, where the arguments of a call end
+        "name",  # OpenAI, at the end of a call's arguments
         "logprobs.bytes",
         "logprobs.top_logprobs.bytes",
     },
@@ -71,7 +71,7 @@ def problems(reader, answer, caller, streams):
 
 def violations(caller, adapter, text):
     if caller == "gemini":
-        # Its types forbid what they do not know.
+        # Its types forbid unknown fields.
         known = json.loads(text)
         known.pop("llmgateway", None)
         text = json.dumps(known)
@@ -81,13 +81,13 @@ def violations(caller, adapter, text):
         wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']} ({one['input']!r:.80})" for one in error.errors()]
         return [f"{line} | {text[:300]}" for line in wrong[:3]]
     except AttributeError as error:
-        # Google's enumerations stumble over numbers.
+        # Google's enumerations fail on numbers.
         return [f"{error} | {text[:300]}"]
     return [f"{name}: not a field of the SDK's" for name in sorted(set(extras(value)) - ADDED[caller])]
 
 
 def extras(value, path=""):
-    """The fields that the SDK has no name for, by their paths without indices."""
+    """The fields that the SDK does not know, by their paths without indices."""
     if isinstance(value, list):
         for item in value:
             yield from extras(item, path)

@@ -1,4 +1,4 @@
-"""Answers of the Responses API that the gateway keeps, over providers that have no such thing."""
+"""Answers of the Responses API that the gateway keeps, over providers that do not keep answers."""
 
 import openai
 import pytest
@@ -9,7 +9,7 @@ SOME = ["anthropic/claude-3-5-sonnet-20241022", "google-ai-studio/gemini-2.0-fla
 
 
 @each(SOME)
-def test_a_conversation_goes_on_by_id(client, model):
+def test_a_conversation_continues_by_id(client, model):
     first = client.responses.create(model=model, input="My name is Ada.")
     assert first.id.startswith("resp_") and first.store is True
     with client.responses.stream(model=model, input="What is my name?", previous_response_id=first.id) as stream:
@@ -30,7 +30,7 @@ def test_a_conversation_goes_on_by_id(client, model):
         client.responses.cancel(second.id)
 
 
-def test_nothing_is_kept_where_the_request_says_so(client):
+def test_nothing_is_stored_if_the_request_forbids_it(client):
     answer = client.responses.create(model=SOME[0], input="Hello.", store=False)
     assert answer.store is False
     with pytest.raises(openai.NotFoundError):

@@ -31,7 +31,7 @@ def skipped(answer):
 
 
 def settle(ours, theirs):
-    """Both readings, without the differences that are meant."""
+    """Both readings, without the intended differences."""
     ours, theirs = copied(ours), copied(theirs)
     if ours["error"] and theirs["error"]:
         return settled_error(ours["error"], theirs["error"])
@@ -55,15 +55,15 @@ def copied(said):
 
 
 def settled_error(ours, theirs):
-    """The gateway may add words of the provider's that stand elsewhere (`failed_generation`, `metadata.raw`). What came
-    before an error in a stream is not compared: the SDKs' accumulators do not give it."""
+    """The gateway may add the provider's text from other fields (`failed_generation`, `metadata.raw`). The content before
+        an error in a stream is not compared: the SDKs' accumulators do not return it."""
     same = theirs == NO_WORDS or ours.startswith(theirs + ": ")
     return {"error": theirs if same else ours}, {"error": theirs}
 
 
 def finish_by_calls(choice):
-    """The finish reason tells whether there are calls: OpenAI itself says `stop` after calls that were forced, and some
-    say `tool_calls` without any."""
+    """The finish reason says whether there are calls: OpenAI itself sends `stop` after forced calls, and some providers
+        send `tool_calls` without any."""
     if choice["finish"] in ("stop", "tool_calls"):
         choice["finish"] = "tool_calls" if choice["calls"] else "stop"
 
@@ -90,9 +90,9 @@ def proof_bytes(proof):
 
 
 def counts_apart(usage):
-    """In the gateway's counts thinking is part of the completion, and sound and cache hits are part of the prompt. xAI
-    counts thinking beside the completion and Mistral sound beside the prompt, as their totals tell; models of xAI at
-    Azure count cache hits beside the prompt."""
+    """In the gateway's counts thinking is part of the completion, and sound and cache hits are part of the prompt. Their
+        totals show that xAI counts thinking outside of the completion and Mistral sound outside of the prompt; models of
+        xAI at Azure count cache hits outside of the prompt."""
     total = usage.pop("total", None)
     prompt, completion, thinking, heard = (usage[name] for name in ("prompt", "completion", "thinking", "heard"))
     if heard and (total == prompt + completion + heard if total else heard > prompt):

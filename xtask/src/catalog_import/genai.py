@@ -22,7 +22,7 @@ KNOWN = {provider.id: provider for provider in providers}
 
 
 def plain(amount: Decimal) -> str:
-    return format(round(amount, 6).normalize(), "f")  # six places are what a price of ours may have
+    return format(round(amount, 6).normalize(), "f")  # our prices have at most six places
 
 
 def prices(model):

@@ -21,7 +21,7 @@ const SECONDS: i64 = 20;
 const REQUESTS_PER_SECOND: u64 = 3000;
 /// The reservation of a request in 10⁻¹² USD; its cost is between a tenth and all of it.
 const RESERVED: i64 = 10_000_000_000;
-/// The most expensive keys are used most: Zipf's exponent.
+/// Zipf's exponent: a few keys get most of the requests.
 const SKEW: f64 = 1.1;
 /// The number of requests that a budget can pay for.
 const ROOM: i64 = 500;
@@ -323,7 +323,7 @@ mod tests {
 
     /// The conclusions that the documentation draws from the table.
     #[test]
-    fn no_ceiling_is_passed_and_few_are_refused_in_error() {
+    fn no_ceiling_is_exceeded_and_few_requests_are_refused_in_error() {
         for case in [
             Case { nodes: 20, keys: 10_000, rtt_ms: 20, is_exact: false, is_ideal: false },
             Case { nodes: 20, keys: 10_000, rtt_ms: 1, is_exact: true, is_ideal: false },

@@ -40,7 +40,7 @@ pub struct Answer {
 }
 
 impl<'s> World<'s> {
-    /// At the beginning.
+    /// The state at the beginning.
     pub fn new(scenario: &'s Scenario) -> Self {
         let bucket = |provider: &Provider| Bucket { tokens: provider.capacity.unwrap_or(0.0), at: 0 };
         let buckets = scenario.provider.iter().map(bucket).collect();

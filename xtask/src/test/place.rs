@@ -15,7 +15,7 @@ pub struct Place {
 
 impl Place {
     /// From the variables that cargo sets for the programs that it runs.
-    #[expect(clippy::disallowed_methods, reason = "cargo tells its programs by variables")]
+    #[expect(clippy::disallowed_methods, reason = "cargo passes settings to its programs in variables")]
     pub fn find() -> Self {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
         let manifest = manifest.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);

@@ -57,7 +57,7 @@ def test_structured_output(chat, method):
 
 @pytest.mark.parametrize("embedder", ["openai/text-embedding-3-small", "cohere/embed-v4.0", "voyage/voyage-4"])
 def test_embeddings(base_url, api_key, embedder):
-    # With the check it would load a vocabulary from the network, and send token numbers.
+    # With the check the client would load a vocabulary from the network, and send token numbers.
     embeddings = OpenAIEmbeddings(
         model=embedder, base_url=base_url, api_key=api_key, max_retries=0, check_embedding_ctx_length=False,
     )

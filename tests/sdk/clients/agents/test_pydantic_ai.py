@@ -1,6 +1,6 @@
 """pydantic-ai: it validates every answer against OpenAI's official types.
 
-Runs with older versions too (`../pydantic_ai_1`, `../pydantic_ai_2`): people pin them for long.
+Runs with older versions too (`../pydantic_ai_1`, `../pydantic_ai_2`), because people pin them for a long time.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class Profile(BaseModel):
 
 @pytest.fixture
 def chat(base_url, api_key, model):
-    # A client of each test's own: version 1 shares one, which does not survive the event loop that it was made in.
+    # Each test has a client of its own: version 1 shares one client, which does not survive the event loop that created it.
     client = AsyncOpenAI(base_url=base_url, api_key=api_key)
     return OpenAIChatModel(model, provider=OpenAIProvider(openai_client=client))
 

@@ -75,7 +75,7 @@ def test_thinking_through_a_tool_loop(client, thinker):
     agent = Agent(name="a", model=model, tools=[get_weather], model_settings=settings)
 
     async def talk():
-        # The session sends the whole history again; without it the agent names the response before.
+        # The session sends the whole history again; without one the agent names the previous response.
         session = SQLiteSession("s")
         first = await Runner.run(agent, "What's the weather in Rome?", session=session)
         second = await Runner.run(agent, "What's the weather in Oslo?", session=session)

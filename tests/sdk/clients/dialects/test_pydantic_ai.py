@@ -29,7 +29,7 @@ def make(request, gateway_url, api_key):
         settings = {"max_tokens": 4000}
         if thinks:
             settings["anthropic_thinking"] = {"type": "enabled", "budget_tokens": 2000}
-        # It would not use schemas with a model whose name it does not know.
+        # By default it uses no schemas with a model whose name it does not know.
         profile = {"supports_json_schema_output": True}
         provider = AnthropicProvider(anthropic_client=client)
         return AnthropicModel(model, provider=provider, settings=settings, profile=profile)
@@ -85,8 +85,8 @@ def test_thinking_through_a_tool_loop(make, thinker):
     assert thinker.startswith("openai/") or any(isinstance(part, ThinkingPart) for part in parts)
 
 
-def test_thinking_goes_from_one_model_to_another(make):
-    """The history of one model, with its proofs, goes on at another."""
+def test_another_model_continues_after_thinking(make):
+    """The history of one model, with its proofs, continues at another model."""
     first = make("anthropic/claude-sonnet-4-5", thinks=True)
     second = make("google-ai-studio/gemini-3-pro-preview", thinks=True)
     history = None

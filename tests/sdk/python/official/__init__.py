@@ -1,4 +1,4 @@
-"""What the official SDKs understand of an answer: each parses the bytes itself, behind a transport that hands them over.
+"""How the official SDKs read an answer: each parses the bytes itself, behind a transport that supplies them.
 
 One module per format. Each has a function `answer` that returns the same shape as `gateway_reader.Reader.answer`.
 """

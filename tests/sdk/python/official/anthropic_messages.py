@@ -32,12 +32,12 @@ FINISH = {
 }
 
 
-# In OpenAI's words; other tiers have none there.
+# In OpenAI's terms; other tiers have no term there.
 TIER = {"standard": "default", "priority": "priority"}
 
 
 def read_url(citation):
-    """Of citations, only those of pages have a form for callers."""
+    """Only citations of pages have a form for callers."""
     url = getattr(citation, "url", None) or getattr(citation, "source", None)
     return url if url and url.startswith(("http://", "https://")) else None
 
@@ -68,7 +68,7 @@ def read_message(message):
 
 
 def read_usage(usage):
-    """Compactions are billed beside what the answer itself took."""
+    """Compactions are billed in addition to the answer itself."""
     counts = usage.to_dict()
     compactions = [turn for turn in counts.get("iterations") or [] if turn["type"] == "compaction"]
 

@@ -53,7 +53,7 @@ def answer(given):
 
 
 class Trickle(io.BytesIO):
-    """Reads that return less than they were asked for."""
+    """Reads return less than was asked for."""
 
     def __init__(self, body, size):
         super().__init__(body)
@@ -64,7 +64,7 @@ class Trickle(io.BytesIO):
 
 
 def assembled(stream):
-    """The message that the events of a stream make, as a whole answer has it."""
+    """The message that the events of a stream make, in the form of a whole answer."""
     blocks, message = {}, {}
     for event in stream:
         (kind, said), = event.items()

@@ -76,7 +76,7 @@ def read_call(call):
 
 
 def read_citation(choice, citation):
-    """Of citations, only those of pages have a form for callers."""
+    """Only citations of pages have a form for callers."""
     for source in citation.sources or []:
         page = getattr(source, "document", None) or getattr(source, "tool_output", None) or {}
         if page.get("url"):
@@ -84,7 +84,7 @@ def read_citation(choice, citation):
 
 
 def read_usage(usage):
-    """Pictures are counted beside the rest of the prompt: then what is billed counts, for it has them in it."""
+    """The prompt's count excludes pictures. With pictures the billed count is used, which includes them."""
     tokens = usage.tokens
     extra = tokens.model_extra or {}
     prompt = usage.billed_units.input_tokens if extra.get("image_tokens") else tokens.input_tokens

@@ -23,20 +23,20 @@ def answer(given):
         return failed(error.message)
 
 
-# A call makes `stop` into `tool_calls`.
+# A call turns `stop` into `tool_calls`.
 FINISH = {
     **dict.fromkeys(["STOP", "OTHER", "IMAGE_OTHER", "NO_IMAGE"], "stop"),
     **dict.fromkeys(["MAX_TOKENS", "CONTINUATION"], "length"),
     **dict.fromkeys(["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE"], "content_filter"),
     **dict.fromkeys(["IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"], "content_filter"),
     **dict.fromkeys(["MODEL_ARMOR", "ESCALATION", "PUP_LIMITED_DISABLED"], "content_filter"),
-    # The model went wrong after it had said something.
+    # The model failed after it had produced content.
     **dict.fromkeys(["MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"], "stop"),
     **dict.fromkeys(["TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE"], "stop"),
 }
 
 
-# Vertex AI's traffic types in OpenAI's words for service tiers; the usual ones have none.
+# Vertex AI's traffic types in OpenAI's terms for service tiers; the usual ones have none.
 TIER = {
     "ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_OFFPEAK": "offpeak",
     "PROVISIONED_THROUGHPUT": "provisioned_throughput",
@@ -94,7 +94,7 @@ def read_grounding(found, candidate):
 
 
 def read_sources(found, text):
-    """For each supported piece of text its sources; the sources that support none stand for everything."""
+    """The sources of each supported part of the text. Sources that support no part apply to the whole text."""
     chunks, sources, used = found.get("chunks") or [], [], set()
     urls = [read_url(chunk) for chunk in chunks]
     for support in found.get("supports") or []:
@@ -117,7 +117,7 @@ def read_url(chunk):
 
 
 def read_part(choice, part):
-    """Proofs of parts that have no form for callers (the provider's own tools, pictures) cannot come back."""
+    """Proofs of parts that have no form for callers (the provider's own tools, pictures) cannot be sent back."""
     proof = part.thought_signature and base64.b64encode(part.thought_signature).decode()
     if part.function_call:
         call = part.function_call

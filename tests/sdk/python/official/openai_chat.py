@@ -24,8 +24,8 @@ def answer(given):
 
 
 def read_stream(chunks):
-    """By the SDK's accumulator, except for what it cannot take: a delta of null, content in parts (it keeps the last of
-    them), list items without an index."""
+    """With the SDK's accumulator, except for what it cannot handle: a delta of null, content in parts (it keeps the last
+        part), list items without an index."""
     contents = [choice.delta.content for chunk in chunks for choice in chunk.choices or [] if choice.delta]
     if all(content is None or isinstance(content, str) for content in contents):
         try:
@@ -34,8 +34,8 @@ def read_stream(chunks):
             said = read_chunks(chunks)
     else:
         said = read_chunks(chunks)
-    # The accumulator keeps what the first chunk says, which at Azure and Copilot is nothing, and of the counts what
-    # the last chunk says, which may be nothing again. Groq once reported them apart.
+    # The accumulator keeps the values of the first chunk, which are empty at Azure and Copilot, and the counts of the last
+    # chunk, which may be empty again. Groq once reported them separately.
     said["id"] = next((chunk.id for chunk in chunks if chunk.id), None)
     said["model"] = next((chunk.model for chunk in chunks if chunk.model), None)
     said["created"] = next(filter(None, map(read_created, chunks)), None)
@@ -56,7 +56,7 @@ def accumulated(chunks):
         try:
             state.handle_chunk(chunk)
         except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError):
-            # The chunk has been taken; the SDK only will not make events of an answer that was cut.
+            # The chunk has been taken. The SDK only refuses to make events of an answer that was cut.
             pass
     return state.current_completion_snapshot
 
@@ -107,12 +107,12 @@ def read_completion(completion):
 
 
 def read_created(completion):
-    """Some servers write a fraction, some 0."""
+    """Some servers send a fraction, some send 0."""
     return int(completion.created or 0) or None
 
 
 def top_level_sources(extra):
-    """Perplexity lists its sources beside the choices."""
+    """Perplexity lists its sources outside of the choices."""
     results = [result["url"] for result in extra.get("search_results") or []]
     return [[url, ""] for url in results or extra.get("citations") or []]
 
@@ -131,7 +131,7 @@ def read_choice(choice):
 
 
 def read_message(message):
-    """What a message and a delta have in common. Azure leaves out the message that it withheld."""
+    """The common part of a message and a delta. Azure omits a message that it withheld."""
     if message is None:
         return empty_choice()
     extra = message.model_extra or {}
@@ -181,14 +181,14 @@ def read_call(call):
 
 
 def legacy_call(message):
-    """The way of calling that came before tool calls."""
+    """Function calls, which preceded tool calls."""
     call = message.function_call
     if not call or not call.name:
         return []
     return [{"id": "", "name": call.name, "arguments": arguments(call.arguments), "proof": None}]
 
 
-# Words of servers behind this format. Any other word, and none, ends a complete answer.
+# Finish reasons of servers with this format. Any other reason, or none, ends a complete answer.
 FINISH = {
     "length": "length",
     "model_length": "length",
@@ -203,7 +203,7 @@ def read_finish(word):
 
 
 def read_usage(usage):
-    """Prompt and cache hits stand apart only where the hits would not fit into the prompt."""
+    """The prompt excludes cache hits only if the hits exceed it."""
     extra = usage.model_extra or {}
     inputs = to_dict(usage.prompt_tokens_details) or extra.get("prompt_token_details") or {}
     outputs = to_dict(usage.completion_tokens_details) or {}

@@ -1,4 +1,4 @@
-"""The shape of what an SDK understood, and the transport that hands it the bytes."""
+"""The shape of an answer as an SDK reads it, and the transport that supplies the bytes."""
 
 import httpx
 import httpx2
@@ -12,7 +12,7 @@ def empty_choice():
 
 
 def complete(choices, **more):
-    """An answer of which the SDK may not know everything."""
+    """An answer of which the SDK may know only a part."""
     return {
         "choices": choices, "id": None, "model": None, "created": None, "tier": None, "fingerprint": None,
         "usage": None, "error": None, **more,
@@ -27,7 +27,7 @@ def counted(**counts):
     return {**nothing, **counts}
 
 
-# The SDK hands over an answer of which the provider says that it is broken.
+# The error of an answer that the SDK returned although the provider marked it as broken.
 NO_WORDS = "broken"
 
 
