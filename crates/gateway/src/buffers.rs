@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_fit_waits_and_is_refused() {
+    async fn a_body_that_does_not_fit_waits_and_is_then_refused() {
         let buffers = Buffers::new(100);
         let mut first = buffers.nothing();
         first.grow(60).await.unwrap();

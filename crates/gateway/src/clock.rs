@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_have_their_seconds() {
+    fn dates_are_converted_to_seconds() {
         for (date, seconds) in [
             ("1970-01-01", Some(0)),
             ("2000-02-29", Some(951_782_400)),

@@ -361,7 +361,7 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits { total: 1 << 30, ratio: 100, free: 1 << 20 };
-    /// "{\"text\": \"a\"}" forty times by the reference encoder of Brotli.
+    /// `{"text": "a"}` forty times, by the reference encoder of Brotli.
     const BROTLI: &[u8] = include_bytes!("../tests/data/forty.br");
 
     fn headers(coding: &str) -> HeaderMap {
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn every_coding_in_pieces_of_every_size() {
+    fn every_coding_is_decoded_in_pieces_of_every_size() {
         let text = text();
         for (coding, coded) in codings(&text) {
             for piece in [1, 7, 1000, usize::MAX] {
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_flushed_comes_out_at_once() {
+    fn flushed_text_is_decoded_at_once() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         let (mut decoder, mut sent, mut out) = (decoder("gzip", LIMITS), 0, Vec::new());
         for event in ["data: one\n\n", "data: two\n\n"] {
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_broken_is_an_error() {
+    fn cut_or_broken_text_is_an_error() {
         let text = text();
         for (coding, coded) in codings(&text).into_iter().chain([("br", BROTLI.to_vec())]) {
             assert!(decode(coding, &coded[..coded.len() - 1], 100).is_err(), "{coding} cut off");

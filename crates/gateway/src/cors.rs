@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn listed_origins_and_no_others() {
+    fn only_listed_origins_are_allowed() {
         let listed =
             ["https://app.example.com", "http://localhost:*", "https://*.example.org", "app://obsidian.md"];
         for origin in [
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_a_mistake() {
+    fn an_invalid_origin_is_a_mistake() {
         for text in [
             "",
             "example.com",

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_are_read() {
+    fn queries_are_read() {
         let now = 1_795_737_600_007;
         let query =
             UsageWords { days: Some(1), group: Some("model,key".to_owned()), ..UsageWords::default() };

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_leads_back_for_its_project_alone() {
+    fn an_id_is_opened_for_its_own_project_only() {
         let hasher = KeyHasher::new([7; 32]);
         let of = |project| Sealer { hasher: &hasher, project };
         let labels = ["one".to_owned(), "two".to_owned()];

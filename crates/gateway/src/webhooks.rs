@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_an_hour() {
+    fn waits_between_deliveries_double_up_to_an_hour() {
         assert_eq!([1, 2, 3, 30].map(wait_ms), [5_000, 10_000, 20_000, LONGEST_WAIT_MS]);
     }
 }

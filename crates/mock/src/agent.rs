@@ -328,14 +328,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_session_has_as_many_calls_as_asked_for() {
+    fn a_long_session_has_the_requested_number_of_calls() {
         let (calls, _) = play(&format!("{TASK} Take 40 turns."), tools());
         assert_eq!(calls.len(), 40);
         assert_eq!(calls[38].name, "Edit");
     }
 
     #[test]
-    fn free_text_goes_bare_or_into_the_one_string() {
+    fn free_text_is_sent_bare_or_in_the_only_text_field() {
         let custom = Tool { custom: true, ..tool("exec", json!({})) };
         let (calls, _) = play(TASK, vec![custom]);
         assert!(calls[1].arguments.as_str().unwrap().contains("tools.apply_patch(\"*** Begin Patch\\n"));
@@ -345,13 +345,13 @@ mod tests {
     }
 
     #[test]
-    fn where_commands_are_all_there_is_they_edit() {
+    fn without_another_tool_a_command_edits_the_file() {
         let (calls, _) = play(TASK, vec![tools().remove(2)]);
         assert_eq!(calls[1].arguments["command"], "sed -i 's/^beta$/gamma/' /w/a.txt");
     }
 
     #[test]
-    fn a_summary_keeps_the_place() {
+    fn a_summary_keeps_the_number_of_steps_done() {
         let mut prompt = Prompt { tools: tools(), ..Prompt::new() };
         prompt.say(TASK);
         prompt.begin_user();

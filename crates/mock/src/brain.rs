@@ -425,14 +425,14 @@ mod tests {
     }
 
     #[test]
-    fn echoes_have_an_end() {
+    fn echoes_have_a_maximum_length() {
         let mut prompt = Prompt::new();
         prompt.say(&"ä".repeat(1_000_000));
         assert!(answer(&prompt, Flavour::Demo).text.chars().count() < 10_000);
     }
 
     #[test]
-    fn history_is_not_the_question() {
+    fn earlier_turns_are_not_the_question() {
         let mut prompt = Prompt::new();
         prompt.say("What is the weather?");
         prompt.begin_user();

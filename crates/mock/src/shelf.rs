@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_files_make_room() {
+    fn the_oldest_files_are_evicted() {
         let shelf = Shelf::default();
         let content = Bytes::from(vec![0; MOST_BYTES / 2 + 1]);
         for id in ["a", "b"] {

@@ -33,7 +33,7 @@ mod tests {
     use super::rfc3339;
 
     #[test]
-    fn days_are_counted() {
+    fn dates_are_calculated_from_seconds() {
         for (seconds, expected) in [
             (0, "1970-01-01T00:00:00Z"),
             (951_827_696, "2000-02-29T12:34:56Z"),

@@ -390,7 +390,7 @@ mod tests {
 
     /// The hand-written reader agrees with serde.
     #[test]
-    fn lines_are_read_alike() {
+    fn both_readers_read_every_line_alike() {
         let mut lines = vec![
             r#"{"started_at_ms":-1,"request_id":"r","key_id":"k","usage":null}"#.to_owned(),
             r#"{"started_at_ms":1,"request_id":"\u00e9","key_id":"k","x":{"a":["}",{"b":"\\\""}]},"attempts":[]}"#.to_owned(),
@@ -416,7 +416,7 @@ mod tests {
                 canceled: flag(1),
                 streamed: flag(0),
                 usage_estimated: flag(3),
-                // All counters, so that one that the hand-written reader misses is detected.
+                // Every counter is set, so that one that the hand-written reader misses is detected.
                 usage: flag(4).then_some(Usage {
                     input: seed,
                     cache_read: 12,
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_are_those_of_the_record() {
+    fn the_facts_equal_the_record() {
         for id in ["chatcmpl-1", "", "a\"b", "\\", "é", "\",\"key_id\":\"x"] {
             let record = UsageRecord {
                 request_id: id.to_owned(),

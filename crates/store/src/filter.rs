@@ -469,7 +469,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_language_is_read() {
+    fn the_filter_language_is_parsed() {
         let filter =
             RequestFilter::parse("model:gpt-* !status:200 cost:>0.5 duration:<2s tag:team=a \"two words\"")
                 .unwrap();
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn an_invalid_term_is_named() {
         for word in
             ["modle:x", "model:", "cost:0.5", "cost:>much", "is:odd", "tag:=a", "model:>3", "ttft:>NaNs"]
         {
@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_mean_what_was_written() {
+    fn patterns_are_escaped_for_like() {
         assert_eq!(pattern("a_b%c!*"), "a!_b!%c!!%");
         assert_eq!(pattern("5xx"), "5%");
     }

@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_are_one_part() {
+    fn neighbouring_hours_are_one_part() {
         let before = Cursor { started_at_ms: 9 * HOUR_MS + 5, nonce: 3 };
         let stretch = Stretch { since_ms: 2 * HOUR_MS + 7, before };
         let parts = parts_of(stretch, &[9, 5, 2], &[1, 2, 8, 10].into());

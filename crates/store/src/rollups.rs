@@ -553,7 +553,7 @@ mod tests {
     const H: i64 = HOUR_MS;
 
     #[test]
-    fn a_stretch_is_days_hours_and_edges() {
+    fn a_range_is_split_into_days_hours_and_edges() {
         let parts = |since_ms, until_ms, bucket| {
             parts(&UsageQuery { since_ms, until_ms, bucket, ..UsageQuery::default() })
         };

@@ -319,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_lie_in_their_bucket() {
+    fn quantiles_are_in_their_bucket() {
         let mut sums = UsageSums::default();
         for ms in [10, 100, 100, 1000, 100_000] {
             sums.add_record(&Facts { duration_ms: ms, ..Facts::default() });

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_tell_their_time() {
+    fn the_time_of_an_id_is_read() {
         assert_eq!(time_of_id("req_019acd3f1c2a7b9e8c1d001122334455"), Some(0x019a_cd3f_1c2a));
         for id in ["req_x", "019acd3f1c2a7b9e8c1d001122334455", "req_019acd3f1c2a4b9e8c1d001122334455", "ä"]
         {

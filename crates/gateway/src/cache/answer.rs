@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn an_answer_is_read_as_it_was_written() {
         for (id, body) in [(Some("chatcmpl-1"), "{}"), (None, "")] {
             let body = Bytes::from_static(body.as_bytes());
             let id = id.map(str::to_owned);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_no_answer() {
+    fn a_damaged_entry_is_no_answer() {
         let answer = CachedAnswer {
             body: Bytes::from_static(b"{}"),
             streams: false,
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_good_for_its_time() {
+    fn an_answer_is_valid_until_it_expires() {
         let answer = CachedAnswer {
             body: Bytes::new(),
             streams: false,

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_an_equal_request_of_the_same_project_has_the_key() {
+    fn only_an_equal_request_of_the_same_project_has_the_same_key() {
         let one = written(r#"{"messages":[],"stream":true}"#);
         let same = key("a", "p", "m", &one);
         assert_eq!(same, key("a", "p", "m", &written(r#"{ "messages": [] }"#)));

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_cannot_work_yet_says_what_to_change() {
+    fn an_example_that_cannot_work_yet_says_what_to_change() {
         let key = CallerKey::InVariable("KEY".to_owned());
         let text = |provider| {
             let example = Example::without_model(provider, true);

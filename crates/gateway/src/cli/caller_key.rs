@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_second_start_says_where_the_key_is() {
+    async fn the_second_start_reports_the_file_of_the_key() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("g.db").display());
         let store = Store::open(&url).await.unwrap();

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colour_is_for_terminals_that_want_it() {
+    fn only_terminals_that_accept_colour_get_it() {
         let chosen = |terminal, variables: &[(&str, &str)]| {
             Style::chosen(terminal, &Environment::of(variables)).is_coloured()
         };

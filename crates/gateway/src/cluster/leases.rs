@@ -320,7 +320,7 @@ mod tests {
     const NODES: u32 = 3;
     const USD: i64 = 1_000_000_000_000;
 
-    /// Wishes in whole cents, so that nothing is rounded.
+    /// Amounts in whole cents, so that nothing is rounded.
     fn wanted() -> impl Strategy<Value = Wanted> {
         let cents = |amount: i64| Pico(amount * USD / 100);
         let money = (0..200_i64, 0..200_i64, 0..200_i64).prop_map(move |(spent, has, want)| Wanted::Money {
@@ -336,7 +336,7 @@ mod tests {
             Wanted::Rate {
                 is_tokens: true,
                 limit: 100,
-                // A day: nothing leaks between two calls of a test.
+                // A day is so long that the level does not change between two calls of a test.
                 period: Period::Day,
                 owed,
                 needed,
@@ -353,7 +353,7 @@ mod tests {
         prop_oneof![money, rate, places]
     }
 
-    /// The level of a rate in whole units only: a little leaks while a test runs.
+    /// The level of a rate in whole units, because it decreases a little while a test runs.
     fn days(granted: Option<Granted>) -> Option<Granted> {
         match granted {
             Some(Granted::Rate { taken, level_ms }) => {
@@ -363,7 +363,7 @@ mod tests {
         }
     }
 
-    /// The script in Redis does what `limits::Pool` does, whose invariants `limits` tests.
+    /// The script in Redis behaves like `limits::Pool`, whose invariants are tested in `limits`.
     #[test]
     fn the_script_serves_as_the_pool_does() {
         let Some(redis) = Redis::start() else {

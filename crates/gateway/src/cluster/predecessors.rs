@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_knows_who_was_there_before() {
+    fn a_process_knows_its_predecessors() {
         let folder = tempfile::tempdir().unwrap();
         let known = |own| Predecessors::of(folder.path(), own).unwrap();
         assert!(known("one").ids().is_empty());

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_base_url_is_said_without_repeating_it() {
+    fn an_invalid_base_url_is_reported_without_repeating_it() {
         let good = [
             "http://h",
             "https://h.test/v1",
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gateways_own_address_is_known() {
+    fn the_gateways_own_address_is_recognised() {
         let here: SocketAddr = "127.0.0.1:4000".parse().unwrap();
         let all: SocketAddr = "0.0.0.0:4000".parse().unwrap();
         let six: SocketAddr = "[::]:4000".parse().unwrap();

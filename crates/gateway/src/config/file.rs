@@ -1008,7 +1008,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_mistakes_at_once_with_suggestions() {
+    fn all_mistakes_are_reported_at_once_with_suggestions() {
         let text = "[server]\nlisten = \"x\"\nbody_limits = \"1MiB\"\nmax_connections = \"many\"\n[sever]\n[auth]\napikeys = []\n[models.fast]\ntarget = []\n";
         let mistakes: Vec<String> =
             ConfigFile::parse(text).unwrap_err().iter().map(Mistake::to_string).collect();

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_forms_of_redis_urls() {
+    fn every_form_of_a_redis_url_is_read() {
         let parse = |text| RedisUrl::parse(text).unwrap();
         let plain = parse("redis://cache");
         assert_eq!((plain.tls, plain.host(), plain.database), (false, "cache", 0));

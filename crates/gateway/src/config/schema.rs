@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::config::file::known_keys;
 
-    /// As much of a validator as the schema needs. A keyword that it does not know is a failure.
+    /// The part of a validator that the schema needs. An unknown keyword is a failure.
     struct Validator(Value);
 
     fn validator() -> Validator {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_in_every_way_fits() {
+    fn every_spelling_of_a_value_fits() {
         let text = r#"
             server = { listen = "env:LISTEN", body_limit = "1 GiB", header_limit = "65536", tls = { cert = "c", key = "k" }, cors_origins = [] }
             auth = { api_keys = ["env:A", "file:/run/a", "lgw-x"] }
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_found_where_they_are() {
+    fn mistakes_are_reported_at_their_place() {
         let validator = validator();
         let cases = [
             ("sever = {}", ""),

@@ -1548,7 +1548,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_enables_the_demo() {
+    fn an_empty_configuration_enables_the_demo() {
         let settings = build("", &[]).unwrap();
         assert_eq!(enabled(&settings), ["demo"]);
         assert_eq!(settings.listen.to_string(), "127.0.0.1:4000");
@@ -1564,7 +1564,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_of_meaning_are_found_beside_each_other() {
+    fn all_mistakes_of_meaning_are_found_at_once() {
         let bad = "[database]\nurl = \"mysql://user:hunter2@h/db\"\nkeep_usage_days = 0\n[auth]\napi_keys = [\"  \"]\n\
                    [providers.opnai]\napi_kee = \"x\"\n[providers.openai]\nprotocol = \"gemini\"\n\
                    [models.a]\ntargets = [\"demo/echo\", \"openai/gpt-4o\"]\nweights = [1, 2]\n\
@@ -1590,7 +1590,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_provider_and_its_mistakes() {
+    fn an_identity_provider_is_read_and_its_mistakes_are_reported() {
         let good = "[auth.oidc]\nissuer = \"https://id.example.com/realms/a\"\nclient_id = \"gateway\"\nclient_secret = \"env:OIDC\"\n\
                     public_url = \"https://gateway.example.com/\"\nadmins = [\"boss\"]\n";
         let settings = build(good, &[("OIDC", "hunter2")]).unwrap();
@@ -1641,7 +1641,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_without_an_enabled_target_is_a_doubt() {
+    fn an_alias_without_an_enabled_target_is_a_warning() {
         let text = "[models.fast]\ntargets = [\"groq/llama-3.3-70b-versatile\", \"claude-sonnet-4-5\"]\n";
         let doubts = |variables: &[(&str, &str)]| build(text, variables).unwrap().doubts;
         let [doubt] = &doubts(&[])[..] else { panic!("{:?}", doubts(&[])) };
@@ -1652,7 +1652,7 @@ mod tests {
     }
 
     #[test]
-    fn listening_to_others_without_a_key_is_a_doubt() {
+    fn a_public_address_without_a_key_is_a_warning() {
         let doubts = |text: &str| build(text, &[]).unwrap().doubts.len();
         assert_eq!(doubts("[server]\nlisten = \"0.0.0.0:4000\"\n"), 1);
         assert_eq!(doubts("[server]\nlisten = \"[::]:4000\"\n"), 1);
@@ -1671,7 +1671,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_of_ones_own_and_its_mistakes() {
+    fn an_own_provider_is_read_and_its_mistakes_are_reported() {
         let own =
             "[providers.my-vllm]\nprotocol = \"openai-chat\"\nbase_url = \"http://10.0.0.5:8000/v1/\"\n";
         let settings = build(own, &[]).unwrap();
@@ -1769,7 +1769,7 @@ mod tests {
     }
 
     #[test]
-    fn quirks_of_a_section_are_laid_over_those_of_the_catalog() {
+    fn quirks_of_a_section_override_those_of_the_catalog() {
         let usual = build("", &[]).unwrap();
         let usual = &provider(&usual, "mistral").row.quirks;
         let settings = build("[providers.mistral.quirks]\nno_media_urls = true\n", &[]).unwrap();

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_said_without_repeating_it() {
+    fn an_invalid_address_is_reported_without_repeating_it() {
         let secret = Secret::new("");
         for wrong in ["", "example.com", "ftp://x", "https://user:canary@x/", "https://x/#canary", "https://"]
         {

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn one_valid_host() {
+    fn exactly_one_valid_host_is_accepted() {
         for host in ["a", "gw.example", "g_w-1:4000", "127.0.0.1:80", "[::1]", "[::1]:4000", "a:"] {
             assert!(checked(Version::HTTP_11, &[host]), "{host}");
         }

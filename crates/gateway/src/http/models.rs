@@ -228,7 +228,7 @@ mod tests {
     use crate::env::Environment;
     use crate::snapshot::Tools;
 
-    /// A gateway on which every provider of the catalog is enabled that takes a key.
+    /// A gateway with every provider of the catalog enabled.
     fn all_enabled() -> Snapshot {
         let catalog = Catalog::embedded().unwrap();
         let mut file = String::new();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn every_listed_model_of_the_catalog_lives_and_has_a_date() {
+    fn every_listed_model_of_the_catalog_is_available_and_has_a_date() {
         let snapshot = all_enabled();
         let (lists, today) = (Lists::new(), clock::today());
         let models = Models::new(&snapshot, &lists);

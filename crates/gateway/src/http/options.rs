@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_goes_on_as_it_came() {
+    fn a_trace_is_forwarded_unchanged() {
         const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let read = |headers: &[(&'static str, &'static [u8])]| read(headers).unwrap().trace;
         let trace = read(&[("traceparent", PARENT), ("tracestate", b"a=b"), ("tracestate", b"c=d")]);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_the_metadata_is_said_known_or_configured() {
+    fn the_place_of_the_metadata_comes_from_a_header_or_the_client() {
         let pydantic: (&str, &[u8]) = ("user-agent", b"pydantic-ai/2.68.0");
         let place = |headers: &[(&'static str, &'static [u8])]| read(headers).unwrap().metadata;
         assert_eq!(place(&[]), MetadataPlace::Metadata);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_refused_by_name() {
+    fn another_value_of_a_switch_is_refused_by_name() {
         for name in ["x-llmgateway-strict", "x-llmgateway-explain", "x-no-fallback", "x-no-cache"] {
             for value in [b"banana".as_slice(), b"", b"yes", b"true,false", b"\xff"] {
                 let error = read(&[(name, value)]).unwrap_err();

@@ -597,7 +597,7 @@ numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` ab
     }
 
     #[test]
-    fn the_lost_learn_where_models_are_asked() {
+    fn an_unknown_path_gets_the_list_of_apis() {
         let listed = apis();
         for path in ["/v1/chat/completions", "/v1/messages", "/v1/completions", "GET /v1/models"] {
             assert!(listed.contains(path), "{path}: {listed}");
@@ -606,7 +606,7 @@ numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` ab
     }
 
     #[test]
-    fn paths_under_v1_are_understood_as_clients_join_them() {
+    fn paths_under_v1_may_have_extra_slashes() {
         for path in [
             "/v1/chat/completions",
             "/v1/chat/completions/",
@@ -619,7 +619,7 @@ numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` ab
     }
 
     #[test]
-    fn a_gemini_model_with_a_slash_may_stand_without_its_collection() {
+    fn a_gemini_model_with_a_slash_may_omit_its_collection() {
         let gemini = |model: &str| Some((Serve::Chat(Protocol::Gemini), model.to_owned()));
         for method in ["generateContent", "streamGenerateContent", "countTokens"] {
             let model = format!("openai/gpt-4o:{method}");
@@ -633,7 +633,7 @@ numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` ab
     }
 
     #[test]
-    fn an_id_may_hold_slashes() {
+    fn an_id_may_contain_slashes() {
         let rest = |path| serve(path, &Method::GET);
         assert_eq!(rest("/v1/models/a/b"), Some((Serve::Model(Protocol::OpenaiChat), "a/b".into())));
         assert_eq!(rest("/v1//models//a/b/"), Some((Serve::Model(Protocol::OpenaiChat), "a/b".into())));
@@ -642,7 +642,7 @@ numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` ab
     }
 
     #[test]
-    fn everything_else_has_one_spelling() {
+    fn other_paths_have_one_spelling() {
         for path in ["/metrics", "/ready", "/health"] {
             assert!(serve(path, &Method::GET).is_some(), "{path}");
             for other in [
@@ -664,7 +664,7 @@ numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` ab
     }
 
     #[test]
-    fn head_goes_wherever_get_does_and_others_learn_what_is_allowed() {
+    fn head_is_served_like_get_and_other_methods_get_the_allowed_ones() {
         for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
             let path = route.path.replace(['{', '}'], "");
             assert_eq!(serve(&path, &Method::HEAD), serve(&path, &Method::GET), "{path}");

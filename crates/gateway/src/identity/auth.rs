@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn unknown_keys_share_few_looks_and_a_new_key_works_at_once() {
+    async fn unknown_keys_share_a_few_reads_and_a_new_key_works_at_once() {
         let fake = Fake::default();
         let auth = fake.auth().await;
         let started = Instant::now();
@@ -563,7 +563,7 @@ mod tests {
             }
         }
         assert!(fake.looks() <= 2 + started.elapsed().as_millis() as usize / 200, "{}", fake.looks());
-        // Repeated unknown keys cause no check.
+        // Unknown keys that were asked before cause no check.
         let (before, now) = (fake.looks(), Instant::now());
         for number in 0..100 {
             assert_eq!(ask(&auth, &format!("3-{number}")).await, Err(ErrorKind::Authentication));
@@ -576,7 +576,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_remembered_of_unknown_keys_is_bounded_and_forgotten() {
+    async fn the_memory_of_unknown_keys_is_bounded_and_expires() {
         let mut unknown = Unknown::default();
         let now = Instant::now();
         let hash = |number: usize| *blake_like(number).first_chunk::<32>().unwrap();
@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_the_database_is_away_known_keys_go_on_and_unknown_ones_are_not_refused() {
+    async fn without_the_database_known_keys_work_and_unknown_ones_get_store_unavailable() {
         let fake = Fake::default();
         fake.change(|state| state.keys = vec![key("a")]);
         let auth = fake.auth().await;
@@ -601,7 +601,7 @@ mod tests {
             assert_eq!(ask(&auth, "a").await, Ok(()));
             assert_eq!(ask(&auth, "other").await, Err(ErrorKind::StoreUnavailable));
         }
-        // A database that does not even fail is waited for once.
+        // Requests wait only once for a database that does not answer at all.
         fake.change(|state| state.takes = Duration::from_secs(3600));
         tokio::time::sleep(Duration::from_secs(3600)).await;
         let (before, mut waits) = (Instant::now(), 0);

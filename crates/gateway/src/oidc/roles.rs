@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_gives_something_only_when_it_is_proven() {
+    fn an_address_counts_only_if_it_is_verified() {
         for (verified, wanted) in [(json!(true), 1), (json!(false), 0), (json!("true"), 0), (Value::Null, 0)]
         {
             let claims = claims(json!({"email": "root@example.com", "email_verified": verified}));

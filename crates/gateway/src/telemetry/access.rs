@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_providers_bill_is_shown_where_it_differs() {
+    fn the_upstream_cost_is_shown_if_it_differs() {
         let mut row = record("gpt-4o-mini");
         row.upstream_cost = row.cost.map(|cost| cost.total);
         let line = |row: &UsageRecord| {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_people() {
+    fn a_line_of_text_has_its_fields() {
         assert_eq!(
             line(Format::Text, "gpt-4o-mini"),
             "2025-11-26T18:20:01.023Z  INFO access: method=POST path=/v1/chat/completions status=200 duration_ms=812 \
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_machines() {
+    fn a_line_of_json_has_its_fields() {
         let line = line(Format::Json, "gpt-4o-mini");
         let object: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(object["timestamp"], "2025-11-26T18:20:01.023Z");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn names_from_outside_forge_nothing_and_are_cut() {
+    fn names_of_callers_cannot_forge_lines_and_are_cut() {
         let forged = line(Format::Text, "a\n2025 status=200 \"");
         assert!(forged.contains(r#" model="a\n2025 status=200 \"" provider"#), "{forged}");
         assert_eq!(forged.matches('\n').count(), 1);

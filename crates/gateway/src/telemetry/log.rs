@@ -292,7 +292,7 @@ mod tests {
 
     use super::*;
 
-    /// Accepts what the test permits.
+    /// An output that accepts what the test permits.
     struct Scripted {
         ready: bool,
         room: Mutex<mpsc::Receiver<io::Result<usize>>>,
@@ -329,7 +329,7 @@ mod tests {
             self.log.make_writer().write_all(line.as_bytes()).unwrap();
         }
 
-        /// All output, once nothing waits any more.
+        /// The whole output, once all lines are written.
         fn written(self) -> String {
             drop(self.room);
             drop(self.log.last_lines());
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_dropped_and_what_can_follows() {
+    fn lines_that_cannot_be_written_are_dropped_and_later_ones_follow() {
         let rig = Rig::new(true);
         let before = lost_lines();
         rig.room.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
@@ -360,11 +360,11 @@ mod tests {
         let rig = Rig::new(false);
         let before = lost_lines();
         let line = format!("{}\n", "x".repeat(1000));
-        // Nothing is taken: this would hang if it waited.
+        // The output accepts nothing: this would hang if it waited.
         let written = BACKLOG_BYTES * 3 / line.len();
         (0..written).for_each(|_| rig.write(&line));
         assert!(lost_lines() > before);
-        // The reader continues: it gets whole lines, as many as were buffered.
+        // The reader continues: it gets the buffered lines, each of them whole.
         let text = rig.written();
         assert!(text.lines().all(|line| line.len() == 1000));
         assert!((BACKLOG_BYTES - line.len()..=2 * BACKLOG_BYTES).contains(&text.len()), "{}", text.len());

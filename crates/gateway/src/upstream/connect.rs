@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn connections_do_not_wait_for_acknowledgements() {
+    async fn connections_to_providers_do_not_wait_for_acknowledgements() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri: Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let stream = call(tcp(Resolver(None), Duration::from_secs(5)), uri).await.unwrap();

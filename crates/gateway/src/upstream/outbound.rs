@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environments_proxies_by_scheme_and_host() {
+    fn the_environments_proxies_are_chosen_by_scheme_and_host() {
         let proxies =
             Proxies::of_environment("http://s:1", "h:2", "http://a:3", "corp.example, *.Lan, 10.0.0.0/8");
         assert_eq!(leads(&proxies, "https://api.example/v1").unwrap(), "http://s:1/");
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_providers_own_proxy_serves_this_machine_too() {
+    fn a_providers_own_proxy_is_used_for_local_addresses_too() {
         let proxies = Proxies::always("http://user:secret@p:1");
         assert_eq!(leads(&proxies, "http://127.0.0.1:8000/v1").unwrap(), "http://p:1/");
         assert!(!format!("{proxies:?}").contains("secret"), "{proxies:?}");

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn opencode_asks_each_family_in_its_own_api() {
+    fn opencode_uses_the_own_api_of_each_family() {
         let choice = Choice { listing: listed(&["openai/gpt-5", "groq/llama"]), ..choice(None) };
         let launch = Agent::Opencode.launch(&choice).unwrap();
         let settings: Value = serde_json::from_str(&launch.set[0].1).unwrap();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn agents_get_the_window_of_unknown_models() {
+    fn agents_get_the_context_window_of_models_they_do_not_know() {
         let changes = |agent: Agent, model: &str| {
             let launch = agent.launch(&Choice { listing: listed(&[model]), ..choice(Some(model)) }).unwrap();
             format!("{launch:?}").matches("32000").count()

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_window_counts() {
+    fn the_smallest_window_of_an_alias_counts() {
         let listing = listing();
         let contexts = ["large", "one/large", "two/org/large", "both", "round", "unknown", "one/unknown"]
             .map(|name| listing.window(name).context);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_none() {
+    fn other_documents_are_no_list() {
         assert!(Listing::read(b"<html>").is_none());
         assert!(Listing::read(b"{\"models\": []}").is_none());
     }

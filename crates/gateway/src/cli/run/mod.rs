@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_can_be_given_to_a_shell_and_holds_no_key() {
+    fn the_printed_script_is_valid_in_a_shell_and_contains_no_key() {
         let text = printed(Agent::Claude, &["-p", "it's here"]);
         assert!(text.contains("unset ANTHROPIC_API_KEY\n"), "{text}");
         assert!(text.contains("export ANTHROPIC_BASE_URL=http://h:1\n"), "{text}");

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_home_is_seen_and_not_changed() {
+    fn the_users_home_is_visible_and_not_changed() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join(".agent");
         std::fs::create_dir(&folder).unwrap();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_is_not_there_is_no_mistake_and_broken_settings_are() {
+    fn a_missing_home_is_accepted_and_broken_settings_are_reported() {
         let home = tempfile::tempdir().unwrap();
         let environment = Environment::of(&[("AGENT_HOME", home.path().to_str().unwrap())]);
         assert!(overlay().make(&environment).is_ok());

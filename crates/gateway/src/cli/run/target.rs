@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_elsewhere_gets_only_the_key_that_was_meant_for_it() {
+    fn a_remote_gateway_gets_only_the_key_that_was_set_for_it() {
         let environment = Environment::of(&[(KEY_VARIABLE, "llmg-remote")]);
         let target = Target::elsewhere("https://gateway.example.com/v1/", &environment).unwrap();
         assert_eq!(target.url, "https://gateway.example.com");

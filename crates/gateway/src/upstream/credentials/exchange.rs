@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_go_only_where_they_are_safe() {
+    fn secrets_are_sent_only_to_safe_addresses() {
         for url in ["https://a.example/t", "http://127.0.0.1:1/t", "http://[::1]/t", "http://169.254.170.2/x"]
         {
             assert!(is_safe(url), "{url}");
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_the_reason_without_secrets() {
+    fn errors_have_the_reason_without_secrets() {
         let exchange = Exchange::form("https://a.example/t", &[("client_secret", "hunter22")]);
         let body = br#"{"error":"invalid_client","error_description":"The secret hunter22 is wrong.\r\n"}"#;
         let said = exchange.without_secrets(&explanation(body));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn times() {
+    fn times_of_expiry_are_read() {
         let time = timestamp("1970-01-01T00:01:00Z").unwrap();
         assert_eq!(time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 60);
         assert!(timestamp("tomorrow").is_err());

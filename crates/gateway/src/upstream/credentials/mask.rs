@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_secret_is_masked_where_the_rest_is_cut_off() {
+    fn the_beginning_of_a_secret_is_masked_if_the_rest_is_cut_off() {
         assert_eq!(masked("key d3adb33f/0011+... is wrong"), "key ***... is wrong");
         assert_eq!(masked("d3adb33f"), "d3adb33f", "too little to be sure");
     }

@@ -111,7 +111,7 @@ fn public_guard() -> Guard {
 }
 
 #[test]
-fn only_public_addresses_pass() {
+fn only_public_addresses_are_allowed() {
     let refused = [
         "127.0.0.1",
         "127.9.9.9",
@@ -222,7 +222,7 @@ async fn odd_spellings_of_loopback_are_refused_when_resolved() {
 }
 
 #[tokio::test]
-async fn redirects_lead_nowhere_inside() {
+async fn redirects_to_private_addresses_are_refused() {
     let inside = TcpListener::bind(("127.0.0.2", 0)).await.unwrap();
     let port = inside.local_addr().unwrap().port();
     let targets = [
@@ -259,7 +259,7 @@ async fn redirects_lead_nowhere_inside() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_a_few_times_and_carry_nothing() {
+async fn redirects_are_followed_a_few_times_without_credentials() {
     let server = Server::giving(|path| match path {
         "/a/1" => redirect("2?x=http://y"),
         "/a/2?x=http://y" => redirect("/3"),
@@ -281,7 +281,7 @@ async fn redirects_are_followed_a_few_times_and_carry_nothing() {
     assert_eq!(server.heard() - before, 4);
 }
 
-/// A name that resolves to a public address when it is checked and to another one when it is connected to.
+/// A name resolves to a public address for the check and to another one for the connection.
 #[tokio::test]
 async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
     let inside = TcpListener::bind(("127.0.0.2", 0)).await.unwrap();
@@ -302,7 +302,7 @@ async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
 
 /// A name with a public and a private address is refused, in any order.
 #[tokio::test]
-async fn one_private_address_among_public_ones_is_enough() {
+async fn one_private_address_among_public_ones_is_refused() {
     for addresses in [["8.8.8.8:0", "10.0.0.1:0"], ["[::1]:0", "8.8.8.8:0"]] {
         let found: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let lookup = move |_| -> Looking { Box::pin(std::future::ready(Ok(found.clone()))) };
@@ -313,7 +313,7 @@ async fn one_private_address_among_public_ones_is_enough() {
 }
 
 #[tokio::test]
-async fn endless_files_are_not_read() {
+async fn endless_files_are_read_up_to_the_limit() {
     let sent = Arc::new(AtomicUsize::new(0));
     let count = sent.clone();
     let server = Server::start(move |path, mut socket| {
@@ -347,7 +347,7 @@ async fn endless_files_are_not_read() {
 }
 
 #[tokio::test]
-async fn slow_servers_are_left() {
+async fn slow_servers_are_abandoned() {
     let server = Server::start(|path, mut socket| async move {
         let start: &[u8] = match path.as_str() {
             "/head" => b"HTTP/1.1 200 OK\r\ncontent-ty",
@@ -411,8 +411,8 @@ fn wanted(server: &Server, paths: &[String]) -> Vec<MediaUrl> {
 }
 
 #[tokio::test]
-async fn several_files_come_together_but_not_too_many() {
-    // Every answer waits for as many others: with fewer at a time the test would never end.
+async fn several_files_are_fetched_at_a_time_up_to_a_limit() {
+    // Every answer waits for as many others. With fewer at a time the test would never end.
     let barrier = Arc::new(Barrier::new(AT_A_TIME));
     let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (opened, highest) = (open.clone(), most.clone());
@@ -466,7 +466,7 @@ async fn the_files_of_a_request_have_limits() {
 
 /// A proxy resolves names itself, so the local knowledge of a name decides whether the proxy is asked.
 #[tokio::test]
-async fn files_come_through_a_proxy_and_stay_guarded() {
+async fn files_are_fetched_through_a_proxy_with_the_same_checks() {
     use crate::upstream::outbound::Proxies;
     use crate::upstream::testing::proxy;
     let server = Server::giving(|path| match path {

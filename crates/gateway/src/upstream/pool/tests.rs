@@ -76,7 +76,7 @@ async fn an_answer_that_is_not_read_to_its_end_closes_its_connection() {
 }
 
 #[tokio::test]
-async fn a_broken_answer_is_an_error_and_is_not_asked_for_again() {
+async fn a_broken_answer_is_an_error_and_is_not_requested_again() {
     let (url, served) =
         server(&[&["HTTP/1.1 200"], &["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok"]]).await;
     let client = Client::new(Route::default());
@@ -115,7 +115,7 @@ async fn closing(
 }
 
 #[tokio::test]
-async fn a_request_that_meets_a_dead_connection_is_sent_again_once() {
+async fn a_request_on_a_dead_connection_is_sent_again_once() {
     // The second request is read, and the connection ends without a byte of an answer.
     for abruptly in [false, true] {
         let (url, served) = closing(&[&[OK, ""], &[OK, ""], &[OK]], abruptly).await;
@@ -129,14 +129,14 @@ async fn a_request_that_meets_a_dead_connection_is_sent_again_once() {
 
 #[tokio::test]
 async fn a_request_with_a_begun_answer_or_a_new_connection_is_not_sent_again() {
-    // The beginning of an answer came over the idle connection.
+    // The beginning of an answer arrived over the idle connection.
     let (url, served) = closing(&[&[OK, "HTTP/1.1 200"], &[OK]], false).await;
     let client = Client::new(Route::default());
     assert_eq!(ask(&client, &url).await.unwrap(), "ok");
     assert!(ask(&client, &url).await.is_err());
     assert_eq!(ask(&client, &url).await.unwrap(), "ok");
     assert_eq!(served.await.unwrap(), 2);
-    // The new connection is dead as well: a fault of the provider.
+    // The new connection fails as well, which is the provider's fault.
     let (url, served) = closing(&[&[OK, ""], &[""], &[OK]], false).await;
     let client = Client::new(Route::default());
     assert_eq!(ask(&client, &url).await.unwrap(), "ok");
@@ -146,7 +146,7 @@ async fn a_request_with_a_begun_answer_or_a_new_connection_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_was_at_work_is_not_asked_again() {
+async fn a_request_that_the_provider_may_have_processed_is_not_sent_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let served = tokio::spawn(async move {
@@ -171,7 +171,7 @@ async fn a_provider_that_was_at_work_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn providers_learn_who_asks_and_that_answers_need_no_coding() {
+async fn requests_have_a_user_agent_and_ask_for_uncoded_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let served = tokio::spawn(async move {
@@ -196,7 +196,7 @@ async fn providers_learn_who_asks_and_that_answers_need_no_coding() {
     assert!(request.contains("\r\naccept-encoding: identity\r\n"), "{request}");
 }
 
-/// Sends several requests at once; the answers come only when all requests have arrived.
+/// Sends several requests at once. The answers come only once all requests have arrived.
 async fn burst(protocol: &str, most_streams: u32, requests: usize) -> (TlsServer, Client) {
     let authority = Authority::new();
     let barrier = Arc::new(tokio::sync::Barrier::new(requests));
@@ -227,7 +227,7 @@ async fn a_burst_over_http2_opens_one_connection() {
 }
 
 #[tokio::test]
-async fn http2_connections_take_as_many_requests_as_the_provider_allows() {
+async fn http2_connections_carry_as_many_requests_as_the_provider_allows() {
     // All ten are in flight together: none of them waits inside a connection that is full.
     let (server, client) = burst("h2", 4, 10).await;
     assert_eq!(server.connections(), 3);
@@ -245,7 +245,7 @@ async fn echo(request: http::Request<Incoming>) -> Response<Full<Bytes>> {
 }
 
 #[tokio::test]
-async fn authorities_and_client_certificates() {
+async fn authorities_and_client_certificates_are_used() {
     let (authority, other) = (Authority::new(), Authority::new());
     let server = TlsServer::start(authority.acceptor("h2", true), 100, echo).await;
     let refused = ask(&Client::new(other.route()), &server.url()).await.unwrap_err();
@@ -261,7 +261,7 @@ async fn authorities_and_client_certificates() {
     assert_eq!(ask(&Client::new(route), &server.url()).await.unwrap(), "hello");
 }
 
-/// HTTP/2 without the help of hyper: the server says GOAWAY and refuses streams when the test wants it.
+/// HTTP/2 without hyper: the server sends GOAWAY and refuses streams when the test asks for it.
 async fn raw_http2(
     acceptor: tokio_rustls::TlsAcceptor,
     listener: &TcpListener,
@@ -334,7 +334,7 @@ async fn a_waiting_request_continues_when_the_opener_of_its_connection_hangs_up(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limit_of_connecting_holds_for_tls_too() {
+async fn the_connect_timeout_applies_to_tls_too() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}/v1", listener.local_addr().unwrap().port());
     let client = Client::new(Route { limit: Duration::from_secs(3), ..Route::default() });
@@ -352,7 +352,7 @@ async fn the_limit_of_connecting_holds_for_tls_too() {
 }
 
 #[tokio::test]
-async fn a_tunnel_with_a_password_leads_to_https() {
+async fn https_uses_a_tunnel_with_the_proxys_password() {
     let authority = Authority::new();
     let server = TlsServer::start(authority.acceptor("h2", false), 100, echo).await;
     for with_tls in [false, true] {
@@ -455,7 +455,7 @@ impl Provider {
 }
 
 #[tokio::test]
-async fn a_provider_that_asks_for_a_sign_of_life_gets_one() {
+async fn a_ping_of_the_provider_is_answered() {
     let provider = Provider::new().await;
     let (client, mut connection) = provider.with_connection().await;
     let mut pings = connection.ping_pong().unwrap();
@@ -467,7 +467,7 @@ async fn a_provider_that_asks_for_a_sign_of_life_gets_one() {
 }
 
 #[tokio::test]
-async fn a_provider_that_gives_no_sign_of_life_is_left() {
+async fn a_provider_that_answers_no_ping_is_abandoned() {
     let provider = Provider::new().await;
     // This connection is neither read nor closed.
     let (client, dead) = provider.with_connection().await;
@@ -494,7 +494,7 @@ async fn a_provider_that_gives_no_sign_of_life_is_left() {
 }
 
 #[tokio::test]
-async fn a_provider_that_thinks_long_is_waited_for() {
+async fn a_slow_provider_that_answers_pings_is_waited_for() {
     let provider = Provider::new().await;
     let (client, mut connection) = provider.with_connection().await;
     tokio::time::pause();

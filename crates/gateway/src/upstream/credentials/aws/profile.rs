@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn profiles_of_both_files() {
+    fn profiles_are_read_from_both_files() {
         let profiles = profiles();
         assert_eq!(profiles.region("default").as_deref(), Some("eu-central-1"));
         assert_eq!(profiles.link("default").unwrap(), aws("AKID", "a/b+c=", None));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn profiles_that_cannot_be_used_say_why() {
+    fn unusable_profiles_report_the_reason() {
         let profiles = profiles();
         for (name, reason) in
             [("sso", "sso_session"), ("loop", "refers to itself"), ("none", "there is no profile")]
