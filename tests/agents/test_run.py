@@ -25,7 +25,7 @@ def test_starts_the_agent_and_leaves_its_files_alone(agent, mock, workshop):
     asked_for = {entry["body"].get("model") for entry in mock.asked() if isinstance(entry["body"], dict)}
     assert asked_for <= {agent.model, None}, "small requests ask for the chosen model too"
     if agent.endpoint in (MESSAGES, RESPONSES):
-        assert {entry["path"] for entry in mock.asked()} == {agent.endpoint}, "each family is asked in its own API"
+        assert {entry["path"] for entry in mock.asked()} == {agent.endpoint}, "each family uses its own API"
 
 
 def files(folder):

@@ -197,4 +197,4 @@ def test_one_budget_holds_over_nodes_that_are_killed(nodes, database, redis):
     assert not set(callers.statuses) - {200, 402, 503, "broken"}
     assert ledger == records
     assert int(ledger) <= ceiling
-    assert int(ledger) > 0.9 * ceiling, "what dead nodes held was free again"
+    assert int(ledger) > 0.9 * ceiling, "the parts of killed nodes became free again"

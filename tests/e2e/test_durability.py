@@ -49,7 +49,7 @@ class Load:
     def join(self):
         for thread in self.threads:
             thread.join(SECONDS_PER_ROUND)
-            assert not thread.is_alive(), "a client still waits for a gateway that is gone"
+            assert not thread.is_alive(), "a client still waits for a gateway that has ended"
 
     def _ask(self, number):
         connection = http.client.HTTPConnection(self.address, timeout=10)

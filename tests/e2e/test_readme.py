@@ -28,7 +28,7 @@ def test_set_up():
     lines = [line.strip() for block in fenced_blocks(readme()) for line in block.splitlines()]
     commands = [line.removeprefix("$ ") for line in lines]
     assert commands[0] == "cargo run --release", "the first command of the set-up starts the gateway"
-    assert "cargo xtask test" in commands, "the other one passes all tests"
+    assert "cargo xtask test" in commands, "the other command runs all tests"
 
 
 def test_curl(start, mock):

@@ -28,7 +28,7 @@ for (const scripts of [true, false]) {
     assert.ok(!(await page.content()).includes(secret), "a key is shown once");
     // The browser has nothing to show again: no cache stores the answer of the form.
     await page.goBack().catch(() => {});
-    assert.ok(!(await page.content().catch(() => "")).includes(secret), "also not by the history");
+    assert.ok(!(await page.content().catch(() => "")).includes(secret), "the browser's history does not show it either");
     // The browser's own error page is a navigation, which may still be under way and interrupt the next one.
     await eventually(() => page.goto(`/ui/projects/${id}`));
     await page.getByRole("link", { name: "ci & co" }).click();
@@ -194,7 +194,7 @@ test("the playground asks two models side by side, and shows the code for it", a
   await page.keyboard.press("Enter");
   await page.getByRole("link", { name: "request", exact: true }).nth(1).waitFor({ timeout: 10000 });
   assert.equal(await page.locator(".msg.err").count(), 0);
-  assert.equal(await page.locator(".thread b b, .msg.user b").count(), 0, "texts stay texts");
+  assert.equal(await page.locator(".thread b b, .msg.user b").count(), 0, "markup in texts is not rendered");
   assert.match(await page.locator("[data-fig=tokens]").first().textContent(), /\d+ → \d+/);
   await page.getByRole("button", { name: "Code" }).click();
   assert.match(await page.locator("#snippet").textContent(), /^curl http.*"model": "demo\/echo"/s);

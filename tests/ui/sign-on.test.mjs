@@ -58,7 +58,7 @@ for (const scripts of [true, false]) test(`an administrator, ${scripts ? "with" 
   const cookies = await context.cookies();
   const session = cookies.find(({ name }) => name === "llmgateway_session");
   assert.deepEqual([session.httpOnly, session.sameSite], [true, "Strict"]);
-  assert.ok(!cookies.some(({ name }) => name === "llmgateway_sign_on"), "what belongs to the way is gone");
+  assert.ok(!cookies.some(({ name }) => name === "llmgateway_sign_on"), "the cookie of the sign-in is deleted");
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForURL("**/ui/login");
   await context.close();

@@ -198,10 +198,10 @@ mod tests {
         assert!(UnderWay::of(&headers(&begun.0), 999).is_none());
         let other = begun.0.replace(".1000.", ".1001.");
         let (other, _) = UnderWay::of(&headers(&other), 2_000).unwrap();
-        assert!(other.secrets() != begun.secrets(), "nothing of it can be changed");
+        assert!(other.secrets() != begun.secrets(), "no part of the cookie can be changed");
         let secrets = begun.secrets();
         assert!(secrets.state != secrets.nonce && secrets.nonce != secrets.verifier);
-        assert_eq!(secrets.verifier.len(), 43, "as long as PKCE wants");
+        assert_eq!(secrets.verifier.len(), 43, "the length that PKCE requires");
     }
 
     #[test]

@@ -224,7 +224,7 @@ mod tests {
         assert_eq!((error.retry, error.retry_after()), (Retry::No, Some(RETRY_AFTER)));
         let sent = bytes.slice(10..);
         drop(bytes);
-        assert_eq!(buffers.used(), 50, "part of it is not sent yet");
+        assert_eq!(buffers.used(), 50, "a part of the answer is not sent yet");
         drop(sent);
         assert_eq!(buffers.used(), 0);
         let larger = buffers.nothing().keep(vec![0; 120]);

@@ -48,7 +48,7 @@ class Reader:
         self.process.stdin.write(json.dumps(question) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
-        assert line, "the reader broke down"
+        assert line, "the reader has ended"
         return json.loads(line)
 
 

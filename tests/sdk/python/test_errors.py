@@ -119,4 +119,4 @@ def test_stream_that_breaks(client, model):
     )
     with pytest.raises(openai.APIError):
         for chunk in stream:
-            assert not chunk.choices[0].finish_reason, "what broke is not finished"
+            assert not chunk.choices[0].finish_reason, "a broken stream has no finish reason"

@@ -1721,7 +1721,7 @@ mod tests {
     #[test]
     fn a_key_that_no_header_can_carry_is_refused_by_name() {
         let settings = build("", &[("OPENAI_API_KEY", "sk-canary\u{7}x"), ("GROQ_API_KEY", "good")]).unwrap();
-        assert_eq!(enabled(&settings), ["groq"], "one broken provider does not keep the others from working");
+        assert_eq!(enabled(&settings), ["groq"], "a broken provider does not disable the others");
         let reason = provider(&settings, "openai").disabled.as_deref().unwrap();
         assert!(reason.starts_with("OPENAI_API_KEY holds a character"), "{reason}");
         assert!(reason.contains("U+0007, character 10 of 11") && !reason.contains("canary"), "{reason}");

@@ -519,7 +519,7 @@ mod tests {
             let auth = fake.auth().await;
             assert_eq!(ask(&auth, "a").await, Ok(()));
             fake.change(|state| state.keys = vec![key("b")]);
-            assert_eq!(ask(&auth, "a").await, Ok(()), "it is known to be good as of a moment ago");
+            assert_eq!(ask(&auth, "a").await, Ok(()), "the key was checked a moment ago");
             tokio::time::advance(quiet).await;
             let many = (0..50).map(|_| {
                 let auth = auth.clone();
@@ -529,7 +529,7 @@ mod tests {
                 assert_eq!(answer.await.unwrap(), Err(ErrorKind::Authentication));
             }
             assert_eq!(ask(&auth, "b").await, Ok(()));
-            assert_eq!(fake.looks(), 2, "they share a look");
+            assert_eq!(fake.looks(), 2, "the requests share one read of the keys");
         }
     }
 

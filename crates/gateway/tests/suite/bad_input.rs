@@ -412,7 +412,7 @@ async fn lists_and_headers_have_a_bound() {
     ] {
         let reply = gateway.chat(&body).await;
         assert_eq!(reply.status, status, "{}", reply.text());
-        assert!(reply.text().len() < 4000, "what is wrong is not repeated at length");
+        assert!(reply.text().len() < 4000, "the error does not repeat the whole value");
     }
     let lines: Vec<String> = (0..5000).map(|at| format!("x-header-{at}: value\r\n")).collect();
     for headers in [lines.concat(), format!("x-long: {}\r\n", "v".repeat(200_000))] {

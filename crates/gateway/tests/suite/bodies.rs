@@ -204,7 +204,11 @@ async fn answers_count_towards_the_buffer_limit() {
             let reply = read_head(socket).await.rest().await;
             assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{}", reply.text());
             assert!(reply.message().contains("server.buffer_limit"), "{}", reply.text());
-            assert_eq!(upstream.heard().len(), number + 1, "an answer that is paid is not bought again");
+            assert_eq!(
+                upstream.heard().len(),
+                number + 1,
+                "an answer that cost money is not requested again"
+            );
         }
         assert_eq!(gateway.chat(&question("openai/gpt-4o")).await.status, 200);
         settle().await;

@@ -160,7 +160,7 @@ async fn nodes_spend_one_budget_together() {
     let spent = place.redis.command(&format!("HGET {key} spent")).unwrap();
     assert_eq!(spent.lines().nth(1).unwrap(), (ledger / 1000).to_string());
     let allowed = place.redis.command(&format!("HGET {key} allowed")).unwrap();
-    assert_eq!(allowed.lines().nth(1), spent.lines().nth(1), "nodes that stopped hold nothing");
+    assert_eq!(allowed.lines().nth(1), spent.lines().nth(1), "stopped nodes have no parts of the budget");
     place.end().await;
 }
 
@@ -387,7 +387,7 @@ async fn budgets_continue_at_the_master_that_sentinels_choose() {
     assert_eq!(
         spent.lines().nth(1).unwrap(),
         (ledger / 1000).to_string(),
-        "the new master knows what was spent"
+        "the new master has the spent amount"
     );
     place.end().await;
 }
@@ -521,7 +521,7 @@ async fn the_part_of_a_killed_node_is_free_after_its_restart() {
     copy(&gateway.path("."), folder.path());
     let next = TestGateway::start_in(folder, &config).await;
     let (allowed, spent) = held(&place);
-    assert_eq!(allowed, spent, "the new one holds nothing yet, the old one what it had reserved");
+    assert_eq!(allowed, spent, "the new node has no part yet, and the old node's reservation is charged");
     assert_eq!(spent * 1000, WORST);
     drop(waiting);
     asking.abort();
@@ -543,7 +543,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_share_answers_and_go_on_without_redis() {
+async fn nodes_share_answers_and_continue_without_redis() {
     let Some(mut place) = Place::new("answers").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let config = format!(
@@ -572,7 +572,7 @@ async fn nodes_share_answers_and_go_on_without_redis() {
     let other = TestGateway::start(&config).await;
     let reply = ask(&other).await;
     assert_eq!((reply.status, used(&reply).as_deref()), (200, Some("miss")), "{}", reply.text());
-    assert_eq!(used(&ask(&other).await).as_deref(), Some("hit"), "from its own memory");
+    assert_eq!(used(&ask(&other).await).as_deref(), Some("hit"), "the answer is in the node's own memory");
     assert_eq!(other.metric("llmgateway_shared_memory_up").await, Some(0.0));
     drop((third, other));
     stop(nodes).await;
@@ -612,7 +612,7 @@ async fn a_conversation_stays_at_its_provider_across_nodes() {
     assert_eq!(ask(&nodes[0], "b", Some("other")).await, json!("other"));
     until(async || place.redis.command("KEYS llmgateway:*:session:*").unwrap().starts_with("*2")).await;
     assert_eq!(ask(&nodes[1], "b", None).await, json!("other"));
-    assert_eq!(ask(&nodes[1], "c", None).await, json!("one"), "that one is new");
+    assert_eq!(ask(&nodes[1], "c", None).await, json!("one"), "conversation c is new");
     stop(nodes).await;
     place.end().await;
 }
@@ -642,7 +642,7 @@ async fn nodes_share_outages() {
     until(async || state(&nodes[1]).await == Some(KeyState::Open)).await;
     assert_eq!(state(&stranger).await, None, "it has another configuration");
     assert_eq!(nodes[1].chat(&question("both")).await.at("/choices/0/message/content"), json!("other"));
-    assert_eq!(sick.heard().len(), asked, "nobody asked it again");
+    assert_eq!(sick.heard().len(), asked, "the provider was not asked again");
     drop(stranger);
     stop(nodes).await;
     place.end().await;

@@ -123,7 +123,7 @@ async fn an_admin_key_signs_in_and_out() {
     let token = browser.token().await;
     let out = browser.post("/ui/logout", &[("token", &token)]).await;
     assert_eq!((out.status, out.header("location")), (303, Some("/ui/login")));
-    assert_eq!(browser.get("/ui/settings").await.status, 303, "the cookie alone is worth nothing now");
+    assert_eq!(browser.get("/ui/settings").await.status, 303, "the cookie alone is no session any more");
 }
 
 #[tokio::test]
@@ -357,7 +357,7 @@ async fn the_printed_link_signs_in_once() {
     let code = gateway.api.console.new_code().unwrap();
     let mut browser = Browser::new(&gateway);
     let head = browser.send(&format!("HEAD /ui/login?code={code}"), "", "").await;
-    assert_eq!((head.status, head.header("set-cookie")), (200, None), "a preview uses nothing up");
+    assert_eq!((head.status, head.header("set-cookie")), (200, None), "a preview does not use the code");
     let reply = browser.get(&format!("/ui/login?code={code}")).await;
     assert_eq!((reply.status, reply.header("location")), (303, Some("/ui")));
     browser.keep(&reply);
@@ -447,7 +447,7 @@ async fn projects_and_keys_are_made_and_revoked_by_forms() {
     assert_eq!(
         browser.post("/ui/projects/team/keys", &fields).await.status,
         409,
-        "reloading makes no second key"
+        "a reload creates no second key"
     );
     let bearer = format!("Bearer {secret}");
     let ask = async |bearer: &str| {

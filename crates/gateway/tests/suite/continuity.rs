@@ -482,7 +482,7 @@ fn clients(case: usize) -> Vec<Client> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tool_loop_goes_on_at_any_provider_in_any_dialect() {
+async fn a_tool_loop_continues_at_any_provider_in_any_dialect() {
     let mock = start_mock().await;
     let gateway = TestGateway::start(&providers(&mock.address().to_string())).await;
     let mut failures = Failures::default();
@@ -508,7 +508,7 @@ async fn a_tool_loop_goes_on_at_any_provider_in_any_dialect() {
 
 /// A second gateway does not know what the first one remembers: replicas, or one gateway before and after a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tool_loop_goes_on_at_a_gateway_that_remembers_nothing() {
+async fn a_tool_loop_continues_at_a_gateway_without_its_proofs() {
     let mock = start_mock().await;
     let config = providers(&mock.address().to_string());
     let gateways = [TestGateway::start(&config).await, TestGateway::start(&config).await];
@@ -530,7 +530,7 @@ async fn a_tool_loop_goes_on_at_a_gateway_that_remembers_nothing() {
 
 /// The first provider fails in the middle of the task, and another one continues after its thinking.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tool_loop_goes_on_where_a_provider_fails_in_its_middle() {
+async fn a_tool_loop_continues_after_a_provider_fails_in_its_middle() {
     let mock = start_mock().await;
     let at = mock.address().to_string();
     let mut failures = Failures::default();

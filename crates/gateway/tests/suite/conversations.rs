@@ -45,7 +45,7 @@ async fn a_thought_signature_that_the_client_drops_comes_back() {
     assert_eq!(first.at("/choices/0/finish_reason"), "tool_calls", "{}", first.text());
     let second = gateway.chat(&second_turn(request, &first.json())).await;
     assert_eq!(second.status, 200, "{}", second.text());
-    assert_eq!(second.at("/metadata/losses"), json!([]), "the real signature is sent, not a stand-in");
+    assert_eq!(second.at("/metadata/losses"), json!([]), "the real signature is sent, not a placeholder");
     let sent = mock.journal().last().unwrap().body.to_string();
     assert!(
         sent.contains("thoughtSignature") && !sent.contains("skip_thought_signature_validator"),

@@ -186,7 +186,7 @@ async fn a_token_is_renewed_while_requests_go_on_with_it() {
     };
     assert_eq!(ask(0).await, "token-1");
     assert_eq!(ask(3600 - 241).await, "token-1");
-    assert_eq!(server.asked().len(), 1, "the end is not near");
+    assert_eq!(server.asked().len(), 1, "the token does not expire soon");
     server.hold();
     for _ in 0..100 {
         assert_eq!(ask(3600 - 230).await, "token-1");
@@ -201,7 +201,7 @@ async fn a_token_is_renewed_while_requests_go_on_with_it() {
     tokio::time::timeout(Duration::from_secs(20), landed).await.unwrap();
     assert_eq!(ask(3600 - 230).await, "token-2");
     assert_eq!(server.asked().len(), 2);
-    assert_eq!(ask(20_000).await, "token-3", "an expired token is not given out");
+    assert_eq!(ask(20_000).await, "token-3", "an expired token is not used");
 }
 
 #[tokio::test]
@@ -262,8 +262,8 @@ async fn a_refused_token_is_replaced_once() {
     assert!(credentials.refused(0, &first));
     let second = credentials.credential(0, None).await.unwrap();
     assert_eq!(token(&second), "token-2");
-    assert!(credentials.refused(0, &first), "somebody else has replaced it");
-    assert!(!credentials.refused(0, &second), "then the token is not what is wrong");
+    assert!(credentials.refused(0, &first), "another request has replaced it");
+    assert!(!credentials.refused(0, &second), "the new token was refused too, so the token is not at fault");
     assert_eq!(token(&credentials.credential(0, None).await.unwrap()), "token-2");
     assert_eq!(server.asked().len(), 2);
 }

@@ -29,7 +29,7 @@ fn vectors(numbers: &[f64]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_answer_has_vectors_usage_cost_and_who_served() {
+async fn an_answer_has_vectors_usage_cost_and_provider() {
     let upstream = Upstream::playing(vec![vectors(&[0.5, -0.25])]).await;
     let gateway = TestGateway::start(&openai(&upstream)).await;
     let body = json!({"model": "text-embedding-3-small", "input": ["a", "b"], "user": "ann", "models": []});
@@ -139,7 +139,7 @@ async fn a_long_list_is_split_and_one_failed_part_fails_the_request() {
     let gateway = TestGateway::start(&(openai(&upstream) + own)).await;
     let reply = embed(&gateway, &json!({"model": "openai/small", "input": ["a", "b", "c"]})).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    assert_eq!(reply.at("/usage/prompt_tokens"), json!(3000), "the parts' sum");
+    assert_eq!(reply.at("/usage/prompt_tokens"), json!(3000), "the sum of the parts");
     let heard = upstream.heard();
     assert_eq!(heard.len(), 3);
     let record = gateway.record().await;

@@ -77,7 +77,7 @@ async fn a_bare_model_goes_to_another_of_its_providers() {
 }
 
 #[tokio::test]
-async fn a_stream_falls_over_until_its_first_content() {
+async fn a_stream_can_fall_back_until_its_first_content() {
     let role = chunk(json!({"role": "assistant", "content": ""}), None);
     let failures = [
         error("429 Too Many Requests"),

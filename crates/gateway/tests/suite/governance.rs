@@ -318,7 +318,11 @@ async fn an_exhausted_budget_may_switch_to_another_model() {
     let mut small = short(MODEL);
     small["max_tokens"] = json!(1);
     let reply = ask(&gateway, &small).await;
-    assert_eq!(reply.at("/metadata/used_model"), json!("gpt-4o-mini"), "what fits is served as asked");
+    assert_eq!(
+        reply.at("/metadata/used_model"),
+        json!("gpt-4o-mini"),
+        "a request that fits is served by the requested model"
+    );
 }
 
 #[tokio::test]

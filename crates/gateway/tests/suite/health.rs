@@ -86,7 +86,7 @@ async fn streams_that_break_after_their_first_content_open_the_breaker() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_caller_hangs_up_says_nothing_about_the_provider() {
+async fn a_stream_whose_caller_hangs_up_does_not_affect_health() {
     let mut upstream = Upstream::by_hand().await;
     let gateway = TestGateway::start(&breaking(&upstream)).await;
     let (address, body) = (gateway.address, streamed("one/any").to_string());

@@ -136,7 +136,7 @@ async fn image_answers_have_usage_cost_and_provider() {
 }
 
 #[tokio::test]
-async fn images_stream_as_they_are_made() {
+async fn images_are_streamed_while_they_are_made() {
     let usage = json!({"input_tokens": 5, "output_tokens": 100, "total_tokens": 105});
     let image = "AAAA".repeat(300_000);
     let partial =
@@ -257,7 +257,7 @@ async fn the_mock_serves_speech_and_images() {
 }
 
 #[tokio::test]
-async fn a_budget_holds_what_is_billed_by_character_image_or_image_token() {
+async fn a_budget_limits_requests_billed_by_character_image_or_image_token() {
     let image = r#"{"created":1,"data":[{"b64_json":"AA"}]}"#;
     for (path, body, reply, provider_id) in [
         // Ten characters are 0.00015 USD.

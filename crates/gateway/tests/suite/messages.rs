@@ -53,7 +53,7 @@ async fn a_whole_answer_of_another_format_is_a_message() {
         (&usage["input_tokens"], &usage["cache_read_input_tokens"], &usage["output_tokens"]),
         (&json!(6), &json!(4), &json!(5))
     );
-    assert!(body.get("metadata").is_none(), "the name is taken in this format");
+    assert!(body.get("metadata").is_none(), "this format has a field of that name");
     let own = &body["llmgateway"];
     assert_eq!((&own["used_provider"], &own["requested_model"]), (&json!("openai"), &json!(MODEL)));
     let cost: f64 = reply.header("x-llmgateway-cost-usd").unwrap().parse().unwrap();
@@ -206,7 +206,7 @@ async fn claude(replies: Vec<Vec<u8>>) -> (Upstream, TestGateway) {
 }
 
 #[tokio::test]
-async fn a_raw_request_keeps_what_the_gateway_does_not_know() {
+async fn a_raw_request_keeps_fields_that_the_gateway_does_not_know() {
     let (upstream, gateway) = claude(vec![whole(
         "200 OK",
         &message(json!([{"type": "text", "text": "Hello.", "caller": 1}, {"type": "brand_new", "x": [1]}])),
@@ -436,7 +436,7 @@ fn agentic(model: &str, stream: bool) -> Value {
 }
 
 #[tokio::test]
-async fn claude_on_a_cloud_gets_messages_as_they_are() {
+async fn claude_on_a_cloud_gets_messages_unchanged() {
     let mock = mock::start(SocketAddr::from(([127, 0, 0, 1], 0)), mock::Options::plain()).await.unwrap();
     let at = mock.address();
     let config = format!(
@@ -499,7 +499,7 @@ async fn claude_on_a_cloud_gets_messages_as_they_are() {
 
 /// Anthropic's own tool runner begins a thread, and sends the whole conversation after this error code.
 #[tokio::test]
-async fn threads_are_refused_by_the_code_that_clients_know() {
+async fn threads_are_refused_with_the_code_that_clients_know() {
     let refused = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "thread: no",
         "details": {"error_code": "thread_not_found"}}});
     let (upstream, gateway) = claude(vec![whole("400 Bad Request", &refused)]).await;

@@ -148,7 +148,7 @@ async fn a_failed_attempt_that_is_billed_is_shown_beside_the_cost() {
 }
 
 #[tokio::test]
-async fn an_error_shows_what_it_cost_the_operator() {
+async fn an_error_shows_its_cost_for_the_operator() {
     for (model, is_known) in [("openai/gpt-4o", true), ("openai/of-unknown-price", false)] {
         let upstream = Upstream::playing(vec![broken()]).await;
         let gateway = TestGateway::start(&upstream.known("openai")).await;

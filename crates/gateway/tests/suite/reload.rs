@@ -42,7 +42,7 @@ async fn a_reload_changes_everything_that_requests_see() {
 }
 
 #[tokio::test]
-async fn a_configuration_with_mistakes_changes_nothing_and_says_why() {
+async fn an_invalid_configuration_changes_nothing_and_its_mistakes_are_reported() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let config = format!("{ADMIN}{}", upstream.provider("one", "openai-chat"));
     let gateway = TestGateway::start_from_file(&config).await;

@@ -126,7 +126,7 @@ async fn a_header_chooses_the_cache_and_the_maximum_age() {
         async move { ask_with(gateway, project, headers, &question(MODEL)).await }
     };
     let minute = &[("x-llmgateway-cache", "60")];
-    assert_eq!(used(&asked("a", &[]).await), None, "nobody asked for it");
+    assert_eq!(used(&asked("a", &[]).await), None, "the request does not ask for the cache");
     assert_eq!(used(&asked("a", minute).await), Some("miss"));
     assert_eq!(used(&asked("a", minute).await), Some("hit"));
     assert_eq!(used(&asked("a", &[("x-llmgateway-cache", "0")]).await), None);

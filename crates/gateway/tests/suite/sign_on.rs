@@ -299,7 +299,7 @@ async fn somebody_signs_in_by_the_provider() {
     let gateway = TestGateway::start_from_file(&issuer.config("label = \"Work <account>\"\n")).await;
     let login = get(&gateway, "/ui/login?next=%2Fui%2Faudit", "").await.text();
     assert!(login.contains("href=\"/ui/oidc/start?next=%2Fui%2Faudit\">Work &lt;account&gt;</a>"), "{login}");
-    assert_eq!(issuer.server.asked().len(), 0, "nothing is asked before somebody signs in");
+    assert_eq!(issuer.server.asked().len(), 0, "no request is sent before a sign-in");
 
     let reply = get(&gateway, "/ui/oidc/start?next=/ui/audit", "").await;
     let flow = cookies(&reply)[0].to_owned();
@@ -515,7 +515,7 @@ async fn new_keys_of_the_provider_are_found_and_old_ones_forgotten() {
         sign_in(&gateway).await.unwrap();
         assert_eq!(issuer.asked("/keys").len(), 1, "they are kept");
         issuer.bend(|bend| (bend.signer, bend.published) = ("other", vec!["other"]));
-        assert_eq!(sign_in(&gateway).await.unwrap_err().0, 401, "not asked for again at once");
+        assert_eq!(sign_in(&gateway).await.unwrap_err().0, 401, "the keys are not fetched again at once");
         advance_seconds(6).await;
         sign_in(&gateway).await.unwrap();
         assert_eq!(issuer.asked("/keys").len(), 2);
@@ -523,7 +523,7 @@ async fn new_keys_of_the_provider_are_found_and_old_ones_forgotten() {
         assert_eq!(sign_in(&gateway).await.unwrap_err().0, 401, "the old key is gone");
         advance_seconds(3601).await;
         sign_in(&gateway).await.unwrap();
-        assert_eq!(issuer.asked("/keys").len(), 3, "an hour later they are fetched without need");
+        assert_eq!(issuer.asked("/keys").len(), 3, "after an hour the keys are fetched again");
     })
     .await;
 }
@@ -542,7 +542,7 @@ async fn keys_sign_in_while_the_provider_is_away() {
         for _ in 0..5 {
             assert_eq!(get(&gateway, "/ui/oidc/start", "").await.status, 503);
         }
-        assert_eq!(issuer.server.asked().len(), 1, "it is not asked by everybody who tries");
+        assert_eq!(issuer.server.asked().len(), 1, "not every attempt sends a request");
         issuer.bend(|_| ());
         advance_seconds(6).await;
         let way = start(&gateway).await;

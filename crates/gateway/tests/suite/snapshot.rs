@@ -66,7 +66,7 @@ fn another_key_has_other_credentials_and_a_clean_record() {
     let next = Snapshot::next(&old, settings(&two("api_key = \"new\"", "api_key = \"b\"")), &tools);
     assert!(!Arc::ptr_eq(&handle(&old, "first").credentials, &handle(&next, "first").credentials));
     assert!(!is_benched(&next, "first"), "the new key was never refused");
-    assert!(is_benched(&next, "second"), "what was seen of an unchanged provider stays");
+    assert!(is_benched(&next, "second"), "the measurements of an unchanged provider are kept");
 }
 
 #[test]

@@ -114,7 +114,7 @@ async fn a_conversation_continues_by_id_at_any_provider(place: &Place) {
     assert_eq!(sent["messages"][0]["content"], "Say hello.", "{sent}");
     assert_eq!(sent["messages"][1]["content"], "Hello.", "{sent}");
     assert_eq!(sent["messages"][2]["content"], "And again.", "{sent}");
-    assert_eq!(sent.get("system"), None, "instructions are of one request");
+    assert_eq!(sent.get("system"), None, "instructions apply to one request only");
 
     // A stream is kept as its last event describes it. Both requests continue from the same answer.
     let stopped = gateway.stop().await;
@@ -214,7 +214,7 @@ async fn unknown_answers_are_refused_with_openai_s_messages(place: &Place) {
     assert_eq!(request(&gateway, &format!("DELETE /v1/responses/{id}"), KEY).await.status, 404);
     let gone = ask(&gateway, json!({"model": "one/m", "input": "x", "previous_response_id": id})).await;
     assert_eq!(gone.error().2, "previous_response_not_found");
-    assert_eq!(upstream.heard().len(), 1, "nobody was asked for any of this");
+    assert_eq!(upstream.heard().len(), 1, "no provider was asked");
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn unrequested_and_incomplete_answers_are_not_stored(place: &Place) {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_stored_says_so() {
+async fn an_answer_that_cannot_be_stored_has_store_false() {
     let upstream = Upstream::playing(vec![answer("Hello."), stream_of(&["Hello."])]).await;
     let gateway = TestGateway::of(&upstream).await;
     std::fs::remove_file(gateway.database.strip_prefix("sqlite:").unwrap()).unwrap();
@@ -274,7 +274,7 @@ async fn an_answer_that_cannot_be_stored_says_so() {
 }
 
 #[tokio::test]
-async fn settings_bound_what_is_kept() {
+async fn settings_limit_the_stored_answers() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let provider = upstream.provider("one", "openai-chat");
     let gateway = TestGateway::start(&format!("[responses]\nstore = false\n{provider}")).await;
@@ -353,7 +353,7 @@ fn native(id: &str, text: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_provider_of_the_same_format_gets_the_request_as_it_is() {
+async fn a_provider_of_the_same_format_gets_the_request_unchanged() {
     let upstream = Upstream::playing(vec![
         native("resp_a", "Hello."),
         native("resp_b", "Again."),

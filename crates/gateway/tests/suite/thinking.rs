@@ -194,7 +194,7 @@ fn losses(reply: &Reply) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn tool_loops_go_on_whatever_the_client_sends_back() {
+async fn tool_loops_continue_whatever_the_client_sends_back() {
     let (_mock, gateway) = start().await;
     for provider in PROVIDERS {
         for client in [Client::Plain, Client::Rewriting, Client::Faithful] {
@@ -216,7 +216,7 @@ async fn tool_loops_go_on_whatever_the_client_sends_back() {
 }
 
 #[tokio::test]
-async fn tool_loops_go_on_at_another_provider_and_back() {
+async fn tool_loops_continue_at_another_provider_and_back() {
     let (_mock, gateway) = start().await;
     for (position, first) in PROVIDERS.into_iter().enumerate() {
         for second in PROVIDERS.into_iter().filter(|second| *second != first) {

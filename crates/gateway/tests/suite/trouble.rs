@@ -40,7 +40,7 @@ impl Program {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("it does not start");
+        panic!("the program does not start");
     }
 }
 
@@ -83,7 +83,7 @@ async fn a_log_on_a_full_disk_costs_no_answer() {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_any_more_costs_no_answer() {
+async fn a_log_whose_reader_has_closed_costs_no_answer() {
     serves_while_it_logs("warn", 3, Stdio::piped(), |child| drop(child.stderr.take())).await;
 }
 

@@ -32,7 +32,10 @@ async fn ids(store: &Store, id: &str) -> Vec<String> {
 pub(crate) async fn items_belong_to_their_conversation(store: &Store) {
     store.create_conversation(&conversation("one", 100), &items(&["a", "b"])).await.unwrap();
     store.create_conversation(&conversation("two", 100), &items(&["a"])).await.unwrap();
-    assert!(store.create_conversation(&conversation("two", 100), &[]).await.is_err(), "an id is given once");
+    assert!(
+        store.create_conversation(&conversation("two", 100), &[]).await.is_err(),
+        "an id is used only once"
+    );
     assert_eq!(store.conversation(KEY, "one", 99).await.unwrap(), Some(conversation("one", 100)));
     assert_eq!(store.conversation(KEY, "one", 100).await.unwrap(), None, "its time is over");
     assert_eq!(store.conversation("static:other", "one", 1).await.unwrap(), None);

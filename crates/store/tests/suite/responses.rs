@@ -38,7 +38,7 @@ pub(crate) async fn answers_belong_to_their_key(store: &Store) {
     assert_eq!(store.response("static:other", "one", 1).await.unwrap(), None);
     let chain = store.response_chain("static:other", "one", 1, PLENTY).await.unwrap();
     assert_eq!(chain, Chain::Missing("one".to_owned()));
-    assert!(store.put_response(&one, &[], None).await.is_err(), "an id is given once");
+    assert!(store.put_response(&one, &[], None).await.is_err(), "an id is used only once");
     assert!(!store.delete_response("static:other", "one", 1).await.unwrap());
     assert!(!store.delete_response("static:test", "one", 100).await.unwrap());
     assert!(store.delete_response("static:test", "one", 1).await.unwrap());
@@ -83,7 +83,7 @@ pub(crate) async fn expired_answers_are_deleted_in_batches(store: &Store) {
     assert_eq!(store.delete_expired_responses(50, 4).await.unwrap(), 2);
     assert_eq!(store.delete_expired_responses(50, 4).await.unwrap(), 0);
     assert_eq!(ids(store, "goes on", 50).await.unwrap(), ["begun", "goes on"]);
-    assert_eq!(ids(store, "begun", 50).await, missing("begun"), "by itself it is over");
+    assert_eq!(ids(store, "begun", 50).await, missing("begun"), "the answer itself has expired");
     assert_eq!(store.delete_expired_responses(100, 4).await.unwrap(), 1);
     assert_eq!(store.delete_expired_responses(100, 4).await.unwrap(), 1);
     assert_eq!(store.delete_expired_responses(100, 4).await.unwrap(), 0);

@@ -57,7 +57,7 @@ async fn a_connection_is_not_used_again_after_an_error_in_a_transaction() {
     }
     sqlx::raw_sql("DROP TRIGGER full").execute(&mut operator).await.unwrap();
     assert_eq!(insert(&store, &lines(0..10)).await.unwrap(), 10);
-    assert_eq!(committed(&url).await, 10, "what was reported as written is committed");
+    assert_eq!(committed(&url).await, 10, "records that are reported as written are committed");
     // No connection holds the lock any more.
     sqlx::raw_sql("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK").execute(&mut operator).await.unwrap();
     store.create_key("later", 1).await.unwrap();
@@ -79,7 +79,7 @@ async fn a_full_disk_loses_nothing_that_was_kept() {
         if sent % 200 == 0 {
             tokio::task::yield_now().await;
         }
-        assert!(sent < 100_000, "the disk is never full");
+        assert!(sent < 100_000, "the disk has never become full");
     }
     assert!(!spool.keeps_records() && spool.check().is_err());
     // The writer meets the full disk too.
@@ -133,7 +133,7 @@ fn look(url: &str) {
         .stdout(std::process::Stdio::null())
         .status()
         .unwrap();
-    assert!(status.success(), "it believes that nobody else uses the database");
+    assert!(status.success(), "the child takes the database for unused");
 }
 
 /// Does nothing when it is run as a test.
@@ -146,7 +146,7 @@ async fn child_looks_into_the_database() {
     // exist.
     let file = fs::File::options().read(true).write(true).open(url.strip_prefix("sqlite:").unwrap()).unwrap();
     let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    assert!(rustix::fs::fcntl_lock(&file, exclusive).is_err(), "nobody holds a lock on the database");
+    assert!(rustix::fs::fcntl_lock(&file, exclusive).is_err(), "no process has a lock on the database");
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn a_deleted_segment_is_read_through_its_descriptor_and_not_written_again(
     assert_eq!(
         fs::read_to_string(&segments(&root)[0]).unwrap().lines().count(),
         1,
-        "b is in a file that exists"
+        "record b is in an existing file"
     );
     let store = memory().await;
     drain(&store, reader).await;
@@ -358,7 +358,7 @@ async fn a_folder_that_cannot_be_created_again_is_reported() {
     let store = memory().await;
     drain(&store, reader).await;
     assert_eq!(request_ids(&store).await, ["b"]);
-    assert!(!spool.keeps_records() && spool.check().is_err(), "nothing reads it any more");
+    assert!(!spool.keeps_records() && spool.check().is_err(), "no reader uses the spool any more");
 }
 
 #[tokio::test]

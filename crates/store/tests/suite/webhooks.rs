@@ -27,7 +27,7 @@ pub(crate) async fn an_event_is_sent_until_it_is_delivered_and_never_again(store
     // A second node may notice the same event.
     store.add_deliveries(&deliveries).await.unwrap();
     assert_eq!(due(store, 50).await, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
-    assert_eq!(due(store, 60).await, [], "somebody is at it");
+    assert_eq!(due(store, 60).await, [], "the delivery is under way");
     store.put_off_delivery(&deliveries[0], None).await.unwrap();
     store.put_off_delivery(&deliveries[1], Some(70)).await.unwrap();
     assert_eq!(due(store, 75).await, [("b".to_owned(), 2)]);
