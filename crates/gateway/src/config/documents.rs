@@ -13,7 +13,7 @@ use crate::env::Environment;
 /// The prerequisite of examples that use the shared Redis.
 const CLUSTER: &str = "\n[database]\nurl = \"postgres://db.example.com/gateway\"\n[cluster]\nredis = \"redis://redis.example.com\"\n";
 
-/// The prerequisite of examples that describe models of a provider of one's own.
+/// The prerequisite of examples that describe models of an own provider.
 const SERVER: &str =
     "\n[providers.my-vllm]\nprotocol = \"openai-chat\"\nbase_url = \"http://10.0.0.5:8000/v1\"\n";
 
@@ -114,9 +114,9 @@ fn examples_in_json_are_valid() {
     assert!(count > 3, "{count} examples were found");
 }
 
-/// Within two months of a model's end the example needs another model.
+/// An example needs another model two months before its model ends.
 #[test]
-fn documents_name_models_that_live() {
+fn documents_name_no_model_that_ends_soon() {
     const DAYS: i64 = 60;
     // Lists of all providers, fields and families of models, and the history.
     const LISTS: [&str; 4] = ["providers.md", "losses.md", "counts.md", "performance-log.md"];

@@ -477,7 +477,7 @@ async fn after_a_kill_the_sums_are_those_of_the_records() {
 
 /// Does nothing when it is run as a test.
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "how the parent tells the child that it is one")]
+#[expect(clippy::disallowed_methods, reason = "a variable marks the child process")]
 async fn child_writes_for_ever() {
     let Some(folder) = std::env::var_os(CHILD_FOLDER) else { return };
     let folder = Path::new(&folder);

@@ -178,7 +178,7 @@ async fn a_kill_loses_no_acknowledged_record() {
 
 /// Does nothing when it is run as a test.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "how the parent tells the child that it is one")]
+#[expect(clippy::disallowed_methods, reason = "a variable marks the child process")]
 fn child_appends_for_ever() {
     let Some(folder) = std::env::var_os(CHILD_FOLDER) else { return };
     let (spool, _reader) = Spool::open(Path::new(&folder), PLENTY).unwrap();

@@ -138,7 +138,7 @@ fn look(url: &str) {
 
 /// Does nothing when it is run as a test.
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "how the parent tells the child that it is one")]
+#[expect(clippy::disallowed_methods, reason = "a variable marks the child process")]
 async fn child_looks_into_the_database() {
     let Ok(url) = std::env::var(CHILD_DATABASE) else { return };
     assert!(committed(&url).await > 0);
