@@ -365,7 +365,7 @@ mod tests {
 
     /// The script in Redis behaves like `limits::Pool`, whose invariants are tested in `limits`.
     #[test]
-    fn the_script_serves_as_the_pool_does() {
+    fn the_script_serves_like_the_pool() {
         let Some(redis) = Redis::start() else {
             eprintln!("skipped: there is no redis-server here");
             return;

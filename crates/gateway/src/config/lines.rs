@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_lead_to_their_lines() {
+    fn paths_map_to_their_lines() {
         let text = "[server]\nlisten = \"x\"\n\n[models.\"gpt-4.1\"]\npick = \"order\"\ntargets = [\n  \"a/b\",\n  \"c/d\",\n]\n\n\
                     [providers]\nopenai = { api_key = \"k\" }\n";
         let lines = Lines::of(text);

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn every_route_is_in_it_once() {
+    fn every_route_is_in_the_document_once() {
         let document = read();
         let mut ids = BTreeSet::new();
         for route in described() {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere() {
+    fn every_reference_resolves() {
         fn walk(value: &Value, document: &Value) {
             if let Some(reference) = value["$ref"].as_str() {
                 let found = document.pointer(reference.trim_start_matches('#'));

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_in_proxies_do_not_repeat_them() {
+    fn errors_of_proxies_do_not_repeat_their_urls() {
         for url in ["http://u:p@h:1", "https://h", "h:1", "socks5h://h:1"] {
             assert_eq!(Proxies::mistake(url), None, "{url}");
         }

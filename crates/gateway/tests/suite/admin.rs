@@ -237,7 +237,7 @@ async fn the_state_of_the_gateway_is_shown() {
 
 /// A node that stops reports it, and a killed node is shown as gone.
 #[tokio::test]
-async fn nodes_see_each_other() {
+async fn nodes_are_listed_with_their_state() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let config = format!("{}{CONFIG}", upstream.provider("mine", "openai-chat"));
     let stopped = TestGateway::start(&config).await.stop().await;

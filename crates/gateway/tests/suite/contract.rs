@@ -137,7 +137,7 @@ async fn an_unknown_price_is_null_and_never_zero() {
 }
 
 #[tokio::test]
-async fn thinking_has_both_names() {
+async fn thinking_has_both_field_names() {
     let message = json!({"role": "assistant", "content": "4", "reasoning_content": "2 and 2"});
     let upstream = Upstream::playing(vec![
         whole("200 OK", &answer_of(message, "stop")),

@@ -35,7 +35,7 @@ fn second_turn(mut request: Value, reply: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_thought_signature_that_the_client_drops_comes_back() {
+async fn a_dropped_thought_signature_is_restored() {
     let mock = native().await;
     let config =
         format!("[providers.google-ai-studio]\napi_key = \"k\"\nbase_url = \"http://{}\"\n", mock.address());
@@ -54,7 +54,7 @@ async fn a_thought_signature_that_the_client_drops_comes_back() {
 }
 
 #[tokio::test]
-async fn thinking_that_the_client_drops_comes_back_with_its_signature() {
+async fn dropped_thinking_is_restored_with_its_signature() {
     let mock = native().await;
     let config =
         format!("[providers.anthropic]\napi_key = \"k\"\nbase_url = \"http://{}\"\n", mock.address());

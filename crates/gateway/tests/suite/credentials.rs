@@ -205,7 +205,7 @@ async fn a_token_is_renewed_while_requests_go_on_with_it() {
 }
 
 #[tokio::test]
-async fn a_failed_refresh_does_not_hurt_while_the_token_is_valid() {
+async fn a_failed_refresh_fails_no_request_while_the_token_is_valid() {
     let (server, status) = numbered(3600).await;
     let credentials = credentials(&application(&server));
     let now = SystemTime::now();
@@ -575,7 +575,7 @@ async fn a_request_whose_token_is_refused_gets_its_answer_with_a_new_one() {
 }
 
 #[tokio::test]
-async fn the_log_names_the_request_that_wanted_a_token() {
+async fn the_log_names_the_request_that_needed_a_token() {
     let (server, status) = numbered(3600).await;
     status.store(401, Ordering::SeqCst);
     start_log();

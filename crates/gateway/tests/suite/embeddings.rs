@@ -65,7 +65,7 @@ async fn a_model_at_the_wrong_endpoint_is_refused_with_the_right_one() {
 /// Every provider of the catalog that embeds, played by the mock in its own format: each embeds 130 texts, which most take in
 /// parts, in both forms.
 #[tokio::test]
-async fn every_provider_embeds() {
+async fn every_provider_serves_embeddings() {
     let mock =
         mock::start(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), mock::Options::default()).await.unwrap();
     let catalog = Catalog::embedded().unwrap();
@@ -166,7 +166,7 @@ async fn many_texts_may_together_be_longer_than_the_context() {
 }
 
 #[tokio::test]
-async fn only_one_model_may_answer() {
+async fn a_choice_of_several_models_is_refused() {
     let upstream = Upstream::playing(vec![]).await;
     let alias = "[models.vectors]\ntargets = [\"text-embedding-3-small\", \"text-embedding-3-large\"]\n";
     let gateway = TestGateway::start(&(openai(&upstream) + alias)).await;

@@ -99,7 +99,7 @@ async fn a_stream_can_fall_back_until_its_first_content() {
 }
 
 #[tokio::test]
-async fn a_silent_provider_is_left_for_another() {
+async fn after_a_silent_provider_another_one_serves() {
     with_held_clock(async {
         let first = Upstream::playing(vec![nothing()]).await;
         let second = Upstream::playing(vec![stream_of(&["Hello."])]).await;
@@ -120,7 +120,7 @@ async fn a_silent_provider_is_left_for_another() {
 }
 
 #[tokio::test]
-async fn a_pinned_provider_never_becomes_another() {
+async fn a_pinned_provider_is_never_replaced() {
     let first = Upstream::playing(vec![error("500 Internal Server Error")]).await;
     let second = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::start(&pair(&first, &second)).await;
@@ -159,7 +159,7 @@ async fn without_fallback_only_one_provider_is_asked() {
 }
 
 #[tokio::test]
-async fn the_callers_mistakes_are_not_repeated() {
+async fn client_errors_are_not_retried() {
     for failure in ["400 Bad Request", "413 Payload Too Large", "422 Unprocessable Entity"] {
         let first = Upstream::playing(vec![error(failure)]).await;
         let second = Upstream::playing(vec![answer("Hello.")]).await;

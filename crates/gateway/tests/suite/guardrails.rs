@@ -390,7 +390,7 @@ async fn a_policy_of_the_database_may_not_name_a_rule_that_is_gone() {
 }
 
 #[tokio::test]
-async fn explain_shows_a_request_as_guardrails_leave_it() {
+async fn explain_shows_a_request_after_guardrails() {
     let upstream = Upstream::playing(vec![]).await;
     let rules =
         format!("[auth]\nadmin_keys = [\"root\"]\n{}", config(&upstream, RULES, "\"email\", \"secret\""));

@@ -27,7 +27,7 @@ fn content() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_probe_whose_caller_hangs_up_makes_way_for_the_next() {
+async fn a_probe_whose_caller_hangs_up_allows_the_next_probe() {
     with_held_clock(async {
         let mut upstream = Upstream::by_hand().await;
         let gateway = TestGateway::start(&breaking(&upstream)).await;

@@ -247,7 +247,7 @@ async fn a_raw_request_keeps_fields_that_the_gateway_does_not_know() {
 }
 
 #[tokio::test]
-async fn a_raw_stream_passes_event_by_event() {
+async fn a_raw_stream_is_relayed_event_by_event() {
     let (_upstream, gateway) = claude(vec![events(&stream_events())]).await;
     let reply = gateway.post(PATH, question(CLAUDE, true).to_string().as_bytes()).await;
     let text = reply.text();

@@ -61,7 +61,7 @@ fn recorded(record: &store::UsageRecord) -> Value {
 
 /// gpt-4o costs 2.50, 1.25 cached and 10 USD a million tokens; 4.25, 2.125 and 17 by priority.
 #[tokio::test]
-async fn the_service_tier_that_served_prices_the_answer() {
+async fn an_answer_is_priced_by_the_service_tier_that_served() {
     let usual = json!(0.003);
     let priority = json!(0.0051);
     let cases = [

@@ -141,7 +141,7 @@ async fn unserved_endpoints_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn keys_come_as_clients_send_them() {
+async fn keys_are_read_from_every_header_that_clients_use() {
     let (gateway, _upstream) = gateway("").await;
     for headers in [
         format!("authorization: bearer {KEY}\r\n"),

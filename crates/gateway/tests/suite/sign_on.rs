@@ -293,7 +293,7 @@ async fn sign_in(gateway: &TestGateway) -> Result<String, (u16, String)> {
 }
 
 #[tokio::test]
-async fn somebody_signs_in_by_the_provider() {
+async fn a_user_signs_in_by_the_provider() {
     start_log();
     let issuer = Issuer::start().await;
     let gateway = TestGateway::start_from_file(&issuer.config("label = \"Work <account>\"\n")).await;

@@ -58,7 +58,7 @@ fn an_unchanged_provider_is_the_same_object_in_the_next_snapshot() {
 }
 
 #[test]
-fn another_key_has_other_credentials_and_a_clean_record() {
+fn a_new_key_has_new_credentials_and_no_failures() {
     let tools = tools();
     let old = Snapshot::first(settings(&two("api_key = \"a\"", "api_key = \"b\"")), &tools);
     refuse(&old, "first");

@@ -453,7 +453,7 @@ async fn a_deployment_is_named_in_the_form() {
 }
 
 #[tokio::test]
-async fn a_budget_holds_a_recording_by_its_length() {
+async fn a_budget_reserves_a_recording_by_its_length() {
     // Uncompressed, 320,000 bytes are 20 seconds at most: 0.002 USD.
     for (budget, status) in [("0.0021", 200), ("0.0019", 402)] {
         let answer = json!({"text": "Hi.", "duration": 20.0});

@@ -39,7 +39,7 @@ fn coded(answer: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn traces_and_request_ids_go_both_ways() {
+async fn traces_and_request_ids_are_passed_both_ways() {
     let upstream = Upstream::playing(vec![
         with(error("500 Internal Server Error"), "x-request-id: theirs-1\r\n"),
         with(answer("Hello."), "request-id: theirs-2\r\n"),
@@ -66,7 +66,7 @@ async fn traces_and_request_ids_go_both_ways() {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_back_is_refused() {
+async fn a_request_that_returns_to_the_gateway_is_refused() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::start(&upstream.provider("mine", "openai-chat")).await;
     let reply = gateway.chat_with(&[("x-llmgateway-hops", "another")], &question(MODEL)).await;

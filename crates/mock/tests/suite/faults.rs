@@ -12,7 +12,7 @@ async fn ask(mock: &Mock, model: &str, stream: bool) -> Answer {
 }
 
 #[tokio::test]
-async fn statuses_come_in_the_shape_of_each_format() {
+async fn errors_have_the_shape_of_each_format() {
     let mock = plain().await;
     let answer = ask(&mock, "fault-429", false).await;
     assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (429, "7"));
@@ -74,7 +74,7 @@ async fn a_hanging_stream_stays_open() {
 }
 
 #[tokio::test]
-async fn bad_answers_may_have_any_status() {
+async fn unusable_answers_may_look_like_successes() {
     let mock = plain().await;
     let html = ask(&mock, "fault-html", false).await;
     assert_eq!((html.status, html.headers["content-type"].as_str()), (502, "text/html"));
@@ -101,7 +101,7 @@ async fn a_body_that_is_not_json_is_refused() {
 }
 
 #[tokio::test]
-async fn a_base_url_can_ask_for_a_fault_and_the_journal_knows_the_answer() {
+async fn a_base_url_can_select_a_fault_and_the_journal_has_the_status() {
     let mock = plain().await;
     let body = json!({ "model": "m", "messages": [{ "role": "user", "content": "x" }] });
     assert_eq!(post(&mock, "/fault-529/v1/chat/completions", &body).await.status, 529);
@@ -111,7 +111,7 @@ async fn a_base_url_can_ask_for_a_fault_and_the_journal_knows_the_answer() {
 }
 
 #[tokio::test]
-async fn a_prompt_that_is_too_long_is_refused_in_each_providers_words() {
+async fn a_prompt_that_is_too_long_is_refused_with_each_providers_error() {
     let mock = plain().await;
     let messages = json!([{ "role": "user", "content": "x" }]);
     let claude = json!({ "model": "fault-context", "max_tokens": 9, "messages": messages });

@@ -36,7 +36,7 @@ async fn streams_events_with_crlf() {
 }
 
 #[tokio::test]
-async fn streams_an_array_otherwise() {
+async fn streams_an_array_without_server_sent_events() {
     let mock = plain().await;
     let path =
         "/v1/projects/p/locations/global/publishers/google/models/gemini-2.0-flash-001:streamGenerateContent";
@@ -45,7 +45,7 @@ async fn streams_an_array_otherwise() {
 }
 
 #[tokio::test]
-async fn signs_calls_from_gemini_3_on_and_wants_the_signature_back() {
+async fn signs_calls_from_gemini_3_on_and_requires_the_signature_back() {
     let mock = plain().await;
     let path = "/v1beta/models/gemini-3-pro-preview:generateContent";
     let mut body = request("What's the weather in Rome?");

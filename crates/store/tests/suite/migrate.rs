@@ -11,7 +11,7 @@ pub(crate) const POSTGRES: &str = include_str!("../data/release-0.1-postgres.sql
 const SQLITE_KEY: &str = "lgw-WgOUAYWZnHSHzOzBAUdqZdv_7u556VYwgo8qrQEgVoM";
 pub(crate) const POSTGRES_KEY: &str = "lgw--OU61SrzGo_wEOPCHu1J3TgAZa5M4A4P32NYe_vab6s";
 
-pub(crate) async fn everything_is_there(store: &Store, key: &str) {
+pub(crate) async fn all_rows_are_migrated(store: &Store, key: &str) {
     let hash = store.key_hasher().hash(key);
     let active = store.active_keys().await.unwrap();
     assert_eq!(active.len(), 2, "one is revoked");
@@ -42,6 +42,6 @@ async fn on_sqlite() {
     let mut old = sqlx::SqliteConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
     sqlx::raw_sql(SQLITE).execute(&mut old).await.unwrap();
     old.close().await.unwrap();
-    everything_is_there(&Store::open(&url).await.unwrap(), SQLITE_KEY).await;
-    everything_is_there(&Store::open(&url).await.unwrap(), SQLITE_KEY).await;
+    all_rows_are_migrated(&Store::open(&url).await.unwrap(), SQLITE_KEY).await;
+    all_rows_are_migrated(&Store::open(&url).await.unwrap(), SQLITE_KEY).await;
 }

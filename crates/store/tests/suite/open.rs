@@ -33,7 +33,7 @@ async fn a_file_and_its_folders_are_created_and_kept() {
 }
 
 #[tokio::test]
-async fn several_may_create_it_at_once() {
+async fn several_openers_may_create_the_file_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let url = url(&folder, "usage.db");
     let stores = tokio::join!(Store::open(&url), Store::open(&url), Store::open(&url));
@@ -56,7 +56,7 @@ async fn a_file_that_is_no_database_is_named_in_the_error() {
 }
 
 #[tokio::test]
-async fn the_report_is_there_for_people_with_sql() {
+async fn the_report_is_available_as_a_view() {
     let folder = tempfile::tempdir().unwrap();
     let url = url(&folder, "usage.db");
     Store::open(&url).await.unwrap().insert_usage(&[usage::REPORTED]).await.unwrap();

@@ -35,7 +35,7 @@ async fn on_postgres() {
     keys::keys_are_created_listed_and_revoked(&empty(&url).await).await;
     keys::the_marker_changes_with_every_change(&empty(&url).await).await;
     responses::answers_belong_to_their_key(&empty(&url).await).await;
-    responses::a_chain_is_the_conversation(&empty(&url).await).await;
+    responses::a_chain_of_answers_is_the_conversation(&empty(&url).await).await;
     responses::expired_answers_are_deleted_in_batches(&empty(&url).await).await;
     conversations::items_belong_to_their_conversation(&empty(&url).await).await;
     conversations::an_answer_and_its_items_are_stored_together(&empty(&url).await).await;
@@ -64,7 +64,7 @@ async fn on_postgres() {
     every_node_learns_of_a_revoked_key(&url).await;
     months_of_records_are_partitions_that_retention_drops(&url).await;
     opening_again_keeps_everything(&url).await;
-    the_report_is_there_for_people_with_sql(&url).await;
+    the_report_is_available_as_a_view(&url).await;
     a_refused_record_does_not_block_others(&url).await;
     connections_that_the_server_ends_lose_nothing(&url).await;
 }
@@ -73,7 +73,7 @@ async fn a_database_of_the_previous_release_is_migrated(url: &str) {
     drop_all(url).await;
     let mut old = sqlx::PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql(migrate::POSTGRES).execute(&mut old).await.unwrap();
-    migrate::everything_is_there(&Store::open(url).await.unwrap(), migrate::POSTGRES_KEY).await;
+    migrate::all_rows_are_migrated(&Store::open(url).await.unwrap(), migrate::POSTGRES_KEY).await;
 }
 
 async fn every_node_learns_of_a_revoked_key(url: &str) {
@@ -166,7 +166,7 @@ async fn months_of_records_are_partitions_that_retention_drops(url: &str) {
     assert_eq!(store.expire_usage(LATER + 400 * DAY, 2).await.unwrap().months, 1);
 }
 
-async fn the_report_is_there_for_people_with_sql(url: &str) {
+async fn the_report_is_available_as_a_view(url: &str) {
     empty(url).await.insert_usage(&[usage::REPORTED]).await.unwrap();
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
     let row: usage::Reported = sqlx::query_as(usage::REPORT).fetch_one(&mut connection).await.unwrap();

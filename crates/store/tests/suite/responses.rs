@@ -46,7 +46,7 @@ pub(crate) async fn answers_belong_to_their_key(store: &Store) {
     assert_eq!(store.response("static:test", "one", 1).await.unwrap(), None);
 }
 
-pub(crate) async fn a_chain_is_the_conversation(store: &Store) {
+pub(crate) async fn a_chain_of_answers_is_the_conversation(store: &Store) {
     for (id, previous) in [("a", None), ("b", Some("a")), ("c", Some("b")), ("fork", Some("a"))] {
         store.put_response(&answer(id, previous, 100), &[], None).await.unwrap();
     }
@@ -92,7 +92,7 @@ pub(crate) async fn expired_answers_are_deleted_in_batches(store: &Store) {
 #[tokio::test]
 async fn on_sqlite() {
     answers_belong_to_their_key(&memory().await).await;
-    a_chain_is_the_conversation(&memory().await).await;
+    a_chain_of_answers_is_the_conversation(&memory().await).await;
     expired_answers_are_deleted_in_batches(&memory().await).await;
 }
 

@@ -86,7 +86,7 @@ async fn damaged_lines_are_set_aside_and_do_not_block_others() {
 }
 
 #[test]
-fn beyond_the_limit_appending_fails_and_adds_nothing() {
+fn appending_beyond_the_limit_fails_and_adds_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, _reader) = Spool::open(folder.path(), SpoolLimits { max_bytes: 400 }).unwrap();
     spool.append(&record("a", 1)).unwrap();
@@ -272,7 +272,7 @@ async fn an_open_request_is_recorded_after_the_process_was_killed() {
 }
 
 #[tokio::test]
-async fn the_slots_of_requests_that_ended_are_cleared() {
+async fn the_slots_of_ended_requests_are_cleared() {
     let folder = tempfile::tempdir().unwrap();
     let (first, reader) = spool(&folder);
     for round in 0..3 {

@@ -65,7 +65,7 @@ async fn a_connection_is_not_used_again_after_an_error_in_a_transaction() {
 
 /// Needs permission to mount. Elsewhere only the test above covers this case.
 #[tokio::test]
-async fn a_full_disk_loses_nothing_that_was_kept() {
+async fn a_full_disk_loses_no_written_record() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(folder.path(), "1500k") else { return };
     let url = url(&folder);

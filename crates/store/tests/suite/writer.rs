@@ -65,7 +65,7 @@ async fn a_stop_moves_the_remaining_records() {
 
 /// The table is missing for a while, which the writer treats like a database that is away.
 #[tokio::test]
-async fn a_database_that_was_away_gets_everything() {
+async fn a_database_that_was_away_gets_all_records() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, reader) = spool(&folder);
     let url = format!("sqlite:{}", folder.path().join("usage.db").display());

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_model_may_be_another() {
+    fn the_small_model_may_be_another_one() {
         let choice = Choice { small_model: Some("tiny".into()), ..choice(Some("fast")) };
         let claude = Agent::Claude.launch(&choice).unwrap();
         assert!(claude.set.contains(&("ANTHROPIC_DEFAULT_HAIKU_MODEL", "tiny".into())));
