@@ -12,7 +12,8 @@ const INTRODUCTION: &str = "# Providers
 <!-- Written by `UPDATE_DOCS=1 cargo test -p catalog providers_page` from `catalog/`; a test compares it. -->
 
 A provider is enabled by its environment variable (the first one that is set) or by a section `[providers.ID]` in
-[llmgateway.toml](configuration.md). `llmgateway check` says for each one why it is off.
+[llmgateway.toml](configuration.md). `llmgateway check` reports for each one why it is off.
+[connecting-providers.md](connecting-providers.md) has examples.
 
 ## How they are called
 ";
@@ -20,10 +21,10 @@ A provider is enabled by its environment variable (the first one that is set) or
 const FEATURES: &str = "
 ## What they serve
 
-How many of the provider's models in the catalog have a feature (`llmgateway models --provider ID` lists them). *no* means
-that the provider has it for no model; *?* that the catalog has no models of the provider and leaves it to the provider.
-Structured output counts models that take a JSON schema natively; where a model does not, a schema is emulated and reported
-as such. Other features are refused where a model lacks them.
+The number of the provider's models in the catalog that have a feature (`llmgateway models --provider ID` lists them). *no* means
+that none of them has it; *?* means that the catalog has no models of the provider, so the provider decides.
+Structured output counts models that accept a JSON schema natively. For other models, a schema is emulated and reported. Other
+features are refused if a model lacks them.
 
 | id | models | streaming | tools | vision | documents | structured output | reasoning | caching |
 |---|---:|---|---|---|---|---|---|---|
@@ -32,8 +33,8 @@ as such. Other features are refused where a model lacks them.
 const QUIRKS: &str = "
 ## Quirks
 
-How a provider differs from its protocol (`canon::Quirks`). Fields under `drop` are left out and reported in
-`metadata.losses`.
+How a provider differs from its protocol; [configuration.md](configuration.md#providersidquirks) explains each quirk. Fields under
+`drop` are losses.
 
 | id | quirks |
 |---|---|
@@ -42,7 +43,7 @@ How a provider differs from its protocol (`canon::Quirks`). Fields under `drop` 
 const SETTINGS: &str = "
 ## Settings
 
-Further keys of `[providers.ID]`, with the environment variables that stand for them.
+Further keys of `[providers.ID]`, with the environment variables that replace them.
 
 | id | setting | environment | default | meaning |
 |---|---|---|---|---|

@@ -10,7 +10,7 @@ const HEAD: &str = "# Commands
 
 <!-- Written by `UPDATE_DOCS=1 cargo test -p gateway commands_page` from the definitions; a test compares it. -->
 
-`cargo run --release -- COMMAND`, or the binary: `target/release/llmgateway COMMAND`. Without a command the gateway serves.
+`cargo run --release -- COMMAND`, or the binary: `target/release/llmgateway COMMAND`. The default command is `serve`.
 ";
 /// Makes the page independent of a terminal.
 const WIDTH: usize = 110;

@@ -141,3 +141,12 @@ fn documents_name_no_model_that_ends_soon() {
         }
     }
 }
+
+#[test]
+fn the_page_of_errors_lists_every_kind_with_its_status() {
+    let (_, page) = pages().into_iter().find(|(name, _)| name == "errors.md").unwrap();
+    for kind in canon::ErrorKind::ALL {
+        let row = format!("| `{}` | {} |", kind.as_str(), kind.status().as_u16());
+        assert_eq!(page.matches(&row).count(), 1, "{row}");
+    }
+}

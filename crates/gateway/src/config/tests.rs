@@ -107,8 +107,8 @@ const SECTIONS: [(&str, &str, &str); 19] = [
 
 const OWN_PROVIDERS: &str = "A provider of the catalog ([providers.md](providers.md)), or one of your own with any other id: \
     that needs `protocol` and `base_url`. A base URL may have the version of the API or leave it out; one without a scheme, \
-    with a user or password, or with the gateway's own address is refused. A provider that needs no key is enabled by its section, however empty. What is \
-    given here goes before the environment.";
+    with a user or password, or with the gateway's own address is refused. A provider that needs no key is enabled by its section, even an \
+    empty one. A section takes precedence over the environment.";
 
 /// The parts of `[routing]`.
 const ROUTING_PARTS: [(&str, &str); 6] = [
@@ -123,10 +123,10 @@ const ROUTING_PARTS: [(&str, &str); 6] = [
 const OWN_MODELS: &str = "
 ### `[providers.ID.models.\"NAME\"]`
 
-What is known of a model: its price counts in answers, records and the choice of a provider, its limits and features decide what it is
-asked for, and `GET /v1/models` and `llmgateway models` show them. `NAME` is what the provider calls the model. It can be asked for as
-`ID/NAME` and as `NAME`; where the catalog has a model of this name, this provider is one more that serves it. For a
-provider of the catalog what is given here is laid over what the catalog says: another price, a model that it does not have.
+The facts of a model. Its price counts in answers, records and the choice of a provider, its limits and features decide which requests
+it gets, and `GET /v1/models` and `llmgateway models` show them. `NAME` is the provider's name of the model. It can be requested as
+`ID/NAME` and as `NAME`. If the catalog has a model of this name, this provider is one more that serves it. For a
+provider of the catalog, the values here overlay those of the catalog: another price, a model that it does not have.
 
 ```toml
 [providers.my-vllm.models.\"qwen3-32b\"]
@@ -138,15 +138,15 @@ price = { input = \"0.10\", output = \"0.25\" }
 
 | key | type | meaning |
 |---|---|---|
-| `price` | table of strings | USD per million tokens as decimal strings: `input`, `output`, and where they differ `cache_read`, `cache_write`, `cache_write_1h`, `audio_input`, `audio_output`, `image_output`; USD each: `request`, `web_search`; `tiers` and `service_tiers` as in the catalog. Without a price the cost is unknown |
+| `price` | table of strings | Decimal strings by the names of [catalog/README.md](../catalog/README.md#modelsfamilytoml). Without a price the cost is unknown. |
 | `free` | true or false | It costs nothing. |
-| `operations` | list of strings | What may be asked of it; without the list conversations (`chat`). Known are `chat`, `embeddings`, `rerank`, `moderations`, `image_generations`, `image_edits`, `transcriptions`, `translations`, `speech`. |
-| `endpoint` | table | What other operations than chat have to know of it, as in the catalog. |
+| `operations` | list of strings | The operations that it serves. Default: conversations (`chat`). Known are `chat`, `embeddings`, `rerank`, `moderations`, `image_generations`, `image_edits`, `transcriptions`, `translations`, `speech`. |
+| `endpoint` | table | Its facts for other operations than chat, as in the catalog. |
 | `context_tokens` | whole number | Longest prompt and answer together. |
 | `max_output_tokens` | whole number | Longest answer. |
-| `features` | list of strings | What it can do; a request that needs another feature goes elsewhere or is refused. Without the list the provider decides. Known are FEATURES |
+| `features` | list of strings | Its features. A request that needs another feature is sent elsewhere or refused. Without the list the provider decides. Known are FEATURES |
 | `lacks` | list of strings | Features that it has in the catalog and not at this provider. |
-| `model` | string | The catalog's model that it is, where its name is another: it is one more provider of that model, whose facts it has. |
+| `model` | string | The model of the catalog that it is, if its name differs. This provider then is one more provider of that model, with its facts. |
 | `reasoning`, `rejects`, `rejects_thinking`, `thinks_by_default`, `functions_exclude_thinking`, `responses_only`, `completions_only`, `no_media_in_results`, `strict_subset`, `deprecated` | | As in the catalog ([catalog/README.md](../catalog/README.md)). |
 ";
 
@@ -165,17 +165,17 @@ const INTRODUCTION: &str = "# Configuration
 <!-- Written by `UPDATE_DOCS=1 cargo test -p gateway reference` from doc comments and defaults; a test compares it. -->
 
 `llmgateway serve --config FILE` reads one TOML file; without `--config` it is `llmgateway.toml` in the folder where the
-gateway was started, and without that the defaults below hold and the environment enables providers. Unknown keys are
-mistakes. `llmgateway check` reports all mistakes at once, each with its line and path: also what is probably not meant, such as
-an alias of which no target can be used.
+gateway was started. Without this file, the defaults below hold and the environment enables providers. Unknown keys are
+mistakes. `llmgateway check` reports all mistakes at once, each with its line and path, and also probable mistakes, such as an alias
+without a usable target.
 
-`llmgateway schema` prints the file's form as JSON Schema (draft 7), so that an editor completes keys, shows what they mean and marks
-mistakes while one writes: `llmgateway schema > llmgateway.schema.json`, and as the first line of the configuration
+`llmgateway schema` prints the file's form as JSON Schema (draft 7), so that an editor completes keys, shows their meaning and marks
+mistakes: `llmgateway schema > llmgateway.schema.json`, and as the first line of the configuration
 `#:schema ./llmgateway.schema.json` (Taplo, and with it the TOML extensions of VS Code, Zed and Helix). `check` knows more than the schema: names of
-models, values that exclude each other, what `env:` and `file:` lead to.
+models, values that exclude each other, the values behind `env:` and `file:`.
 
 Instead of a value, `\"env:NAME\"` takes it from an environment variable and `\"file:PATH\"` from a file (without the white space
-at its end), so that no secret has to stand here. This works for `server.listen`, `database.url`, `catalog.overlay`, the keys in
+at its end), so that the file needs no secret. This works for `server.listen`, `database.url`, `catalog.overlay`, the keys in
 `[auth]` and of projects, `cluster.redis`, `[[webhooks]]`, and `api_key`, `api_keys`, `base_url`, the values of `headers` and the further settings of providers.
 
 ```toml
@@ -203,8 +203,8 @@ const POLICY: &str = include_str!("../../../limits/src/policy.rs");
 const PROJECTS: &str = "
 ## `[projects.ID]`
 
-What a team or an application may do, and its keys; [governance.md](governance.md) says what it means and gives examples. Projects and
-keys can also be made in the database. One in this file takes precedence over one of the same id there.
+The policy of a team or an application, and its keys; [governance.md](governance.md) describes it with examples. Projects and
+keys can also be created in the database. A project in this file takes precedence over one of the same id there.
 
 ```toml
 [projects.team-a]
@@ -222,17 +222,14 @@ const ENVIRONMENT: &str = "
 | variable | meaning |
 |---|---|
 | `LLMGATEWAY_API_KEY` | a key for callers, where `auth.api_keys` is empty |
-| `LLMGATEWAY_CONFIG` | the configuration file; `--config` goes before |
-| `LLMGATEWAY_LISTEN` | goes before `server.listen`; `--listen` goes before both |
-| `LLMGATEWAY_DATABASE_URL` | goes before `database.url` |
-| `LLMGATEWAY_LOG` | what is logged to standard error, such as `info` or `warn,access=off`; default `warn,access=info` |
-| `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the proxies that lead out, as curl reads them, in capital or small letters: `http://user:password@host:port`, `https://…` or `socks5h://…`. Loopback and link-local addresses are never asked for through them. `proxy` of a provider goes before |
+| `LLMGATEWAY_CONFIG` | the configuration file; `--config` takes precedence |
+| `LLMGATEWAY_LISTEN` | takes precedence over `server.listen`; `--listen` takes precedence over both |
+| `LLMGATEWAY_DATABASE_URL` | takes precedence over `database.url` |
+| `LLMGATEWAY_LOG` | the levels of the log, such as `info` or `warn,access=off`; default `warn,access=info` |
+| `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the outbound proxies, as curl reads them, in upper or lower case: `http://user:password@host:port`, `https://…` or `socks5h://…`. Loopback and link-local addresses never use them. `proxy` of a provider takes precedence |
 | `SSL_CERT_FILE`, `SSL_CERT_DIR` | certificate authorities in place of the system's; the built-in ones remain trusted |
 
-Of each list the first variable that is set and not empty counts.
-
-| provider | key | base URL | settings |
-|---|---|---|---|
+The variables of each provider are in [providers.md](providers.md).
 ";
 
 /// A field of a struct in a source file.
@@ -332,8 +329,8 @@ fn own_models() -> String {
 fn routing() -> String {
     let defaults = serde_json::to_value(routing::Settings::default()).unwrap();
     let mut text =
-        "\n## `[routing]`\n\nHow providers are chosen and retried; [routing.md](routing.md) tells how these \
-        numbers work together.\n\n| key | default | meaning |\n|---|---:|---|\n"
+        "\n## `[routing]`\n\nHow providers are chosen and retried; [routing.md](routing.md) and [reliability.md](reliability.md) \
+        describe how these numbers work together.\n\n| key | default | meaning |\n|---|---:|---|\n"
             .to_owned();
     for (part, of) in ROUTING_PARTS {
         let (values, prefix) = match part {
@@ -346,23 +343,6 @@ fn routing() -> String {
             assert!(!value.is_null(), "{}", field.name);
             writeln!(text, "| `{prefix}{}` | {value} | {} |", field.name, field.doc).unwrap();
         }
-    }
-    text
-}
-
-fn environment() -> String {
-    let code = |names: &mut dyn Iterator<Item = &String>| {
-        let words: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-        if words.is_empty() { "–".to_owned() } else { words.join(" ") }
-    };
-    let mut text = ENVIRONMENT.to_owned();
-    for row in Catalog::embedded().unwrap().providers() {
-        let (key, url) = (code(&mut row.api_key_env.iter()), code(&mut row.base_url_env.iter()));
-        let settings = row.settings.iter().filter(|(_, setting)| !setting.env.is_empty());
-        let settings: Vec<String> =
-            settings.map(|(name, setting)| format!("{name}: {}", code(&mut setting.env.iter()))).collect();
-        let settings = if settings.is_empty() { "–".to_owned() } else { settings.join("; ") };
-        writeln!(text, "| `{}` | {key} | {url} | {settings} |", row.id).unwrap();
     }
     text
 }
@@ -380,7 +360,7 @@ fn page() -> String {
             text += &own_models();
         }
     }
-    text + &projects() + &environment()
+    text + &projects() + ENVIRONMENT
 }
 
 fn projects() -> String {

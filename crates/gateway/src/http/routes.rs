@@ -565,19 +565,17 @@ mod tests {
 
 <!-- Written by `UPDATE_DOCS=1 cargo test -p gateway routes_page` from the table of routes; a test compares it. -->
 
-A part in braces stands for the rest of the path. `HEAD` is served wherever `GET` is, and `OPTIONS` everywhere. Another method gets
-405 with `Allow`, another path 404; both in the format that callers of the path speak. Below `/v1` doubled slashes and one at
-the end are understood.
+A part in braces matches the rest of the path. `HEAD` is served wherever `GET` is, and `OPTIONS` everywhere. Another method gets
+405 with `Allow`, another path 404, both in the format of the path's callers. Below `/v1`, doubled slashes and a slash at the end are
+accepted.
 
-A key comes as `Authorization: Bearer KEY`, `x-api-key`, `api-key`, `x-goog-api-key` or `?key=`.
+Headers and the gateway's own object in answers are in [http-api.md](http-api.md). Every format of conversations reaches every
+provider and every model.
 
-Every format of conversations reaches every provider and every model. What a provider cannot take is reported in the words of
-the caller's format ([losses.md](losses.md)). The gateway's own object (`used_provider`, `routing`, `losses` …) is `metadata` in
-answers of chat completions and `llmgateway` in all others; in a stream it is in the last event.
-
-Legacy completions are a prompt as the user's message. A list of up to 128 prompts is as many requests, four at a time, each with its own
-record; usage and cost are their sum, the choices of prompt `p` begin at `p * n`, and one that fails fails all. Prompts of token
-numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` above `n` is a loss; `max_tokens` has no default.
+A prompt of the legacy completions is sent as a message of the user. A list of up to 128 prompts is sent as separate requests, four at
+a time, each with its own record. Usage and cost are their sum, the choices of prompt `p` begin at `p * n`, and if one fails, all fail.
+Prompts of token numbers, `suffix`, and `echo` together with `logprobs` are refused; `best_of` above `n` is a loss; `max_tokens` has
+no default.
 
 | path | method | needs | serves |
 |---|---|---|---|

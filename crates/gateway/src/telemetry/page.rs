@@ -26,6 +26,16 @@ fn sampled() -> String {
     metrics.stored_response("stored");
     metrics.kept_bodies("stored", 1);
     metrics.guardrail("g", "input", "denied", 1);
+    metrics.shared_counters("asked");
+    metrics.response_cache("hit");
+    metrics.set_rests(&[store::Rest {
+        provider: "p".into(),
+        key: None,
+        reason: String::new(),
+        actor: "a".into(),
+        since_ms: 0,
+        until_ms: None,
+    }]);
     metrics.prometheus_text()
 }
 

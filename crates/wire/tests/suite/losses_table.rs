@@ -620,23 +620,21 @@ const INTRODUCTION: &str = "# What a translation loses
 
 <!-- Written by `UPDATE_DOCS=1 cargo test -p wire losses`; a test compares it. -->
 
-What becomes of each field of an OpenAI chat request at a provider of each wire format. The tables are found by
-translating a small request with and without the field; a field that changed nothing and was not reported would fail
-the test.
+How a provider of each wire format receives each field of an OpenAI chat request; [strict.md](strict.md) describes losses. The test
+that writes the tables translates a small request with and without the field. It fails if a field changes nothing and is not reported.
 
-| word | meaning |
-|---|---|
-| exact | it reaches the provider and means the same there |
-| gateway | the gateway serves it itself (what is behind a URL is fetched and sent inline), or it is in the URL |
-| emulated | reached by other means; reported in `metadata.losses`, or `llmgateway.losses` to callers of other formats |
-| approximated | sent as the nearest thing that there is; reported |
-| dropped | not sent; reported |
-| refused | an error, 400 `unsupported_feature`: the request would not be served as asked |
+| term | meaning | reported as a loss |
+|---|---|---|
+| exact | it reaches the provider and means the same there | no |
+| gateway | the gateway serves it itself (the content of a URL is fetched and sent inline), or it is in the URL | no |
+| emulated | achieved by other means | yes |
+| approximated | sent as the nearest equivalent | yes |
+| dropped | not sent | yes |
+| refused | an error, `unsupported_feature`: without it, the request would mean something else | – |
 
-With `x-llmgateway-strict: true` whatever would be reported is refused as well. The column openai-chat is a forwarded
-request: there the provider judges what it understands. The model of each column is taken to have every feature that its
-format can carry (Nova: what the catalog says of it) and no quirks; what a provider lacks on top of that is in
-[providers.md](providers.md), and `llmgateway explain --model MODEL --request FILE` tells it for one request.
+The column openai-chat is a forwarded request: the provider decides about its fields. The model of each column is assumed to have
+every feature of its format (Nova: the features in the catalog) and no quirks. The quirks of single providers are in
+[providers.md](providers.md).
 
 | column | translated for |
 |---|---|
@@ -650,11 +648,11 @@ the body that the caller sends. The column of the caller's own format is a forwa
 ";
 
 const NAMES: &str = "
-## In the words of other callers
+## Names of fields in other formats
 
-Callers of Messages, Gemini and Responses read losses and errors in their own words: the path in the body that they sent. The
-table has the path of the same thing in a small request, as written for a provider of the format; – where the format cannot say
-it. Callers of legacy completions read chat's names, `prompt` for the conversation and `logprobs` for both fields of that.
+Losses and errors of callers of Messages, Gemini and Responses have the path in the body that these callers sent. The table has the
+path of each field in a small request of the format; – if the format has no such field. Callers of legacy completions get the names of
+chat, with `prompt` for the conversation and `logprobs` for both fields of that.
 
 ";
 
