@@ -1,6 +1,6 @@
 // A gateway with traffic, and a browser that fails a test for everything that a page must not do.
 import { spawn } from "node:child_process";
-import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { chromium } from "playwright-core";
 
 const BINARY = process.env.LLMGATEWAY_BINARY ?? new URL("../../target/debug/llmgateway", import.meta.url).pathname;
 const CHROMIUM = process.env.LLMGATEWAY_CHROMIUM ?? "/usr/bin/chromium";
-const SHOTS = process.env.LLMGATEWAY_SHOTS ?? new URL("../../target/ui-shots", import.meta.url).pathname;
+export const SHOTS = process.env.LLMGATEWAY_SHOTS ?? new URL("../../target/ui-shots", import.meta.url).pathname;
 const AXE = readFileSync(new URL("./node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 
 export const ADMIN = "lgw-admin-key-of-the-browser-tests";
@@ -23,8 +23,8 @@ export const freePort = () => new Promise((done) => {
   const server = createServer().listen(0, "127.0.0.1", () => { const { port } = server.address(); server.close(() => done(port)); });
 });
 
-/// A gateway in a folder of its own; `more` writes further settings for its address.
-export async function startGateway(more = () => "") {
+/// A gateway in a folder of its own; `more` writes further settings for its address, `prepare` gets the URL of its database first.
+export async function startGateway(more = () => "", prepare = () => {}) {
   const folder = mkdtempSync(join(tmpdir(), "llmgateway-ui-"));
   const port = await freePort();
   const origin = `http://127.0.0.1:${port}`;
@@ -50,6 +50,7 @@ price = { input = "3", output = "15" }
 protocol = "openai-chat"
 base_url = "http://127.0.0.1:9/v1"
 ${more(origin)}`);
+  prepare(`sqlite:${join(folder, "gateway.db")}`);
   const child = spawn(BINARY, ["serve", "--config", "llmgateway.toml"], { cwd: folder, env: { PATH: process.env.PATH, HOME: folder }, stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => { log += data; });
@@ -142,7 +143,56 @@ export async function sound(page, name) {
   assert.deepEqual(state, { sideways: 0, twice: [], hacked: null, styled: 0, headings: 1 }, name);
 }
 
+/// The columns and rows of a coarse picture: each cell is the brightness of a part of a screenshot, from 0 to 15.
+const GRID = [24, 15];
+/// A cell that differs by this much differs. Other fonts and other figures change few cells so much.
+const CELL = 2;
+/// The largest share of cells that may differ.
+const CHANGED = 0.1;
+const BASELINE = new URL("./shots.json", import.meta.url);
+const baseline = existsSync(BASELINE) ? JSON.parse(readFileSync(BASELINE, "utf8")) : {};
+const isUpdate = process.env.UPDATE_SHOTS === "1";
+let canvas;
+
+/// A screenshot as hexadecimal digits, one for each cell. A page of the browser decodes it.
+async function coarse(page, png) {
+  canvas ??= await (await page.context().browser().newContext()).newPage();
+  return canvas.evaluate(async ([data, [columns, rows]]) => {
+    const image = new Image();
+    image.src = `data:image/png;base64,${data}`;
+    await image.decode();
+    const drawing = Object.assign(document.createElement("canvas"), { width: columns, height: rows }).getContext("2d");
+    drawing.imageSmoothingQuality = "high";
+    drawing.drawImage(image, 0, 0, columns, rows);
+    const { data: pixels } = drawing.getImageData(0, 0, columns, rows);
+    const digit = (at) => Math.round((0.3 * pixels[at] + 0.6 * pixels[at + 1] + 0.1 * pixels[at + 2]) / 17).toString(16);
+    return Array.from({ length: columns * rows }, (_, cell) => digit(cell * 4)).join("");
+  }, [png.toString("base64"), GRID]);
+}
+
+/// The share of cells in which two coarse pictures differ.
+export function difference(one, other) {
+  const changed = [...one].filter((digit, at) => Math.abs(parseInt(digit, 16) - parseInt(other[at], 16)) >= CELL);
+  return changed.length / one.length;
+}
+
+/// Keeps a screenshot, and compares it with the one of `shots.json` for gross change. `UPDATE_SHOTS=1` writes that file anew.
 export async function shot(page, name) {
   mkdirSync(SHOTS, { recursive: true });
-  await page.screenshot({ path: join(SHOTS, `${name}.png`) });
+  const picture = await coarse(page, await page.screenshot({ path: join(SHOTS, `${name}.png`) }));
+  if (isUpdate) {
+    baseline[name] = picture;
+    writeFileSync(BASELINE, `${JSON.stringify(Object.fromEntries(Object.entries(baseline).sort()), null, 0).replaceAll(",", ",\n")}\n`);
+    return;
+  }
+  assert.ok(baseline[name], `${name} is not in shots.json; UPDATE_SHOTS=1 npm test adds it`);
+  const changed = difference(picture, baseline[name]);
+  assert.ok(changed <= CHANGED, `${name} looks different: ${Math.round(changed * 100)} % of it; if it shall, UPDATE_SHOTS=1 npm test`);
+}
+
+/// How much of a page changes with an action.
+export async function changeBy(page, action) {
+  const before = await coarse(page, await page.screenshot());
+  await action();
+  return difference(before, await coarse(page, await page.screenshot())) / CHANGED;
 }

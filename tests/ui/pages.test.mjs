@@ -1,7 +1,7 @@
 // Every page, in both themes and at both widths, with hostile data in it.
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
-import { ADMIN, HOSTILE, LONG, VIEWER, accessible, admin, ask, launch, shot, sound, startGateway, visitor } from "./dashboard.mjs";
+import { ADMIN, HOSTILE, LONG, VIEWER, accessible, admin, ask, changeBy, launch, shot, sound, startGateway, visitor } from "./dashboard.mjs";
 
 let gateway, browser, keyId, requestId;
 
@@ -104,5 +104,16 @@ test("a viewer has no button that would be refused", async () => {
     assert.ok(actions.every((action) => action === "/ui/settings/sessions/end"), `${path}: ${actions}`);
     clean();
   }
+  await context.close();
+});
+
+test("a page without its style, or in the other theme, is a gross change", async () => {
+  const { page, context } = await visitor(browser, gateway.origin, { key: ADMIN });
+  await page.goto("/ui");
+  assert.ok(await changeBy(page, () => page.emulateMedia({ colorScheme: "dark" })) > 1);
+  await page.emulateMedia({ colorScheme: "light" });
+  assert.ok(await changeBy(page, () => page.evaluate(() => { for (const sheet of document.styleSheets) sheet.disabled = true; })) > 1);
+  await page.reload();
+  assert.ok(await changeBy(page, () => page.reload()) < 0.1, "the same page is no change");
   await context.close();
 });

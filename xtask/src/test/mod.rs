@@ -138,7 +138,7 @@ fn cargo_test_without_recordings(place: &Place) -> Result<()> {
 
 /// With the features of the whole workspace and its tests, so that the tests' build is reused.
 pub fn build(place: &Place) -> Result<()> {
-    let what = ["--tests", "--bins", "--example", "read_answers"];
+    let what = ["--tests", "--bins", "--example", "read_answers", "--example", "generate_usage"];
     place.run("cargo", &[&["build", "--workspace", "--locked"], &what[..]].concat())
 }
 
@@ -228,12 +228,18 @@ fn dashboard(place: &Place) -> Result<()> {
             "==> NOT RUN: signing in by OpenID Connect in a browser, because npm cannot install oidc-provider here",
         );
     }
+    let firefox = tools::firefox(place);
+    if firefox.is_none() {
+        say("==> NOT RUN: the dashboard in Firefox, because the system's packages have no Firefox here");
+    }
     let shots = place.target.join("ui-shots");
     let mut command = place.command("npm");
     command
         .args(["test", "--prefix", "tests/ui"])
         .env("LLMGATEWAY_BINARY", place.gateway())
         .env("LLMGATEWAY_CHROMIUM", chromium)
+        .env("LLMGATEWAY_FIREFOX", firefox.unwrap_or_default())
+        .env("LLMGATEWAY_GENERATOR", place.generator())
         .env("LLMGATEWAY_SHOTS", &shots);
     place.succeeds_within(DASHBOARD_MOST, &mut command)?;
     say(&format!("screenshots: {}", shots.display()));

@@ -35,6 +35,11 @@ impl Place {
         self.target.join("debug/examples/read_answers")
     }
 
+    /// The program that fills a database with usage records.
+    pub fn generator(&self) -> PathBuf {
+        self.target.join("debug/examples/generate_usage")
+    }
+
     /// An empty folder of this name.
     pub fn scratch(&self, name: &str) -> Result<PathBuf> {
         let folder = self.target.join("xtask-test").join(name);

@@ -112,6 +112,13 @@ pub fn chromium(place: &Place) -> Result<PathBuf> {
     Ok(PathBuf::from("/usr/bin/chromium"))
 }
 
+/// A second browser; none where the system's packages do not have it.
+pub fn firefox(place: &Place) -> Option<PathBuf> {
+    let program = PathBuf::from("/usr/bin/firefox-esr");
+    let is_there = program.exists() || apt_get(place, &["firefox-esr"]).is_ok();
+    is_there.then_some(program)
+}
+
 /// Installs the identity provider of the browser tests. Where npm cannot install it, the tests that need
 /// it are skipped, and a message reports it.
 pub fn issuer(place: &Place) -> bool {
