@@ -26,6 +26,21 @@ test('a file is uploaded, read and deleted', async () => {
   await assert.rejects(client.files.retrieve(file.id), { status: 404 });
 });
 
+test('a file comes in parts', async () => {
+  const content = Buffer.alloc(250_000, 'parts');
+  const asked = { filename: 'a.bin', bytes: content.length, mime_type: 'application/octet-stream', purpose: 'user_data' };
+  const upload = await client.uploads.create(asked, query);
+  const ids = [];
+  for (let at = 0; at < content.length; at += 100_000) {
+    const data = await toFile(content.subarray(at, at + 100_000), 'part');
+    ids.push((await client.uploads.parts.create(upload.id, { data })).id);
+  }
+  const done = await client.uploads.complete(upload.id, { part_ids: ids });
+  assert.deepEqual([done.id, done.status, done.file.filename], [upload.id, 'completed', 'a.bin']);
+  const answer = await client.files.content(done.file.id);
+  assert.deepEqual(Buffer.from(await answer.arrayBuffer()), content);
+});
+
 test('a batch from its file to its output', async () => {
   const content = `${line('a', 'the capital of France?')}\n${line('b', 'count to 3')}\n`;
   const file = await client.files.create({ file: await toFile(Buffer.from(content), 'a.jsonl'), purpose: 'batch' }, query);

@@ -39,6 +39,20 @@ def test_a_file_is_uploaded_read_and_deleted(client, provider):
         client.files.retrieve(file.id)
 
 
+@pytest.mark.parametrize("provider", ["openai", "azure"])
+def test_a_file_comes_in_parts(client, provider):
+    content = bytes(range(256)) * 1000
+    there = client.with_options(default_headers={"x-llmgateway-provider": provider})
+    upload = there.uploads.upload_file_chunked(
+        file=content, filename="parts.bin", bytes=len(content), mime_type="application/octet-stream",
+        purpose="user_data", part_size=100_000,
+    )  # fmt: skip
+    assert (upload.status, upload.file.filename, upload.file.bytes) == ("completed", "parts.bin", len(content))
+    assert client.files.content(upload.file.id).read() == content
+    with pytest.raises(NotFoundError):
+        client.uploads.complete("upload_x", part_ids=[])
+
+
 def test_lists_come_page_by_page(client):
     mine = [upload(client, "openai", b"x", "user_data", f"{index}.txt").id for index in range(5)]
     pages = client.files.list(limit=2, purpose="user_data", extra_query={"provider": "openai"})
