@@ -151,6 +151,11 @@ impl Target {
         &self.places[0].process
     }
 
+    /// The address of the first of them.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.places[0].burst
+    }
+
     /// The request of a work in the form for this target.
     pub fn request(&self, work: &Work) -> Result<Rc<Request>> {
         let (_, address) = self.place(work).context("the target does not serve this work")?;

@@ -11,6 +11,7 @@ mod count;
 mod fleet;
 mod floor;
 mod http1;
+mod large;
 mod load;
 mod mock;
 mod processes;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::answers::{Answers, Format};
 use crate::http1::Connection;
+use crate::large;
 
 /// When the events of a stream are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +63,26 @@ async fn serve(upstream: Arc<Upstream>, stream: TcpStream) {
     while let Ok(true) = upstream.exchange(&mut connection).await {}
 }
 
+async fn write_json(connection: &mut Connection, body: &[u8]) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    connection.write(head.as_bytes()).await?;
+    connection.write(body).await
+}
+
 impl Upstream {
     /// Reads one request and answers it. False at the end of the connection.
     async fn exchange(&self, connection: &mut Connection) -> io::Result<bool> {
         let Some(head) = connection.read_head().await? else { return Ok(false) };
         let path = head.first_line.split(' ').nth(1).unwrap_or_default().to_owned();
+        if path.ends_with("/audio/transcriptions") {
+            let mut arrived = 0;
+            connection.read_body(&head, |piece| arrived += piece.len()).await?;
+            write_json(connection, &large::transcript(arrived)).await?;
+            return Ok(true);
+        }
         let mut body = Vec::new();
         connection.read_body(&head, |piece| body.extend_from_slice(piece)).await?;
         let stream =
@@ -75,6 +91,10 @@ impl Upstream {
             path if path.ends_with("/chat/completions") => &self.openai,
             path if path.ends_with("/messages") => &self.anthropic,
             path if path.ends_with("enerateContent") => &self.gemini,
+            path if path.ends_with("/embeddings") => {
+                write_json(connection, &large::vectors()).await?;
+                return Ok(true);
+            }
             _ => {
                 connection.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await?;
                 return Ok(true);

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::answers::Prompt;
 use crate::floor::{self, Look};
+use crate::http1::Connection;
+use crate::large;
 use crate::load::{self, Load, Outcome, Request};
 use crate::mock::{self, Pace};
 use crate::targets::{self, Size, Upstreams};
@@ -63,6 +65,19 @@ fn paced_streams_take_the_time_of_their_pauses() {
     });
     outcome.all_good().unwrap();
     assert!(outcome.quantile(0.0) > Duration::from_millis(60), "{:?}", outcome.quantile(0.0));
+}
+
+#[test]
+fn a_large_upload_arrives_and_many_vectors_come() {
+    block_on(async {
+        let upstream = mock::start(Pace::Burst).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(upstream).await.unwrap();
+        let mut connection = Connection::new(stream).unwrap();
+        large::upload(&mut connection, 3 << 20).await.unwrap();
+        // The upstream answers with numbers, whatever is asked: only a gateway makes base64 of them.
+        let error = large::embed(&mut connection).await.unwrap_err();
+        assert!(error.to_string().contains("0 of 2048 vectors"), "{error}");
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! affect all alike. The measure is the CPU time of the target's process; ratios are taken within a round.
 
 mod growth;
+mod large;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,9 +22,10 @@ const CALLERS: usize = 32;
 const LATENCY: &str = "latency";
 const MEMORY: &str = "memory";
 const CONFIGURATION: &str = "configuration";
+const LARGE: &str = "large";
 
 /// Measurements besides the works.
-const OTHERS: [&str; 3] = [LATENCY, MEMORY, CONFIGURATION];
+const OTHERS: [&str; 4] = [LATENCY, MEMORY, CONFIGURATION, LARGE];
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -36,7 +38,7 @@ pub struct Arguments {
     /// nginx, for comparison.
     #[arg(long, default_value = "nginx")]
     pub nginx: PathBuf,
-    /// Only this (repeatable): a work, or latency, memory, configuration.
+    /// Only this (repeatable): a work, or latency, memory, configuration, large.
     #[arg(long)]
     pub work: Vec<String>,
     /// How often each work is measured; the median counts.
@@ -109,6 +111,9 @@ async fn measure(arguments: &Arguments, report: &mut Report, notes: &mut Vec<Str
     }
     if arguments.wants(CONFIGURATION) {
         growth::configuration(arguments, &starter, report).await?;
+    }
+    if arguments.wants(LARGE) {
+        large::large(arguments, &starter, report).await?;
     }
     Ok(())
 }
