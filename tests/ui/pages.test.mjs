@@ -6,7 +6,7 @@ import { ADMIN, HOSTILE, LONG, VIEWER, accessible, admin, ask, changeBy, launch,
 let gateway, browser, keyId, requestId;
 
 before(async () => {
-  gateway = await startGateway();
+  gateway = await startGateway(() => '[bodies]\nkeep = "all"\n');
   browser = await launch();
   const { origin } = gateway;
   await admin(origin, "POST", "projects", { id: "team", name: HOSTILE, policy: { models: ["demo/*", "fast"], deny: [`<b>${HOSTILE.slice(0, 40)}`.replace(/[^\x21-\x7e]/g, "x")], tags: { team: "a<b>" }, limits: [{ concurrent: 40 }] } });
@@ -116,4 +116,34 @@ test("a page without its style, or in the other theme, is a gross change", async
   await page.reload();
   assert.ok(await changeBy(page, () => page.reload()) < 0.1, "the same page is no change");
   await context.close();
+});
+
+test("bodies and headers are shown as texts, to administrators", async () => {
+  const id = `req_${"b".repeat(24)}`;
+  assert.equal(await ask(gateway.origin, { model: "demo/echo", messages: [{ role: "user", content: HOSTILE }] }, { "x-request-id": id, "x-note": "<b>note</b>" }), 200);
+  const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN, width: 390 });
+  for (let tries = 0; tries < 100; tries += 1) {
+    await page.goto(`/ui/requests/${id}`);
+    if (await page.locator("details", { hasText: "As received" }).count() > 0) break;
+    await page.waitForTimeout(50);
+  }
+  for (const title of ["As received", /^As sent, attempt 1 at demo/, /^Answer of demo, status 200/, "Answer to the caller"]) {
+    await page.getByText(title).first().click();
+  }
+  const received = page.locator("details", { hasText: "As received" });
+  assert.ok((await received.locator("pre").textContent()).includes("<script>window.hacked=2</script>"));
+  await received.getByText("<b>note</b>").waitFor();
+  assert.ok(!(await page.content()).includes("lgw-caller-key"), "the key is masked");
+  await sound(page, "bodies");
+  await accessible(page, "bodies");
+  await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+  await shot(page, "bodies-light-390");
+  clean();
+  await context.close();
+  const other = await visitor(browser, gateway.origin, { key: VIEWER });
+  await other.page.goto(`/ui/requests/${id}`);
+  await other.page.getByText("Only administrators see bodies").waitFor();
+  assert.equal(await other.page.locator("details", { hasText: "As received" }).count(), 0);
+  other.clean();
+  await other.context.close();
 });
