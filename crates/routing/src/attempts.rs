@@ -11,7 +11,8 @@
 //! A fault that can be repaired (an expired token, thinking that the provider refuses) is repaired and
 //! retried once with the same key first.
 //!
-//! A request makes at most `max_retries` further attempts, within two retry budgets: that of all requests
+//! A request makes at most `max_retries` further attempts (a candidate that cannot represent the request, and
+//! was not sent it, does not count), within two retry budgets: that of all requests
 //! together, and that of the caller's key. A healthy provider that was not tried yet is always asked.
 
 use std::time::Duration;
@@ -28,6 +29,8 @@ use crate::{
 const WAIT_JITTER: f64 = 0.1;
 /// A provider with a lower uptime is not tried as the last resort.
 const MIN_HOPE: f64 = 0.2;
+/// Candidates that cannot represent a request are passed over, up to this many: the request is written for each.
+const MOST_UNFIT: u32 = 16;
 /// The estimated chance of a request that waits for the end of a rate limit: many others wait too.
 const CROWDED: f64 = 0.4;
 
@@ -58,7 +61,10 @@ pub struct Attempts<'a> {
     settings: &'a Settings,
     no_fallback: bool,
     current: Option<Choice>,
-    retries: u32,
+    /// Requests to providers that failed.
+    failed_requests: u32,
+    /// Candidates that cannot represent the request.
+    unfit: u32,
     failed: Vec<Failed>,
 }
 
@@ -107,7 +113,16 @@ impl Class {
 impl<'a> Attempts<'a> {
     /// `candidates` are those that the plan was made from.
     pub fn new(plan: &'a Plan, candidates: &'a [Candidate<'a>], settings: &'a Settings) -> Self {
-        Self { plan, candidates, settings, no_fallback: false, current: None, retries: 0, failed: Vec::new() }
+        Self {
+            plan,
+            candidates,
+            settings,
+            no_fallback: false,
+            current: None,
+            failed_requests: 0,
+            unfit: 0,
+            failed: Vec::new(),
+        }
     }
 
     /// With `true`: only the first candidate, each of its keys at most once.
@@ -132,13 +147,15 @@ impl<'a> Attempts<'a> {
     pub fn next(&mut self, error: &Error, budget: &KeyBudget<'_>, moment: Moment<'_>) -> Next {
         let Moment { health, now, .. } = moment;
         let (Some(choice), Some(class)) = (self.current, Class::of(error)) else { return Next::GiveUp };
-        if self.retries >= self.settings.max_retries {
+        // A request that was refused before it was sent has put no load on a provider.
+        let was_sent = error.origin != Origin::Caller;
+        let count = if was_sent { &mut self.failed_requests } else { &mut self.unfit };
+        *count += 1;
+        if self.failed_requests > self.settings.max_retries || self.unfit > MOST_UNFIT {
             return Next::GiveUp;
         }
         let again = self.earliest_repetition(choice, class, error, moment);
         self.failed.push(Failed { choice, class, again });
-        // A request that was refused before it was sent has put no load on a provider.
-        let was_sent = error.origin != Origin::Caller;
         let paid = was_sent && budget.withdraw(now);
         // A healthy provider that this request has not tried yet is asked whatever the budget says: each
         // provider then gets at most one attempt per request.
@@ -152,7 +169,6 @@ impl<'a> Attempts<'a> {
             budget.refund();
         }
         let Some(attempt) = attempt else { return Next::GiveUp };
-        self.retries += 1;
         Next::Candidate(attempt)
     }
 
@@ -320,7 +336,7 @@ impl<'a> Attempts<'a> {
     /// Doubles with each attempt; half of it is random.
     fn backoff(&self, random: u64) -> Duration {
         let retry = &self.settings.retry;
-        let doubled = retry.backoff_ms.saturating_mul(1 << self.retries.min(16));
+        let doubled = retry.backoff_ms.saturating_mul(1 << self.failed_requests.saturating_sub(1).min(16));
         let most = doubled.min(retry.max_backoff_ms) as f64;
         Duration::from_millis((most * (0.5 + fraction(random) / 2.0)) as u64)
     }

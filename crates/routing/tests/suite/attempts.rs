@@ -178,6 +178,25 @@ fn an_untranslatable_request_goes_to_the_next_candidate_without_using_the_budget
 }
 
 #[test]
+fn candidates_that_cannot_represent_the_request_use_up_no_retries() {
+    let unfit = || Error::unsupported("seed", "No seed.");
+    let names_of = ["a", "b", "c", "d", "e", "f", "g"];
+    let seven: Vec<_> = (1..).zip(names_of).map(|(price, name)| at(name, f64::from(price))).collect();
+    let errors = [unfit(), unfit(), unfit(), fault(), unfit(), fault(), fault()];
+    assert_eq!(names(&story(&World::new(), &seven, &errors)), names_of);
+    let errors = [fault(), unfit(), fault(), fault(), unfit()];
+    assert_eq!(names(&story(&World::new(), &seven, &errors)), ["a", "b", "c", "d"], "three were sent");
+}
+
+#[test]
+fn many_unfit_candidates_end_the_request() {
+    let labels = (0..40).map(|index| &*format!("p{index}").leak());
+    let many: Vec<_> = labels.map(|label| at(label, 1.0)).collect();
+    let errors: Vec<_> = many.iter().map(|_| Error::unsupported("seed", "No seed.")).collect();
+    assert_eq!(story(&World::new(), &many, &errors).len(), 17);
+}
+
+#[test]
 fn without_fallback_each_key_of_the_first_is_tried_once() {
     let world = World::new();
     let made = run(&world, &[pool(&["k1", "k2"]), at("b", 2.0)], &[fault(), fault(), fault()], true);
