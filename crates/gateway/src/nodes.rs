@@ -80,7 +80,7 @@ impl Heart {
         let mut is_said = false;
         loop {
             let state = if self.lifecycle.phase() == Phase::Serving { "serving" } else { "draining" };
-            match self.tell(state).await {
+            match self.report(state).await {
                 Ok(()) => is_said = false,
                 Err(error) if !is_said => {
                     is_said = true;
@@ -98,10 +98,10 @@ impl Heart {
     /// Reports that it has ended.
     pub async fn stop(&self) {
         // If the database does not answer, the age of the row shows the end.
-        let _ = tokio::time::timeout(LAST_WORD, self.tell(STOPPED)).await;
+        let _ = tokio::time::timeout(LAST_WORD, self.report(STOPPED)).await;
     }
 
-    async fn tell(&self, state: &str) -> Result<(), store::StoreError> {
+    async fn report(&self, state: &str) -> Result<(), store::StoreError> {
         let now = clock::now_ms();
         let node = Node {
             id: self.node.id.to_owned(),

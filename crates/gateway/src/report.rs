@@ -234,13 +234,13 @@ fn cost_parts(cost: &Cost) -> Value {
 }
 
 fn attempt(attempt: &AttemptRecord) -> Value {
-    let said = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let non_empty = |text: &String| (!text.is_empty()).then(|| text.clone());
     json!({
         "provider": attempt.provider,
         "model": attempt.model,
-        "key": said(&attempt.key),
+        "key": non_empty(&attempt.key),
         "status": (attempt.status_code > 0).then_some(attempt.status_code),
-        "error": said(&attempt.error_type),
+        "error": non_empty(&attempt.error_type),
         "start_ms": attempt.start_ms,
         "latency_ms": attempt.latency_ms,
         "provider_request_id": attempt.provider_request_id,

@@ -84,7 +84,7 @@ impl Sessions {
     }
 
     /// Takes in a report of another gateway, which served the conversation.
-    pub fn hear(&self, scope: &str, session: &str, warm: Warm, now: Timestamp) {
+    pub fn learn(&self, scope: &str, session: &str, warm: Warm, now: Timestamp) {
         self.keep(hash(&(scope, session)), warm, now, |_| now);
     }
 

@@ -203,7 +203,7 @@ pub fn push_duration(out: &mut Vec<u8>, ms: u64) {
 }
 
 /// The remaining limits for an answer's headers; none where there is no limit.
-pub fn said(remaining: Remaining) -> Option<Box<Remaining>> {
+pub fn in_answer(remaining: Remaining) -> Option<Box<Remaining>> {
     (remaining != Remaining::default()).then(|| Box::new(remaining))
 }
 

@@ -135,7 +135,7 @@ impl Link {
                 if !self.is_away.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         host = self.url.host(),
-                        error = said(&error),
+                        error = described(&error),
                         "Redis does not answer correctly"
                     );
                 }
@@ -232,7 +232,7 @@ impl Link {
 }
 
 /// The error without secrets: the server's own message may quote a command.
-fn said(error: &RedisError) -> String {
+fn described(error: &RedisError) -> String {
     match error.code() {
         Some(code) => format!("{} ({code})", error.category()),
         None if error.is_timeout() => "it does not answer in time".to_owned(),

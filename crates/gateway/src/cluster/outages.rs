@@ -31,7 +31,7 @@ const KEPT_MS: u64 = 3_600_000;
 
 /// The report of one node.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Said {
+struct Published {
     /// A hash of its configuration.
     config: String,
     outages: Vec<ReportedOutage>,
@@ -69,19 +69,19 @@ impl OutageNotices {
 
     /// Exchanges reports as long as it is polled.
     pub async fn run(&self) -> Infallible {
-        let mut said = Said::default();
+        let mut published = Published::default();
         loop {
             tokio::time::sleep(EVERY).await;
             let now = self.now();
             let snapshot = self.current.get();
             let news = self.own(&snapshot, now);
-            let is_news = news.outages != said.outages || news.config != said.config;
-            if is_news && self.tell(&news).await.is_ok() {
-                said = news;
+            let is_news = news.outages != published.outages || news.config != published.config;
+            if is_news && self.publish(&news).await.is_ok() {
+                published = news;
             }
             // Redis is away: the last report may be lost.
-            if self.hear(&snapshot, now).await.is_err() {
-                said = Said::default();
+            if self.receive(&snapshot, now).await.is_err() {
+                published = Published::default();
             }
         }
     }
@@ -90,7 +90,7 @@ impl OutageNotices {
         Timestamp(self.epoch.elapsed().as_millis() as u64)
     }
 
-    fn own(&self, snapshot: &Snapshot, now: Timestamp) -> Said {
+    fn own(&self, snapshot: &Snapshot, now: Timestamp) -> Published {
         let mut outages = Vec::new();
         for (operation, health) in snapshot.health.known() {
             let of = |outage: Outage| ReportedOutage {
@@ -103,30 +103,30 @@ impl OutageNotices {
             };
             outages.extend(health.outages(MOST - outages.len(), now).into_iter().map(of));
         }
-        Said { config: snapshot.config.clone(), outages }
+        Published { config: snapshot.config.clone(), outages }
     }
 
-    async fn tell(&self, said: &Said) -> Result<(), Away> {
-        if said.outages.is_empty() {
+    async fn publish(&self, published: &Published) -> Result<(), Away> {
+        if published.outages.is_empty() {
             return self.memory.ask(Cmd::new().arg("HDEL").arg(NAME).arg(self.node)).await;
         }
-        let text = serde_json::to_string(said).unwrap_or_default();
+        let text = serde_json::to_string(published).unwrap_or_default();
         let () = self.memory.ask(Cmd::new().arg("HSET").arg(NAME).arg(self.node).arg(text)).await?;
         self.memory.ask(Cmd::new().arg("PEXPIRE").arg(NAME).arg(KEPT_MS)).await
     }
 
-    async fn hear(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), Away> {
+    async fn receive(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), Away> {
         let all: HashMap<String, String> = self.memory.ask(Cmd::new().arg("HGETALL").arg(NAME)).await?;
         for (node, text) in all {
             if node == self.node {
                 continue;
             }
-            let said: Said = serde_json::from_str(&text).unwrap_or_default();
-            if said.config == snapshot.config {
-                said.outages.iter().for_each(|outage| self.take(outage, snapshot, now));
+            let published: Published = serde_json::from_str(&text).unwrap_or_default();
+            if published.config == snapshot.config {
+                published.outages.iter().for_each(|outage| self.take(outage, snapshot, now));
             }
             // A node that has ended cannot remove its report.
-            if said.outages.iter().all(|outage| outage.until_ms <= clock::now_ms()) {
+            if published.outages.iter().all(|outage| outage.until_ms <= clock::now_ms()) {
                 let () = self.memory.ask(Cmd::new().arg("HDEL").arg(NAME).arg(&node)).await?;
             }
         }
@@ -147,6 +147,6 @@ impl OutageNotices {
             kind,
             until,
         };
-        snapshot.health.of(operation).hear(&outage, now);
+        snapshot.health.of(operation).learn(&outage, now);
     }
 }

@@ -30,8 +30,8 @@ impl Guard {
         if self.asking(Way::Input).next().is_some() {
             let body = changed.as_ref().unwrap_or(body);
             let found = texts::of_request(body);
-            let said = found.iter().filter_map(|text| text.value(body)).map(|text| text.into_owned());
-            self.ask(Way::Input, said.filter(|text| !text.trim().is_empty()).collect()).await?;
+            let texts = found.iter().filter_map(|text| text.value(body)).map(|text| text.into_owned());
+            self.ask(Way::Input, texts.filter(|text| !text.trim().is_empty()).collect()).await?;
         }
         Ok(changed)
     }

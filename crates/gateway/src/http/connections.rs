@@ -59,7 +59,7 @@ pub struct Slot {
     /// When the last request ended, in milliseconds since the listener began.
     idle_since: AtomicU64,
     /// Whether bytes have arrived since then.
-    heard: AtomicBool,
+    has_bytes: AtomicBool,
     /// Whether it counts towards the limit.
     regular: AtomicBool,
     closing: AtomicBool,
@@ -117,7 +117,7 @@ impl Connections {
             requests: AtomicU32::new(0),
             begun: AtomicU32::new(0),
             idle_since: AtomicU64::new(self.now()),
-            heard: AtomicBool::new(false),
+            has_bytes: AtomicBool::new(false),
             regular: AtomicBool::new(regular),
             closing: AtomicBool::new(false),
             waker: OnceLock::new(),
@@ -198,15 +198,15 @@ impl Slot {
     }
 
     /// Notes that bytes arrived: between two requests, a head begins.
-    pub fn hear(&self) {
+    pub fn note_bytes(&self) {
         if self.is_idle() {
-            self.heard.store(true, Ordering::Relaxed);
+            self.has_bytes.store(true, Ordering::Relaxed);
         }
     }
 
     /// Whether a head has begun since the last request.
     pub fn is_in_head(&self) -> bool {
-        self.is_idle() && self.heard.load(Ordering::Relaxed)
+        self.is_idle() && self.has_bytes.load(Ordering::Relaxed)
     }
 
     /// How long it has been idle.
@@ -277,7 +277,7 @@ impl Place {
     pub fn begin(self: &Arc<Self>) -> InFlight {
         self.slot.requests.fetch_add(1, Ordering::AcqRel);
         self.slot.begun.fetch_add(1, Ordering::Relaxed);
-        self.slot.heard.store(false, Ordering::Relaxed);
+        self.slot.has_bytes.store(false, Ordering::Relaxed);
         InFlight(self.clone())
     }
 }

@@ -56,9 +56,9 @@ fn cache(headers: &HeaderMap) -> Result<CacheAsked, Error> {
     for value in headers.get_all(&CACHE) {
         let seconds = str::from_utf8(value.as_bytes()).ok().and_then(|text| text.trim().parse().ok());
         let seconds = seconds.filter(|seconds| *seconds <= LONGEST_CACHE_SECONDS);
-        let said =
-            seconds.map(CacheAsked::Seconds).filter(|said| [CacheAsked::Unsaid, *said].contains(&asked));
-        asked = said.ok_or_else(|| {
+        let given =
+            seconds.map(CacheAsked::Seconds).filter(|given| [CacheAsked::Unsaid, *given].contains(&asked));
+        asked = given.ok_or_else(|| {
             let message = format!(
                 "The header x-llmgateway-cache must be a number of seconds, at most {LONGEST_CACHE_SECONDS}."
             );
@@ -113,7 +113,7 @@ fn is_trace_parent(text: &[u8]) -> bool {
 
 /// The place of the gateway's object: from the header, from known clients, or as configured.
 fn place(headers: &HeaderMap, configured: MetadataPlace) -> Result<MetadataPlace, Error> {
-    let mut said = None;
+    let mut given = None;
     for value in headers.get_all(&METADATA) {
         let value = match value.as_bytes().trim_ascii().to_ascii_lowercase().as_slice() {
             b"metadata" => MetadataPlace::Metadata,
@@ -121,13 +121,13 @@ fn place(headers: &HeaderMap, configured: MetadataPlace) -> Result<MetadataPlace
             b"none" => MetadataPlace::None,
             _ => return Err(wrong_place()),
         };
-        if said.replace(value).is_some_and(|before| before != value) {
+        if given.replace(value).is_some_and(|before| before != value) {
             return Err(wrong_place());
         }
     }
     let is_strict = || headers.get(USER_AGENT).is_some_and(|client| catalog::is_strict(client.as_bytes()));
-    Ok(match said {
-        Some(said) => said,
+    Ok(match given {
+        Some(given) => given,
         None if configured == MetadataPlace::Metadata && is_strict() => MetadataPlace::Llmgateway,
         None => configured,
     })
@@ -144,18 +144,18 @@ fn switch(headers: &HeaderMap, name: &HeaderName) -> Result<bool, Error> {
     if !headers.contains_key(name) {
         return Ok(false);
     }
-    let mut said = None;
+    let mut given = None;
     for value in headers.get_all(name) {
         let value = match value.as_bytes().trim_ascii() {
             text if text.eq_ignore_ascii_case(b"true") || text == b"1" => true,
             text if text.eq_ignore_ascii_case(b"false") || text == b"0" => false,
             _ => return Err(not_understood(name)),
         };
-        if said.replace(value).is_some_and(|before| before != value) {
+        if given.replace(value).is_some_and(|before| before != value) {
             return Err(not_understood(name));
         }
     }
-    Ok(said.unwrap_or(false))
+    Ok(given.unwrap_or(false))
 }
 
 fn not_understood(name: &HeaderName) -> Error {

@@ -66,8 +66,8 @@ pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> 
         [(PROVIDER, Some(&served.provider)), (MODEL, Some(&served.model)), (COST, cost.as_ref())]
     {
         // A model's name may contain characters that a header cannot; the body then has it.
-        let said = value.filter(|value| !value.is_empty());
-        if let Some(value) = said.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
+        let present = value.filter(|value| !value.is_empty());
+        if let Some(value) = present.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
             headers.insert(name, value);
         }
     }

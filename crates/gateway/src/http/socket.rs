@@ -87,7 +87,7 @@ impl AsyncRead for Socket {
         if buffer.filled().len() == before {
             self.is_read_to_end = true
         } else {
-            self.slot.hear()
+            self.slot.note_bytes()
         }
         Poll::Ready(Ok(()))
     }

@@ -104,10 +104,10 @@ impl Caller {
 
     /// Whether models of unknown price are refused: by a policy, or because a budget could not count them.
     pub fn blocks_unpriced(&self) -> bool {
-        let said = self.terms().filter_map(|terms| terms.unpriced);
-        let mut said = said.peekable();
-        match said.peek() {
-            Some(_) => said.any(|unpriced| unpriced == Unpriced::Block),
+        let set = self.terms().filter_map(|terms| terms.unpriced);
+        let mut set = set.peekable();
+        match set.peek() {
+            Some(_) => set.any(|unpriced| unpriced == Unpriced::Block),
             None => self.has_budget(),
         }
     }
@@ -120,9 +120,9 @@ impl Caller {
     /// Whether requests are refused while the shared counters do not answer. `is_money`: a budget is among
     /// them.
     pub fn needs_counters(&self, is_money: bool) -> bool {
-        let mut said = self.terms().filter_map(|terms| terms.counters_away).peekable();
-        match said.peek() {
-            Some(_) => said.any(|away| away == CountersAway::Refuse),
+        let mut set = self.terms().filter_map(|terms| terms.counters_away).peekable();
+        match set.peek() {
+            Some(_) => set.any(|away| away == CountersAway::Refuse),
             None => is_money,
         }
     }
@@ -152,14 +152,14 @@ impl Caller {
     /// What a request may get from the cache. The key's policy takes precedence over the project's, and the
     /// request over both; none of them allows what another one forbids.
     pub fn caching(&self, asked: CacheAsked) -> Option<Caching> {
-        let said = || self.terms().filter_map(|terms| terms.cache);
+        let set = || self.terms().filter_map(|terms| terms.cache);
         let seconds = match asked {
             CacheAsked::No => None,
             CacheAsked::Seconds(seconds) => Some(seconds),
-            CacheAsked::Unsaid => said().last().map(|policy| policy.seconds),
+            CacheAsked::Unsaid => set().last().map(|policy| policy.seconds),
         };
-        let seconds = seconds.filter(|seconds| *seconds > 0 && said().all(|policy| policy.seconds > 0))?;
-        Some(Caching { oldest: Duration::from_secs(seconds), share: said().all(|policy| policy.share) })
+        let seconds = seconds.filter(|seconds| *seconds > 0 && set().all(|policy| policy.seconds > 0))?;
+        Some(Caching { oldest: Duration::from_secs(seconds), share: set().all(|policy| policy.share) })
     }
 
     /// Why an offer is refused, as a sentence; none when it is allowed.
@@ -197,13 +197,13 @@ impl Caller {
     }
 
     /// The tags of a request with these.
-    pub fn tags(&self, said: Option<&str>) -> Result<BTreeMap<String, String>, Error> {
+    pub fn tags(&self, header: Option<&str>) -> Result<BTreeMap<String, String>, Error> {
         let has_tags =
             !self.project.terms.tags.is_empty() || self.own.as_ref().is_some_and(|own| !own.tags.is_empty());
-        if said.is_none() && !has_tags {
+        if header.is_none() && !has_tags {
             return Ok(BTreeMap::new());
         }
-        limits::tags(self.terms().map(|terms| &terms.tags), said).map_err(|wrong| {
+        limits::tags(self.terms().map(|terms| &terms.tags), header).map_err(|wrong| {
             Error::invalid("x-llmgateway-tags", format!("The header x-llmgateway-tags is wrong: {wrong}."))
         })
     }

@@ -364,7 +364,7 @@ impl Record {
     /// Takes over the reservations until the record ends.
     pub fn granted(&mut self, grant: Grant, remaining: Remaining) {
         self.grant = Some(grant);
-        self.limits = admission::said(remaining);
+        self.limits = admission::in_answer(remaining);
     }
 
     /// A further attempt may cost more than the reservation.
@@ -376,7 +376,7 @@ impl Record {
 
     /// Nothing more can be reserved.
     pub fn refused_with(&mut self, remaining: Remaining) {
-        self.limits = admission::said(remaining);
+        self.limits = admission::in_answer(remaining);
     }
 
     /// The guardrails of the request.

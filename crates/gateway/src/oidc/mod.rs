@@ -150,7 +150,7 @@ impl RelyingParty {
         let refused =
             |words: &str| NoSignOn::Refused(format!("The identity provider gave no token: {words}."));
         let answer = exchange.ask(&self.client).await.map_err(NoSignOn::Away)?;
-        let answer = answer.map_err(|said| refused(&said))?;
+        let answer = answer.map_err(|reason| refused(&reason))?;
         serde_json::from_slice(&answer).map_err(|_| refused("its answer is not JSON"))
     }
 
@@ -190,13 +190,13 @@ impl RelyingParty {
         };
         let bearer = format!("Bearer {access}");
         let exchange = Exchange::get(url).secret_header("authorization", &bearer);
-        let told = exchange.send_for_json(&self.client).await.map_err(NoSignOn::Away)?;
-        let Value::Object(told) = told else { return Ok(()) };
-        if told.get("sub") != claims.get("sub") {
+        let userinfo = exchange.send_for_json(&self.client).await.map_err(NoSignOn::Away)?;
+        let Value::Object(userinfo) = userinfo else { return Ok(()) };
+        if userinfo.get("sub") != claims.get("sub") {
             let words = "The identity provider's userinfo is of somebody else than its ID token (sub).";
             return Err(NoSignOn::Refused(words.to_owned()));
         }
-        for (name, value) in told {
+        for (name, value) in userinfo {
             claims.entry(name).or_insert(value);
         }
         Ok(())

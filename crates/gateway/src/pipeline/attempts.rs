@@ -127,7 +127,7 @@ impl RequestContext<'_> {
         if sessions.get(caller, session, self.pipeline.now()).is_none()
             && let Some(warm) = conversations.warm(caller, session).await
         {
-            sessions.hear(caller, session, warm, self.pipeline.now());
+            sessions.learn(caller, session, warm, self.pipeline.now());
         }
     }
 

@@ -172,11 +172,11 @@ async fn between(caller: Upgraded, provider: Upgraded, session: &Session, ends: 
     };
     let ended = by_gateway.unwrap_or(Ended::Closed);
     if matches!(ended, Ended::ByGateway) && session.turns().is_between_frames() {
-        let said = async {
+        let closing = async {
             to_caller.write_all(&GOING_AWAY).await?;
             to_caller.shutdown().await
         };
-        let _ = tokio::time::timeout(ENDING, said).await;
+        let _ = tokio::time::timeout(ENDING, closing).await;
     }
     ended
 }

@@ -148,7 +148,7 @@ pub(super) struct KeyMemory {
     pub(super) breaker: Breaker,
     pub(super) cooling_until: Timestamp,
     /// The end of the last outage that another gateway reported.
-    pub(super) heard: Timestamp,
+    pub(super) reported: Timestamp,
     limits_in_a_row: u32,
     used: Timestamp,
 }
@@ -170,7 +170,7 @@ impl KeyMemory {
             label: label.into(),
             breaker: Breaker::default(),
             cooling_until: Timestamp(0),
-            heard: Timestamp(0),
+            reported: Timestamp(0),
             limits_in_a_row: 0,
             used: now,
         }

@@ -139,12 +139,12 @@ struct Bench {
     key: Box<str>,
     until: Timestamp,
     /// The end that another gateway reported last.
-    heard: Timestamp,
+    reported: Timestamp,
 }
 
 impl Bench {
     fn new(provider: &str, key: &str, until: Timestamp) -> Self {
-        Self { provider: provider.into(), key: key.into(), until, heard: Timestamp(0) }
+        Self { provider: provider.into(), key: key.into(), until, reported: Timestamp(0) }
     }
 }
 

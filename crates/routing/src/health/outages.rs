@@ -56,7 +56,7 @@ impl Health {
         let mut outages = Vec::new();
         if now.0 < self.table.benched_until.load(std::sync::atomic::Ordering::Acquire) {
             let benched = lock(&self.table.benched);
-            let own = benched.values().filter(|bench| bench.until > now && bench.until != bench.heard);
+            let own = benched.values().filter(|bench| bench.until > now && bench.until != bench.reported);
             outages.extend(own.take(most).map(Bench::outage));
         }
         for shard in self.table.routes.iter() {
@@ -70,26 +70,26 @@ impl Health {
     }
 
     /// Takes in an outage that another gateway met.
-    pub fn hear(&self, outage: &Outage, now: Timestamp) {
+    pub fn learn(&self, outage: &Outage, now: Timestamp) {
         if outage.until <= now {
             return;
         }
         let Outage { provider, model, key, .. } = outage;
         if outage.kind == OutageKind::Benched {
-            return self.with_bench(provider, key, now, |bench| bench.hear(outage.until));
+            return self.with_bench(provider, key, now, |bench| bench.learn(outage.until));
         }
         let id = hash(&(provider.as_str(), model.as_str()));
         let mut shard = self.table.routes.at(id);
         if let Some(memory) = self.remember(&mut shard, id, Route { provider, model, key }, now) {
-            memory.key_or_new(key, now).hear(outage, &self.settings, now);
+            memory.key_or_new(key, now).learn(outage, &self.settings, now);
         }
     }
 }
 
 impl Bench {
-    fn hear(&mut self, until: Timestamp) {
-        if until > self.heard && until > self.until {
-            (self.until, self.heard) = (until, until);
+    fn learn(&mut self, until: Timestamp) {
+        if until > self.reported && until > self.until {
+            (self.until, self.reported) = (until, until);
         }
     }
 
@@ -113,7 +113,7 @@ impl KeyMemory {
             KeyState::CoolingDown => OutageKind::CoolingDown,
             _ => return None,
         };
-        (access.until != self.heard).then(|| Outage {
+        (access.until != self.reported).then(|| Outage {
             provider: memory.provider.to_string(),
             model: memory.model.to_string(),
             key: self.label.to_string(),
@@ -122,8 +122,8 @@ impl KeyMemory {
         })
     }
 
-    fn hear(&mut self, outage: &Outage, settings: &Settings, now: Timestamp) {
-        if outage.until <= self.heard {
+    fn learn(&mut self, outage: &Outage, settings: &Settings, now: Timestamp) {
+        if outage.until <= self.reported {
             return;
         }
         match outage.kind {
@@ -134,6 +134,6 @@ impl KeyMemory {
             // It already rests at least as long, or for a reason of its own.
             _ => return,
         }
-        self.heard = outage.until;
+        self.reported = outage.until;
     }
 }

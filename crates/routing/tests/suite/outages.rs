@@ -9,7 +9,7 @@ use crate::support::*;
 /// Reports the outages of one gateway to the other.
 fn report(from: &World, to: &World, now: routing::Timestamp) -> Vec<Outage> {
     let outages = from.health.outages(100, now);
-    outages.iter().for_each(|outage| to.health.hear(outage, now));
+    outages.iter().for_each(|outage| to.health.learn(outage, now));
     outages
 }
 
@@ -106,11 +106,11 @@ fn an_expired_or_shorter_report_changes_nothing() {
         kind,
         until: T0.plus_ms(seconds * 1000),
     };
-    world.health.hear(&outage(OutageKind::CoolingDown, 30), T0);
+    world.health.learn(&outage(OutageKind::CoolingDown, 30), T0);
     let own = world.health.outages(100, T0);
     assert_eq!((own.len(), own[0].until), (1, T0.plus_ms(60_000)), "its own outage is still reported");
     let late = T0.plus_ms(100_000);
-    world.health.hear(&outage(OutageKind::Open, 100), late);
+    world.health.learn(&outage(OutageKind::Open, 100), late);
     assert!(world.health.begin(a, late).is_some());
     assert_eq!(world.health.outages(0, T0).len(), 0);
 }
@@ -124,7 +124,7 @@ fn a_conversation_is_reported_when_it_moves_and_periodically() {
     assert_eq!(one.put("caller", "s", route("a", "k"), T0.plus_ms(99_999)), None);
     assert!(one.put("caller", "s", route("a", "k"), T0.plus_ms(100_000)).is_some());
     assert!(one.put("caller", "s", route("b", "k"), T0.plus_ms(100_001)).is_some());
-    other.hear("caller", "s", routing::Warm::of_numbers(warm.numbers()), T0);
+    other.learn("caller", "s", routing::Warm::of_numbers(warm.numbers()), T0);
     assert_eq!(other.get("caller", "s", T0), Some(warm));
     assert_eq!(
         other.put("caller", "s", route("a", "k"), T0.plus_ms(1)),

@@ -109,7 +109,7 @@ impl<'a> Exchange<'a> {
         let response = self.answer(client, self.request()?).await?;
         let is_refused = response.status().is_client_error();
         match self.body(response) {
-            Err(said) if is_refused => Ok(Err(said)),
+            Err(reason) if is_refused => Ok(Err(reason)),
             body => body.map(Ok),
         }
     }
@@ -137,9 +137,9 @@ impl<'a> Exchange<'a> {
         if status.is_success() {
             return Ok(response.into_body());
         }
-        let said = self.without_secrets(&explanation(response.body()));
-        let said = if said.is_empty() { said } else { format!(": {said}") };
-        Err(format!("{} answered with status {}{said}", host(self.url), status.as_u16()))
+        let reason = self.without_secrets(&explanation(response.body()));
+        let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+        Err(format!("{} answered with status {}{reason}", host(self.url), status.as_u16()))
     }
 
     fn without_secrets(&self, text: &str) -> String {
@@ -249,8 +249,8 @@ mod tests {
     fn errors_have_the_reason_without_secrets() {
         let exchange = Exchange::form("https://a.example/t", &[("client_secret", "hunter22")]);
         let body = br#"{"error":"invalid_client","error_description":"The secret hunter22 is wrong.\r\n"}"#;
-        let said = exchange.without_secrets(&explanation(body));
-        assert_eq!(said, "invalid_client: The secret *** is wrong");
+        let reason = exchange.without_secrets(&explanation(body));
+        assert_eq!(reason, "invalid_client: The secret *** is wrong");
         assert_eq!(explanation(b"<E><Code>Expired</Code><Message>m</Message></E>"), "Expired: m");
         assert_eq!(explanation(br#"{"error":{"status":"DENIED","message":"no"}}"#), "DENIED: no");
         assert_eq!(explanation(b"<html>"), "");

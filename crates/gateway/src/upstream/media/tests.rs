@@ -29,16 +29,16 @@ impl Server {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let heads: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (heard, answer) = (heads.clone(), Arc::new(answer));
+        let (received, answer) = (heads.clone(), Arc::new(answer));
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
-                let (heard, answer) = (heard.clone(), answer.clone());
+                let (received, answer) = (received.clone(), answer.clone());
                 tokio::spawn(async move {
                     let mut head = Vec::new();
                     while !head.ends_with(b"\r\n\r\n") && socket.read_buf(&mut head).await.unwrap_or(0) > 0 {}
                     let head = String::from_utf8(head).unwrap();
                     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-                    heard.lock().unwrap().push(head);
+                    received.lock().unwrap().push(head);
                     answer(path, socket).await;
                 });
             }
@@ -62,7 +62,7 @@ impl Server {
         format!("http://files.test:{}{path}", self.address.port())
     }
 
-    fn heard(&self) -> usize {
+    fn received(&self) -> usize {
         self.heads.lock().unwrap().len()
     }
 
@@ -275,10 +275,10 @@ async fn redirects_are_followed_a_few_times_without_credentials() {
             head.lines().skip(1).filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect();
         assert_eq!(names, ["accept", "user-agent", "accept-encoding", "host"], "no cookie, no key: {head}");
     }
-    let before = server.heard();
+    let before = server.received();
     let refused = fetcher.fetch(&server.url("/again"), MediaKind::Image).await.unwrap_err();
     assert!(refused.contains("more than 3 times"), "{refused}");
-    assert_eq!(server.heard() - before, 4);
+    assert_eq!(server.received() - before, 4);
 }
 
 /// A name resolves to a public address for the check and to another one for the connection.
@@ -297,7 +297,7 @@ async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
     assert_eq!(lookups.load(Ordering::Relaxed), 1, "one answer of the resolver for check and connection");
     let refused = fetcher.fetch(&server.url("/x"), MediaKind::Image).await.unwrap_err();
     assert!(refused.contains("not public"), "{refused}");
-    assert_eq!(server.heard(), 1, "no connection was kept");
+    assert_eq!(server.received(), 1, "no connection was kept");
 }
 
 /// A name with a public and a private address is refused, in any order.
@@ -448,11 +448,11 @@ async fn the_files_of_a_request_have_limits() {
     .await;
     let many: Vec<String> = (0..=FILES).map(|number| format!("/{number}")).collect();
     let error = server.fetcher().fetch_all(wanted(&server, &many)).await.unwrap_err();
-    assert_eq!((error.param_name().as_deref(), server.heard()), (Some("messages[20]"), 0));
+    assert_eq!((error.param_name().as_deref(), server.received()), (Some("messages[20]"), 0));
 
     let same = vec!["/same".to_owned(); FILES + 1];
     let fetched = server.fetcher().fetch_all(wanted(&server, &same)).await.unwrap();
-    assert_eq!((fetched.len(), server.heard()), (FILES + 1, 1), "one address is fetched once");
+    assert_eq!((fetched.len(), server.received()), (FILES + 1, 1), "one address is fetched once");
 
     let bad = ["/0", "/1", "/bad"].map(str::to_owned);
     let error = server.fetcher().fetch_all(wanted(&server, &bad)).await.unwrap_err();
