@@ -92,7 +92,7 @@ impl App {
         let (buffer_limit, spool_limit) = (settings.buffer_limit, settings.spool_limit);
         let memory = shared_memory(&settings, &metrics);
         let of_cache = memory.clone().filter(|_| settings.cache.redis);
-        let cache = ResponseCache::new(settings.cache, of_cache, metrics.clone());
+        let cache = ResponseCache::new(settings.cache, of_cache, auth.purges().clone(), metrics.clone());
         let snapshot = Snapshot::first(settings, &tools);
         tools.books.load().await.map_err(away)?;
         let shared = Shared {

@@ -287,6 +287,36 @@ pub fn per_million(price: Pico) -> String {
     (price * 1_000_000).to_string()
 }
 
+/// An entry of the audit log.
+pub fn audit_object(row: &store::AuditRow) -> Value {
+    json!({
+        "object": "audit_entry",
+        "id": row.id.to_string(),
+        "at": row.at_ms / 1000,
+        "actor": row.actor,
+        "action": row.action,
+        "target": row.target,
+        "detail": serde_json::from_str::<Value>(&row.detail).unwrap_or_default(),
+    })
+}
+
+/// A process on the database.
+pub fn node_object(node: &store::Node, now_ms: i64) -> Value {
+    json!({
+        "object": "node",
+        "id": node.id,
+        "name": node.name,
+        "version": node.version,
+        "config": node.config,
+        "started_at": node.started_at_ms / 1000,
+        "uptime_seconds": (node.seen_at_ms - node.started_at_ms).max(0) / 1000,
+        "seen_at": node.seen_at_ms / 1000,
+        "state": node.state_at(now_ms),
+        "spool_bytes": node.spool_bytes,
+        "last_reload": serde_json::from_str::<Value>(&node.reload).unwrap_or_default(),
+    })
+}
+
 /// A suspension by an administrator.
 pub fn rest_object(rest: &store::Rest) -> Value {
     json!({

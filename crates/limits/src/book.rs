@@ -319,6 +319,18 @@ impl Book {
         expired
     }
 
+    /// What is left of the rates of these rules now, as far as it is known here.
+    pub fn left<'r>(&mut self, rules: impl Iterator<Item = &'r Rule> + Clone, now_ms: i64) -> Remaining {
+        for rule in rules.clone() {
+            if let Some(Account::Requests(rate) | Account::Tokens(rate)) =
+                self.accounts.get_mut(rule.account.0 as usize)
+            {
+                rate.bucket.leak(now_ms);
+            }
+        }
+        self.remaining(rules)
+    }
+
     /// The amounts that this node wants of the accounts that it shares. With `short`: the accounts that are
     /// too small for a request. Without: the amounts to report and to return.
     pub fn wishes(&mut self, short: Option<&[Short]>, is_exact: bool, now_ms: i64) -> Vec<Wish> {
@@ -380,8 +392,9 @@ impl Book {
         }
     }
 
-    /// Whether every rule is met. Of several refusals the exhausted budget comes first, because waiting does
-    /// not help there; then the limit with the longest wait; then the budget that names a downgrade.
+    /// Whether every rule is met. Of several refusals the budget that names a downgrade comes first: its alias is checked
+    /// against the other rules with its own, lower cost. Then comes the exhausted budget, because waiting does not help
+    /// there; then the limit with the longest wait.
     fn check<'r>(
         &mut self,
         rules: impl Iterator<Item = &'r Rule> + Clone,
@@ -433,7 +446,9 @@ impl Book {
                 Fit::Wait(_) => {}
             }
         }
-        let refusal = if let Some((rule, left, window)) = exhausted {
+        let refusal = if let Some(alias) = downgrade {
+            Refusal::Downgrade { alias: alias.clone() }
+        } else if let Some((rule, left, window)) = exhausted {
             let left = left.max(Pico::ZERO);
             let retry_ms = window.left_ms(now_ms);
             Refusal::Exhausted { rule: Box::new(rule.clone()), left, needed: ask.cost, retry_ms }
@@ -441,8 +456,6 @@ impl Book {
             Refusal::Limited { rule: Box::new(rule.clone()), retry_ms }
         } else if !short.is_empty() {
             Refusal::Short(short.into())
-        } else if let Some(alias) = downgrade {
-            Refusal::Downgrade { alias: alias.clone() }
         } else {
             return Ok(());
         };

@@ -91,3 +91,21 @@ pub(crate) fn from_row((id, name, policy, version, created_at_ms, disabled_at_ms
 pub(crate) fn audited((id, at_ms, actor, action, target, detail): AuditedRow) -> AuditRow {
     AuditRow { id, at_ms, actor, action, target, detail }
 }
+
+/// Settings with the times at which the caches of projects were purged: this and the project's id.
+const PURGED: &str = "cache_purged:";
+
+/// The name of the setting of a project.
+pub(crate) fn purged(id: &str) -> String {
+    format!("{PURGED}{id}")
+}
+
+/// The project's id of such a setting.
+pub(crate) fn purged_project(name: &str) -> Option<&str> {
+    name.strip_prefix(PURGED)
+}
+
+pub(crate) const PURGE: &str = "INSERT INTO settings (name, value) VALUES ($1, $2)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+/// Up to the character after the colon.
+pub(crate) const PURGES: &str = "SELECT name, CAST(value AS BIGINT) FROM settings WHERE name >= 'cache_purged:' AND name < 'cache_purged;'";

@@ -940,6 +940,28 @@ impl Store {
             .map(|result| result.rows_affected()))
     }
 
+    // The response cache
+
+    /// Has every node forget the cached answers of a project.
+    pub async fn purge_cache(&self, project: &str, audit: Audit, now_ms: i64) -> Result<(), StoreError> {
+        change!(
+            self,
+            sqlx::query(projects::PURGE).bind(projects::purged(project)).bind(now_ms.to_string()),
+            Some(audit),
+            now_ms
+        )?;
+        Ok(())
+    }
+
+    /// When the cached answers of projects were purged last.
+    pub async fn cache_purges(&self) -> Result<HashMap<String, i64>, StoreError> {
+        let rows: Vec<(String, i64)> = on_either!(self, QUICK, connection => {
+            sqlx::query_as(projects::PURGES).fetch_all(connection).await
+        })?;
+        let project = |(name, at): (String, i64)| Some((projects::purged_project(&name)?.to_owned(), at));
+        Ok(rows.into_iter().filter_map(project).collect())
+    }
+
     // Suspensions
 
     /// All suspensions, including expired ones.

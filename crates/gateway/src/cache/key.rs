@@ -4,7 +4,7 @@ use wire::replay::canonical_request;
 use wire::{Headers, Protocol, Written};
 
 /// Raised when the meaning of stored answers or of keys changes.
-const FORM: &[u8] = b"llmgateway response 1";
+const FORM: &[u8] = b"llmgateway response 2";
 
 /// A request to a provider, for one project: equal ones have the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,8 @@ pub struct Key(blake3::Hash);
 pub struct KeyParts<'a> {
     /// The caller's project.
     pub project: &'a str,
+    /// When its answers were purged last.
+    pub purged_at: i64,
     /// The provider.
     pub provider: &'a str,
     /// The model, as sent to the provider.
@@ -28,13 +30,14 @@ impl Key {
     /// The key of a request. Each part is hashed with its length, so that different requests cannot have the
     /// same input.
     pub fn of(parts: &KeyParts<'_>) -> Self {
-        let KeyParts { project, provider, model, protocol, written } = parts;
+        let KeyParts { project, purged_at, provider, model, protocol, written } = parts;
         let mut hasher = blake3::Hasher::new();
         let mut part = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
             hasher.update(bytes);
         };
         part(FORM);
+        part(&purged_at.to_le_bytes());
         for text in [project, provider, model, &protocol.as_str()] {
             part(text.as_bytes());
         }
@@ -77,7 +80,11 @@ mod tests {
     }
 
     fn key(project: &str, provider: &str, model: &str, written: &Written) -> Key {
-        Key::of(&KeyParts { project, provider, model, protocol: Protocol::OpenaiChat, written })
+        purged(project, 0, (provider, model, written))
+    }
+
+    fn purged(project: &str, purged_at: i64, (provider, model, written): (&str, &str, &Written)) -> Key {
+        Key::of(&KeyParts { project, purged_at, provider, model, protocol: Protocol::OpenaiChat, written })
     }
 
     #[test]
@@ -90,6 +97,7 @@ mod tests {
         with_header.headers.push(beta);
         let others = [
             key("b", "p", "m", &one),
+            purged("a", 1, ("p", "m", &one)),
             key("a", "q", "m", &one),
             key("a", "p", "n", &one),
             key("ap", "", "m", &one),

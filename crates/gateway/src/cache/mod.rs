@@ -30,6 +30,7 @@ pub use key::{Key, KeyParts};
 use crate::clock;
 use crate::cluster::SharedMemory;
 use crate::config::CacheSettings;
+use crate::identity::Purges;
 use crate::telemetry::Metrics;
 use flights::Flights;
 use shared::SharedAnswers;
@@ -43,6 +44,7 @@ pub struct ResponseCache {
     memory: Option<Cache<Key, Arc<CachedAnswer>, Bytes>>,
     shared: Option<SharedAnswers>,
     flights: Arc<Flights>,
+    purges: Arc<Purges>,
     answer_limit: usize,
     metrics: Metrics,
 }
@@ -59,13 +61,19 @@ impl Weighter<Key, Arc<CachedAnswer>> for Bytes {
 
 impl ResponseCache {
     /// An empty cache. `shared` holds the answers that nodes share, if they do.
-    pub fn new(settings: CacheSettings, shared: Option<Arc<SharedMemory>>, metrics: Metrics) -> Arc<Self> {
+    pub fn new(
+        settings: CacheSettings,
+        shared: Option<Arc<SharedMemory>>,
+        purges: Arc<Purges>,
+        metrics: Metrics,
+    ) -> Arc<Self> {
         let CacheSettings { memory, answer_limit, .. } = settings;
         let expected = usize::try_from(memory / USUAL_BYTES).unwrap_or(usize::MAX).max(16);
         Arc::new(Self {
             memory: (memory > 0).then(|| Cache::with_weighter(expected, memory, Bytes)),
             shared: shared.map(|memory| SharedAnswers::new(memory, metrics.clone())),
             flights: Arc::default(),
+            purges,
             answer_limit,
             metrics,
         })
@@ -74,6 +82,11 @@ impl ResponseCache {
     /// Largest answer that is kept, in bytes.
     pub fn answer_limit(&self) -> usize {
         self.answer_limit
+    }
+
+    /// When the answers of a project were purged last; 0 for never. It is a part of every key.
+    pub fn purged_at(&self, project: &str) -> i64 {
+        self.purges.at(project)
     }
 
     /// The counters of hits.

@@ -38,6 +38,8 @@ enum KeysCommand {
         #[arg(long, default_value_t = 24)]
         overlap_hours: u32,
     },
+    /// Change a key. What is not given stays
+    Update(UpdateArguments),
     /// Disable a key until it is enabled again
     Disable {
         /// Its id, from `keys list`.
@@ -73,6 +75,24 @@ struct CreateArguments {
     expires: Option<String>,
 }
 
+#[derive(Clone, Debug, clap::Args)]
+struct UpdateArguments {
+    /// Its id, from `keys list`.
+    id: String,
+    /// Its name
+    #[arg(long)]
+    name: Option<String>,
+    /// Its policy within the project, as JSON: replaces the previous one
+    #[arg(long)]
+    policy: Option<String>,
+    /// Its roles: inference, passthrough, viewer, admin; several separated by commas
+    #[arg(long)]
+    roles: Option<String>,
+    /// The first day (UTC) on which it is no longer valid, such as 2027-01-31; `never`: it stays valid
+    #[arg(long)]
+    expires: Option<String>,
+}
+
 /// Works on the database of the configuration, even while a gateway uses it.
 pub fn run(arguments: &KeysArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
@@ -89,6 +109,7 @@ pub fn run(arguments: &KeysArguments) -> anyhow::Result<()> {
                     None => return Err(no_key(id)),
                 }
             }
+            KeysCommand::Update(changes) => update(&store, &settings, changes).await?,
             KeysCommand::Disable { id } => switch(&store, id, true).await?,
             KeysCommand::Enable { id } => switch(&store, id, false).await?,
             KeysCommand::Revoke { id } => {
@@ -117,16 +138,8 @@ async fn create(store: &Store, settings: &Settings, new: &CreateArguments) -> an
     if !declared && store.project(&new.project).await?.is_none() {
         anyhow::bail!("There is no project {:?}; `llmgateway projects list` shows them.", new.project);
     }
-    if let Some(wrong) = Roles::unknown(&new.roles) {
-        anyhow::bail!("There is no role {wrong:?}; known are inference, passthrough, viewer, admin.");
-    }
-    let expires_at_ms = match new.expires.as_deref() {
-        None => None,
-        Some(day) => match clock::seconds_of(day) {
-            Some(seconds) if seconds > 0 => Some(seconds * 1000),
-            _ => anyhow::bail!("{day:?} is no day; write it as 2027-01-31."),
-        },
-    };
+    check_roles(&new.roles)?;
+    let expires_at_ms = new.expires.as_deref().map(day_ms).transpose()?;
     let fields = KeyFields {
         name: new.name.clone(),
         project_id: new.project.clone(),
@@ -140,17 +153,61 @@ async fn create(store: &Store, settings: &Settings, new: &CreateArguments) -> an
     Ok(())
 }
 
-async fn switch(store: &Store, id: &str, is_off: bool) -> anyhow::Result<()> {
-    let Some(mut row) = store.key(id).await?.filter(|row| row.revoked_at_ms.is_none()) else {
-        return Err(no_key(id));
-    };
-    row.fields.disabled_at_ms = is_off.then(now_ms);
-    let (action, done) = if is_off { ("key.disable", "disabled") } else { ("key.enable", "enabled") };
-    match store.update_key(&row, Some(&audit(action, id)), now_ms()).await? {
+fn check_roles(words: &str) -> anyhow::Result<()> {
+    match Roles::unknown(words) {
+        None => Ok(()),
+        Some(wrong) => {
+            anyhow::bail!("There is no role {wrong:?}; known are inference, passthrough, viewer, admin.")
+        }
+    }
+}
+
+/// The begin of a day, in milliseconds since 1970.
+fn day_ms(day: &str) -> anyhow::Result<i64> {
+    match clock::seconds_of(day) {
+        Some(seconds) if seconds > 0 => Ok(seconds * 1000),
+        _ => anyhow::bail!("{day:?} is no day; write it as 2027-01-31."),
+    }
+}
+
+async fn active(store: &Store, id: &str) -> anyhow::Result<KeyRow> {
+    let row = store.key(id).await?.filter(|row| row.revoked_at_ms.is_none());
+    row.ok_or_else(|| no_key(id))
+}
+
+async fn update(store: &Store, settings: &Settings, changes: &UpdateArguments) -> anyhow::Result<()> {
+    let UpdateArguments { id, name, policy, roles, expires } = changes;
+    let mut row = active(store, id).await?;
+    let fields = &mut row.fields;
+    if let Some(name) = name {
+        fields.name = name.clone();
+    }
+    if let Some(policy) = policy {
+        fields.policy = checked_policy(policy, settings)?;
+    }
+    if let Some(roles) = roles {
+        check_roles(roles)?;
+        fields.roles = roles.clone();
+    }
+    if let Some(day) = expires {
+        fields.expires_at_ms = (day != "never").then(|| day_ms(day)).transpose()?;
+    }
+    write(store, &row, ("key.update", "changed")).await
+}
+
+async fn write(store: &Store, row: &KeyRow, (action, done): (&'static str, &str)) -> anyhow::Result<()> {
+    let id = &row.id;
+    match store.update_key(row, Some(&audit(action, id)), now_ms()).await? {
         Written::Done => say(&format!("{done} {id}")),
         _ => anyhow::bail!("The key {id} was changed at the same time; try again."),
     }
     Ok(())
+}
+
+async fn switch(store: &Store, id: &str, is_off: bool) -> anyhow::Result<()> {
+    let mut row = active(store, id).await?;
+    row.fields.disabled_at_ms = is_off.then(now_ms);
+    write(store, &row, if is_off { ("key.disable", "disabled") } else { ("key.enable", "enabled") }).await
 }
 
 fn state(key: &KeyRow) -> &'static str {

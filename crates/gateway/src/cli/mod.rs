@@ -5,6 +5,7 @@ pub mod caller_key;
 mod check;
 mod explain;
 mod keys;
+mod lists;
 mod mock;
 mod models;
 #[cfg(test)]
@@ -51,6 +52,12 @@ enum Command {
     Projects(projects::ProjectsArguments),
     /// Show usage and cost, by project, key, model, provider, hour or day
     Usage(usage::UsageArguments),
+    /// List requests, or show one, as JSON: one object per line
+    Requests(lists::RequestsArguments),
+    /// List changes of projects, keys and suspensions with their authors, as JSON: one object per line
+    Audit(lists::AuditArguments),
+    /// List the processes on the database, as JSON: one object per line
+    Nodes(ConfigArgument),
     /// Suspend a provider or one of its keys on all nodes, end a suspension, or list the suspensions
     Rest(rests::RestArguments),
     /// Show how a request would be routed and what would be sent. Sends nothing.
@@ -84,6 +91,9 @@ pub fn main() -> ExitCode {
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Projects(arguments) => projects::run(&arguments),
         Command::Usage(arguments) => usage::run(&arguments),
+        Command::Requests(arguments) => lists::requests(&arguments),
+        Command::Audit(arguments) => lists::audit(&arguments),
+        Command::Nodes(config) => lists::nodes(&config),
         Command::Rest(arguments) => rests::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
@@ -157,8 +167,68 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use http::Method;
 
     use super::*;
+    use crate::http::routes::{ROUTES, Resource, Serve};
+
+    /// What does the same as a route of the admin API, or why nothing does.
+    enum Same {
+        Command(&'static str),
+        Nothing(&'static str),
+    }
+
+    fn same(resource: Resource, method: &Method) -> Same {
+        use Same::{Command, Nothing};
+        match (resource, method.as_str()) {
+            (Resource::Projects, "POST") => Command("projects create x"),
+            (Resource::Projects, _) | (Resource::Project, "GET") => Command("projects list"),
+            (Resource::Project, "DELETE") => Command("projects delete x"),
+            (Resource::Project, _) => Command("projects update x --name y --policy {}"),
+            (Resource::Keys, "POST") => Command("keys create x"),
+            (Resource::Keys, _) | (Resource::Key, "GET") => Command("keys list"),
+            (Resource::Key, "DELETE") => Command("keys revoke x"),
+            (Resource::Key, "POST") => Command("keys rotate x"),
+            (Resource::Key, _) => {
+                Command("keys update x --name y --policy {} --roles viewer --expires 2027-01-31")
+            }
+            (Resource::Usage, _) => Command("usage --group project"),
+            (Resource::Requests, _) => Command("requests --filter x"),
+            (Resource::Request, _) => Command("requests x"),
+            (Resource::Models, _) => Command("models"),
+            (Resource::Providers, _) => Command("check"),
+            (Resource::Rests, "POST") => Command("rest x --reason y"),
+            (Resource::Rests, _) => Command("rest"),
+            (Resource::Rest, _) => Command("rest x --end"),
+            (Resource::Cache, _) => Command("projects purge-cache x"),
+            (Resource::Explain, _) => Command("explain --model x"),
+            (Resource::Nodes, _) => Command("nodes"),
+            (Resource::Audit, _) => Command("audit"),
+            (Resource::Budgets, _) => Nothing("the counters are in the memory of a process"),
+            (Resource::Routing, _) => Nothing("the measurements are in the memory of a process"),
+        }
+    }
+
+    #[test]
+    fn every_route_of_the_admin_api_has_a_command_or_a_reason() {
+        let mut without = Vec::new();
+        for route in ROUTES {
+            let Serve::Admin(resource) = route.serve else { continue };
+            match same(resource, &route.method) {
+                Same::Command(line) => {
+                    let words = std::iter::once("llmgateway").chain(line.split(' '));
+                    let parsed = Arguments::try_parse_from(words);
+                    let command = parsed.unwrap_or_else(|error| panic!("{line}: {error}")).command;
+                    assert!(command.is_some(), "{} {}: {line}", route.method, route.path);
+                }
+                Same::Nothing(reason) => {
+                    assert!(!reason.is_empty());
+                    without.push(route.path);
+                }
+            }
+        }
+        assert_eq!(without, ["/admin/v1/budgets", "/admin/v1/routing"]);
+    }
 
     #[test]
     fn the_configuration_can_be_named_before_and_after_every_subcommand() {

@@ -52,6 +52,11 @@ enum ProjectsCommand {
         /// Its id.
         id: String,
     },
+    /// Forget the cached answers of a project, on all nodes
+    PurgeCache {
+        /// Its id.
+        id: String,
+    },
     /// Delete a project without active keys. Its records and its ledger stay
     Delete {
         /// Its id.
@@ -86,6 +91,7 @@ pub fn run(arguments: &ProjectsArguments) -> anyhow::Result<()> {
                 let on = |project: &mut Project| project.disabled_at_ms = None;
                 change(&store, &settings, (id, "project.enable"), on).await?;
             }
+            ProjectsCommand::PurgeCache { id } => purge_cache(&store, &settings, id).await?,
             ProjectsCommand::Delete { id } => delete(&store, &settings, id).await?,
         }
         store.close().await;
@@ -162,6 +168,15 @@ async fn change(
 
 fn no_project(id: &str) -> anyhow::Error {
     anyhow::anyhow!("There is no project {id:?}; `llmgateway projects list` shows them.")
+}
+
+async fn purge_cache(store: &Store, settings: &Settings, id: &str) -> anyhow::Result<()> {
+    if not_declared(settings, id).is_ok() && store.project(id).await?.is_none() {
+        return Err(no_project(id));
+    }
+    store.purge_cache(id, audit("project.purge_cache", format!("project:{id}")), now_ms()).await?;
+    say(&format!("purged the cached answers of {id}"));
+    Ok(())
 }
 
 async fn delete(store: &Store, settings: &Settings, id: &str) -> anyhow::Result<()> {

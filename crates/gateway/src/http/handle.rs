@@ -124,6 +124,7 @@ pub async fn handle(
             .await
         {
             Ok(caller) => {
+                let rates = caller.rates();
                 let dialect = serve.dialect();
                 let operation = serve.operation();
                 let accepted =
@@ -133,13 +134,14 @@ pub async fn handle(
                 drop(head);
                 let caller =
                     chat::Caller { snapshot, caller, request_id, path, dialect, address, capture, received };
-                match accepted {
+                let (response, unread) = match accepted {
                     Ok(accepted) => {
                         let answer = pin!(chat::chat(&api, caller, accepted, operation, body));
                         (unless_cut(&mut cut, answer, dialect).await, None)
                     }
                     Err(error) => (chat::refuse(&api, caller, operation, error), Some(body)),
-                }
+                };
+                (respond::rates(response, rates), unread)
             }
             Err(error) => (noted(&head, &request_id, None, refuse(&api, &head, &error)), Some(body)),
         },
@@ -482,8 +484,10 @@ async fn conversation(
     body: Incoming,
 ) -> Response<ResponseBody> {
     let started = clock::now();
+    let mut rates = None;
     let served = async {
         let caller = asks(api, snapshot, head).await?;
+        rates = caller.rates();
         let announced = Announced::read(&head.headers, snapshot.limits.body)?;
         let received = request_body::read(body, announced, snapshot.limits, &api.buffers).await?;
         let whose = KeepFor {
@@ -495,6 +499,7 @@ async fn conversation(
         conversations::serve(api, whose, head, &received.bytes).await
     };
     let response = served.await.unwrap_or_else(|error| refuse(api, head, &error));
+    let response = respond::rates(response, rates);
     let request_id =
         head.headers.get(respond::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     noted(head, request_id, Some(started), response)
@@ -518,7 +523,8 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
         Ok(caller) => caller,
         Err(error) => return refuse(api, head, &error),
     };
-    match route.serve {
+    let rates = caller.as_ref().and_then(Caller::rates);
+    let response = match route.serve {
         Serve::Stored => {
             let owner = caller.map_or_else(|| "".into(), |caller| caller.owner);
             match stored::serve(api, snapshot, &owner, head).await {
@@ -553,7 +559,8 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
         | Serve::Passthrough
         | Serve::Kept(_)
         | Serve::NotYet => refuse(api, head, &not_yet(head, route.path)),
-    }
+    };
+    respond::rates(response, rates)
 }
 
 async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {

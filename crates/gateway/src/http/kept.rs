@@ -126,22 +126,24 @@ pub async fn serve(
             return respond::error(dialect, &error);
         }
     };
+    let rates = caller.rates();
     let mut inbound = native::inbound(asking, caller);
     inbound.dialect = dialect;
     if let Err(error) = native::read_options(api, &mut inbound, &head.headers) {
         leave_unread(body);
         api.pipeline.refuse(&inbound, resource.operation(), &error);
-        return respond::error(dialect, &error);
+        return respond::rates(respond::error(dialect, &error), rates);
     }
     let desk = Desk { api, resource, inbound: &inbound, head: &head };
-    match desk.serve(body).await {
+    let response = match desk.serve(body).await {
         Ok(response) => response,
         Err(Refused::Before(error)) => {
             api.pipeline.refuse(&inbound, resource.operation(), &error);
             respond::error(dialect, &error)
         }
         Err(Refused::Recorded(failure)) => respond::failure(dialect, &failure),
-    }
+    };
+    respond::rates(response, rates)
 }
 
 /// Why there is no answer.

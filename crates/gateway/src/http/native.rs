@@ -67,9 +67,10 @@ pub async fn serve(
             return respond::error(OWN, &error);
         }
     };
+    let rates = caller.rates();
     let mut inbound = inbound(asking, caller);
     let tunnel = tunnel(api, &mut head, in_flight);
-    match question(api, &mut inbound, (head, tunnel), body).await {
+    let response = match question(api, &mut inbound, (head, tunnel), body).await {
         Ok(question) => {
             let dialect = inbound.dialect;
             match api.pipeline.clone().pass(&inbound, question).await {
@@ -81,7 +82,8 @@ pub async fn serve(
             api.pipeline.refuse(&inbound, Operation::Passthrough, &error);
             respond::failure(inbound.dialect, &Failure::from(error))
         }
-    }
+    };
+    respond::rates(response, rates)
 }
 
 pub(super) async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts, role: Role) -> Result<Caller, Error> {

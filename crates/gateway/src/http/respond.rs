@@ -11,6 +11,8 @@ use wire::Dialect;
 use super::ResponseBody;
 use super::request_body::ACCEPTED;
 use crate::admission;
+use crate::clock;
+use crate::identity::Rates;
 use crate::metering::Served;
 use crate::pipeline::Failure;
 use crate::pipeline::count::CountSource;
@@ -77,6 +79,18 @@ pub fn served(mut response: Response<ResponseBody>, served: Option<&Served>) -> 
     }
     if let Some(remaining) = &served.limits {
         limits(headers, remaining);
+    }
+    response
+}
+
+/// Adds the remaining limits of the caller to an answer for which nothing was reserved.
+pub fn rates(mut response: Response<ResponseBody>, rates: Option<Rates>) -> Response<ResponseBody> {
+    let headers = response.headers_mut();
+    if let Some(rates) = rates
+        && !headers.contains_key(&REQUESTS[0])
+        && !headers.contains_key(&TOKENS[0])
+    {
+        limits(headers, &rates.left(clock::now_ms()));
     }
     response
 }

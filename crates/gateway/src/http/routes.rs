@@ -118,6 +118,8 @@ pub enum Resource {
     Rests,
     /// One of them.
     Rest,
+    /// The cached answers of a project.
+    Cache,
     /// The dry run of a request.
     Explain,
     /// The processes on the database.
@@ -187,6 +189,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/admin/v1/rests", Access::Viewer, Serve::Admin(Resource::Rests)),
     route(Method::POST, "/admin/v1/rests", Access::Admin, Serve::Admin(Resource::Rests)),
     route(Method::DELETE, "/admin/v1/rests/{id}", Access::Admin, Serve::Admin(Resource::Rest)),
+    route(Method::DELETE, "/admin/v1/cache/{id}", Access::Admin, Serve::Admin(Resource::Cache)),
     route(Method::POST, "/admin/v1/explain", Access::Viewer, Serve::Admin(Resource::Explain)),
     route(Method::GET, "/admin/v1/nodes", Access::Viewer, Serve::Admin(Resource::Nodes)),
     route(Method::GET, "/admin/v1/audit", Access::Viewer, Serve::Admin(Resource::Audit)),
@@ -514,6 +517,7 @@ fn about_resource(resource: Resource) -> &'static str {
         Resource::Rest => {
             "`DELETE` ends the rest of a provider (`PROVIDER`) or of one of its keys (`PROVIDER/KEY`)"
         }
+        Resource::Cache => "`DELETE` has every node forget the cached answers of a project",
         Resource::Explain => {
             "who would serve the request in the body and why, and what would be sent, with secrets masked; nothing is sent. `operation=embeddings` and the like for other endpoints"
         }

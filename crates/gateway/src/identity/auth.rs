@@ -17,7 +17,7 @@ use store::{KeyHash, KeyHasher, Project, Rest, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Caller, Keys, Roles, caller};
+use super::{Caller, Keys, Purges, Roles, caller};
 use crate::admission::Books;
 use crate::clock;
 
@@ -48,6 +48,7 @@ pub struct Auth {
     books: Books,
     stored: ArcSwap<Stored>,
     rests: Rests,
+    purges: Arc<Purges>,
     /// The last check of the database.
     looked: watch::Sender<Look>,
     unknown: Mutex<Unknown>,
@@ -70,6 +71,8 @@ pub struct Known {
     pub projects: Vec<Project>,
     /// Suspensions by administrators.
     pub rests: Vec<Rest>,
+    /// When the caches of projects were purged.
+    pub purges: HashMap<String, i64>,
 }
 
 /// Where keys are stored.
@@ -98,6 +101,7 @@ impl KeySource for Store {
                     keys: self.active_keys().await?,
                     projects: self.projects_after("", u32::MAX).await?,
                     rests: self.rests().await?,
+                    purges: self.cache_purges().await?,
                 })
             };
             Ok(KeyList { marker: now, known })
@@ -168,6 +172,7 @@ impl Auth {
             books,
             stored: ArcSwap::default(),
             rests: Rests::default(),
+            purges: Arc::default(),
             looked: watch::Sender::new(Look { as_of: now, began: now, failed: None, running: false }),
             unknown: Mutex::default(),
         };
@@ -329,7 +334,8 @@ impl Auth {
         let answer = tokio::time::timeout(PATIENCE, asked).await;
         match answer.unwrap_or(Err(StoreError::Away)) {
             Ok(KeyList { marker, known }) => {
-                if let Some(Known { keys, projects, rests }) = known {
+                if let Some(Known { keys, projects, rests, purges }) = known {
+                    self.purges.set(purges);
                     let keys = Keys::stored(&keys, &projects, &self.books);
                     // A budget that is new here must know its earlier spending before it is in force.
                     if let Err(error) = self.books.load().await {
@@ -365,6 +371,11 @@ impl Auth {
     /// The suspensions, for routing.
     pub fn rests(&self) -> &Rests {
         &self.rests
+    }
+
+    /// The purges, for the response cache.
+    pub fn purges(&self) -> &Arc<Purges> {
+        &self.purges
     }
 
     /// The suspensions as of the last check.

@@ -5,6 +5,7 @@
 
 pub mod auth;
 mod caching;
+mod purges;
 pub mod review;
 mod terms;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use canon::{Error, ErrorKind};
-use limits::{Bodies, CountersAway, Policy, Role, Rule, Scope, Unpriced};
+use limits::{Bodies, CountersAway, Policy, Remaining, Role, Rule, Scope, Unpriced};
 use store::{DEFAULT_PROJECT, KeyHash, KeyHasher};
 
 use crate::admission::Books;
@@ -22,6 +23,7 @@ use crate::config::KeyEntry;
 use crate::config::settings::ProjectSettings;
 pub use auth::{Auth, presented};
 pub use caching::{CacheAsked, Caching};
+pub use purges::Purges;
 pub use terms::{Offered, Terms};
 
 /// The caller of a request.
@@ -40,6 +42,21 @@ pub struct Caller {
     pub project: Arc<Project>,
     /// The key's own policy; none without one.
     pub own: Option<Arc<Terms>>,
+}
+
+/// The limits of a caller, for the headers of its answers.
+pub struct Rates {
+    project: Arc<Project>,
+    own: Option<Arc<Terms>>,
+}
+
+impl Rates {
+    /// What is left now of the rates that do not depend on the model.
+    pub fn left(&self, now_ms: i64) -> Remaining {
+        let terms = std::iter::once(&self.project.terms).chain(self.own.as_deref());
+        let rules = terms.flat_map(|terms| &terms.rules).filter(|rule| rule.model.is_none());
+        self.project.book.lock().left(rules, now_ms)
+    }
 }
 
 /// A team or an application, with its keys.
@@ -100,6 +117,11 @@ impl Caller {
     /// Whether anything is counted.
     pub fn has_rules(&self) -> bool {
         !self.project.terms.rules.is_empty() || self.own.as_ref().is_some_and(|own| !own.rules.is_empty())
+    }
+
+    /// Its limits; none if nothing is counted.
+    pub fn rates(&self) -> Option<Rates> {
+        self.has_rules().then(|| Rates { project: self.project.clone(), own: self.own.clone() })
     }
 
     /// Whether models of unknown price are refused: by a policy, or because a budget could not count them.

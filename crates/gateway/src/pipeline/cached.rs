@@ -86,8 +86,10 @@ impl Chat<'_> {
 impl ChatAttempt<'_> {
     fn request(&self, written: Written) -> Request {
         let offer = self.attempt.offer;
+        let project = &self.cx.inbound.caller.project.id;
         let key = Key::of(&KeyParts {
-            project: &self.cx.inbound.caller.project.id,
+            project,
+            purged_at: self.cx.pipeline.cache.purged_at(project),
             provider: offer.provider.id(),
             model: &offer.model,
             protocol: offer.protocol,

@@ -340,3 +340,38 @@ fn check_reports_projects_whose_every_request_would_be_refused() {
         assert!(errors.contains(told.unwrap_or_default()), "{policy}: {errors}");
     }
 }
+
+#[test]
+fn keys_are_changed_and_changes_are_listed() {
+    let folder = folder_with("[projects.declared]\nmodels = [\"demo/*\"]\n");
+    let run = |line: &str| run(folder.path(), &line.split(' ').collect::<Vec<_>>(), &[]);
+    let made = run("keys create one");
+    let id = made.1.split(&['(', ','][..]).nth(1).unwrap().to_owned();
+    assert_eq!(run(&format!("keys update {id} --name two --roles viewer --expires 2027-01-31")).0, 0);
+    let (_, list, _) = run("keys list");
+    assert!(list.contains("two") && list.contains("active"), "{list}");
+    assert_eq!(run(&format!("keys update {id} --expires never")).1, format!("changed {id}\n"));
+    for (line, reason) in [
+        (format!("keys update {id} --roles boss"), "There is no role \"boss\""),
+        (format!("keys update {id} --expires soon"), "\"soon\" is no day"),
+        (format!("keys update {id} --policy [1]"), "The policy is wrong"),
+        ("keys update key_0 --name x".to_owned(), "There is no active key \"key_0\""),
+        ("projects purge-cache nobody".to_owned(), "There is no project \"nobody\""),
+        ("requests --filter color:red".to_owned(), "color"),
+        ("requests nothing".to_owned(), "There is no request \"nothing\""),
+        ("requests --after x".to_owned(), "--after must be"),
+    ] {
+        let (code, _, errors) = run(&line);
+        assert!(code == 1 && errors.contains(reason), "{line}: {errors}");
+    }
+    assert_eq!(run("projects purge-cache declared").0, 0);
+    let (_, audit, _) = run("audit");
+    let entries: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let actions: Vec<&str> = entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["project.purge_cache", "key.update", "key.update", "key.create"]);
+    assert_eq!(run("audit --limit 1").1.lines().count(), 1);
+    assert_eq!(
+        (run("nodes"), run("requests")),
+        ((0, String::new(), String::new()), (0, String::new(), String::new()))
+    );
+}

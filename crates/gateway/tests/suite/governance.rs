@@ -177,6 +177,55 @@ async fn a_limit_is_refused_in_every_format_with_the_time_to_wait() {
 }
 
 #[tokio::test]
+async fn every_answer_of_a_key_with_limits_says_what_is_left() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let policy = "models = [\"gpt-4o-mini\"]\nlimits = [{ requests = 60, per = \"hour\" }, { requests = 1, per = \"day\", model = \"x\" }]";
+    let gateway = TestGateway::start(&config(&upstream, policy)).await;
+    let call = async |line: &str, body: &str| {
+        let head = format!(
+            "{line} HTTP/1.1\r\nhost: g\r\nx-api-key: team-key\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        send(gateway.address, head.as_bytes()).await
+    };
+    let chat = "POST /v1/chat/completions";
+    let refused =
+        json!({"model": "openai/gpt-4.1", "messages": [{"role": "user", "content": "x"}]}).to_string();
+    for (line, body, status) in [
+        (chat, "{", 400),
+        (chat, r#"{"model":"openai/gpt-4o-mini","messages":5}"#, 400),
+        (chat, refused.as_str(), 403),
+        ("GET /v1/models", "", 200),
+        ("GET /v1/models/nothing", "", 404),
+        ("GET /v1/responses/resp_x", "", 404),
+        ("GET /v1/conversations/conv_x", "", 404),
+        ("GET /v1/files/x", "", 404),
+        (
+            "POST /v1/messages/count_tokens",
+            r#"{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"x"}]}"#,
+            200,
+        ),
+    ] {
+        let reply = call(line, body).await;
+        let left = reply.header("x-ratelimit-remaining-requests");
+        assert_eq!(
+            (reply.status, reply.header("x-ratelimit-limit-requests")),
+            (status, Some("60")),
+            "{line} {body}"
+        );
+        assert_eq!(
+            (left, reply.header("x-ratelimit-reset-requests")),
+            (Some("60"), Some("0s")),
+            "{line} {body}"
+        );
+    }
+    assert_eq!(ask(&gateway, &short(MODEL)).await.header("x-ratelimit-remaining-requests"), Some("59"));
+    assert_eq!(call("GET /v1/models", "").await.header("x-ratelimit-remaining-requests"), Some("59"));
+    // Other keys do not see these limits.
+    assert_eq!(gateway.get("/v1/models").await.header("x-ratelimit-limit-requests"), None);
+}
+
+#[tokio::test]
 async fn a_limit_may_apply_to_a_model_or_a_key() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let more = "limits = [{ requests = 1, per = \"day\", model = \"*nano\" }]";

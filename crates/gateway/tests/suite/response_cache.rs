@@ -118,6 +118,36 @@ async fn no_project_gets_cached_answers_of_another() {
 }
 
 #[tokio::test]
+async fn a_purge_forgets_the_answers_of_one_project() {
+    let upstream = Upstream::playing(vec![answer("One."), answer("Other."), answer("New.")]).await;
+    let config = format!("{}[auth]\nadmin_keys = [\"root\"]\n", config(&upstream, CACHED, CACHED));
+    let gateway = TestGateway::start(&config).await;
+    let content = async |project: &str| {
+        let reply = ask(&gateway, project, &question(MODEL)).await;
+        (reply.at("/choices/0/message/content"), used(&reply).unwrap().to_owned())
+    };
+    let answered = |text: &str, used: &str| (json!(text), used.to_owned());
+    assert_eq!(
+        (content("a").await, content("b").await),
+        (answered("One.", "miss"), answered("Other.", "miss"))
+    );
+    let purge = async |project: &str| {
+        let head = format!(
+            "DELETE /admin/v1/cache/{project} HTTP/1.1\r\nhost: g\r\nx-api-key: root\r\nconnection: close\r\n\r\n"
+        );
+        gateway.send(head.as_bytes()).await
+    };
+    assert_eq!(purge("nobody").await.status, 404);
+    let purged = purge("a").await;
+    assert_eq!((purged.status, purged.at("/deleted"), purged.at("/id")), (200, json!(true), json!("a")));
+    assert_eq!((content("a").await, content("a").await), (answered("New.", "miss"), answered("New.", "hit")));
+    assert_eq!(content("b").await, answered("Other.", "hit"));
+    let entries = gateway.api.store.audit_before(i64::MAX, 9).await.unwrap();
+    let entry = (entries[0].action.as_str(), entries[0].target.as_str(), entries.len());
+    assert_eq!(entry, ("project.purge_cache", "project:a", 1));
+}
+
+#[tokio::test]
 async fn a_header_chooses_the_cache_and_the_maximum_age() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = TestGateway::start(&config(&upstream, "", "cache = { seconds = 0 }")).await;

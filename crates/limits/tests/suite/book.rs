@@ -175,6 +175,35 @@ fn an_exhausted_budget_may_name_a_downgrade() {
     assert!(matches!(refusal, Refusal::Exhausted { left: Pico(10), .. }), "{refusal:?}");
 }
 
+/// What is left may be too little for the expensive model and enough for the cheap one.
+#[test]
+fn the_cheap_model_is_asked_about_the_rest() {
+    let (mut book, rules) = book(
+        r#"{"budgets":[{"usd":"0.000000000100","per":"day","on_exhausted":"downgrade:cheap"},{"usd":"0.000000000120","per":"day"}],
+        "limits":[{"requests":1,"per":"minute","model":"dear"}]}"#,
+        "{}",
+    );
+    let refusal = reserve(&mut book, &rules, ask(130, 0), NOON).unwrap_err();
+    assert_eq!(refusal, Refusal::Downgrade { alias: "cheap".to_owned() });
+    let ticket = reserve(&mut book, &rules, Ask { is_downgraded: true, ..ask(5, 0) }, NOON).unwrap();
+    // The limit is full too, but may be one of a model that the alias does not use.
+    let refusal = reserve(&mut book, &rules, ask(130, 0), NOON).unwrap_err();
+    assert_eq!(refusal, Refusal::Downgrade { alias: "cheap".to_owned() });
+    book.settle(ticket, cost(5));
+}
+
+/// For answers for which nothing is reserved.
+#[test]
+fn what_is_left_of_rates_grows_with_time() {
+    let (mut book, rules) = book(r#"{"limits":[{"requests":60,"per":"minute"}]}"#, "{}");
+    for _ in 0..10 {
+        let ticket = reserve(&mut book, &rules, ask(0, 0), NOON).unwrap();
+        book.settle(ticket, cost(0));
+    }
+    let left = |book: &mut Book, now_ms| book.left(rules.iter(), now_ms).requests.unwrap().remaining;
+    assert_eq!((left(&mut book, NOON), left(&mut book, NOON + 4_000)), (50, 54));
+}
+
 #[test]
 fn a_changed_ceiling_keeps_the_spent_amount() {
     let (mut book, rules) = book(r#"{"budgets":[{"usd":"1","per":"month"}]}"#, "{}");

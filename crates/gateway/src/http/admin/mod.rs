@@ -19,6 +19,7 @@ use super::{Api, ResponseBody, path, respond};
 use crate::clock::now_ms;
 use crate::config::settings::{read_policy, wrong_project_id};
 use crate::identity::{self, Caller};
+use crate::report;
 use crate::snapshot::Snapshot;
 
 mod rests;
@@ -128,6 +129,7 @@ impl Asked<'_> {
             (Resource::Rests, &Method::POST) => self.rest().await,
             (Resource::Rests, _) => self.rests().await,
             (Resource::Rest, _) => self.end_rest(rest).await,
+            (Resource::Cache, _) => self.purge_cache(rest).await,
             (Resource::Explain, _) => self.explain().await,
             (Resource::Nodes, _) => self.nodes().await,
             (Resource::Requests, _) => self.requests().await,
@@ -233,6 +235,15 @@ impl Asked<'_> {
         } else {
             Ok(())
         }
+    }
+
+    /// Has every node forget the cached answers of a project.
+    async fn purge_cache(&self, id: &str) -> Answer {
+        self.policy_of(id).await?;
+        let audit = self.audit("project.purge_cache", format!("project:{id}"), json!({}));
+        self.api.store.purge_cache(id, audit, now_ms()).await?;
+        self.in_force().await;
+        Ok(deleted("cache", id))
     }
 
     async fn create_project(&self) -> Answer {
@@ -434,18 +445,7 @@ impl Asked<'_> {
     async fn audit_log(&self) -> Answer {
         let (after, limit) = (self.number("after", i64::MAX, 1..=i64::MAX)?, self.limit()?);
         let rows = self.api.store.audit_before(after, limit + 1).await?;
-        let entry = |row: &store::AuditRow| {
-            json!({
-                "object": "audit_entry",
-                "id": row.id.to_string(),
-                "at": row.at_ms / 1000,
-                "actor": row.actor,
-                "action": row.action,
-                "target": row.target,
-                "detail": serde_json::from_str::<Value>(&row.detail).unwrap_or_default(),
-            })
-        };
-        Ok(page(rows.iter().map(entry).collect(), limit, |row| {
+        Ok(page(rows.iter().map(report::audit_object).collect(), limit, |row| {
             row["id"].as_str().unwrap_or_default().to_owned()
         }))
     }

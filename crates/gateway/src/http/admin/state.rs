@@ -111,20 +111,9 @@ impl Asked<'_> {
         let now = clock::now_ms();
         let rows = self.api.store.nodes().await?;
         let object = |node: &store::Node| {
-            json!({
-                "object": "node",
-                "id": node.id,
-                "name": node.name,
-                "this": node.id == self.api.node.id(),
-                "version": node.version,
-                "config": node.config,
-                "started_at": node.started_at_ms / 1000,
-                "uptime_seconds": (node.seen_at_ms - node.started_at_ms).max(0) / 1000,
-                "seen_at": node.seen_at_ms / 1000,
-                "state": node.state_at(now),
-                "spool_bytes": node.spool_bytes,
-                "last_reload": serde_json::from_str::<Value>(&node.reload).unwrap_or_default(),
-            })
+            let mut object = report::node_object(node, now);
+            object["this"] = (node.id == self.api.node.id()).into();
+            object
         };
         Ok(list(&rows.iter().map(object).collect::<Vec<_>>(), None))
     }

@@ -1,0 +1,123 @@
+//! `llmgateway requests`, `audit` and `nodes`: what the admin API lists, one JSON object per line.
+
+use serde_json::Value;
+use store::{Cursor, RequestFilter, Store};
+
+use super::{ConfigArgument, runtime, say};
+use crate::clock::now_ms;
+use crate::report::{self, Wrong};
+
+/// The default and the maximum number of lines.
+const USUAL: u32 = 50;
+const MOST: u32 = 500;
+
+/// Arguments of `requests`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RequestsArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Only the request with this id
+    id: Option<String>,
+    /// Only those that pass: 'model:gpt-* status:5xx cost:>0.01 tag:team=a'. See docs/governance.md
+    #[arg(long, default_value = "")]
+    filter: String,
+    /// From this time on: a date, a time such as 2026-11-27T10:00:00Z, or seconds since 1970
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// The page after this place, which the end of the page before shows
+    #[arg(long, value_name = "PLACE")]
+    after: Option<String>,
+    #[command(flatten)]
+    page: PageArguments,
+}
+
+/// Arguments of `audit`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AuditArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Only entries before the one with this id
+    #[arg(long, value_name = "ID", default_value_t = i64::MAX, hide_default_value = true)]
+    after: i64,
+    #[command(flatten)]
+    page: PageArguments,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct PageArguments {
+    /// At most so many lines
+    #[arg(long, value_name = "N", default_value_t = USUAL, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
+    limit: u32,
+}
+
+/// Lists requests, the newest first.
+pub fn requests(arguments: &RequestsArguments) -> anyhow::Result<()> {
+    let mut filter = RequestFilter::parse(&arguments.filter)?;
+    let time = |name, text: &Option<String>| {
+        let read = text.as_deref().map(|text| report::read_time(name, text)).transpose();
+        read.map_err(|Wrong(_, reason)| anyhow::anyhow!(reason))
+    };
+    filter.since_ms = time("since", &arguments.since)?;
+    filter.until_ms = time("until", &arguments.until)?;
+    let after: Option<Cursor> = arguments
+        .after
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| anyhow::anyhow!("--after must be a place that the end of a page shows."))?;
+    with_store(&arguments.config, async |store| {
+        let (rows, next) = match &arguments.id {
+            Some(id) => (store.request(id).await?, None),
+            None => {
+                let page = store.requests(&filter, after, arguments.page.limit).await?;
+                (page.rows, page.next)
+            }
+        };
+        if let (Some(id), true) = (&arguments.id, rows.is_empty()) {
+            anyhow::bail!("There is no request {id:?}.");
+        }
+        lines(rows.iter().map(report::request_object));
+        if let Some(next) = next {
+            super::say_error(&format!("there are more: --after {next}"));
+        }
+        Ok(())
+    })
+}
+
+/// Lists changes and their authors, the newest first.
+pub fn audit(arguments: &AuditArguments) -> anyhow::Result<()> {
+    with_store(&arguments.config, async |store| {
+        let rows = store.audit_before(arguments.after, arguments.page.limit).await?;
+        lines(rows.iter().map(report::audit_object));
+        Ok(())
+    })
+}
+
+/// Lists the processes on the database.
+pub fn nodes(config: &ConfigArgument) -> anyhow::Result<()> {
+    with_store(config, async |store| {
+        let now = now_ms();
+        lines(store.nodes().await?.iter().map(|node| report::node_object(node, now)));
+        Ok(())
+    })
+}
+
+fn with_store(
+    config: &ConfigArgument,
+    work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let settings = config.load()?;
+    runtime()?.block_on(async {
+        let store = Store::open(&settings.database_url).await?;
+        work(&store).await?;
+        store.close().await;
+        Ok(())
+    })
+}
+
+fn lines(objects: impl Iterator<Item = Value>) {
+    objects.for_each(|object| say(&object.to_string()));
+}
