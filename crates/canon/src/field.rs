@@ -459,17 +459,31 @@ impl fmt::Debug for Place {
 ///
 /// Always equal, as [`Place`]s are.
 #[derive(Clone, Debug, Default)]
-pub struct Spellings(Vec<(Field, Cow<'static, str>)>);
+pub struct Spellings {
+    fields: Vec<(Field, Cow<'static, str>)>,
+    /// The tools whose parameters have the dialect's other name: all tools of a request may.
+    parameters: Vec<u32>,
+}
 
 impl Spellings {
     /// Remembers the caller's name of a field.
     pub fn note(&mut self, field: Field, name: impl Into<Cow<'static, str>>) {
-        self.0.push((field, name.into()));
+        self.fields.push((field, name.into()));
+    }
+
+    /// Remembers that the parameters of the tool with this index have the dialect's other name.
+    pub fn note_parameters(&mut self, tool: usize) {
+        self.parameters.extend(u32::try_from(tool));
+    }
+
+    /// Whether the parameters of a tool have the dialect's other name.
+    pub fn has_parameters(&self, tool: usize) -> bool {
+        u32::try_from(tool).is_ok_and(|tool| self.parameters.contains(&tool))
     }
 
     /// The caller's name of a field, where it is not the usual one.
     pub fn of(&self, field: &Field) -> Option<&Cow<'static, str>> {
-        self.0.iter().find(|(known, _)| known == field).map(|(_, name)| name)
+        self.fields.iter().find(|(known, _)| known == field).map(|(_, name)| name)
     }
 }
 

@@ -1,7 +1,6 @@
 //! The one place that chooses how a request and its answer pass between a caller and a provider: forwarded
 //! and relayed where both use the same format, otherwise translated through the canonical request and events.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,10 +10,9 @@ use canon::{
 
 use crate::json::room;
 use crate::proofs::{self, Memory, Refusal};
-use crate::protocols::call_ids::LONGEST_KEPT;
 use crate::{
     Adapter, AnswerForm, DecoderContext, Dialect, Encoded, EventFilter, Headers, Intake, Passthrough,
-    Protocol, Transcoder, Translator, TranslatorParts, adapter, passthrough,
+    Protocol, TakenIds, Transcoder, Translator, TranslatorParts, adapter, passthrough,
 };
 
 /// One request between one caller and one provider.
@@ -304,9 +302,8 @@ pub struct Forwarding<'a> {
 }
 
 /// The ids of all tool calls of a conversation.
-fn called(request: &Request) -> BTreeSet<String> {
-    let calls = request.messages.iter().flat_map(|message| message.tool_calls());
-    calls.map(|call| &call.id).filter(|id| id.len() <= LONGEST_KEPT).cloned().collect()
+fn called(request: &Request) -> TakenIds {
+    request.messages.iter().flat_map(|message| message.tool_calls()).map(|call| &call.id).collect()
 }
 
 /// Where media are in a request: the message, the part, and the part of a result.

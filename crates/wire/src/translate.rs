@@ -8,7 +8,7 @@ use bytes::Bytes;
 use canon::{Error, Event, Progress, Result};
 
 use crate::proofs::{Collector, Proofs};
-use crate::{Decoder, Encoder, EventFilter, EventSink, Kept, Transcoder};
+use crate::{Decoder, Encoder, EventFilter, EventSink, Kept, TakenIds, Transcoder};
 
 /// Translates an answer between two formats through canonical events.
 pub struct Translator {
@@ -21,7 +21,7 @@ struct Writing {
     encoder: Box<dyn Encoder>,
     ids: Box<dyn Fn() -> String + Send>,
     /// The ids of the conversation's calls, which must not recur in the answer.
-    taken: BTreeSet<String>,
+    taken: TakenIds,
     /// The ids of the calls so far with their choices, as hashes. A hash collision only replaces an id
     /// without need.
     called: BTreeSet<u64>,
@@ -50,7 +50,7 @@ pub struct TranslatorParts {
     /// Makes a new tool-call id, unique across users, for providers that give none.
     pub ids: Box<dyn Fn() -> String + Send>,
     /// The ids of the conversation's calls, which must not recur in the answer.
-    pub taken: BTreeSet<String>,
+    pub taken: TakenIds,
     /// Filters the events before they are written.
     pub filter: Option<Box<dyn EventFilter>>,
 }
@@ -87,7 +87,7 @@ impl Writing {
             // Some providers send the calls of one answer without ids, or with the same id, or with the same
             // ids in each answer.
             if id.is_empty()
-                || self.taken.contains(id.as_str())
+                || self.taken.contains(id)
                 || !self.called.insert(hash_of(&(*choice, id.as_str())))
             {
                 *id = (self.ids)();

@@ -2,10 +2,30 @@
 
 use std::borrow::Cow;
 
-use super::{Kind, Scanner, Syntax, room, text_of};
+use super::{Kind, Scanner, Syntax, text_of};
 
 /// Most objects have at most this many members.
 const FEW: usize = 8;
+
+/// From this number on, the further members are counted before they are listed.
+const MANY: usize = 64;
+
+/// How many members follow in the rest of an object, behind a value.
+fn further(mut rest: &str) -> usize {
+    fn behind(rest: &str) -> Option<&str> {
+        let (key, value) = (behind_value(rest.trim_start().strip_prefix(',')?)?.trim_start(), behind_value);
+        value(key.strip_prefix(':')?)
+    }
+    fn behind_value(rest: &str) -> Option<&str> {
+        let range = Scanner::new(rest.as_bytes()).value().ok()?;
+        Some(&rest[range.end..])
+    }
+    let mut count = 0;
+    while let Some(behind) = behind(rest) {
+        (rest, count) = (behind, count + 1);
+    }
+    count
+}
 
 /// The members of one object, by their positions in its text: 16 bytes each.
 pub struct Members<'a> {
@@ -33,7 +53,11 @@ impl<'a> Members<'a> {
                 name: (number(key.range.start)?, number(key.range.end)?),
                 value: (number(value.start)?, number(value.end)?),
             };
-            room::push(&mut places, place);
+            if places.len() == MANY {
+                // A list that grows is held twice.
+                places.reserve_exact(1 + further(&json[value.end..]));
+            }
+            places.push(place);
             Ok::<(), Syntax>(())
         });
         walked.ok()?;
@@ -181,6 +205,21 @@ mod tests {
         assert!(Members::of("{}").unwrap().is_empty());
         for other in ["[]", "1", "{\"a\":}", "{} {}", "{\"a\":\"\\ud83d\"}"] {
             assert!(Members::of(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn many_members_are_listed_without_spare_room() {
+        for count in [MANY, MANY + 1, 3 * MANY] {
+            let inner: Vec<_> = (0..count).map(|at| format!(r#" "n{at}" : [{at},{{"x":"}},"}}] "#)).collect();
+            let json = format!("{{{}}}", inner.join(","));
+            let members = Members::of(&json).unwrap();
+            assert_eq!(members.len(), count);
+            assert_eq!(
+                members.get(&format!("n{}", count - 1)).map(|value| value.starts_with('[')),
+                Some(true)
+            );
+            assert!(members.places.capacity() <= count.max(MANY), "{}", members.places.capacity());
         }
     }
 

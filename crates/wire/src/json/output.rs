@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use canon::write::plain_length;
-use canon::{Error, ErrorKind, OutputFormat, Part, PartKind, Request, Result, ToolKind};
+use canon::{Error, ErrorKind, OutputFormat, Part, PartKind, Request, Result, Role, ToolKind};
 use serde::Serialize;
 
 use super::{push_escaped, push_key};
@@ -234,29 +234,42 @@ pub struct Around {
     pub part: usize,
     /// Around the only text of a message.
     pub only: usize,
+    /// Around the name of a tool.
+    pub tool: usize,
+    /// Messages of one side are joined, and empty texts are left out.
+    pub joins: bool,
 }
 
 /// The bytes around a call, a function or a file.
 const AROUND_CALL: usize = 64;
+/// The bytes around the schema or the description of a tool.
+const AROUND_TEXT: usize = 20;
 /// The bytes around a thought.
 const AROUND_THOUGHT: usize = 28;
 /// The bytes of a request's settings.
 const SETTINGS: usize = 256;
 
 fn room(request: &Request, around: &Around) -> usize {
-    let messages = request.messages.iter().map(|message| match &message.parts[..] {
-        [one] if is_text(one) => around.message + around.only + room_of(&message.parts, 0),
-        parts => around.message + room_of(parts, around.part),
+    let mut before = None;
+    let messages = request.messages.iter().map(|message| {
+        let is_answer = message.role == Role::Assistant;
+        let goes_on = before.replace(is_answer) == Some(is_answer) && around.joins;
+        match &message.parts[..] {
+            parts if goes_on => room_of(parts, around.part, around.joins),
+            [one] if is_text(one) => around.message + around.only + room_of(&message.parts, 0, around.joins),
+            parts => around.message + room_of(parts, around.part, around.joins),
+        }
     });
     let tools = request.tools.iter().map(|tool| {
         let kind = match &tool.kind {
             ToolKind::Function { parameters: json, .. } | ToolKind::Custom { format: json } => {
-                json.as_ref().map_or(0, |json| json.as_str().len())
+                json.as_ref().map_or(0, |json| AROUND_TEXT + json.as_str().len())
             }
             // The tool is passed as it is, or is not the provider's own.
             ToolKind::Native(json) => return json.as_str().len(),
         };
-        AROUND_CALL + tool.name.len() + tool.description.as_ref().map_or(0, String::len) + kind
+        let described = tool.description.as_ref().map_or(0, |text| AROUND_TEXT + text.len());
+        around.tool + tool.name.len() + described + kind
     });
     let schema = match &request.output {
         OutputFormat::JsonSchema { schema: Some(schema), .. } => schema.as_str().len(),
@@ -270,8 +283,9 @@ fn is_text(part: &Part) -> bool {
     matches!(part.kind, PartKind::Text(_))
 }
 
-fn room_of(parts: &[Part], around_text: usize) -> usize {
+fn room_of(parts: &[Part], around_text: usize, skips_empty: bool) -> usize {
     let length = |part: &Part| match &part.kind {
+        PartKind::Text(text) if skips_empty && text.is_empty() => 0,
         PartKind::Text(text) | PartKind::Refusal(text) => around_text + text.len(),
         PartKind::Media(media) => {
             AROUND_CALL
@@ -284,7 +298,7 @@ fn room_of(parts: &[Part], around_text: usize) -> usize {
         }
         PartKind::ToolCall(call) => AROUND_CALL + call.id.len() + call.name.len() + call.arguments.len(),
         PartKind::ToolResult(result) => {
-            AROUND_CALL + result.call_id.len() + room_of(&result.content, around_text)
+            AROUND_CALL + result.call_id.len() + room_of(&result.content, around_text, skips_empty)
         }
         PartKind::Reasoning(thought) => {
             AROUND_THOUGHT

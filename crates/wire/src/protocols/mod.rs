@@ -22,6 +22,7 @@ pub mod openai_responses;
 mod repair;
 mod stop_texts;
 mod strict_schema;
+mod tool_names;
 mod turns;
 mod unsupported;
 mod whole;

@@ -240,7 +240,7 @@ pub(super) fn call_stream() -> Vec<u8> {
 #[test]
 fn a_stream_of_calls_is_understood() {
     let decoding = DecoderContext {
-        tool_names: [("look_at".to_owned(), "look.at".to_owned())].into(),
+        tool_names: [("look_at".into(), "look.at".into())].into_iter().collect(),
         ..DecoderContext::default()
     };
     let heard = hear_every_way(Protocol::BedrockConverse, true, &decoding, &call_stream()).unwrap();

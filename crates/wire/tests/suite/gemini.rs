@@ -359,7 +359,7 @@ fn positions_of_sources_are_counted_in_characters() {
 fn changed_names_custom_tools_and_json_tools_are_restored() {
     let decoding = DecoderContext {
         json_tool: Some("answer".into()),
-        tool_names: [("_1st".to_owned(), "1st".to_owned())].into(),
+        tool_names: [("_1st".into(), "1st".into())].into_iter().collect(),
         custom_tools: vec!["1st".into()],
         ..DecoderContext::default()
     };
@@ -756,7 +756,7 @@ fn functions_and_choices_are_written_in_the_form_of_gemini() {
         ["approximated tools[0].function.parameters", "emulated tools[2]", "dropped parallel_tool_calls"]
     );
     let decoding = encode_for(FLASH, &ModelFacts::default(), &request).unwrap().decoding;
-    assert_eq!(decoding.tool_names["_1_g"], "1 g");
+    assert_eq!(decoding.tool_names.get("_1_g"), Some("1 g"));
     assert_eq!(decoding.custom_tools, ["free"]);
     let choose = |choice| {
         let request = Request { tool_choice: Some(choice), ..request.clone() };

@@ -27,7 +27,8 @@ pub(super) fn name_of(field: &Field, request: Option<&Request>) -> Cow<'static, 
         },
         Field::Tool { tool, of } => {
             let place = request.and_then(|request| request.tools.get(*tool)).map(|tool| tool.place);
-            tool_path(place.unwrap_or_default(), *of)
+            let other = request.is_some_and(|request| request.spellings.has_parameters(*tool));
+            tool_path(place.unwrap_or_default(), *of, other)
         }
         Field::ToolChoice => "toolConfig.functionCallingConfig".into(),
         Field::Output(of) => output(request, *of),
@@ -151,9 +152,14 @@ fn call_suffix(of: CallField) -> &'static str {
     }
 }
 
-fn tool_path(place: Place, of: ToolField) -> Cow<'static, str> {
+/// `has_other` where the parameters are under the newer of their two names.
+fn tool_path(place: Place, of: ToolField, has_other: bool) -> Cow<'static, str> {
     let Some(entry) = place.entry_number() else { return "tools".into() };
     let Some(function) = place.piece_number() else { return format!("tools[{entry}]").into() };
-    let suffix = if of == ToolField::Parameters { ".parameters" } else { "" };
+    let suffix = match (of, has_other) {
+        (ToolField::Parameters, true) => ".parametersJsonSchema",
+        (ToolField::Parameters, false) => ".parameters",
+        _ => "",
+    };
     format!("tools[{entry}].functionDeclarations[{function}]{suffix}").into()
 }

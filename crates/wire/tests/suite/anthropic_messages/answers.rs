@@ -239,7 +239,7 @@ fn a_repeated_beginning_is_tolerated_and_a_refusal_has_no_blocks() {
 fn names_and_tools_that_the_request_replaced_are_restored() {
     let decoding = DecoderContext {
         json_tool: Some("json_response".into()),
-        tool_names: [("a_b".to_owned(), "a.b".to_owned())].into(),
+        tool_names: [("a_b".into(), "a.b".into())].into_iter().collect(),
         custom_tools: vec!["free".into()],
         ..DecoderContext::default()
     };

@@ -307,7 +307,7 @@ fn tools_are_written_in_the_form_of_messages() {
         ])
     );
     assert_eq!(body(&encoded)["tool_choice"], json!({"type": "auto", "disable_parallel_tool_use": true}));
-    assert_eq!(encoded.decoding.tool_names["a_b"], "a.b");
+    assert_eq!(encoded.decoding.tool_names.get("a_b"), Some("a.b"));
     assert_eq!(encoded.decoding.custom_tools, ["free"]);
     assert_eq!(lost(&encoded), ["emulated tools[2]"]);
     let foreign = Tool {

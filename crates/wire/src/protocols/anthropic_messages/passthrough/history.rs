@@ -1,7 +1,6 @@
 //! The turns of a raw request. Only turns and blocks that must change are rewritten.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,8 +12,8 @@ use serde_json::value::RawValue;
 use super::super::request::write::tools::{is_id_byte, wire_id};
 use crate::json::{Items, append, string};
 use crate::proofs::{CallName, Memory, Proofs};
-use crate::protocols::call_ids::LONGEST_KEPT;
 use crate::protocols::fields::{Fields, object};
+use crate::taken_ids::{CalledIds, TakenIds};
 
 /// The longest call id that all hosts accept.
 const ID_LIMIT: usize = 64;
@@ -86,7 +85,7 @@ impl History<'_> {
             }
         }
         outgoing.is_thoughtless = seen.has_results && !seen.begins_with_thinking;
-        outgoing.called = seen.called;
+        outgoing.called = seen.called.into();
         outgoing.messages = turns.finish();
         outgoing
     }
@@ -230,7 +229,7 @@ pub(super) struct OutgoingTurns {
     /// thinking.
     pub is_thoughtless: bool,
     /// The ids of all calls.
-    pub called: BTreeSet<String>,
+    pub called: TakenIds,
 }
 
 /// The state over the turns so far.
@@ -245,7 +244,7 @@ struct Seen {
     /// Results of calls came after the last answer.
     has_results: bool,
     /// The ids of all calls.
-    called: BTreeSet<String>,
+    called: CalledIds,
 }
 
 /// The changes within a turn.
@@ -274,7 +273,7 @@ impl Blocks {
         history: &History<'_>,
         position: usize,
         raw: &'t str,
-        called: Option<&mut BTreeSet<String>>,
+        called: Option<&mut CalledIds>,
     ) -> Option<Cow<'t, str>> {
         if self.is_answer {
             self.answered(history, position, raw, called)
@@ -289,7 +288,7 @@ impl Blocks {
         history: &History<'_>,
         position: usize,
         raw: &'t str,
-        called: Option<&mut BTreeSet<String>>,
+        called: Option<&mut CalledIds>,
     ) -> Option<Cow<'t, str>> {
         let Ok(block) = serde_json::from_str::<Block<'_>>(raw) else { return Some(raw.into()) };
         let proof = match &*block.kind {
@@ -301,8 +300,8 @@ impl Blocks {
                 if let (Some(id), Some(name), None) = (&id, &block.name, &self.call) {
                     self.call = Some(CallName::new(id, name, block.input.map_or("{}", RawValue::get)));
                 }
-                if let Some(called) = called {
-                    called.extend(id.filter(|id| id.len() <= LONGEST_KEPT).map(Cow::into_owned));
+                if let (Some(called), Some(id)) = (called, id) {
+                    called.push(&id);
                 }
                 return Some(self.with_plain_id("id", raw));
             }

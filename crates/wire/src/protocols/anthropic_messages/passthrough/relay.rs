@@ -22,7 +22,7 @@ use crate::json::{Edit, mentions, put, quoted};
 use crate::proofs::Proofs;
 use crate::protocols::repair::{into_sound, sound};
 use crate::protocols::whole::check_size;
-use crate::{Transcoder, TranscoderParts, translate};
+use crate::{TakenIds, Transcoder, TranscoderParts, translate};
 
 /// A relay for one answer.
 pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
@@ -98,7 +98,7 @@ struct WholeRelay {
     books: Books,
     body: Vec<u8>,
     /// The ids of the conversation's calls.
-    taken: BTreeSet<String>,
+    taken: TakenIds,
 }
 
 impl Transcoder for WholeRelay {
@@ -149,7 +149,7 @@ fn not_a_message() -> Error {
 
 /// The content of a message with new ids for calls that have none or that of another call; none when nothing
 /// changes.
-fn with_new_ids(message: &[u8], taken: &mut BTreeSet<String>, annotator: &dyn Annotator) -> Option<Vec<u8>> {
+fn with_new_ids(message: &[u8], taken: &mut TakenIds, annotator: &dyn Annotator) -> Option<Vec<u8>> {
     #[derive(serde::Deserialize)]
     struct Content<'a> {
         #[serde(borrow)]
@@ -167,12 +167,12 @@ fn with_new_ids(message: &[u8], taken: &mut BTreeSet<String>, annotator: &dyn An
             let block =
                 serde_json::from_slice::<AnswerBlock<'_>>(raw).ok().filter(|block| block.kind == "tool_use");
             let id = block.map(|block| block.id.unwrap_or_default());
-            match (id.filter(|id| id.is_empty() || !taken.insert(id.clone())), Edit::of(raw)) {
+            match (id.filter(|id| id.is_empty() || !taken.insert(id)), Edit::of(raw)) {
                 (Some(_), Ok(mut edit)) => {
                     is_changed = true;
                     let id = annotator.tool_call_id();
                     edit.set("id", &quoted(&id));
-                    taken.insert(id);
+                    taken.insert(&id);
                     edit.write(32).into()
                 }
                 _ => raw.into(),
@@ -239,7 +239,7 @@ struct StreamState {
     called: bool,
     /// The ids of the calls so far, including those of the conversation: agents take a known id for the
     /// earlier call.
-    taken: BTreeSet<String>,
+    taken: TakenIds,
 }
 
 impl Transcoder for StreamRelay {
@@ -398,9 +398,9 @@ impl StreamState {
             "tool_use" => {
                 self.called = true;
                 let id = block.id.unwrap_or_default();
-                if id.is_empty() || !self.taken.insert(id) {
+                if id.is_empty() || !self.taken.insert(&id) {
                     let id = self.books.annotator.tool_call_id();
-                    self.taken.insert(id.clone());
+                    self.taken.insert(&id);
                     missing.push(("id", id));
                 }
             }

@@ -20,11 +20,12 @@ use crate::json::{Around, Output};
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::fields::Fields;
 use crate::protocols::stop_texts::StopTexts;
+use crate::protocols::tool_names::Names;
 use crate::protocols::unsupported::{self, Offers};
 use crate::{DecoderContext, Encoded};
 use schema::{Enforced, Unfit};
 use thinking::{Generation, Plan};
-use tools::Names;
+use tools::NAMES;
 use turns::{Conversation, Talk, text_block};
 
 /// Top-level fields of this protocol, which pass unchanged.
@@ -56,7 +57,7 @@ const CARRIED: [&str; 10] = [
 const USER_LIMIT: usize = 512;
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 31, part: 26, only: 0 };
+const AROUND: Around = Around { message: 31, part: 26, only: 0, tool: 28, joins: true };
 
 /// Translates a request. See the module of each part for its rules.
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
@@ -64,7 +65,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     let mut losses = request.losses.clone();
     unsupported::lose_proofs(request, &mut losses);
     let mut decoding = DecoderContext::default();
-    let names = Names::of(request);
+    let names = Names::of(request, NAMES);
     let mut thinking_losses = Losses::new();
     let mut plan = thinking::plan(request, target, &mut thinking_losses);
     let schemas = takes_schemas(target);
@@ -101,7 +102,6 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
             tools.push(Tool::Client(tool));
         }
     }
-    decoding.tool_names = names.originals();
     let mut body = Body {
         model: target.model,
         max_tokens: plan.max_tokens,
@@ -123,6 +123,8 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
         talk.write(surplus, &mut losses, &mut output)?;
     }
     output.members_of(&body)?;
+    drop(body);
+    decoding.tool_names = names.into_originals();
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 
@@ -225,13 +227,13 @@ fn is_call_required(request: &Request) -> bool {
 /// The tool for the answer, with a name that no other tool has.
 fn json_tool<'a>(
     request: &Request,
-    names: &Names,
+    names: &Names<'_>,
     schema: Json,
     description: Option<String>,
 ) -> ClientTool<'a> {
     let mut name = "json_response".to_owned();
     let taken: Vec<_> = request.tools.iter().map(|tool| names.wire(&tool.name)).collect();
-    while taken.contains(&Cow::Borrowed(name.as_str())) {
+    while taken.contains(&name.as_str()) {
         name.push('_');
     }
     ClientTool {

@@ -14,15 +14,17 @@ use serde_json::{Map, Value, json};
 use super::types::*;
 use crate::json::{Around, Members, Output};
 use crate::protocols::anthropic_messages::schema::Enforced;
+use crate::protocols::anthropic_messages::tools::NAMES;
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::function_tools::note_wrapped;
 use crate::protocols::stop_texts::StopTexts;
+use crate::protocols::tool_names::Names;
 use crate::protocols::unsupported::{Offers, lose_details, lose_hints, lose_proofs, refuse_features};
 use crate::{DecoderContext, Encoded};
 use family::Family;
 use messages::Talk;
 use thinking::Thinking;
-use tools::{ToolNames, ToolWriter};
+use tools::ToolWriter;
 
 /// Fields of this API that callers may send by their own names.
 const NATIVE_FIELDS: [&str; 6] = [
@@ -38,7 +40,7 @@ const NATIVE_FIELDS: [&str; 6] = [
 const CLAUDE_FIELDS: [&str; 3] = ["thinking", "output_config", "anthropic_beta"];
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 31, part: 12, only: 12 };
+const AROUND: Around = Around { message: 31, part: 12, only: 12, tool: 48, joins: true };
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_features(request, Offers::default())?;
@@ -64,7 +66,7 @@ fn settings<'a>(
     let thinking = thinking::decide(request, family, facts, obstacle(request, family, facts), losses);
     let mut enforced = Enforced::default();
     let form = tools::form(request, family, facts, &mut enforced, losses)?;
-    let mut names = ToolNames::default();
+    let names = Names::of(request, NAMES);
     let mut writer = ToolWriter {
         request,
         family,
@@ -72,7 +74,7 @@ fn settings<'a>(
         has_budget: thinking.has_budget,
         takes_cache_points,
         enforced: &mut enforced,
-        names: &mut names,
+        names: &names,
         losses,
     };
     let mut tool_config = writer.write(form.json_tool, decoding)?;
@@ -83,14 +85,14 @@ fn settings<'a>(
     let instruction = form.instruction.as_deref();
     let talk = Talk { request, family, facts, takes_cache_points, no_prefill, instruction };
     let before = output.len();
-    let mut points = talk.write([0; 3], &mut names, losses, output)?;
+    let mut points = talk.write([0; 3], &names, losses, output)?;
     points[0] = points_of(tool_config.as_ref());
     let kept = kept(points, MARK_LIMIT);
     if kept != points {
         losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
         let skipped = [0, 1, 2].map(|group| points[group] - kept[group]);
         output.truncate(before);
-        talk.write(skipped, &mut names, losses, output)?;
+        talk.write(skipped, &names, losses, output)?;
         drop_points(tool_config.as_mut(), skipped[0]);
     }
     let mut fields = thinking.fields.clone();
@@ -98,7 +100,7 @@ fn settings<'a>(
     let refuses_top_k = facts.rejects("top_k") || family.refuses_sampling() || thinking.is_on;
     top_k(request, (family, refuses_top_k), &mut fields, losses);
     let native = native_fields(request, family, &mut fields, losses);
-    decoding.tool_names = names.changed();
+    decoding.tool_names = names.into_originals();
     Ok(Settings {
         inference_config,
         tool_config,

@@ -31,7 +31,7 @@ const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode"
 const MOST_CANDIDATES: u64 = 500;
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 31, part: 26, only: 0 };
+const AROUND: Around = Around { message: 31, part: 26, only: 0, tool: 54, joins: false };
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     let logprobs = target.facts.allows(Feature::Logprobs);

@@ -11,8 +11,7 @@ use std::iter::Chain;
 
 use canon::{
     Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputField, OutputFormat, Part, PartKind,
-    Place, Reasoning, Request, Result, Role, Source, Tool, ToolCall, ToolChoice, ToolField, ToolKind,
-    ToolResult,
+    Place, Reasoning, Request, Result, Role, Source, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
 };
 use serde::de::DeserializeOwned;
 
@@ -460,8 +459,7 @@ fn tool_entry(index: usize, entry: &str, request: &mut Request) -> Result<()> {
         let name = required(function.take_text("name")?, &path, "name")?;
         let description = function.take_text("description")?;
         if function.has("parametersJsonSchema") {
-            let field = Field::tool(tools.len(), ToolField::Parameters);
-            spellings.note(field, format!("{path}.parametersJsonSchema"));
+            spellings.note_parameters(tools.len());
         }
         for name in ["parametersJsonSchema", "parameters"] {
             if function.find(name).is_some_and(|(_, value)| !value.starts_with('{') && value != "null") {

@@ -24,7 +24,7 @@ const NATIVE_OPTIONS: [&str; 7] =
     ["num_ctx", "min_p", "repeat_penalty", "repeat_last_n", "typical_p", "num_keep", "num_gpu"];
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 31, part: 1, only: 0 };
+const AROUND: Around = Around { message: 31, part: 1, only: 0, tool: 54, joins: false };
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_features(request, Offers::default())?;

@@ -4,12 +4,12 @@
 //! already valid. Lists are repaired item by item and kept as text.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use canon::{Annotator, Error, ErrorKind, FinishReason, Result, Retry};
 use http::{HeaderMap, StatusCode};
 
 use super::usage;
+use crate::TakenIds;
 use crate::framing::sse::SseEvent;
 use crate::json::{Object, Value, push_key, push_string};
 use crate::protocols::errors;
@@ -170,7 +170,7 @@ fn failed_finish(native: &str, choice: &Object) -> Error {
 pub(crate) fn completion(
     body: &mut Object,
     annotator: Option<&dyn Annotator>,
-    taken: &BTreeSet<String>,
+    taken: &TakenIds,
 ) -> Result<()> {
     if let Some(error) = error_in(body) {
         return Err(error);
@@ -226,7 +226,7 @@ fn whole_choice(
     choice: &mut Object,
     position: usize,
     annotator: Option<&dyn Annotator>,
-    taken: &BTreeSet<String>,
+    taken: &TakenIds,
 ) -> Result<()> {
     match choice.get("index").and_then(Value::as_u64) {
         Some(index) => check_index(index)?,
@@ -317,11 +317,7 @@ fn details_text(details: &Value) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn whole_calls(
-    message: &mut Object,
-    annotator: Option<&dyn Annotator>,
-    taken: &BTreeSet<String>,
-) -> Result<bool> {
+fn whole_calls(message: &mut Object, annotator: Option<&dyn Annotator>, taken: &TakenIds) -> Result<bool> {
     let Some(calls) = message.remove("tool_calls") else { return Ok(false) };
     let length = calls.raw_length();
     let mut repaired = Vec::with_capacity(length + length / 4 + 64);
@@ -388,9 +384,9 @@ fn nameless_call() -> Error {
 }
 
 /// `taken` are the ids of earlier calls: some servers give the calls of one answer the same id.
-fn whole_call(call: &mut Object, annotator: Option<&dyn Annotator>, taken: &mut BTreeSet<String>) {
+fn whole_call(call: &mut Object, annotator: Option<&dyn Annotator>, taken: &mut TakenIds) {
     let id = call.get("id").and_then(Value::as_str).unwrap_or_default();
-    if id.is_empty() || !taken.insert(id.to_owned()) {
+    if id.is_empty() || !taken.insert(id) {
         call.insert("id", annotator.map(Annotator::tool_call_id).unwrap_or_default());
     }
     if is_custom_call(call) {
@@ -470,7 +466,7 @@ pub(crate) struct Chunks {
     pub usage: Option<Value>,
     annotated: bool,
     /// The ids of the conversation's calls: agents would take a new call with such an id for the old one.
-    taken: BTreeSet<String>,
+    taken: TakenIds,
     /// Fields of chunks without choices, for the last chunk.
     pub trailing: Object,
 }
@@ -488,7 +484,7 @@ struct Choice {
     index: u64,
     calls: Vec<Call>,
     /// The ids of the calls, as the caller gets them.
-    ids: BTreeSet<String>,
+    ids: TakenIds,
     /// The call whose name may still continue.
     held: Option<usize>,
     /// The number of named calls, which is the next one's index.
@@ -571,7 +567,7 @@ impl Call {
 
 impl Chunks {
     /// Chunks of an answer whose calls must not have these ids.
-    pub fn besides(taken: BTreeSet<String>) -> Self {
+    pub fn besides(taken: TakenIds) -> Self {
         Self { taken, ..Self::default() }
     }
 
@@ -848,7 +844,7 @@ impl Choice {
         annotator: Option<&dyn Annotator>,
     ) -> usize {
         let mut id = native_id.to_owned();
-        if id.is_empty() || !self.ids.insert(id.clone()) {
+        if id.is_empty() || !self.ids.insert(&id) {
             id = annotator.map(Annotator::tool_call_id).unwrap_or_default();
         }
         let native_id = native_id.to_owned();

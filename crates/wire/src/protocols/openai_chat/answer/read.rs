@@ -1,7 +1,5 @@
 //! An OpenAI-like answer as canonical events. It is repaired first, so that only one form has to be read.
 
-use std::collections::BTreeSet;
-
 use canon::{Event, FinishReason, Json, ReasoningDetail, Result};
 
 use super::normalise::{self, Chunks, broken};
@@ -11,7 +9,7 @@ use crate::json::{Object, Value};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::media_types::data_url;
 use crate::protocols::whole::{ReadWhole, WholeDecoder};
-use crate::{Decoder, DecoderContext, EventSink};
+use crate::{Decoder, DecoderContext, EventSink, TakenIds};
 
 /// The family of thinking text without a proof is unknown.
 const UNKNOWN_FORMAT: &str = "unknown";
@@ -107,7 +105,7 @@ impl ReadWhole for Pieces {
         let parsed = Object::parse(&body);
         drop(body);
         let mut body = parsed.ok_or_else(|| broken("it is not a JSON object"))?;
-        normalise::completion(&mut body, None, &BTreeSet::new())?;
+        normalise::completion(&mut body, None, &TakenIds::default())?;
         self.start(&body, events);
         self.take_choices(&mut body, "message", events);
         self.release(None, events);

@@ -2,7 +2,6 @@
 //! model's facts require. Every edit that removes something is a loss.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use canon::{
@@ -19,9 +18,9 @@ use crate::json::{
     Edit, Items, Kind, List, Members, Scanner, append, push_escaped, push_key, quoted, string, word,
 };
 use crate::proofs::Memory;
-use crate::protocols::call_ids::{LONGEST_KEPT, Pairing, UniqueIds};
+use crate::protocols::call_ids::{Pairing, UniqueIds};
 use crate::protocols::strict_schema::Unfit;
-use crate::{DecoderContext, Encoded, Intake, ROUTING_FIELDS};
+use crate::{DecoderContext, Encoded, Intake, ROUTING_FIELDS, TakenIds};
 
 /// Space for additions: a longer model name, stream options.
 const SPARE: usize = 160;
@@ -85,21 +84,20 @@ fn edited<'a>(intake: &'a Intake, target: Target<'a>, memory: Option<Memory<'_>>
 }
 
 /// The ids of the conversation's calls.
-fn called(intake: &Intake) -> BTreeSet<String> {
+fn called(intake: &Intake) -> TakenIds {
     #[derive(Deserialize)]
     struct Message<'a> {
         #[serde(borrow, default)]
         tool_call_id: Option<Cow<'a, str>>,
     }
     let Some(messages) = intake.field("messages").filter(|_| intake.seen.tools) else {
-        return BTreeSet::new();
+        return TakenIds::default();
     };
     if !intake.mentions(messages, "tool_call_id") {
-        return BTreeSet::new();
+        return TakenIds::default();
     }
     let messages: List<'_, Message<'_>> = serde_json::from_slice(messages).unwrap_or_default();
-    let ids = messages.iter().filter_map(|message| Some(message.ok()?.tool_call_id?.into_owned()));
-    ids.filter(|id| id.len() <= LONGEST_KEPT).collect()
+    messages.iter().filter_map(|message| message.ok()?.tool_call_id).collect()
 }
 
 struct Forward<'a> {
@@ -511,7 +509,10 @@ impl Forward<'_> {
             return Ok(());
         }
         let mut ids = quirks.short_tool_call_ids.then(ShortIds::default);
-        let mut out = Vec::with_capacity(raw.len());
+        // Short ids may be longer than the caller's. A list that grows is held twice.
+        let more =
+            if ids.is_some() && self.intake.mentions(raw, "tool_call_id") { raw.len() / 16 } else { 0 };
+        let mut out = Vec::with_capacity(raw.len() + more);
         out.push(b'[');
         Scanner::new(raw).array(|scanner, index| {
             let message = &raw[scanner.value()?];
@@ -547,7 +548,7 @@ impl Forward<'_> {
             ids.pairing.turn_ends();
         }
         let quirks = self.target.quirks;
-        rewrite(message, out, |name, value| {
+        rewrite(message, out, |name, value, out| {
             if quirks.drop_message_fields.iter().any(|dropped| dropped == name) {
                 if value != b"null" {
                     self.losses.dropped(format!("messages[{index}].{name}"), PROVIDER_LACKS);
@@ -564,27 +565,34 @@ impl Forward<'_> {
                     _ => Fate::Keep,
                 },
                 "tool_calls" if ids.is_some() || !quirks.drop_call_fields.is_empty() => {
-                    Fate::Replace(self.repaired_calls(index, value, ids)?)
+                    self.repair_calls(index, value, ids, out)?;
+                    Fate::Written
                 }
                 _ => Fate::Keep,
             })
         })
     }
 
-    fn repaired_calls(&mut self, index: usize, calls: &[u8], ids: &mut Option<ShortIds>) -> Result<Vec<u8>> {
+    fn repair_calls(
+        &mut self,
+        index: usize,
+        calls: &[u8],
+        ids: &mut Option<ShortIds>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
         let mut scanner = Scanner::new(calls);
         if scanner.kind()? != Kind::Array {
-            return Ok(calls.to_vec());
+            append(out, calls);
+            return Ok(());
         }
-        let mut out = Vec::with_capacity(calls.len());
-        out.push(b'[');
+        append(out, b"[");
         scanner.array(|scanner, position| {
             let call = &calls[scanner.value()?];
             if position > 0 {
-                append(&mut out, b",");
+                append(out, b",");
             }
             let mut has_id = false;
-            rewrite(call, &mut out, |name, value| {
+            rewrite(call, out, |name, value, _| {
                 if self.target.quirks.drop_call_fields.iter().any(|dropped| dropped == name) {
                     if value != b"null" {
                         let field = format!("messages[{index}].tool_calls[{position}].{name}");
@@ -602,14 +610,14 @@ impl Forward<'_> {
             })?;
             if let (Some(ids), false, Some(b'}')) = (ids.as_mut(), has_id, out.last()) {
                 out.pop();
-                push_key(&mut out, "id");
-                append(&mut out, &quoted(ids.call("")));
-                append(&mut out, b"}");
+                push_key(out, "id");
+                append(out, &quoted(ids.call("")));
+                append(out, b"}");
             }
             Ok::<(), Error>(())
         })?;
-        append(&mut out, b"]");
-        Ok(out)
+        append(out, b"]");
+        Ok(())
     }
 
     fn tools(&mut self) {
@@ -677,13 +685,15 @@ enum Fate {
     Keep,
     Leave,
     Replace(Vec<u8>),
+    /// The value has been appended.
+    Written,
 }
 
-/// Appends an object field by field, each as `decide` returns; other values unchanged.
+/// Appends an object field by field, each as `decide` returns; it may append the value itself.
 fn rewrite(
     json: &[u8],
     out: &mut Vec<u8>,
-    mut decide: impl FnMut(&str, &[u8]) -> Result<Fate>,
+    mut decide: impl FnMut(&str, &[u8], &mut Vec<u8>) -> Result<Fate>,
 ) -> Result<()> {
     let mut scanner = Scanner::new(json);
     if scanner.kind()? != Kind::Object {
@@ -694,17 +704,18 @@ fn rewrite(
     scanner.object(|scanner, key| {
         let value = &json[scanner.value()?];
         let name = String::from_utf8_lossy(&word(json, &key)).into_owned();
-        let value = match decide(&name, value)? {
-            Fate::Keep => Cow::Borrowed(value),
-            Fate::Leave => return Ok(()),
-            Fate::Replace(value) => Cow::Owned(value),
-        };
+        let before = out.len();
         if out.last() != Some(&b'{') {
             append(out, b",");
         }
         append(out, &json[key.range.start - 1..key.range.end + 1]);
         append(out, b":");
-        append(out, &value);
+        match decide(&name, value, out)? {
+            Fate::Keep => append(out, value),
+            Fate::Leave => out.truncate(before),
+            Fate::Replace(value) => append(out, &value),
+            Fate::Written => {}
+        }
         Ok::<(), Error>(())
     })?;
     append(out, b"}");

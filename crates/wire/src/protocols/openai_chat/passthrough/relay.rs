@@ -1,8 +1,6 @@
 //! An answer between equal formats. Each piece is checked and then copied; only an invalid piece is parsed
 //! and repaired.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use canon::{Annotator, AnswerFacts, Error, Progress, Result};
 use serde_json::value::RawValue;
@@ -18,7 +16,7 @@ use crate::json::{
 };
 use crate::proofs::Proofs;
 use crate::protocols::whole::check_size;
-use crate::{AnswerForm, Transcoder};
+use crate::{AnswerForm, TakenIds, Transcoder};
 
 /// The parts of a relay.
 pub struct RelayParts {
@@ -31,7 +29,7 @@ pub struct RelayParts {
     /// The model's prompt tokens exclude those read from the cache.
     pub cached_outside_prompt: bool,
     /// The ids of the conversation's calls, which must not recur in the answer.
-    pub taken_ids: BTreeSet<String>,
+    pub taken_ids: TakenIds,
 }
 
 impl RelayParts {

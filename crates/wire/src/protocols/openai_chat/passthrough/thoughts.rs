@@ -1,6 +1,7 @@
 //! Thinking between equal formats: collected while an answer passes, and restored in the assistant's messages
 //! of the next request, in the field that the provider reads.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use canon::{Event, Json, Losses, Part};
@@ -10,7 +11,7 @@ use super::super::answer::normalise::{called, is_custom};
 use super::super::request::read::detail_part;
 use super::super::request::write::detail;
 use super::super::types::{ReasoningDetail, ToolCall};
-use crate::json::{Index, Object, Scanner, Syntax, Value, append, mentions, quoted, text_of};
+use crate::json::{Index, Object, Scanner, Syntax, Value, append, mentions, quoted, string, text_of};
 use crate::proofs::{CallName, Collector, Memory, Proofs};
 
 /// The names of thinking.
@@ -225,8 +226,8 @@ impl Recall<'_> {
 
     /// The thinking before a call, as recorded from the answer.
     fn remembered(&self, call: &ToolCall, index: usize, losses: &mut Losses) -> Option<Vec<u8>> {
-        let name = call_name(call);
-        let found = self.memory.and_then(|memory| (memory.find)(&name).map(|proofs| (memory, proofs)));
+        let find = |memory: Memory<'_>| (memory.find)(&call_name(call));
+        let found = self.memory.and_then(|memory| Some((memory, find(memory)?)));
         if let Some((memory, proofs)) = &found {
             let is_own = memory.is_issuer(proofs);
             let usable = if self.field == DETAILS { details_of(proofs, is_own) } else { None };
@@ -261,10 +262,10 @@ fn details_of(proofs: &Proofs, is_own: bool) -> Option<Vec<u8>> {
 }
 
 fn call_name(call: &ToolCall) -> CallName {
-    let text = |raw: Option<&Json>| match raw {
-        Some(json) if !json.is_null() => json.read::<String>().unwrap_or_else(|_| json.as_str().to_owned()),
-        _ => String::new(),
-    };
+    fn text(raw: Option<&Json>) -> Cow<'_, str> {
+        let given = raw.filter(|json| !json.is_null()).map_or("", Json::as_str);
+        string(given).unwrap_or(given.into())
+    }
     match (&call.function, &call.custom) {
         (Some(function), _) => CallName::new(&call.id, &function.name, &text(function.arguments.as_ref())),
         (None, Some(custom)) => CallName::new(&call.id, &custom.name, &custom.input),

@@ -46,7 +46,8 @@ impl Sifting<'_> {
         if !has_calls && items().all(|item| self.keeps(item)) {
             return None;
         }
-        let mut out = Vec::with_capacity(input.len());
+        let kept: usize = items().filter(|item| self.keeps(item)).map(|item| item.len() + 1).sum();
+        let mut out = Vec::with_capacity(kept + 2);
         out.push(b'[');
         for (index, item) in items().enumerate() {
             if !self.keeps(item) {

@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::REASONING_FORMAT;
 use crate::json::{Around, Output};
+use crate::protocols::anthropic_messages::tools::NAMES;
+use crate::protocols::tool_names::Names;
 use crate::protocols::unsupported::{self, Offers};
 use crate::{DecoderContext, Encoded};
 
@@ -78,7 +80,7 @@ impl Serialize for RawFields<'_> {
 }
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 44, part: 33, only: 2 };
+const AROUND: Around = Around { message: 44, part: 33, only: 2, tool: 44, joins: false };
 
 /// Translates a request.
 pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
@@ -87,8 +89,7 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     unsupported::lose_proofs(request, &mut losses);
     unsupported::lose_marks(request, &mut losses);
     unsupported::lose_failures(request, &mut losses);
-    let names = tools::Names::of(request);
-    let decoding = DecoderContext { tool_names: names.originals(), ..DecoderContext::default() };
+    let names = Names::of(request, NAMES);
     let mut output = Output::for_request(request, &AROUND);
     output.push(br#"{"input":["#);
     input::input(request, target, &names, &mut losses, &mut output)?;
@@ -108,6 +109,7 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     writer.refused_fields();
     let Writer { settings, user, losses, .. } = writer;
     output.members_of(&Settings { model: target.model, text, settings, raw: RawFields(raw), user })?;
+    let decoding = DecoderContext { tool_names: names.into_originals(), ..DecoderContext::default() };
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
 }
 

@@ -1,7 +1,7 @@
 //! Tools, the choice among them, and their names.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use canon::{Error, Field, Json, Losses, Request, Result, ToolChoice as Choice, ToolField, ToolKind};
 use serde_json::json;
@@ -12,6 +12,7 @@ use crate::DecoderContext;
 use crate::protocols::anthropic_messages::types::{CacheControl, ClientTool, Tool, ToolChoice};
 use crate::protocols::hosted::Task;
 use crate::protocols::offered::Offered;
+use crate::protocols::tool_names::{NameRule, Names};
 use crate::protocols::{call_ids, hosted};
 
 /// Longest name that every host of this protocol accepts.
@@ -19,40 +20,9 @@ const NAME_LIMIT: usize = 64;
 /// Longest call id that every host of this protocol accepts.
 const ID_LIMIT: usize = 64;
 
-/// The names on the wire of all tools in a request.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    /// The caller's → the provider's, for changed names.
-    changed: BTreeMap<String, String>,
-}
-
-impl Names {
-    /// Collects the names of tools and of calls in the history.
-    pub(crate) fn of(request: &Request) -> Self {
-        let mut all: BTreeSet<&str> = BTreeSet::new();
-        all.extend(request.tools.iter().map(|tool| tool.name.as_str()));
-        all.extend(called_names(request));
-        let mut taken: BTreeSet<String> =
-            all.iter().filter(|name| is_valid_name(name)).map(|name| (*name).to_owned()).collect();
-        let (mut changed, mut numbers) = (BTreeMap::new(), BTreeMap::new());
-        for name in all.into_iter().filter(|name| !is_valid_name(name)) {
-            let new = free_name(name, &taken, &mut numbers);
-            taken.insert(new.clone());
-            changed.insert(name.to_owned(), new);
-        }
-        Self { changed }
-    }
-
-    /// The provider's name of a tool.
-    pub(crate) fn wire<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        self.changed.get(name).map_or(Cow::Borrowed(name), |new| Cow::Owned(new.clone()))
-    }
-
-    /// The names that the decoder has to restore.
-    pub(crate) fn originals(&self) -> BTreeMap<String, String> {
-        self.changed.iter().map(|(old, new)| (new.clone(), old.clone())).collect()
-    }
-}
+/// The names that all hosts of Claude accept, and OpenAI's Responses API.
+pub(crate) const NAMES: NameRule =
+    NameRule { is_valid: is_valid_name, plain: plain_name, longest: NAME_LIMIT };
 
 /// The names of the tools that were called in the history, each once.
 fn called_names(request: &Request) -> BTreeSet<&str> {
@@ -67,27 +37,10 @@ pub(crate) fn is_id_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
-/// A free name. `numbers` has the next number for each plain name, so that many names with the same plain
-/// form do not each try all numbers.
-fn free_name(name: &str, taken: &BTreeSet<String>, numbers: &mut BTreeMap<String, usize>) -> String {
-    let plain: String = name
-        .bytes()
-        .take(NAME_LIMIT - 4)
-        .map(|byte| if is_id_byte(byte) { byte as char } else { '_' })
-        .collect();
-    let plain = if plain.is_empty() { "tool".to_owned() } else { plain };
-    if !taken.contains(&plain) {
-        return plain;
-    }
-    let number = numbers.entry(plain.clone()).or_insert(2);
-    loop {
-        let suffix = format!("_{number}");
-        let candidate = format!("{}{suffix}", &plain[..plain.len().min(NAME_LIMIT - suffix.len())]);
-        *number += 1;
-        if !taken.contains(&candidate) {
-            return candidate;
-        }
-    }
+fn plain_name(name: &str) -> String {
+    let plain = |byte: u8| if is_id_byte(byte) { char::from(byte) } else { '_' };
+    let plain: String = name.bytes().take(NAME_LIMIT - 4).map(plain).collect();
+    if plain.is_empty() { "tool".to_owned() } else { plain }
 }
 
 /// A tool-call id in the alphabet of the API: `^[a-zA-Z0-9_-]+$`, within the 64 characters of its hosts.
@@ -98,7 +51,7 @@ pub(crate) fn wire_id(id: &str) -> Cow<'_, str> {
 /// The tools of a request that the choice allows.
 pub(super) fn tools<'a>(
     request: &'a Request,
-    names: &Names,
+    names: &'a Names<'_>,
     mut enforced: Option<&mut Enforced>,
     decoding: &mut DecoderContext,
     losses: &mut Losses,
@@ -181,7 +134,7 @@ fn function<'a>(
     (index, tool): (usize, &'a canon::Tool),
     parameters: Option<&Json>,
     enforced: Option<&mut Enforced>,
-    names: &Names,
+    names: &'a Names<'_>,
     losses: &mut Losses,
 ) -> ClientTool<'a> {
     let (input_schema, gone) = schema::tool_input(parameters);
@@ -204,10 +157,16 @@ fn function<'a>(
     }
     let cache_control = tool.cache.as_ref().map(CacheControl::from);
     let description = description.filter(|text| !text.is_empty());
-    ClientTool { name: names.wire(&tool.name), description, input_schema, strict, cache_control }
+    ClientTool {
+        name: Cow::Borrowed(names.wire(&tool.name)),
+        description,
+        input_schema,
+        strict,
+        cache_control,
+    }
 }
 
-fn custom<'a>(tool: &'a canon::Tool, format: Option<&Json>, names: &Names) -> ClientTool<'a> {
+fn custom<'a>(tool: &'a canon::Tool, format: Option<&Json>, names: &'a Names<'_>) -> ClientTool<'a> {
     let description = match format {
         None => tool.description.as_deref().map(Cow::Borrowed),
         Some(format) => {
@@ -222,7 +181,7 @@ fn custom<'a>(tool: &'a canon::Tool, format: Option<&Json>, names: &Names) -> Cl
         "additionalProperties": false
     });
     ClientTool {
-        name: names.wire(&tool.name),
+        name: Cow::Borrowed(names.wire(&tool.name)),
         description,
         input_schema: Json::of(&input),
         strict: false,
@@ -250,13 +209,13 @@ fn native<'a>(raw: &Json, cache: Option<CacheControl>) -> Option<Tool<'a>> {
 }
 
 /// Some hosts refuse a history with tool calls without tools: the called names are declared.
-fn history_tools<'a>(request: &'a Request, names: &Names, losses: &mut Losses) -> Vec<Tool<'a>> {
+fn history_tools<'a>(request: &'a Request, names: &'a Names<'_>, losses: &mut Losses) -> Vec<Tool<'a>> {
     let called = called_names(request);
     if !called.is_empty() {
         losses.approximated(Field::Tools, "Declared those of the history, which the provider wants to see.");
     }
     let declare = |name: &'a str| ClientTool {
-        name: names.wire(name),
+        name: Cow::Borrowed(names.wire(name)),
         description: None,
         input_schema: schema::tool_input(None).0,
         strict: false,
@@ -268,7 +227,7 @@ fn history_tools<'a>(request: &'a Request, names: &Names, losses: &mut Losses) -
 /// Which tool to call. `forced`: the model accepts a forced choice here.
 pub(super) fn choice(
     request: &Request,
-    names: &Names,
+    names: &Names<'_>,
     has_tools: bool,
     forced: bool,
     losses: &mut Losses,
@@ -297,7 +256,7 @@ pub(super) fn choice(
             ToolChoice::Any { disable_parallel_tool_use }
         }
         Some(Choice::Named(name)) => {
-            ToolChoice::Tool { name: names.wire(name).into_owned(), disable_parallel_tool_use }
+            ToolChoice::Tool { name: names.wire(name).to_owned(), disable_parallel_tool_use }
         }
     };
     Ok(Some(choice))
@@ -369,12 +328,15 @@ mod tests {
             tools: vec![tool("a.b"), tool("a_b"), tool("a/b"), tool("fine"), tool(&long)],
             ..Request::default()
         };
-        let names = Names::of(&request);
+        let names = Names::of(&request, NAMES);
         assert_eq!(names.wire("fine"), "fine");
-        let mapped = ["a.b", "a_b", "a/b", &long].map(|name| names.wire(name).into_owned());
+        let mapped = ["a.b", "a_b", "a/b", &long].map(|name| names.wire(name).to_owned());
         assert!(mapped.iter().all(|name| is_valid_name(name)));
         assert_eq!(mapped.iter().collect::<BTreeSet<_>>().len(), mapped.len());
-        assert_eq!(names.originals()[&mapped[2]], "a/b");
-        assert_eq!(names.originals().len(), 3);
+        let originals = names.into_originals();
+        assert_eq!(
+            mapped.map(|name| originals.get(&name).map(str::to_owned)).into_iter().flatten().count(),
+            3
+        );
     }
 }

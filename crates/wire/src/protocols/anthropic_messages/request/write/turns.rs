@@ -11,13 +11,14 @@ use canon::{
 };
 
 use super::thinking::Generation;
-use super::tools::{Names, input, wire_id};
+use super::tools::{input, wire_id};
 use crate::json::{Output, room};
 use crate::protocols::anthropic_messages::types::{
     Block, CONTAINER_UPLOAD, CacheControl, Content, Source, ToolUse,
 };
 use crate::protocols::anthropic_messages::{BLOCK_FORMAT, REASONING_FORMAT};
 use crate::protocols::call_ids::CallIds;
+use crate::protocols::tool_names::Names;
 use crate::protocols::turns::{ResultsOf, Turn, Turns};
 
 /// The text of a user turn that the API requires and the conversation lacks.
@@ -34,7 +35,7 @@ pub(super) struct Talk<'a, 'r> {
     pub model: &'r str,
     /// The model will think, and then refuses an unfinished answer at the end.
     pub thinking: bool,
-    pub names: &'r Names,
+    pub names: &'r Names<'r>,
 }
 
 /// The facts about a written conversation.
@@ -104,7 +105,7 @@ pub(super) fn plain(blocks: Vec<Block<'_>>) -> Content<'_> {
 
 struct Writer<'a, 'w> {
     messages: &'a [Message],
-    names: &'w Names,
+    names: &'w Names<'w>,
     losses: &'w mut Losses,
     out: &'w mut Output,
     open: Option<Open<'a>>,
@@ -374,7 +375,12 @@ impl<'a> Writer<'a, '_> {
         if let Some(open) = &mut self.open {
             open.has_calls = true;
         }
-        Block::ToolUse(Box::new(ToolUse { id, name: self.names.wire(&call.name), input, cache_control }))
+        Block::ToolUse(Box::new(ToolUse {
+            id,
+            name: self.names.wire_owned(&call.name),
+            input,
+            cache_control,
+        }))
     }
 
     /// Writes the result of a call. Two results of one call are joined, because the API takes one.

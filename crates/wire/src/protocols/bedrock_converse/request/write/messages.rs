@@ -9,11 +9,11 @@ use canon::{
 
 use super::family::Family;
 use super::media::Documents;
-use super::tools::ToolNames;
 use crate::json::Output;
 use crate::protocols::bedrock_converse::request::types::*;
 use crate::protocols::call_ids::{CallIds, clean, mark_of};
 use crate::protocols::function_tools::call_input;
+use crate::protocols::tool_names::Names;
 use crate::protocols::turns::{ResultsOf, Turn, Turns};
 
 /// The family of models whose thinking proofs this API returns and accepts.
@@ -48,7 +48,7 @@ impl Talk<'_> {
     pub fn write(
         self,
         skipped: Points,
-        names: &mut ToolNames,
+        names: &Names<'_>,
         losses: &mut Losses,
         out: &mut Output,
     ) -> Result<Points> {
@@ -90,7 +90,7 @@ const IN_TURNS: usize = 2;
 struct Writer<'a, 'w> {
     talk: Talk<'a>,
     messages: &'a [Message],
-    names: &'w mut ToolNames,
+    names: &'w Names<'w>,
     losses: &'w mut Losses,
     out: &'w mut Output,
     documents: Documents,
@@ -426,8 +426,11 @@ impl<'a> Writer<'a, '_> {
         }
         for (_, number, part, call) in turns.calls(turn) {
             let id = turns.ids.kept_id(number);
-            let call =
-                ToolUse { tool_use_id: id, name: self.names.on_wire(&call.name), input: call_input(call) };
+            let call = ToolUse {
+                tool_use_id: id,
+                name: self.names.wire(&call.name).to_owned(),
+                input: call_input(call),
+            };
             self.block(&Block::ToolUse(Box::new(call)))?;
             self.point(part.cache.as_ref(), IN_TURNS)?;
         }

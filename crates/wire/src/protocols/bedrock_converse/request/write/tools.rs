@@ -1,7 +1,7 @@
 //! Tools, the choice among them, and the tool that replaces a JSON answer.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use canon::{
     Error, Feature, Field, Json, Losses, ModelFacts, OutputField, OutputFormat, Request, Result, Tool,
@@ -13,45 +13,13 @@ use super::family::Family;
 use crate::DecoderContext;
 use crate::protocols::anthropic_messages::schema::{self, Enforced, Unfit};
 use crate::protocols::bedrock_converse::request::types::*;
-use crate::protocols::call_ids::mark_of;
 use crate::protocols::function_tools::{free_text_schema, is_restricted, json_instruction};
 use crate::protocols::hosted::{self, is_left_out};
 use crate::protocols::offered::Offered;
+use crate::protocols::tool_names::Names;
 
 /// The name of the tool whose arguments are a JSON answer.
 const JSON_TOOL: &str = "json_response";
-const LONGEST_NAME: usize = 64;
-
-/// Tool names on the wire: at most 64 letters, digits, hyphens and underscores.
-#[derive(Debug, Default)]
-pub(super) struct ToolNames {
-    wire: BTreeMap<String, String>,
-    taken: BTreeSet<String>,
-}
-
-impl ToolNames {
-    /// The name on the wire; the same for equal names.
-    pub fn on_wire(&mut self, name: &str) -> String {
-        if let Some(known) = self.wire.get(name) {
-            return known.clone();
-        }
-        let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
-        let mut wire: String =
-            name.chars().map(|letter| if is_allowed(letter) { letter } else { '_' }).collect();
-        if wire.is_empty() || wire.len() > LONGEST_NAME || self.taken.contains(&wire) {
-            wire.truncate(LONGEST_NAME - 17);
-            wire = format!("{wire}_{}", mark_of(name));
-        }
-        self.taken.insert(wire.clone());
-        self.wire.insert(name.to_owned(), wire.clone());
-        wire
-    }
-
-    /// The changed names: the provider's → the caller's.
-    pub fn changed(self) -> BTreeMap<String, String> {
-        self.wire.into_iter().filter(|(name, wire)| name != wire).map(|(name, wire)| (wire, name)).collect()
-    }
-}
 
 /// How the answer's form is achieved.
 #[derive(Debug, Default)]
@@ -143,7 +111,7 @@ pub(super) struct ToolWriter<'a, 'w> {
     pub has_budget: bool,
     pub takes_cache_points: bool,
     pub enforced: &'w mut Enforced,
-    pub names: &'w mut ToolNames,
+    pub names: &'w Names<'w>,
     pub losses: &'w mut Losses,
 }
 
@@ -249,7 +217,7 @@ impl<'a> ToolWriter<'a, '_> {
             self.losses.dropped(Field::tool(index, ToolField::Strict), reason);
         }
         Ok(ToolEntry::ToolSpec(ToolSpec {
-            name: self.names.on_wire(&tool.name),
+            name: self.names.wire(&tool.name).to_owned(),
             description: description.filter(|text| !text.trim().is_empty()),
             input_schema: InputSchema { json: schema },
             strict: strict.filter(std::result::Result::is_ok).map(|_| true),
@@ -266,7 +234,7 @@ impl<'a> ToolWriter<'a, '_> {
         let called: BTreeSet<&str> = calls.map(|call| call.name.as_str()).collect();
         let declare = |name: &str| {
             ToolEntry::ToolSpec(ToolSpec {
-                name: self.names.on_wire(name),
+                name: self.names.wire(name).to_owned(),
                 description: None,
                 input_schema: InputSchema { json: object_schema(None) },
                 strict: None,
@@ -282,10 +250,9 @@ impl<'a> ToolWriter<'a, '_> {
         decoding: &mut DecoderContext,
     ) -> Choice {
         let mut name = JSON_TOOL.to_owned();
-        while self.request.tools.iter().any(|tool| tool.name == name) {
+        while self.request.tools.iter().any(|tool| self.names.wire(&tool.name) == name) {
             name.push('_');
         }
-        let name = self.names.on_wire(&name);
         decoding.json_tool = Some(name.clone());
         let has_others = !tools.is_empty();
         tools.push(ToolEntry::ToolSpec(ToolSpec {
@@ -316,7 +283,7 @@ impl<'a> ToolWriter<'a, '_> {
                 if !self.request.tools.iter().any(|tool| tool.name == name) {
                     return Err(Error::invalid(FIELD, format!("There is no tool named {name:?}.")));
                 }
-                Choice::Tool { name: self.names.on_wire(&name) }
+                Choice::Tool { name: self.names.wire(&name).to_owned() }
             }
             Some(ToolChoice::Allowed { required, .. }) => {
                 if required {

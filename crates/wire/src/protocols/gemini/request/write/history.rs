@@ -19,12 +19,12 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::media::{inline_mime, media_part};
-use super::names::Names;
 use crate::json::{Output, room};
 use crate::protocols::call_ids::CallIds;
 use crate::protocols::gemini::model::{Generation, is_gemma};
 use crate::protocols::gemini::request::types::{MODEL, USER};
 use crate::protocols::gemini::{REASONING_FORMAT, SKIP_SIGNATURE};
+use crate::protocols::tool_names::Names;
 
 /// The instructions before a conversation, which are written after it.
 pub(super) struct Instructions<'a>(&'a [Message]);
@@ -52,7 +52,7 @@ impl Instructions<'_> {
 pub(super) fn history<'a>(
     request: &'a Request,
     target: Target<'_>,
-    names: &mut Names,
+    names: &Names<'_>,
     losses: &mut Losses,
     out: &mut Output,
 ) -> Result<Instructions<'a>> {
@@ -99,7 +99,7 @@ struct Writer<'a, 'b> {
     unsigned: Vec<(u32, u32)>,
     /// Results may contain media (Gemini 3 and later).
     answers_with_media: bool,
-    names: &'b mut Names,
+    names: &'b Names<'b>,
     losses: &'b mut Losses,
     out: &'b mut Output,
 }
@@ -269,7 +269,7 @@ impl<'a> Writer<'a, '_> {
             self.losses.approximated(field, "Arguments that are no JSON object are sent inside of one.");
         }
         self.out.push(br#"{"functionCall":{"#);
-        self.out.text("name", &self.names.wire(&call.name));
+        self.out.text("name", self.names.wire(&call.name));
         self.out.raw("args", args.get());
         self.out.push(b"}");
         let is_first = self.turn.as_mut().is_some_and(|turn| !std::mem::replace(&mut turn.has_call, true));
@@ -363,7 +363,7 @@ impl<'a> Writer<'a, '_> {
         self.out.push(br#"{"functionResponse":{"#);
         let (message, part) = call.place;
         if let PartKind::ToolCall(call) = &self.messages[message as usize].parts[part as usize].kind {
-            self.out.text("name", &self.names.wire(&call.name));
+            self.out.text("name", self.names.wire(&call.name));
         }
         if results.is_empty() {
             // The API requires a result for every call, and the caller gave none.

@@ -9,13 +9,13 @@ use canon::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::names::Names;
 use super::schema::{is_empty_object, sanitise, typed};
 use crate::json::Output;
 use crate::protocols::function_tools::is_restricted;
 use crate::protocols::gemini::model::Generation;
 use crate::protocols::hosted::{self, Task, is_left_out};
 use crate::protocols::offered::Offered;
+use crate::protocols::tool_names::Names;
 
 /// One function.
 #[derive(Debug, Serialize)]
@@ -87,7 +87,7 @@ const SERVER_SIDE: &str = "includeServerSideToolInvocations";
 pub(super) fn tools(
     request: &Request,
     target: Target<'_>,
-    names: &mut Names,
+    names: &Names<'_>,
     losses: &mut Losses,
     out: &mut Output,
 ) -> Result<Tools> {
@@ -132,7 +132,7 @@ pub(super) fn tools(
 fn functions(
     request: &Request,
     target: Target<'_>,
-    names: &mut Names,
+    names: &Names<'_>,
     losses: &mut Losses,
     out: &mut Output,
 ) -> Result<Tools> {
@@ -223,7 +223,7 @@ fn only_these(request: &Request) -> Option<&[String]> {
 fn declaration<'a>(
     index: usize,
     tool: &'a Tool,
-    names: &mut Names,
+    names: &'a Names<'_>,
     losses: &mut Losses,
     custom: &mut Vec<String>,
 ) -> Declaration<'a> {
@@ -248,7 +248,7 @@ fn declaration<'a>(
         }
         ToolKind::Native(_) => None,
     };
-    Declaration { name, description: tool.description.as_deref(), parameters_json_schema }
+    Declaration { name: name.into(), description: tool.description.as_deref(), parameters_json_schema }
 }
 
 fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Json> {
@@ -330,7 +330,7 @@ fn is_search_asked(
     Ok(true)
 }
 
-fn calling_config(request: &Request, generation: Generation, names: &mut Names) -> Option<CallingConfig> {
+fn calling_config(request: &Request, generation: Generation, names: &Names<'_>) -> Option<CallingConfig> {
     // Checked arguments are the meaning of `strict`; 2.5 and later support them.
     let free =
         if request.tools.iter().any(is_strict) && generation.at_least(2, 5) { "VALIDATED" } else { "AUTO" };
@@ -347,6 +347,6 @@ fn calling_config(request: &Request, generation: Generation, names: &mut Names) 
         ToolChoice::Allowed { names, required: true } => ("ANY", names.as_slice()),
         ToolChoice::Allowed { required: false, .. } => (free, &[][..]),
     };
-    let allowed_function_names = allowed.iter().map(|name| names.wire(name).into_owned()).collect();
+    let allowed_function_names = allowed.iter().map(|name| names.wire(name).to_owned()).collect();
     Some(CallingConfig { mode, allowed_function_names })
 }

@@ -31,10 +31,10 @@ pub(super) fn input(body: &Fields<'_>, tools: &CallerTools, request: &mut Reques
         return Err(body.wrong("input", "must be a string or a list of items."));
     }
     let items = Items::of(raw);
-    match items.count() {
-        0 => return Err(body.wrong("input", "must hold at least one item.")),
-        count => request.messages.reserve_exact(count),
+    if items.count() == 0 {
+        return Err(body.wrong("input", "must hold at least one item."));
     }
+    request.messages.reserve_exact(items.filter(|item| begins_message(item)).count());
     let mut reader =
         Reader { tools, request, is_open: false, place: Place::NOWHERE, signatures: BTreeMap::new() };
     for (index, raw) in items.enumerate() {
@@ -43,6 +43,11 @@ pub(super) fn input(body: &Fields<'_>, tools: &CallerTools, request: &mut Reques
         reader.item(item, raw)?;
     }
     Ok(())
+}
+
+/// Whether an item is a message of its own, most likely: the model's items are joined.
+fn begins_message(item: &str) -> bool {
+    item.contains("\"role\"") || item.contains("_output\"")
 }
 
 struct Reader<'a, 'b> {
@@ -111,7 +116,12 @@ impl Reader<'_, '_> {
         }
         match self.request.messages.last_mut().filter(|_| self.is_open) {
             Some(message) => room::push(&mut message.parts, part),
-            None => self.request.messages.push(Message::new(Role::Assistant, vec![part]).at(self.place)),
+            None => {
+                room::push(
+                    &mut self.request.messages,
+                    Message::new(Role::Assistant, vec![part]).at(self.place),
+                );
+            }
         }
         self.is_open = true;
     }
@@ -137,7 +147,7 @@ impl Reader<'_, '_> {
             return Ok(());
         }
         self.is_open = false;
-        self.request.messages.push(Message::new(role, parts).at(self.place));
+        room::push(&mut self.request.messages, Message::new(role, parts).at(self.place));
         Ok(())
     }
 
@@ -272,7 +282,7 @@ impl Reader<'_, '_> {
         self.is_open = false;
         let result = ToolResult { call_id, content, is_error: false };
         let part = Part::new(PartKind::from(result)).at(self.place);
-        self.request.messages.push(Message::new(Role::Tool, vec![part]).at(self.place));
+        room::push(&mut self.request.messages, Message::new(Role::Tool, vec![part]).at(self.place));
     }
 
     /// The tools that a search found are now tools of the request: the model gets their names.

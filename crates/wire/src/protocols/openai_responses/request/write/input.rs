@@ -9,9 +9,9 @@ use canon::{
 use serde::Serialize;
 
 use super::super::super::{ITEM_FORMAT, REASONING_FORMAT};
-use super::tools::Names;
 use crate::json::Output;
 use crate::protocols::call_ids::{CallIds, mark_of, plain_id};
+use crate::protocols::tool_names::Names;
 
 /// A call of a function or of a free-text tool.
 #[derive(Serialize)]
@@ -81,7 +81,7 @@ enum ContentPart<'a> {
 pub(super) fn input<'a>(
     request: &'a Request,
     target: Target<'_>,
-    names: &'a Names,
+    names: &'a Names<'a>,
     losses: &mut Losses,
     output: &mut Output,
 ) -> Result<()> {
@@ -111,7 +111,7 @@ struct Writer<'a, 'b> {
     ids: CallIds<'a>,
     /// For each call in order: whether it is one of a free-text tool.
     custom: Vec<bool>,
-    names: &'a Names,
+    names: &'a Names<'a>,
     no_developer: bool,
     takes_text: bool,
     text_only_results: bool,
@@ -352,8 +352,8 @@ fn is_media(part: &Part) -> bool {
     matches!(part.kind, PartKind::Media(_))
 }
 
-fn call_item<'a>(call: &'a ToolCall, call_id: Cow<'a, str>, names: &'a Names) -> CallItem<'a> {
-    let name = names.wire(&call.name);
+fn call_item<'a>(call: &'a ToolCall, call_id: Cow<'a, str>, names: &'a Names<'_>) -> CallItem<'a> {
+    let name = names.wire(&call.name).into();
     if call.custom {
         CallItem { kind: "custom_tool_call", call_id, name, arguments: None, input: Some(&call.arguments) }
     } else {

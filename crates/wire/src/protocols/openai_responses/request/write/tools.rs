@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::json::Output;
 use crate::protocols::Protocol;
-pub(super) use crate::protocols::anthropic_messages::tools::Names;
 use crate::protocols::hosted::{self, Task};
+use crate::protocols::tool_names::Names;
 
 /// A tool on the wire.
 #[derive(Serialize)]
@@ -41,7 +41,7 @@ enum Tool<'a> {
 /// Appends the tools of a request, where there are any.
 pub(super) fn tools(
     request: &Request,
-    names: &Names,
+    names: &Names<'_>,
     losses: &mut Losses,
     output: &mut Output,
 ) -> Result<()> {
@@ -55,14 +55,14 @@ pub(super) fn tools(
         output.item(&match &tool.kind {
             ToolKind::Function { parameters, strict } => Tool::Function {
                 kind: "function",
-                name: names.wire(&tool.name),
+                name: names.wire(&tool.name).into(),
                 description,
                 parameters: schema(parameters.as_ref()),
                 strict: strict.unwrap_or(false),
             },
             ToolKind::Custom { format } => Tool::Custom {
                 kind: "custom",
-                name: names.wire(&tool.name),
+                name: names.wire(&tool.name).into(),
                 description,
                 format: format.as_ref().and_then(flat_format),
             },
@@ -136,7 +136,7 @@ fn web_search(options: &Json) -> Value {
 }
 
 /// The choice on the wire; none for the default.
-pub(super) fn choice(request: &Request, names: &Names) -> Option<Value> {
+pub(super) fn choice(request: &Request, names: &Names<'_>) -> Option<Value> {
     let named = |name: &str| {
         let tool = request.tools.iter().find(|tool| tool.name == name);
         match tool.map(|tool| &tool.kind) {
