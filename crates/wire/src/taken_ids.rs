@@ -1,6 +1,6 @@
 //! The ids of a conversation's calls.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub struct TakenIds {
     /// Of the conversation, sorted. Each choice and each attempt has the same ones.
     before: Arc<[u32]>,
     /// Of the answer.
-    new: HashSet<u32>,
+    new: BTreeSet<u32>,
 }
 
 impl TakenIds {
@@ -50,7 +50,7 @@ impl From<CalledIds> for TakenIds {
     fn from(CalledIds(mut hashes): CalledIds) -> Self {
         hashes.sort_unstable();
         hashes.dedup();
-        Self { before: hashes.into(), new: HashSet::new() }
+        Self { before: hashes.into(), new: BTreeSet::new() }
     }
 }
 
