@@ -43,6 +43,7 @@ NOT_RUN = {
     "git log": "it needs the history of the repository",
     "export ANTHROPIC_API_KEY=sk-ant-…\nllmgateway\n": "it serves until it is stopped: the fixture starts the gateway",
     "llmgateway run claude": "it needs Claude Code: tests/agents runs it",
+    "cargo xtask generate-usage": "it makes ten million records; tests/ui/large.test.mjs has fewer",
     "llmgateway_drop_usage_months": "it needs PostgreSQL: the tests of crates/store run it",
 }
 
