@@ -126,7 +126,7 @@ test("an administrator begins and ends the rest of a provider", async () => {
   await page.getByRole("button", { name: "Rest", exact: true }).first().click();
   await page.getByText("<b>maintenance</b>").waitFor();
   await page.goto("/ui/routing?model=demo%2Fecho");
-  await page.getByText("an administrator has it rest").first().waitFor();
+  await page.getByText("an administrator suspended it").first().waitFor();
   await page.goto("/ui/audit");
   await page.getByText("routing.rest").first().waitFor();
   await page.goto("/ui/routing?open=demo");

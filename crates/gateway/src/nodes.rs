@@ -84,7 +84,7 @@ impl Heart {
                 Ok(()) => is_said = false,
                 Err(error) if !is_said => {
                     is_said = true;
-                    tracing::warn!(%error, "other nodes do not hear of this one: the database does not answer");
+                    tracing::warn!(%error, "the state of this node cannot be reported to the others: the database does not answer");
                 }
                 Err(_) => {}
             }

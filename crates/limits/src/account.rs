@@ -255,7 +255,7 @@ impl Money {
 
     /// The part that this node wants now: its use so far and this much more. None when there is nothing to
     /// report.
-    fn wish(&mut self, missing: Option<i64>, is_exact: bool) -> Option<Wanted> {
+    fn demand(&mut self, missing: Option<i64>, is_exact: bool) -> Option<Wanted> {
         let ceiling = self.ceilings.iter().map(|it| it.amount).max()?;
         let own = self.spent + self.reserved;
         let part = self.part.as_deref_mut()?;
@@ -374,7 +374,7 @@ impl Rate {
         self.bucket.remaining().saturating_add(credit as u64).min(self.bucket.limit())
     }
 
-    fn wish(&mut self, missing: Option<i64>, is_tokens: bool, is_exact: bool) -> Option<Wanted> {
+    fn demand(&mut self, missing: Option<i64>, is_tokens: bool, is_exact: bool) -> Option<Wanted> {
         let limit = self.bucket.limit();
         let part = self.part.as_mut()?;
         let most = i64::try_from(limit / 16).unwrap_or(i64::MAX);
@@ -468,7 +468,7 @@ impl Places {
         }
     }
 
-    fn wish(&mut self, missing: Option<i64>, is_exact: bool, now_ms: i64) -> Option<Wanted> {
+    fn demand(&mut self, missing: Option<i64>, is_exact: bool, now_ms: i64) -> Option<Wanted> {
         let part = self.part.as_mut()?;
         let most = self.most;
         let slack = if is_exact { 0 } else { part.pace.slack(missing.is_none()).min((most / 16) as i64) };
@@ -512,12 +512,12 @@ impl Account {
         }
     }
 
-    pub(crate) fn wish(&mut self, missing: Option<i64>, is_exact: bool, now_ms: i64) -> Option<Wanted> {
+    pub(crate) fn demand(&mut self, missing: Option<i64>, is_exact: bool, now_ms: i64) -> Option<Wanted> {
         match self {
-            Self::Money(money) => money.wish(missing, is_exact),
-            Self::Requests(rate) => rate.wish(missing, false, is_exact),
-            Self::Tokens(rate) => rate.wish(missing, true, is_exact),
-            Self::Concurrent(places) => places.wish(missing, is_exact, now_ms),
+            Self::Money(money) => money.demand(missing, is_exact),
+            Self::Requests(rate) => rate.demand(missing, false, is_exact),
+            Self::Tokens(rate) => rate.demand(missing, true, is_exact),
+            Self::Concurrent(places) => places.demand(missing, is_exact, now_ms),
         }
     }
 

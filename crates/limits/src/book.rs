@@ -6,7 +6,7 @@ use std::sync::Arc;
 use canon::Pico;
 
 use crate::account::{Account, Claim, Fit, Kind, Money, Name, Notice, Places, Rate};
-use crate::lease::{Granted, Others, Short, Wish};
+use crate::lease::{Demand, Granted, Others, Short};
 use crate::policy::{Limit, OnExhausted, Policy};
 use crate::rule::{AccountId, Quantity, Rule, Scope};
 use crate::{Pattern, Window, day_of};
@@ -333,25 +333,25 @@ impl Book {
 
     /// The amounts that this node wants of the accounts that it shares. With `short`: the accounts that are
     /// too small for a request. Without: the amounts to report and to return.
-    pub fn wishes(&mut self, short: Option<&[Short]>, is_exact: bool, now_ms: i64) -> Vec<Wish> {
+    pub fn demands(&mut self, short: Option<&[Short]>, is_exact: bool, now_ms: i64) -> Vec<Demand> {
         let Some(names) = &self.shared else { return Vec::new() };
         let day = day_of(now_ms);
-        let mut wish = |(id, missing): (AccountId, Option<i64>)| {
+        let mut demand = |(id, missing): (AccountId, Option<i64>)| {
             let account = self.accounts.get_mut(id.0 as usize)?;
             if let Account::Money(money) = account {
                 money.roll(day);
             }
-            let (wanted, name) = (account.wish(missing, is_exact, now_ms)?, names.get(id.0 as usize)?);
-            Some(Wish { account: id, scope: name.scope.clone(), model: name.model.clone(), wanted })
+            let (wanted, name) = (account.demand(missing, is_exact, now_ms)?, names.get(id.0 as usize)?);
+            Some(Demand { account: id, scope: name.scope.clone(), model: name.model.clone(), wanted })
         };
         match short {
-            Some(short) => short.iter().filter_map(|it| wish((it.account, Some(it.missing)))).collect(),
+            Some(short) => short.iter().filter_map(|it| demand((it.account, Some(it.missing)))).collect(),
             None if self.is_quiet => Vec::new(),
             None => {
-                let wishes: Vec<Wish> =
-                    (0..names.len() as u32).filter_map(|id| wish((AccountId(id), None))).collect();
-                self.is_quiet = wishes.is_empty() && self.open.len() == self.free.len();
-                wishes
+                let demands: Vec<Demand> =
+                    (0..names.len() as u32).filter_map(|id| demand((AccountId(id), None))).collect();
+                self.is_quiet = demands.is_empty() && self.open.len() == self.free.len();
+                demands
             }
         }
     }
@@ -378,10 +378,10 @@ impl Book {
     }
 
     /// Applies the store's answer.
-    pub fn granted(&mut self, wish: &Wish, answer: &Granted, now_ms: i64) {
-        if let Some(account) = self.accounts.get_mut(wish.account.0 as usize) {
+    pub fn granted(&mut self, demand: &Demand, answer: &Granted, now_ms: i64) {
+        if let Some(account) = self.accounts.get_mut(demand.account.0 as usize) {
             self.is_quiet = false;
-            account.granted(&wish.wanted, answer, now_ms, &mut self.notices);
+            account.granted(&demand.wanted, answer, now_ms, &mut self.notices);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The messages between nodes that share counters and their common store.
 //!
-//! A node holds a part of each shared account and takes from it without asking. It sends a [`Wish`] when its
+//! A node holds a part of each shared account and takes from it without asking. It sends a [`Demand`] when its
 //! part is too small for a request, and periodically to return what it does not use and to report what it has
 //! spent. The store answers ([`Granted`]) in one step for all accounts of a project. The store always believes
 //! the part that a node reports as its own, so that a store that lost its memory learns everything again. A
@@ -39,7 +39,7 @@ pub struct Short {
 
 /// A node's report about an account, and its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct Demand {
     pub(crate) account: AccountId,
     /// The owner of the account within its project.
     pub scope: Scope,
@@ -171,7 +171,7 @@ fn part(left: i64, has: i64, needed: i64, want: i64) -> i64 {
 pub const GONE_MS: i64 = 15_000;
 
 impl Pool {
-    /// Serves a wish of a node for this account. None when it wants money and the account is unknown:
+    /// Serves a demand of a node for this account. None when it wants money and the account is unknown:
     /// [`Pool::begin`] then sets the amount spent before.
     pub fn serve(&mut self, name: &str, node: u32, wanted: &Wanted, now_ms: i64) -> Option<Granted> {
         match *wanted {

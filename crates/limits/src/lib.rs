@@ -14,7 +14,7 @@
 //!
 //! A refusal changes nothing.
 //!
-//! Several nodes share accounts through a common store: each holds a part of them ([`Wish`], [`Granted`]).
+//! Several nodes share accounts through a common store: each holds a part of them ([`Demand`], [`Granted`]).
 
 mod account;
 mod book;
@@ -29,7 +29,7 @@ pub use account::Notice;
 pub use book::{Actual, Ask, Book, Figure, Refusal, Refused, Remaining, Ticket};
 pub use bucket::Bucket;
 pub use glob::Pattern;
-pub use lease::{GONE_MS, Granted, Others, Pool, Short, Wanted, Wish};
+pub use lease::{Demand, GONE_MS, Granted, Others, Pool, Short, Wanted};
 pub use policy::{
     Bodies, Budget, CachePolicy, CountersAway, LONGEST_CACHE_SECONDS, Limit, Mistake, OnExhausted, Period,
     Policy, Role, Unpriced, tags,

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use anyhow::{Result, bail};
 use canon::Pico;
-use limits::{Actual, Ask, Book, Granted, Others, Policy, Pool, Refusal, Rule, Scope, Short, Ticket, Wish};
+use limits::{Actual, Ask, Book, Demand, Granted, Others, Policy, Pool, Refusal, Rule, Scope, Short, Ticket};
 use routing::chance::{STEP, mixed};
 
 /// 2026-01-05, a Monday, at midnight.
@@ -97,9 +97,9 @@ enum Event {
     Request,
     Report(usize),
     /// A message of a node about a key reaches the store.
-    Asked((usize, u64), Vec<Wish>, Option<i64>),
+    Asked((usize, u64), Vec<Demand>, Option<i64>),
     /// The answer reaches the node.
-    Granted((usize, u64), Vec<(Wish, Granted)>, Option<i64>),
+    Granted((usize, u64), Vec<(Demand, Granted)>, Option<i64>),
     Settle(usize, u64, Ticket, i64, i64),
 }
 
@@ -196,7 +196,9 @@ impl<'a> World<'a> {
                     self.report(node, now);
                     self.at(now + every, Event::Report(node));
                 }
-                Some(Event::Asked((node, key), wishes, retry)) => self.serve((node, key), wishes, retry, now),
+                Some(Event::Asked((node, key), demands, retry)) => {
+                    self.serve((node, key), demands, retry, now)
+                }
                 Some(Event::Granted((node, key), answers, retry)) => {
                     self.granted((node, key), &answers, retry, now)
                 }
@@ -251,10 +253,10 @@ impl<'a> World<'a> {
             Err(refused) => match refused.refusal {
                 Refusal::Short(_) if counter.is_speaking => counter.waiting.push(now),
                 Refusal::Short(short) => {
-                    let wishes = counter.book.wishes(Some(&short as &[Short]), is_exact, now);
+                    let demands = counter.book.demands(Some(&short as &[Short]), is_exact, now);
                     counter.is_speaking = true;
                     self.totals.asked += 1;
-                    self.at(now + half, Event::Asked((node, key), wishes, Some(now)));
+                    self.at(now + half, Event::Asked((node, key), demands, Some(now)));
                 }
                 _ => self.totals.refused += 1,
             },
@@ -271,24 +273,24 @@ impl<'a> World<'a> {
                 self.list(node, key);
                 continue;
             }
-            let wishes = counter.book.wishes(None, is_exact, now);
-            if !wishes.is_empty() {
+            let demands = counter.book.demands(None, is_exact, now);
+            if !demands.is_empty() {
                 counter.is_speaking = true;
-                self.at(now + half, Event::Asked((node, key), wishes, None));
+                self.at(now + half, Event::Asked((node, key), demands, None));
             }
         }
     }
 
-    fn serve(&mut self, (node, key): (usize, u64), wishes: Vec<Wish>, retry: Option<i64>, now: i64) {
+    fn serve(&mut self, (node, key): (usize, u64), demands: Vec<Demand>, retry: Option<i64>, now: i64) {
         self.totals.operations += 1;
         let name = key.to_string();
-        let mut answers = Vec::with_capacity(wishes.len());
-        for wish in wishes {
-            if self.pool.serve(&name, node as u32, &wish.wanted, now).is_none() {
+        let mut answers = Vec::with_capacity(demands.len());
+        for demand in demands {
+            if self.pool.serve(&name, node as u32, &demand.wanted, now).is_none() {
                 self.pool.begin(&name, &BTreeMap::new());
             }
-            if let Some(answer) = self.pool.serve(&name, node as u32, &wish.wanted, now) {
-                answers.push((wish, answer));
+            if let Some(answer) = self.pool.serve(&name, node as u32, &demand.wanted, now) {
+                answers.push((demand, answer));
             }
         }
         self.at(now + (self.case.rtt_ms / 2).max(1), Event::Granted((node, key), answers, retry));
@@ -297,13 +299,13 @@ impl<'a> World<'a> {
     fn granted(
         &mut self,
         (node, key): (usize, u64),
-        answers: &[(Wish, Granted)],
+        answers: &[(Demand, Granted)],
         retry: Option<i64>,
         now: i64,
     ) {
         let counter = self.counter(node, key);
-        for (wish, answer) in answers {
-            counter.book.granted(wish, answer, now);
+        for (demand, answer) in answers {
+            counter.book.granted(demand, answer, now);
         }
         counter.is_speaking = false;
         let waiting = std::mem::take(&mut counter.waiting);

@@ -376,7 +376,7 @@ fn losses(record: &UsageRecord) -> Markup {
 /// The text for what the gateway's own cache did.
 fn cache_words(cache: &str) -> &str {
     match cache {
-        "hit" => "hit: the answer to an equal request; nobody was asked",
+        "hit" => "hit: the answer to an equal request; no provider was called",
         "miss" => "miss: no equal request was answered before",
         other => other,
     }

@@ -54,7 +54,7 @@ pub fn figures(provider: &Provider) -> Figures {
 /// The problem of an enabled provider: severity and text.
 pub fn trouble(provider: &Provider) -> Option<(&'static str, String)> {
     if provider.rest_of(None).is_some() {
-        return Some(("warn", "an administrator has it rest".to_owned()));
+        return Some(("warn", "an administrator suspended it".to_owned()));
     }
     let keys: Vec<KeyState> =
         provider.routes.iter().flat_map(|route| route.keys.iter().map(|key| key.state)).collect();
@@ -501,6 +501,6 @@ fn key_state(key: KeyState) -> Markup {
         KeyState::Probing => state("run", "is tried now"),
         KeyState::Open => state("bad", "open"),
         KeyState::Benched => state("bad", "refused by the provider"),
-        KeyState::Rested => state("warn", "an administrator has it rest"),
+        KeyState::Rested => state("warn", "an administrator suspended it"),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use canon::Pico;
 use futures_util::StreamExt;
-use limits::{GONE_MS, Granted, Scope, Short, Wanted, Window, Wish};
+use limits::{Demand, GONE_MS, Granted, Scope, Short, Wanted, Window};
 use redis::Script;
 
 use super::link::{Away, LIMIT, Link, Patience};
@@ -71,14 +71,14 @@ impl Leases {
             return Err(Away);
         }
         let _turn = tokio::time::timeout(LIMIT, book.turn().lock()).await.map_err(|_| Away)?;
-        let wishes = {
+        let demands = {
             let mut counters = book.lock();
             if !counters.is_short(short) {
                 return Ok(false);
             }
-            counters.wishes(Some(short), self.is_exact, clock::now_ms())
+            counters.demands(Some(short), self.is_exact, clock::now_ms())
         };
-        self.exchange(book, &wishes, Patience::Request).await?;
+        self.exchange(book, &demands, Patience::Request).await?;
         Ok(true)
     }
 
@@ -101,9 +101,9 @@ impl Leases {
         let books = self.books.all_of_them();
         let report = |book: Book| async move {
             let Ok(_turn) = book.turn().try_lock() else { return };
-            let wishes = book.lock().wishes(None, is_exact, clock::now_ms());
-            if !wishes.is_empty() {
-                let _ = self.exchange(&book, &wishes, Patience::Report).await;
+            let demands = book.lock().demands(None, is_exact, clock::now_ms());
+            if !demands.is_empty() {
+                let _ = self.exchange(&book, &demands, Patience::Report).await;
             }
         };
         if self.link.is_away() && self.try_again().await.is_err() {
@@ -138,25 +138,25 @@ impl Leases {
         Ok(())
     }
 
-    async fn exchange(&self, book: &Book, wishes: &[Wish], patience: Patience) -> Result<(), Away> {
+    async fn exchange(&self, book: &Book, demands: &[Demand], patience: Patience) -> Result<(), Away> {
         let now = clock::now_ms();
-        let granted = self.serve(book, wishes, patience).await?;
-        let unknown: Vec<&Wish> = wishes
+        let granted = self.serve(book, demands, patience).await?;
+        let unknown: Vec<&Demand> = demands
             .iter()
             .zip(&granted)
             .filter(|(_, granted)| granted.is_none())
-            .map(|(wish, _)| wish)
+            .map(|(demand, _)| demand)
             .collect();
         if unknown.is_empty() {
-            apply(book, wishes.iter().zip(granted), now);
+            apply(book, demands.iter().zip(granted), now);
             return Ok(());
         }
-        for wish in &unknown {
-            self.begin(book, wish, patience).await?;
+        for demand in &unknown {
+            self.begin(book, demand, patience).await?;
         }
-        let again: Vec<Wish> = unknown.into_iter().cloned().collect();
+        let again: Vec<Demand> = unknown.into_iter().cloned().collect();
         let granted_again = self.serve(book, &again, patience).await?;
-        apply(book, wishes.iter().zip(granted), now);
+        apply(book, demands.iter().zip(granted), now);
         apply(book, again.iter().zip(granted_again), now);
         Ok(())
     }
@@ -164,30 +164,30 @@ impl Leases {
     async fn serve(
         &self,
         book: &Book,
-        wishes: &[Wish],
+        demands: &[Demand],
         patience: Patience,
     ) -> Result<Vec<Option<Granted>>, Away> {
-        let keys: Vec<String> = wishes.iter().map(|wish| key(book, wish)).collect();
-        let mut arguments = Vec::with_capacity(1 + 9 * wishes.len());
+        let keys: Vec<String> = demands.iter().map(|demand| key(book, demand)).collect();
+        let mut arguments = Vec::with_capacity(1 + 9 * demands.len());
         arguments.push(self.node.to_owned());
-        wishes.iter().for_each(|wish| push_arguments(&wish.wanted, &mut arguments));
+        demands.iter().for_each(|demand| push_arguments(&demand.wanted, &mut arguments));
         let numbers: Vec<Vec<i64>> = self.link.run(&self.lease, &keys, &arguments, patience).await?;
         let mut numbers = numbers.into_iter();
-        wishes
+        demands
             .iter()
-            .map(|wish| numbers.next().map(|numbers| granted(&wish.wanted, &numbers)).ok_or(Away))
+            .map(|demand| numbers.next().map(|numbers| granted(&demand.wanted, &numbers)).ok_or(Away))
             .collect()
     }
 
     /// Fills an account of money from the ledger.
-    async fn begin(&self, book: &Book, wish: &Wish, patience: Patience) -> Result<(), Away> {
-        let Wanted::Money { window, start, .. } = wish.wanted else { return Ok(()) };
-        let by_node = self.by_node(&ledger_scope(book, &wish.scope), start).await?;
-        let mut arguments = vec![lives_ms(&wish.wanted).to_string()];
+    async fn begin(&self, book: &Book, demand: &Demand, patience: Patience) -> Result<(), Away> {
+        let Wanted::Money { window, start, .. } = demand.wanted else { return Ok(()) };
+        let by_node = self.by_node(&ledger_scope(book, &demand.scope), start).await?;
+        let mut arguments = vec![lives_ms(&demand.wanted).to_string()];
         for (node, spent) in by_node {
             arguments.extend([node, spent.to_string()]);
         }
-        let keys = [money_key(book, &wish.scope, window, start)];
+        let keys = [money_key(book, &demand.scope, window, start)];
         self.link.run::<i64>(&self.begin, &keys, &arguments, patience).await.map(drop)
     }
 
@@ -206,11 +206,11 @@ impl Leases {
     }
 }
 
-fn apply<'a>(book: &Book, granted: impl Iterator<Item = (&'a Wish, Option<Granted>)>, now: i64) {
+fn apply<'a>(book: &Book, granted: impl Iterator<Item = (&'a Demand, Option<Granted>)>, now: i64) {
     let mut counters = book.lock();
-    for (wish, granted) in granted {
+    for (demand, granted) in granted {
         if let Some(granted) = granted {
-            counters.granted(wish, &granted, now);
+            counters.granted(demand, &granted, now);
         }
     }
 }
@@ -252,16 +252,16 @@ fn money_key(book: &Book, scope: &Scope, window: Window, start: i64) -> String {
     }
 }
 
-fn key(book: &Book, wish: &Wish) -> String {
-    let mut key = match &wish.wanted {
-        Wanted::Money { window, start, .. } => return money_key(book, &wish.scope, *window, *start),
+fn key(book: &Book, demand: &Demand) -> String {
+    let mut key = match &demand.wanted {
+        Wanted::Money { window, start, .. } => return money_key(book, &demand.scope, *window, *start),
         Wanted::Rate { is_tokens, limit, period, .. } => {
             let what = if *is_tokens { "tokens" } else { "requests" };
-            format!("{}:{what}:{limit}:{}", prefix(book, &wish.scope), period.as_str())
+            format!("{}:{what}:{limit}:{}", prefix(book, &demand.scope), period.as_str())
         }
-        Wanted::Places { .. } => format!("{}:concurrent", prefix(book, &wish.scope)),
+        Wanted::Places { .. } => format!("{}:concurrent", prefix(book, &demand.scope)),
     };
-    if let Some(model) = &wish.model {
+    if let Some(model) = &demand.model {
         key.push(':');
         key.push_str(model);
     }

@@ -10,7 +10,7 @@
 //!
 //! The ledger in PostgreSQL is authoritative for money. Redis holds how much each node may spend at the
 //! moment, and is refilled from the ledger and by the nodes when it has lost everything. The messages between
-//! nodes and Redis are [`limits::Wish`] and [`limits::Granted`].
+//! nodes and Redis are [`limits::Demand`] and [`limits::Granted`].
 
 mod conversations;
 mod leases;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use canon::Pico;
-use limits::{Actual, Book, Granted, Others, Pool, Refusal, Rule, Scope, Short, Ticket, Wanted, Wish};
+use limits::{Actual, Book, Demand, Granted, Others, Pool, Refusal, Rule, Scope, Short, Ticket, Wanted};
 
 use routing::chance::{STEP, mixed};
 
@@ -27,7 +27,7 @@ struct Node {
 
 /// A message on its way. A node sends one at a time.
 struct Waiting {
-    wishes: Vec<Wish>,
+    demands: Vec<Demand>,
     answer: Option<Vec<Option<Granted>>>,
     /// The cost of the request that is then tried again.
     retry: Option<i64>,
@@ -50,13 +50,13 @@ struct World {
     ledger: BTreeMap<u32, i64>,
 }
 
-fn name(wish: &Wish) -> String {
-    let kind = match &wish.wanted {
+fn name(demand: &Demand) -> String {
+    let kind = match &demand.wanted {
         Wanted::Money { window, start, .. } => format!("{window:?}{start}"),
         Wanted::Rate { is_tokens, limit, .. } => format!("{is_tokens}{limit}"),
         Wanted::Places { .. } => "places".to_owned(),
     };
-    format!("{:?} {kind}", wish.scope)
+    format!("{:?} {kind}", demand.scope)
 }
 
 impl Node {
@@ -132,9 +132,9 @@ impl World {
             Ok(()) => self.admitted += 1,
             Err(None) => self.refused += 1,
             Err(Some(short)) if node.waiting.is_none() => {
-                let wishes = node.book.wishes(Some(&short), is_exact, now);
-                assert_eq!(wishes.len(), short.len());
-                node.waiting = Some(Waiting { wishes, answer: None, retry: Some(cost) });
+                let demands = node.book.demands(Some(&short), is_exact, now);
+                assert_eq!(demands.len(), short.len());
+                node.waiting = Some(Waiting { demands, answer: None, retry: Some(cost) });
             }
             Err(Some(_)) => {}
         }
@@ -144,8 +144,8 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[who];
         if node.waiting.is_none() {
-            let wishes = node.book.wishes(None, false, now);
-            node.waiting = Some(Waiting { wishes, answer: None, retry: None });
+            let demands = node.book.demands(None, false, now);
+            node.waiting = Some(Waiting { demands, answer: None, retry: None });
         }
     }
 
@@ -156,19 +156,19 @@ impl World {
         let Some(waiting) = node.waiting.take().filter(|_| !is_lost) else { return };
         match waiting.answer {
             None => {
-                let serve = |wish: &Wish| {
-                    let name = name(wish);
-                    self.pool.serve(&name, node.id, &wish.wanted, now).or_else(|| {
+                let serve = |demand: &Demand| {
+                    let name = name(demand);
+                    self.pool.serve(&name, node.id, &demand.wanted, now).or_else(|| {
                         self.pool.begin(&name, &self.ledger);
-                        self.pool.serve(&name, node.id, &wish.wanted, now)
+                        self.pool.serve(&name, node.id, &demand.wanted, now)
                     })
                 };
-                let answer = Some(waiting.wishes.iter().map(serve).collect());
+                let answer = Some(waiting.demands.iter().map(serve).collect());
                 node.waiting = Some(Waiting { answer, ..waiting });
             }
             Some(answer) => {
-                for (wish, answer) in waiting.wishes.iter().zip(answer) {
-                    node.book.granted(wish, &answer.unwrap(), now);
+                for (demand, answer) in waiting.demands.iter().zip(answer) {
+                    node.book.granted(demand, &answer.unwrap(), now);
                 }
                 if let Some(cost) = waiting.retry {
                     match node.reserve(cost, Others::Asked, now) {
@@ -283,13 +283,13 @@ fn a_node_without_the_store_counts_alone() {
     node.reserve(10, Others::Away, NOON).unwrap();
     assert_eq!(node.reserve(10, Others::Away, NOON), Err(None), "two requests a minute");
     // When the store answers again it learns everything that was used.
-    let wishes = node.book.wishes(None, false, NOON);
-    let owed = wishes.iter().find_map(|wish| match wish.wanted {
+    let demands = node.book.demands(None, false, NOON);
+    let owed = demands.iter().find_map(|demand| match demand.wanted {
         Wanted::Rate { owed, .. } => Some(owed),
         _ => None,
     });
     assert_eq!(owed, Some(2));
-    let has = wishes.iter().find_map(|wish| match wish.wanted {
+    let has = demands.iter().find_map(|demand| match demand.wanted {
         Wanted::Money { has, .. } => Some(has),
         _ => None,
     });
@@ -302,11 +302,11 @@ fn a_refusal_is_remembered_for_a_short_time() {
     let (mut pool, mut first, mut second) = (Pool::default(), Node::new(0, json), Node::new(1, json));
     let mut lease = |node: &mut Node, cost, now| {
         let Err(Some(short)) = node.reserve(cost, Others::Unasked, now) else { return false };
-        for wish in node.book.wishes(Some(&short), false, now) {
-            let name = name(&wish);
+        for demand in node.book.demands(Some(&short), false, now) {
+            let name = name(&demand);
             pool.begin(&name, &BTreeMap::new());
-            let answer = pool.serve(&name, node.id, &wish.wanted, now).unwrap();
-            node.book.granted(&wish, &answer, now);
+            let answer = pool.serve(&name, node.id, &demand.wanted, now).unwrap();
+            node.book.granted(&demand, &answer, now);
         }
         true
     };

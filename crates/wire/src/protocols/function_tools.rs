@@ -51,7 +51,10 @@ pub(super) fn function_tools<'a>(
             ToolKind::Function { .. } => Cow::Owned(Json::of(&json!({"type": "object", "properties": {}}))),
             ToolKind::Custom { format } => {
                 if is_restricted(format.as_ref()) {
-                    losses.dropped(Field::tool(index, ToolField::Grammar), "the provider knows no grammars");
+                    losses.dropped(
+                        Field::tool(index, ToolField::Grammar),
+                        "the provider does not support grammars",
+                    );
                 }
                 losses.emulated(
                     Field::tool(index, ToolField::Whole),

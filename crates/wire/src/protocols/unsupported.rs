@@ -181,11 +181,11 @@ pub(super) fn lose_description(output: &OutputFormat, losses: &mut Losses) {
 
 /// Reports that the request for thinking is not served, by the names that the caller used.
 pub(super) fn lose_thinking(request: &Request, reason: &'static str, losses: &mut Losses) {
-    let wish = &request.reasoning;
-    if wish.effort.is_some() {
+    let reasoning = &request.reasoning;
+    if reasoning.effort.is_some() {
         losses.dropped(EFFORT, reason);
     }
-    if wish.budget_tokens.is_some() {
+    if reasoning.budget_tokens.is_some() {
         losses.dropped(BUDGET, reason);
     }
 }
@@ -193,8 +193,8 @@ pub(super) fn lose_thinking(request: &Request, reason: &'static str, losses: &mu
 /// Reports a number of tokens for a model with effort levels: it is converted to a level, or replaced by the
 /// level that the caller also sent.
 pub(super) fn lose_budget(request: &Request, losses: &mut Losses) {
-    let wish = &request.reasoning;
-    match (wish.effort, wish.budget_tokens) {
+    let reasoning = &request.reasoning;
+    match (reasoning.effort, reasoning.budget_tokens) {
         (_, None) | (_, Some(0)) => {}
         (None, Some(_)) => {
             losses.approximated(BUDGET, "the model takes a level instead of a number of tokens")

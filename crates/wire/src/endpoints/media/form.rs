@@ -98,7 +98,7 @@ impl FormRequest {
         })
     }
 
-    fn wish(&self, name: &str) -> Option<&[u8]> {
+    fn routing_field(&self, name: &str) -> Option<&[u8]> {
         self.routing_fields.iter().find(|(known, _)| *known == name).map(|(_, raw)| &raw[..])
     }
 
@@ -255,10 +255,10 @@ impl EndpointRequest for FormRequest {
             amount: Some(amount),
             stream: self.is_stream,
             routing_fields: RoutingFields {
-                models: self.wish("models"),
-                provider: self.wish("provider"),
-                routing: self.wish("routing"),
-                n: self.wish("n"),
+                models: self.routing_field("models"),
+                provider: self.routing_field("provider"),
+                routing: self.routing_field("routing"),
+                n: self.routing_field("n"),
             },
             ..Asked::default()
         }

@@ -184,7 +184,7 @@ impl AnswerReader for GoogleSound {
             return Err(match read.refusal() {
                 Some(reason) => {
                     let reason: String = reason.chars().take(200).collect();
-                    let message = format!("The provider speaks nothing of this text ({reason}).");
+                    let message = format!("The provider did not speak this text ({reason}).");
                     Error::upstream(ErrorKind::ContentFilter, Retry::No, message)
                 }
                 None => broken(Retry::Elsewhere, "The provider's answer has no sound.".to_owned()),

@@ -121,7 +121,7 @@ fn is_tokens(item: &str) -> bool {
 }
 
 fn empty() -> Error {
-    Error::invalid("prompt", "prompt is empty; it needs a text that the model goes on from.")
+    Error::invalid("prompt", "prompt is empty; it needs a text that the model continues.")
 }
 
 /// Checks that need all fields.
@@ -130,7 +130,7 @@ fn check_whole(intake: &Intake) -> Result<()> {
     if intake.given("prompt").is_none() {
         let message = match intake.given("messages") {
             Some(_) => "prompt is missing; a conversation in messages goes to POST /v1/chat/completions.",
-            None => "prompt is missing; it needs a text that the model goes on from.",
+            None => "prompt is missing; it needs a text that the model continues.",
         };
         return Err(Error::invalid("prompt", message));
     }

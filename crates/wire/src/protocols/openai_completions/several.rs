@@ -37,7 +37,7 @@ pub(super) fn split(intake: &Intake) -> Result<Option<Vec<Bytes>>> {
     }
     if let Some(index) = prompts.iter().position(|prompt| prompt.get() == "\"\"") {
         let path = format!("prompt[{index}]");
-        let message = format!("{path} is empty; it needs a text that the model goes on from.");
+        let message = format!("{path} is empty; it needs a text that the model continues.");
         return Err(Error::invalid(path, message));
     }
     let alone = |prompt: &&RawValue| {

@@ -62,7 +62,7 @@ fn conversation(intake: &Intake) -> Result<Option<String>> {
         return Err(Error::invalid("conversation", message));
     };
     if intake.given("previous_response_id").is_some() {
-        let message = "previous_response_id and conversation exclude each other: both say what the request goes on from.";
+        let message = "previous_response_id and conversation exclude each other: both name the conversation to continue.";
         return Err(Error::invalid("previous_response_id", message));
     }
     Ok(Some(id))

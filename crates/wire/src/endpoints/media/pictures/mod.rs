@@ -77,7 +77,8 @@ impl Given {
         match self {
             Self::Url(url) => Picture::of_url(url, param),
             Self::Object { file_id: Some(_), .. } => {
-                let message = "The provider knows no files of another's; give the image as a data URI.";
+                let message =
+                    "The provider cannot read files of other providers; give the image as a data URI.";
                 Err(Error::unsupported(format!("{param}.file_id"), message))
             }
             Self::Object { image_url: Some(inner), .. } => inner.picture(&format!("{param}.image_url")),

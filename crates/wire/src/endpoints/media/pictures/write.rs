@@ -77,7 +77,7 @@ impl Wanted {
             return Err(no_stream(Operation::ImageEdits));
         }
         if self.mask.is_some() {
-            return Err(Error::unsupported("mask", "The provider takes no mask."));
+            return Err(Error::unsupported("mask", "The provider does not accept a mask."));
         }
         let mut body = json!({"model": model, "prompt": self.prompt, "n": self.count});
         self.sized(row, &mut body, losses);
@@ -142,7 +142,7 @@ impl Wanted {
     /// Google's generateContent.
     fn gemini(&self, losses: &mut Losses) -> Result<Value> {
         if self.mask.is_some() {
-            return Err(Error::unsupported("mask", "The provider takes no mask."));
+            return Err(Error::unsupported("mask", "The provider does not accept a mask."));
         }
         for name in self.more.keys() {
             losses.dropped(name.clone(), NO_SUCH_FIELD);

@@ -552,7 +552,7 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
 }
 
 fn malformed() -> Error {
-    broken("The provider's answer is not what its format says.")
+    broken("The provider's answer does not have the form of its format.")
 }
 
 fn stray() -> Error {

@@ -293,7 +293,7 @@ fn said(kind: &str, block: &Fields<'_>, place: Place, parts: &mut Vec<Part>) -> 
             let tool = block.fields("tool")?;
             parts.push(Part::text(format!("The tool {} is available now.", tool.text("name")?)));
         }
-        _ => return Err(block.wrong("type", "names no content block that can stand here.")),
+        _ => return Err(block.wrong("type", "names no content block that is allowed here.")),
     }
     parts[before..].iter_mut().for_each(|part| part.place = place);
     Ok(())
@@ -434,15 +434,16 @@ fn reasoning(fields: &Fields<'_>, effort: Option<Effort>) -> Result<ReasoningReq
         return Ok(ReasoningRequest { effort, ..ReasoningRequest::default() });
     };
     let exclude = thinking.opt_text("display")?.as_deref() == Some("omitted");
-    let wish = |effort, budget_tokens| ReasoningRequest { effort, budget_tokens, exclude, summary: None };
+    let reasoning =
+        |effort, budget_tokens| ReasoningRequest { effort, budget_tokens, exclude, summary: None };
     Ok(match thinking.text("type")?.as_str() {
         "enabled" => {
             let budget = thinking.opt_count("budget_tokens")?;
-            wish(effort.or(budget.is_none().then_some(Effort::Medium)), budget)
+            reasoning(effort.or(budget.is_none().then_some(Effort::Medium)), budget)
         }
         // Without an effort the model thinks as much as by default, which is a lot.
-        "adaptive" => wish(effort.or(Some(Effort::High)), None),
-        "disabled" | "between_tools" => wish(Some(Effort::None), None),
+        "adaptive" => reasoning(effort.or(Some(Effort::High)), None),
+        "disabled" | "between_tools" => reasoning(Some(Effort::None), None),
         _ => {
             return Err(thinking
                 .wrong("type", "must be \"enabled\", \"adaptive\", \"between_tools\" or \"disabled\"."));

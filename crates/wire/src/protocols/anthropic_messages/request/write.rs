@@ -278,14 +278,14 @@ fn sampling<'a>(
     let generation = Generation::of(target.model);
     let refused = generation.is_some_and(Generation::refuses_sampling);
     let gone = |field| refused || target.facts.rejects(field);
-    let wish = &request.sampling;
-    if let Some(temperature) = wish.temperature {
+    let sampling = &request.sampling;
+    if let Some(temperature) = sampling.temperature {
         if temperature == 1.0 && (gone("temperature") || plan.is_on()) {
             // A temperature of one is the default.
         } else if gone("temperature") {
-            losses.dropped(Field::Temperature, "The model takes no sampling parameters.");
+            losses.dropped(Field::Temperature, "The model does not accept sampling parameters.");
         } else if plan.is_on() {
-            losses.dropped(Field::Temperature, "A model that thinks takes no temperature.");
+            losses.dropped(Field::Temperature, "A model that thinks does not accept a temperature.");
         } else {
             if temperature > 1.0 {
                 losses.approximated(Field::Temperature, "The provider's scale ends at 1.");
@@ -293,22 +293,22 @@ fn sampling<'a>(
             body.temperature = number(temperature.clamp(0.0, 1.0));
         }
     }
-    if let Some(top_p) = wish.top_p {
+    if let Some(top_p) = sampling.top_p {
         // Only hosts of this vendor's models refuse both; generations are known only for these models.
         let both = body.temperature.is_some() && generation.is_some_and(Generation::refuses_both_samplings);
         if gone("top_p") {
-            losses.dropped(Field::TopP, "The model takes no sampling parameters.");
+            losses.dropped(Field::TopP, "The model does not accept sampling parameters.");
         } else if both {
             losses.dropped(Field::TopP, "The model takes either a temperature or top-p.");
         } else if plan.is_on() && top_p < 0.95 {
-            losses.dropped(Field::TopP, "A model that thinks takes no top-p below 0.95.");
+            losses.dropped(Field::TopP, "A model that thinks does not accept a top-p below 0.95.");
         } else {
             body.top_p = number(top_p);
         }
     }
-    if let Some(top_k) = wish.top_k {
+    if let Some(top_k) = sampling.top_k {
         if gone("top_k") || plan.is_on() {
-            losses.dropped(Field::TopK, "The model takes no top-k here.")
+            losses.dropped(Field::TopK, "The model does not accept a top-k here.")
         } else {
             body.top_k = Some(top_k)
         }
@@ -321,12 +321,12 @@ fn stops<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, loss
         return;
     }
     if target.facts.rejects("stop") {
-        losses.dropped(Field::Stop, "The model takes no stop texts.");
+        losses.dropped(Field::Stop, "The model does not accept stop texts.");
         return;
     }
     body.stop_sequences = StopTexts(&request.stop);
     if request.stop.iter().any(|stop| stop.trim().is_empty()) {
-        losses.dropped(Field::Stop, "The provider takes no stop texts of white space alone.");
+        losses.dropped(Field::Stop, "The provider does not accept stop texts of white space alone.");
     }
 }
 

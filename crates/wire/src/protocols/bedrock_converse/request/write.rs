@@ -181,7 +181,8 @@ fn inference_config<'a>(
         losses.dropped(Field::TopP, "the model takes either a temperature or top-p");
     }
     if thinking.no_inference_config && config.max_tokens.take().is_some() && request.max_tokens.is_some() {
-        losses.dropped(Field::MaxTokens, "the model takes no limit at its highest level of thinking");
+        losses
+            .dropped(Field::MaxTokens, "the model does not accept a limit at its highest level of thinking");
     }
     config
 }

@@ -38,7 +38,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     refuse_features(request, Offers { logprobs, ..Offers::default() })?;
     if request.top_logprobs.is_some_and(|count| count > 0) {
         let message =
-            "This provider tells the probability of the chosen tokens only; do not ask for alternatives.";
+            "This provider returns only the probabilities of the chosen tokens; do not request alternatives.";
         return Err(Error::unsupported(Field::TopLogprobs, message));
     }
     let mut losses = request.losses.clone();
@@ -332,8 +332,10 @@ fn answered<'a>(index: usize, message: &'a Message, ids: &'a CallIds<'a>, losses
                 "thinking can be sent back only to the family of models that wrote it",
             ),
             PartKind::ToolCall(_) => calls = Some(CallsOf { ids, index, message }),
-            PartKind::Media(_) | PartKind::ToolResult(_) => losses
-                .dropped(Field::part(index, position), "the provider takes no media in assistant messages"),
+            PartKind::Media(_) | PartKind::ToolResult(_) => losses.dropped(
+                Field::part(index, position),
+                "the provider does not accept media in assistant messages",
+            ),
         }
     }
     let is_thought = |part: &Part| matches!(part.kind, PartKind::Reasoning(_));
@@ -346,7 +348,7 @@ fn answered<'a>(index: usize, message: &'a Message, ids: &'a CallIds<'a>, losses
         turn.content = Some(Content::Text(Cow::Owned(text)));
     } else {
         if !text.is_empty() && !thoughts.is_empty() {
-            losses.dropped(thinking(), "the provider takes one plan before calls: what was said goes there");
+            losses.dropped(thinking(), "the provider accepts one plan before calls: the text is sent there");
         }
         let plan = if text.is_empty() { thoughts } else { text };
         turn.tool_plan = Some(plan).filter(|plan| !plan.is_empty());
@@ -470,8 +472,8 @@ fn response_format<'a>(
 }
 
 fn thinking(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<Value> {
-    let wish = &request.reasoning;
-    if wish.is_unset() {
+    let reasoning = &request.reasoning;
+    if reasoning.is_unset() {
         return None;
     }
     let thinks = match &target.facts.reasoning {
@@ -480,19 +482,19 @@ fn thinking(request: &Request, target: Target<'_>, losses: &mut Losses) -> Optio
     };
     if !thinks {
         let always = matches!(target.facts.reasoning, Some(ReasoningControl::Always));
-        if wish.is_on() || always {
-            lose_thinking(request, "the model takes no control of its thinking", losses);
+        if reasoning.is_on() || always {
+            lose_thinking(request, "the model does not allow control of its thinking", losses);
         }
         return None;
     }
-    if !wish.is_on() {
+    if !reasoning.is_on() {
         return Some(json!({"type": "disabled"}));
     }
-    let effort = wish.effort.unwrap_or(Effort::Medium);
-    let asked = wish.budget_tokens.unwrap_or_else(|| budget_of(effort));
+    let effort = reasoning.effort.unwrap_or(Effort::Medium);
+    let asked = reasoning.budget_tokens.unwrap_or_else(|| budget_of(effort));
     // Thinking counts towards the limit: a quarter is left for the answer.
     let budget = request.max_tokens.map_or(asked, |limit| asked.min(limit - limit / 4)).max(1);
-    if wish.budget_tokens.is_some_and(|asked| asked != budget) {
+    if reasoning.budget_tokens.is_some_and(|asked| asked != budget) {
         losses.approximated(BUDGET, "lowered, because the answer needs a part of the output limit");
     }
     Some(json!({"type": "enabled", "token_budget": budget}))

@@ -298,14 +298,14 @@ fn write_options(request: &Request, output: &mut Output) -> Result<()> {
 
 /// `think` is a level for models with levels (gpt-oss) and a boolean for the others.
 fn think(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<Value> {
-    let wish = &request.reasoning;
-    if wish.is_unset() {
+    let reasoning = &request.reasoning;
+    if reasoning.is_unset() {
         return None;
     }
     let levels: &[Effort] = match &target.facts.reasoning {
         Some(ReasoningControl::None | ReasoningControl::Always) => {
-            if wish.is_on() || target.facts.reasoning == Some(ReasoningControl::Always) {
-                lose_thinking(request, "the model takes no control of its thinking", losses);
+            if reasoning.is_on() || target.facts.reasoning == Some(ReasoningControl::Always) {
+                lose_thinking(request, "the model does not allow control of its thinking", losses);
             }
             return None;
         }
@@ -314,9 +314,9 @@ fn think(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<V
         _ => &[],
     };
     lose_budget(request, losses);
-    let wanted = match wish.effort {
+    let wanted = match reasoning.effort {
         Some(effort) => effort,
-        None if wish.is_on() => Effort::Medium,
+        None if reasoning.is_on() => Effort::Medium,
         None => Effort::None,
     };
     match wanted.nearest(levels) {

@@ -236,27 +236,27 @@ impl Forward<'_> {
         };
         let takes_object =
             matches!(control, ReasoningControl::Object { .. }) || self.target.quirks.takes_routing_fields;
-        let wish = Wish::of(self.intake, object.as_ref(), takes_object, facts.thinks_by_default);
-        let asked = wish.as_ref().map(|wish| wish.effort);
+        let given = GivenReasoning::of(self.intake, object.as_ref(), takes_object, facts.thinks_by_default);
+        let asked = given.as_ref().map(|given| given.effort);
         self.thinks = self.will_think(control, asked);
         if object.is_some() && !takes_object {
             self.edit.remove("reasoning");
             self.lose_members(object.as_ref());
         }
         if self.thinks && self.excludes_thinking(asked.is_some()) && can_disable(control) {
-            return self.stop_thinking(wish.map(|wish| wish.field), control);
+            return self.stop_thinking(given.map(|given| given.field), control);
         }
-        let Some(wish @ Wish { effort: Some(effort), .. }) = wish else { return };
-        if takes_object && wish.field != "reasoning_effort" {
+        let Some(given @ GivenReasoning { effort: Some(effort), .. }) = given else { return };
+        if takes_object && given.field != "reasoning_effort" {
             return;
         }
-        match control_fields(control, effort, wish.budget) {
-            Some(fields) => self.set_reasoning(&wish, effort, fields),
+        match control_fields(control, effort, given.budget) {
+            Some(fields) => self.set_reasoning(&given, effort, fields),
             None => {
-                self.edit.remove(wish.member_of());
+                self.edit.remove(given.member_of());
                 // Such a model does not think by default, unless it never does.
                 if effort != Effort::None || *control == ReasoningControl::Always {
-                    self.losses.dropped(wish.field, "The model takes no control of its thinking.");
+                    self.losses.dropped(given.field, "The model does not allow control of its thinking.");
                 }
             }
         }
@@ -330,17 +330,17 @@ impl Forward<'_> {
         }
     }
 
-    fn set_reasoning(&mut self, wish: &Wish, asked: Effort, fields: Vec<(&'static str, Value)>) {
-        let kept = match wish.budget {
+    fn set_reasoning(&mut self, given: &GivenReasoning, asked: Effort, fields: Vec<(&'static str, Value)>) {
+        let kept = match given.budget {
             Some(budget) => fields.iter().any(|(_, value)| value["budget_tokens"].as_u64() == Some(budget)),
             None => fields.iter().any(|(name, value)| {
                 (*name == "reasoning_effort" && value == asked.as_str()) || matches!(value, Value::Object(_))
             }),
         };
         if !kept {
-            self.losses.approximated(wish.field, "The model knows levels of effort; the nearest was sent.");
+            self.losses.approximated(given.field, "The model knows levels of effort; the nearest was sent.");
         }
-        let member = wish.member_of();
+        let member = given.member_of();
         if !fields.iter().any(|(name, _)| *name == member) {
             self.edit.remove(member);
         }
@@ -818,7 +818,7 @@ fn lacking(feature: Feature, model: &str) -> Error {
 }
 
 /// The caller's amount of thinking.
-struct Wish {
+struct GivenReasoning {
     /// The field with it, as losses name it.
     field: &'static str,
     /// None for an unknown level.
@@ -827,7 +827,7 @@ struct Wish {
     budget: Option<u64>,
 }
 
-impl Wish {
+impl GivenReasoning {
     /// Reads `reasoning_effort`, else the object's `effort`. The object's `max_tokens` and `enabled` are read
     /// only where the provider does not take the object.
     fn of(

@@ -319,7 +319,7 @@ impl<'a> Writer<'a> {
     fn free_text(&mut self, index: usize, name: &str, format: Option<&Json>) {
         if is_restricted(format) {
             let field = Field::tool(index, ToolField::Grammar);
-            self.losses.dropped(field, "The provider knows no grammars.");
+            self.losses.dropped(field, "The provider does not support grammars.");
         }
         let field = Field::tool(index, ToolField::Whole);
         self.losses.emulated(field, "A tool that takes free text is sent as a function.");
@@ -538,7 +538,7 @@ impl<'a> Writer<'a> {
         self.note_part(field.clone(), part)?;
         let mark = self.taken_mark(part.cache.as_ref());
         self.shown.push((part, mark));
-        let reason = "The format takes texts only as results of tools: sent behind them as the user's.";
+        let reason = "The format takes texts only as results of tools: sent after them as a user message.";
         self.losses.approximated(field, reason);
         Ok(())
     }
@@ -552,7 +552,7 @@ impl<'a> Writer<'a> {
         let PartKind::Media(media) = &part.kind else { return Ok(()) };
         match (media.kind, &media.source) {
             (_, Source::Text(_)) => {
-                self.losses.approximated(field, "The format takes no text files: sent as plain text.")
+                self.losses.approximated(field, "The format does not accept text files: sent as plain text.")
             }
             (MediaKind::Audio, Source::Url(_)) => {
                 let message = "The provider takes sound as base64 only, not by its address.";
@@ -577,14 +577,14 @@ impl<'a> Writer<'a> {
     fn thinking(&mut self, index: usize, message: &Message) -> Result<()> {
         for (position, part) in message.parts.iter().enumerate() {
             if matches!(&part.kind, PartKind::Reasoning(thought) if thought.extra.is_some()) {
-                let reason = "A block that only the provider's own format knows.";
+                let reason = "A block that exists only in another format.";
                 self.losses.dropped(Field::thinking(index, position), reason);
             }
         }
         let blocks = || message.parts.iter().filter_map(block);
         if !self.takes_thinking {
             if blocks().next().is_some() {
-                let reason = "The provider takes no thinking of earlier turns.";
+                let reason = "The provider does not accept thinking of earlier turns.";
                 self.losses.dropped(Field::of_message(index, MessageField::Thinking), reason);
             }
             return Ok(());

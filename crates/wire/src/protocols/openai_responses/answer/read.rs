@@ -179,7 +179,9 @@ impl Answer {
             Ok(parsed) => parsed,
             // An unused field of an event may have any type.
             Err(_) if kind_of(&data).is_some_and(|kind| !is_known(&kind)) => return Ok(()),
-            Err(_) => return Err(broken("The provider sent an event that is not what its format says.")),
+            Err(_) => {
+                return Err(broken("The provider sent an event that does not have the form of its format."));
+            }
         };
         let kind = match parsed.kind.as_deref() {
             Some(kind) => kind.to_owned(),
@@ -783,7 +785,7 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
 }
 
 fn unreadable() -> Error {
-    broken("The provider's answer is not what its format says.")
+    broken("The provider's answer does not have the form of its format.")
 }
 
 fn no_response() -> Error {

@@ -108,9 +108,10 @@ fn logprobs(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
     for what in fields.opt_texts("include")?.unwrap_or_default() {
         asked |= what == "message.output_text.logprobs";
         if !SERVED.contains(&what.as_str()) {
-            request
-                .losses
-                .dropped("include", "Only providers of the Responses API tell more than the answer itself.");
+            request.losses.dropped(
+                "include",
+                "Only providers of the Responses API return more than the answer itself.",
+            );
         }
     }
     request.logprobs = asked.then_some(true);

@@ -193,12 +193,11 @@ impl<'a> Writer<'a> {
     }
 
     fn reasoning(&mut self) {
-        let wish = &self.request.reasoning;
         let mut reasoning = Map::new();
         if let Some(effort) = self.effort() {
             reasoning.insert("effort".to_owned(), effort.as_str().into());
         }
-        if let Some(summary) = &wish.summary {
+        if let Some(summary) = &self.request.reasoning.summary {
             reasoning.insert("summary".to_owned(), json!(summary));
         }
         if !reasoning.is_empty() {
@@ -219,12 +218,12 @@ impl<'a> Writer<'a> {
     }
 
     fn effort(&mut self) -> Option<Effort> {
-        let wish = &self.request.reasoning;
-        let asked = wish.effort.or(wish.budget_tokens.map(Effort::of_budget))?;
+        let reasoning = &self.request.reasoning;
+        let asked = reasoning.effort.or(reasoning.budget_tokens.map(Effort::of_budget))?;
         let reason = match &self.target.facts.reasoning {
             Some(ReasoningControl::None) if asked == Effort::None => return None,
             Some(ReasoningControl::None) => "The model does not think.",
-            Some(ReasoningControl::Always) => "The model takes no control of its thinking.",
+            Some(ReasoningControl::Always) => "The model does not allow control of its thinking.",
             control => {
                 let given = match control {
                     Some(ReasoningControl::Effort { levels } | ReasoningControl::Object { levels })
@@ -235,12 +234,15 @@ impl<'a> Writer<'a> {
                     _ => asked,
                 };
                 unsupported::lose_budget(self.request, &mut self.losses);
-                if given != asked && wish.effort.is_some() {
+                if given != asked && reasoning.effort.is_some() {
                     self.losses.approximated(
                         Field::ReasoningEffort,
                         "The model knows other levels of effort; the nearest was sent.",
                     );
-                } else if wish.effort.is_none() && wish.budget_tokens == Some(0) && given != Effort::None {
+                } else if reasoning.effort.is_none()
+                    && reasoning.budget_tokens == Some(0)
+                    && given != Effort::None
+                {
                     self.losses
                         .approximated(Field::ReasoningBudget, "The model cannot be kept from thinking.");
                 }
@@ -254,7 +256,8 @@ impl<'a> Writer<'a> {
     fn limits(&mut self) {
         let Some(limit) = self.request.max_tokens else { return };
         if limit < LEAST_OUTPUT {
-            self.losses.approximated(Field::MaxTokens, "The Responses API takes no limit below 16 tokens.");
+            self.losses
+                .approximated(Field::MaxTokens, "The Responses API does not accept a limit below 16 tokens.");
         }
         self.put("max_output_tokens", limit.max(LEAST_OUTPUT));
     }

@@ -62,7 +62,7 @@ fn thinking(body: &Members<'_>, losses: &mut Losses) {
     let thinking = Members::of(thinking);
     let kind = thinking.as_ref().and_then(|thinking| word(thinking, "type")).unwrap_or_default();
     if kind == "between_tools" {
-        losses.approximated("thinking", "Read as a wish not to think.");
+        losses.approximated("thinking", "Read as a request not to think.");
     }
     if matches!(&*kind, "disabled" | "between_tools") && !matches!(of_config("effort"), "" | "null") {
         losses.dropped("output_config.effort", "Without thinking there is no effort to choose.");

@@ -201,23 +201,23 @@ pub(super) fn plan(request: &Request, target: Target<'_>, losses: &mut Losses) -
     let usual = target.facts.max_output_tokens.unwrap_or(USUAL_MAX_TOKENS);
     let max_tokens = request.max_tokens.unwrap_or(usual);
     let mut plan = Plan { thinking: None, effort: None, max_tokens };
-    let wish = wish(request);
-    if wish.is_unset() {
+    let reasoning = reasoning(request);
+    if reasoning.is_unset() {
         return plan;
     }
     match control(target) {
-        None if wish.is_on() || always_thinks(target) => {
-            lose_thinking(request, "The model takes no control of its thinking.", losses);
+        None if reasoning.is_on() || always_thinks(target) => {
+            lose_thinking(request, "The model does not allow control of its thinking.", losses);
         }
         None => {}
-        Some(control) if !wish.is_on() => switch_off(request, &control, &mut plan, losses),
+        Some(control) if !reasoning.is_on() => switch_off(request, &control, &mut plan, losses),
         Some(Control::Adaptive { levels, .. }) => {
             lose_budget(request, losses);
-            adapt(&wish, &levels, &mut plan, losses);
+            adapt(&reasoning, &levels, &mut plan, losses);
         }
         Some(Control::Budget { min, max, .. }) => {
-            let asked = wish.budget_tokens;
-            let wanted = asked.unwrap_or_else(|| budget_of(wish.effort.unwrap_or(Effort::Medium), max));
+            let asked = reasoning.budget_tokens;
+            let wanted = asked.unwrap_or_else(|| budget_of(reasoning.effort.unwrap_or(Effort::Medium), max));
             let budget = wanted.clamp(min, max.max(min));
             if asked.is_some_and(|asked| asked != budget) {
                 losses.approximated(BUDGET, format!("The model thinks with {min} to {max} tokens."));
@@ -281,7 +281,7 @@ pub(crate) fn takes_effort(target: Target<'_>) -> bool {
 
 /// The caller's settings for thinking: canonical fields, else this protocol's own object in another
 /// protocol's request.
-fn wish(request: &Request) -> ReasoningRequest {
+fn reasoning(request: &Request) -> ReasoningRequest {
     #[derive(Deserialize)]
     struct Own {
         #[serde(rename = "type")]
@@ -372,13 +372,13 @@ fn switch_off(request: &Request, control: &Control, plan: &mut Plan, losses: &mu
     }
 }
 
-fn adapt(wish: &ReasoningRequest, levels: &[Effort], plan: &mut Plan, losses: &mut Losses) {
-    let effort = wish.effort.filter(|effort| *effort != Effort::None);
-    let wanted = effort.unwrap_or_else(|| effort_of(wish.budget_tokens.unwrap_or(0)));
+fn adapt(reasoning: &ReasoningRequest, levels: &[Effort], plan: &mut Plan, losses: &mut Losses) {
+    let effort = reasoning.effort.filter(|effort| *effort != Effort::None);
+    let wanted = effort.unwrap_or_else(|| effort_of(reasoning.budget_tokens.unwrap_or(0)));
     // Newer models omit the text of the thinking by default; the caller's encoder omits it on request.
     plan.thinking = Some(Thinking::Adaptive { display: "summarized" });
     let nearest = wanted.nearest(levels);
-    if nearest != Some(wanted) && wish.effort.is_some() {
+    if nearest != Some(wanted) && reasoning.effort.is_some() {
         losses.approximated(EFFORT, "The model has no such level; the nearest one is used.");
     }
     plan.effort = nearest.map(Effort::as_str);

@@ -249,7 +249,10 @@ pub(super) fn choice(
         }
         Some(Choice::None) => ToolChoice::None,
         Some(_) if !forced => {
-            losses.approximated(Field::ToolChoice, "The model takes no forced tool call here: sent as auto.");
+            losses.approximated(
+                Field::ToolChoice,
+                "The model does not accept a forced tool call here: sent as auto.",
+            );
             ToolChoice::Auto { disable_parallel_tool_use }
         }
         Some(Choice::Required | Choice::Allowed { required: true, .. }) => {

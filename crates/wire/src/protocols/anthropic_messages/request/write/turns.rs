@@ -25,7 +25,7 @@ use crate::protocols::turns::{ResultsOf, Turn, Turns};
 const BEGINNING: &str = "(The conversation begins with the assistant.)";
 const CONTINUE: &str = "Continue.";
 
-const WORDS_FIRST: &str = "Calls come last in a turn: words behind them were moved in front.";
+const WORDS_FIRST: &str = "Calls come last in a turn: text after them was moved before them.";
 const NO_CONTENT: &str = "There is no content to mark.";
 
 /// The inputs of the turns.
@@ -137,7 +137,7 @@ impl<'a> Writer<'a, '_> {
             if index >= leading && message.role.is_instruction() {
                 self.losses.approximated(
                     Field::of_message(index, MessageField::Role),
-                    "Instructions stand only at the beginning: sent as words of the user, in their place.",
+                    "Instructions are allowed only at the beginning: sent as user text, at their position.",
                 );
             }
             let mut has_called = false;
@@ -344,7 +344,7 @@ impl<'a> Writer<'a, '_> {
                 PartKind::Media(media) if media.kind == MediaKind::Image => {
                     return Err(Error::unsupported(
                         Field::part(index, position),
-                        "The provider takes no pictures in the assistant's turns.",
+                        "The provider does not accept pictures in the assistant's turns.",
                     ));
                 }
                 _ => self.said(index, part, &Field::part(index, position))?,
@@ -477,14 +477,14 @@ impl<'a> Writer<'a, '_> {
                     cache_control: cache,
                 }),
             },
-            MediaKind::Audio => Err(Error::unsupported(path.clone(), "The provider takes no audio.")),
-            MediaKind::Video => Err(Error::unsupported(path.clone(), "The provider takes no video.")),
+            MediaKind::Audio => Err(Error::unsupported(path.clone(), "The provider does not accept audio.")),
+            MediaKind::Video => Err(Error::unsupported(path.clone(), "The provider does not accept video.")),
         }
     }
 }
 
 fn misplaced(path: &Field) -> Error {
-    Error::invalid(path.clone(), "This kind of content cannot stand here.")
+    Error::invalid(path.clone(), "This kind of content is not allowed here.")
 }
 
 /// A thought in the form that the API takes back, with its proof; none without one.

@@ -129,7 +129,7 @@ impl<'a> Writer<'a, '_> {
                     PartKind::Text(text) | PartKind::Refusal(text) if has_called && !is_blank(text) => {
                         self.losses.approximated(
                             Field::part(index, position),
-                            "calls come last in a turn: words behind them were moved in front",
+                            "calls come last in a turn: text after them was moved before them",
                         );
                     }
                     PartKind::Reasoning(_) if !self.talk.is_content(part) => self.losses.dropped(
@@ -144,7 +144,7 @@ impl<'a> Writer<'a, '_> {
                 // conversation.
                 self.losses.approximated(
                     Field::of_message(index, MessageField::Role),
-                    "instructions stand only at the beginning: sent as words of the user, in their place",
+                    "instructions are allowed only at the beginning: sent as user text, at their position",
                 );
             }
         }
@@ -418,7 +418,7 @@ impl<'a> Writer<'a, '_> {
                 _ => {
                     return Err(Error::unsupported(
                         path(),
-                        "This provider takes no media in assistant messages.",
+                        "This provider does not accept media in assistant messages.",
                     ));
                 }
             }

@@ -35,17 +35,17 @@ pub(super) fn decide(
     blocked: Option<&'static str>,
     losses: &mut Losses,
 ) -> Thinking {
-    let wish = &request.reasoning;
-    if wish.is_unset() {
+    let reasoning = &request.reasoning;
+    if reasoning.is_unset() {
         return Thinking::default();
     }
-    if let (Some(reason), true) = (blocked, wish.is_on()) {
+    if let (Some(reason), true) = (blocked, reasoning.is_on()) {
         lose_thinking(request, reason, losses);
         return Thinking::default();
     }
     let control = facts.reasoning.clone().filter(is_known).unwrap_or_else(|| usual_control(family));
     match control {
-        ReasoningControl::None if !wish.is_on() => Thinking::default(),
+        ReasoningControl::None if !reasoning.is_on() => Thinking::default(),
         ReasoningControl::None => {
             lose_thinking(request, "the model does not think", losses);
             Thinking::default()
@@ -112,15 +112,15 @@ fn budget(
     can_disable: bool,
     losses: &mut Losses,
 ) -> Thinking {
-    let wish = &request.reasoning;
-    if !wish.is_on() {
+    let reasoning = &request.reasoning;
+    if !reasoning.is_on() {
         if !can_disable {
             lose_thinking(request, "the model's thinking cannot be switched off", losses);
         }
         return Thinking::default();
     }
-    let effort = wish.effort.unwrap_or(Effort::Medium);
-    let mut budget = wish.budget_tokens.unwrap_or_else(|| budget_of(effort)).clamp(min, max.max(min));
+    let effort = reasoning.effort.unwrap_or(Effort::Medium);
+    let mut budget = reasoning.budget_tokens.unwrap_or_else(|| budget_of(effort)).clamp(min, max.max(min));
     let asked = request.max_tokens.or(facts.max_output_tokens);
     let mut limit = asked.unwrap_or(budget + USUAL_ANSWER);
     if limit <= budget {
@@ -137,7 +137,7 @@ fn budget(
     if request.max_tokens.is_some_and(|tokens| tokens != limit) {
         losses.approximated(Field::MaxTokens, "raised by the thinking budget, which is part of the limit");
     }
-    if wish.budget_tokens.is_some_and(|tokens| tokens != budget) {
+    if reasoning.budget_tokens.is_some_and(|tokens| tokens != budget) {
         losses.approximated(BUDGET, "moved into the range that the model takes");
     }
     let thinking = json!({"type": "enabled", "budget_tokens": budget});
@@ -152,10 +152,11 @@ fn budget(
 
 /// Families with effort levels.
 fn effort(request: &Request, family: Family, levels: &[Effort], losses: &mut Losses) -> Thinking {
-    let wish = &request.reasoning;
-    let wanted = wish.effort.unwrap_or_else(|| Effort::of_budget(wish.budget_tokens.unwrap_or_default()));
+    let reasoning = &request.reasoning;
+    let wanted =
+        reasoning.effort.unwrap_or_else(|| Effort::of_budget(reasoning.budget_tokens.unwrap_or_default()));
     let Some(level) = wanted.nearest(levels) else {
-        lose_thinking(request, "the model takes no level of thinking", losses);
+        lose_thinking(request, "the model does not accept a level of thinking", losses);
         return Thinking::default();
     };
     if wanted == Effort::None && level != Effort::None && family == Family::Qwen {

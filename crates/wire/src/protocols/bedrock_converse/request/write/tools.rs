@@ -182,7 +182,7 @@ impl<'a> ToolWriter<'a, '_> {
                 if let Some(gone) = gone {
                     self.losses.approximated(
                         Field::tool(index, ToolField::Parameters),
-                        "the model takes no alternatives at the top of a schema; they are in the description",
+                        "the model does not accept alternatives at the top of a schema; they are in the description",
                     );
                     let text = description.unwrap_or_default();
                     description = Some(Cow::Owned(format!("{text}\n\nThe input must also fit {gone}")));
@@ -192,8 +192,10 @@ impl<'a> ToolWriter<'a, '_> {
             ToolKind::Function { parameters, strict } => (object_schema(parameters.as_ref()), *strict),
             ToolKind::Custom { format } => {
                 if is_restricted(format.as_ref()) {
-                    self.losses
-                        .dropped(Field::tool(index, ToolField::Grammar), "the provider knows no grammars");
+                    self.losses.dropped(
+                        Field::tool(index, ToolField::Grammar),
+                        "the provider does not support grammars",
+                    );
                 }
                 self.losses.emulated(
                     Field::tool(index, ToolField::Whole),

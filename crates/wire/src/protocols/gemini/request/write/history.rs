@@ -188,7 +188,7 @@ impl<'a> Writer<'a, '_> {
             self.losses.dropped(detail, "The provider has no detail of single pictures.");
         }
         if media.filename.is_some() {
-            self.losses.dropped(field.with(PartField::Filename), "The provider takes no file names.");
+            self.losses.dropped(field.with(PartField::Filename), "The provider does not accept file names.");
         }
     }
 

@@ -28,8 +28,8 @@ pub(super) fn thinking_config(
     target: Target<'_>,
     losses: &mut Losses,
 ) -> Option<ThinkingConfig> {
-    let wish = &request.reasoning;
-    if wish.is_unset() {
+    let reasoning = &request.reasoning;
+    if reasoning.is_unset() {
         return None;
     }
     let control = target.facts.reasoning.clone().or_else(|| control_of_name(target.model));
@@ -43,7 +43,7 @@ pub(super) fn thinking_config(
             | ReasoningControl::Toggle { levels, .. },
         ) if !levels.is_empty() => by_level(request, &levels, losses),
         Some(ReasoningControl::None) => {
-            if wish.is_on() {
+            if reasoning.is_on() {
                 lose_thinking(request, "The model does not think.", losses);
             }
             return None;
@@ -53,7 +53,7 @@ pub(super) fn thinking_config(
             return None;
         }
     };
-    if wish.is_on() && !wish.exclude {
+    if reasoning.is_on() && !reasoning.exclude {
         config.include_thoughts = Some(true);
     }
     Some(config)
@@ -67,9 +67,9 @@ struct Limits {
 }
 
 fn by_budget(request: &Request, limits: Limits, losses: &mut Losses) -> ThinkingConfig {
-    let wish = &request.reasoning;
-    let budget = match (wish.effort, wish.budget_tokens) {
-        (Some(Effort::None), _) | (None, Some(0)) => off_budget(wish.effort.is_some(), limits, losses),
+    let reasoning = &request.reasoning;
+    let budget = match (reasoning.effort, reasoning.budget_tokens) {
+        (Some(Effort::None), _) | (None, Some(0)) => off_budget(reasoning.effort.is_some(), limits, losses),
         (_, Some(asked)) => {
             let budget = asked.clamp(limits.min.max(1), limits.max);
             if budget != asked {
@@ -106,10 +106,10 @@ fn budget_of(effort: Effort, limits: Limits) -> u64 {
 }
 
 fn by_level(request: &Request, levels: &[Effort], losses: &mut Losses) -> ThinkingConfig {
-    let wish = &request.reasoning;
+    let reasoning = &request.reasoning;
     lose_budget(request, losses);
     let field = wish_field(request);
-    let asked = wish.effort.unwrap_or_else(|| effort_of(wish.budget_tokens.unwrap_or_default()));
+    let asked = reasoning.effort.unwrap_or_else(|| effort_of(reasoning.budget_tokens.unwrap_or_default()));
     if asked == Effort::None && levels.contains(&Effort::None) {
         return ThinkingConfig { thinking_budget: Some(0), ..ThinkingConfig::default() };
     }

@@ -171,7 +171,7 @@ impl<'a> Writer<'a, '_> {
             PartKind::Text(text) | PartKind::Refusal(text) => Ok(ContentPart::InputText { text }),
             PartKind::Media(media) => self.media(media, path()),
             PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {
-                Err(Error::invalid(path(), "This kind of content cannot stand here."))
+                Err(Error::invalid(path(), "This kind of content is not allowed here."))
             }
         }
     }
@@ -185,8 +185,8 @@ impl<'a> Writer<'a, '_> {
         match media.kind {
             MediaKind::Document if !is_picture => Ok(document(media)),
             MediaKind::Image | MediaKind::Document => Ok(picture(media)),
-            MediaKind::Audio => Err(Error::unsupported(path, "The Responses API takes no sound.")),
-            MediaKind::Video => Err(Error::unsupported(path, "The Responses API takes no video.")),
+            MediaKind::Audio => Err(Error::unsupported(path, "The Responses API does not accept sound.")),
+            MediaKind::Video => Err(Error::unsupported(path, "The Responses API does not accept video.")),
         }
     }
 
