@@ -66,8 +66,8 @@ pub struct Policy {
     /// to its project's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub guardrails: Vec<String>,
-    /// Whose bodies and headers are kept for administrators, in place of `logging.bodies`. A key may keep
-    /// less than its project.
+    /// Of which requests bodies and headers are kept for administrators, in place of `bodies.keep`. A key may
+    /// keep less than its project.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bodies: Option<Bodies>,
 }

@@ -311,7 +311,7 @@ pub(crate) const POSTGRES: Spelling = Spelling {
     ],
     attempts: "coalesce(jsonb_array_length(record -> 'attempts'), 0)",
     record: "record::text",
-    // Not `least`, which passes over null: a sum of nothing is null.
+    // Not `least`: it ignores null, and the sum of no rows must stay null.
     sum: |column| {
         let most = i64::MAX;
         format!("CAST(CASE WHEN sum({column}) > {most} THEN {most} ELSE sum({column}) END AS BIGINT)")

@@ -177,7 +177,7 @@ impl Store {
         })
     }
 
-    /// Fails when the tables take no sums, whatever they are: adds nothing to them, and takes it back.
+    /// Tests whether the tables accept writes: adds empty sums and rolls back.
     async fn takes_sums(&self) -> Result<(), StoreError> {
         let statements = Hours::nothing().fold();
         on_either!(self, SLOW, connection => {

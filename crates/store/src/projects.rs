@@ -3,7 +3,6 @@
 /// The default project of keys.
 pub const DEFAULT_PROJECT: &str = "default";
 
-/// A project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Project {
     /// Names it in configuration, records and commands.

@@ -132,8 +132,8 @@ impl Source {
         filter.tests.iter().find_map(found).unwrap_or(Self::All)
     }
 
-    /// How many records the statements look at, one after the other. A key's lie far from one another in the file: no more are read
-    /// than may be shown.
+    /// How many records each statement reads, in turn. The records of one key are scattered over the file, so at most
+    /// one page of them is read first.
     pub(crate) fn slices(&self, limit: u32) -> impl Iterator<Item = u32> + use<> {
         let first = matches!(self, Self::OfKey(_)).then_some(limit + 1);
         first.into_iter().chain(SLICES)
@@ -239,8 +239,8 @@ pub(crate) fn select_hours(
     Some((sql, params))
 }
 
-/// The parts of a stretch that these hours are, of the tables and of sums that are not there yet; neighbours together, the newest
-/// first. Of so many hours as were asked for there may be more: then the rest of the stretch is one part.
+/// Splits a time range into these hours (folded and pending), joins neighbours, and returns the newest first. If `hours`
+/// has reached its limit there may be more, so the remaining range is one part.
 pub(crate) fn parts_of(stretch: Stretch, hours: &[i64], pending: &BTreeSet<i64>) -> Vec<Stretch> {
     let has_rest = hours.len() as i64 == MOST_HOURS;
     let first = stretch.since_ms.div_euclid(HOUR_MS);

@@ -520,7 +520,7 @@ pub(crate) fn select(spelling: Spelling, query: &UsageQuery, span: Span) -> (Str
     for (dim, value) in &query.of {
         conditions.push(format!("sums.{} = {}", dim.column(), params.text(value.clone())));
     }
-    // By key the table is ordered, and then by time: one look for each key, not through the whole table.
+    // The table is ordered by key, then by time: one index lookup per key instead of a full scan.
     let has_key = query.of.iter().any(|(dim, _)| *dim == Dim::Key);
     let (with, join) = if table.by_key() && !has_key {
         let name = table.name;

@@ -95,8 +95,8 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    /// A connection to the file that is where the database should be: what is written into a file that was deleted is gone
-    /// when the process ends.
+    /// A connection. Fails if the database file was deleted or replaced: writes to a deleted file are lost when the
+    /// process ends.
     pub(crate) async fn connection(&self) -> Result<Loan<sqlx::Sqlite>, StoreError> {
         self.place.as_ref().map_or(Ok(()), Place::check)?;
         Loan::of(&self.pool).await

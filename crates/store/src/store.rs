@@ -318,7 +318,7 @@ impl Store {
         }
     }
 
-    /// Puts another secret in the place of a key's, which stays good until a time. None when there is no such active key.
+    /// Replaces a key's secret. The old one stays valid until the given time. None when there is no such active key.
     pub async fn rotate_key(
         &self,
         id: &str,
@@ -441,7 +441,7 @@ impl Store {
         }
     }
 
-    /// Notes what was done and is no change of the database itself.
+    /// Writes an audit entry for an action that changes nothing in the database.
     pub async fn note(&self, audit: Audit, now_ms: i64) -> Result<(), StoreError> {
         on_either!(self, QUICK, connection => sqlx::query(projects::AUDIT)
             .bind(now_ms)
@@ -1049,7 +1049,6 @@ impl Store {
         })
     }
 
-    /// Sets a setting.
     pub async fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO settings (name, value) VALUES ($1, $2)
             ON CONFLICT (name) DO UPDATE SET value = excluded.value";

@@ -229,8 +229,7 @@ impl Histogram {
         self.sum_ms.checked_div(self.count())
     }
 
-    /// The time in milliseconds that this share of them does not exceed, 0 to 1; none of nothing. Within a bucket they are taken
-    /// for evenly spread.
+    /// The quantile in milliseconds (`share` from 0 to 1), interpolated linearly within a bucket. None without samples.
     pub fn quantile(&self, share: f64) -> Option<u64> {
         let count = self.count();
         if count == 0 {

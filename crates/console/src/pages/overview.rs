@@ -128,7 +128,7 @@ pub async fn page(
 /// The share of the spool's limit from which on waiting records need attention.
 const SPOOL_SHARE: f64 = 0.5;
 
-/// A notice when the spool fills: its records are in no sum yet, and beyond the limit requests are refused.
+/// A notice when the spool fills: its records are not in the sums yet, and beyond the limit records are lost.
 fn spool_notice(node: &crate::gateway::Node) -> Option<(&'static str, Markup, String)> {
     let share = node.spool_bytes as f64 / node.spool_limit.max(1) as f64;
     (share >= SPOOL_SHARE).then(|| {

@@ -108,7 +108,7 @@ impl SpoolReader {
         }
         let written = file.write_all(lines);
         if written.is_err() {
-            // They come again: half of them shall not be there twice.
+            // The lines are retried, so a partial write is removed to avoid duplicates.
             file.set_len(length)?;
         }
         written.map_err(|error| named(error, &path))?;

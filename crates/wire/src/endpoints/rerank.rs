@@ -166,7 +166,7 @@ fn top(intake: &Intake) -> Result<Option<usize>> {
         if intake.given(name).is_none() {
             continue;
         }
-        // Of 0 the provider is the judge: some answer it with nothing.
+        // 0 is passed on: some providers accept it and return no results.
         return match intake.whole(name).and_then(|count| usize::try_from(count).ok()) {
             Some(count) => Ok(Some(count)),
             None => Err(Error::invalid(name, format!("{name} must be a whole number, not below 0."))),
