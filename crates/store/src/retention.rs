@@ -77,12 +77,7 @@ impl Store {
             self.months.forget();
             return Ok(Expired { months: months.unsigned_abs(), ..Expired::default() });
         }
-        let records = on_either!(self, SLOW, connection => sqlx::query(DELETE)
-            .bind(before_ms)
-            .bind(i64::from(most))
-            .execute(connection)
-            .await
-            .map(|result| result.rows_affected()))?;
+        let records = self.delete_slice(DELETE, before_ms, most).await?;
         Ok(Expired { records, has_more: records >= u64::from(most), ..Expired::default() })
     }
 

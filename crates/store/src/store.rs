@@ -696,8 +696,18 @@ impl Store {
     /// Deletes expired answers, at most `most`; returns how many. Fewer than `most` does not mean that all
     /// are deleted: an answer is deleted once no later one continues it. None means that.
     pub async fn delete_expired_responses(&self, now_ms: i64, most: u32) -> Result<u64, StoreError> {
-        on_either!(self, SLOW, connection => sqlx::query(responses::DELETE_EXPIRED)
-            .bind(now_ms)
+        self.delete_slice(responses::DELETE_EXPIRED, now_ms, most).await
+    }
+
+    /// Runs a statement that deletes at most `most` rows from before a time; returns how many.
+    pub(crate) async fn delete_slice(
+        &self,
+        statement: &'static str,
+        before_ms: i64,
+        most: u32,
+    ) -> Result<u64, StoreError> {
+        on_either!(self, SLOW, connection => sqlx::query(statement)
+            .bind(before_ms)
             .bind(i64::from(most))
             .execute(connection)
             .await
@@ -740,12 +750,7 @@ impl Store {
 
     /// Deletes expired bodies, at most `most`; returns how many.
     pub async fn delete_expired_bodies(&self, now_ms: i64, most: u32) -> Result<u64, StoreError> {
-        on_either!(self, SLOW, connection => sqlx::query(bodies::DELETE_EXPIRED)
-            .bind(now_ms)
-            .bind(i64::from(most))
-            .execute(connection)
-            .await
-            .map(|result| result.rows_affected()))
+        self.delete_slice(bodies::DELETE_EXPIRED, now_ms, most).await
     }
 
     // Webhooks

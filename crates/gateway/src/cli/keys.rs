@@ -3,7 +3,7 @@
 use store::{Audit, KeyFields, KeyRow, Store, Written};
 
 use super::projects::{self, checked_policy};
-use super::{ConfigArgument, runtime, say};
+use super::{ConfigArgument, say, with_store};
 use crate::clock;
 use crate::clock::now_ms;
 use crate::config::Settings;
@@ -96,11 +96,10 @@ struct UpdateArguments {
 /// Works on the database of the configuration, even while a gateway uses it.
 pub fn run(arguments: &KeysArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
-    runtime()?.block_on(async {
-        let store = Store::open(&settings.database_url).await?;
+    with_store(&settings.database_url, async |store| {
         match &arguments.command {
-            KeysCommand::Create(new) => create(&store, &settings, new).await?,
-            KeysCommand::List { project } => list(&store, project.as_deref()).await?,
+            KeysCommand::Create(new) => create(store, &settings, new).await?,
+            KeysCommand::List { project } => list(store, project.as_deref()).await?,
             KeysCommand::Rotate { id, overlap_hours } => {
                 let until = now_ms() + i64::from(*overlap_hours) * HOUR_MS;
                 let audit = audit("key.rotate", id);
@@ -109,9 +108,9 @@ pub fn run(arguments: &KeysArguments) -> anyhow::Result<()> {
                     None => return Err(no_key(id)),
                 }
             }
-            KeysCommand::Update(changes) => update(&store, &settings, changes).await?,
-            KeysCommand::Disable { id } => switch(&store, id, true).await?,
-            KeysCommand::Enable { id } => switch(&store, id, false).await?,
+            KeysCommand::Update(changes) => update(store, &settings, changes).await?,
+            KeysCommand::Disable { id } => switch(store, id, true).await?,
+            KeysCommand::Enable { id } => switch(store, id, false).await?,
             KeysCommand::Revoke { id } => {
                 if store.revoke_key_with(id, Some(&audit("key.revoke", id)), now_ms()).await? {
                     say(&format!("revoked {id}"))
@@ -120,8 +119,7 @@ pub fn run(arguments: &KeysArguments) -> anyhow::Result<()> {
                 }
             }
         }
-        store.close().await;
-        anyhow::Ok(())
+        Ok(())
     })
 }
 

@@ -1,9 +1,9 @@
 //! `llmgateway requests`, `audit` and `nodes`: what the admin API lists, one JSON object per line.
 
 use serde_json::Value;
-use store::{Cursor, RequestFilter, Store};
+use store::{Cursor, RequestFilter};
 
-use super::{ConfigArgument, runtime, say};
+use super::{ConfigArgument, say, with_store};
 use crate::clock::now_ms;
 use crate::report::{self, Wrong};
 
@@ -68,7 +68,7 @@ pub fn requests(arguments: &RequestsArguments) -> anyhow::Result<()> {
         .map(str::parse)
         .transpose()
         .map_err(|_| anyhow::anyhow!("--after must be a place that the end of a page shows."))?;
-    with_store(&arguments.config, async |store| {
+    with_store(&arguments.config.load()?.database_url, async |store| {
         let (rows, next) = match &arguments.id {
             Some(id) => (store.request(id).await?, None),
             None => {
@@ -89,7 +89,7 @@ pub fn requests(arguments: &RequestsArguments) -> anyhow::Result<()> {
 
 /// Lists changes and their authors, the newest first.
 pub fn audit(arguments: &AuditArguments) -> anyhow::Result<()> {
-    with_store(&arguments.config, async |store| {
+    with_store(&arguments.config.load()?.database_url, async |store| {
         let rows = store.audit_before(arguments.after, arguments.page.limit).await?;
         lines(rows.iter().map(report::audit_object));
         Ok(())
@@ -98,22 +98,9 @@ pub fn audit(arguments: &AuditArguments) -> anyhow::Result<()> {
 
 /// Lists the processes on the database.
 pub fn nodes(config: &ConfigArgument) -> anyhow::Result<()> {
-    with_store(config, async |store| {
+    with_store(&config.load()?.database_url, async |store| {
         let now = now_ms();
         lines(store.nodes().await?.iter().map(|node| report::node_object(node, now)));
-        Ok(())
-    })
-}
-
-fn with_store(
-    config: &ConfigArgument,
-    work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let settings = config.load()?;
-    runtime()?.block_on(async {
-        let store = Store::open(&settings.database_url).await?;
-        work(&store).await?;
-        store.close().await;
         Ok(())
     })
 }

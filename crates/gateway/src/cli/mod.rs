@@ -153,6 +153,19 @@ impl ConfigArgument {
     }
 }
 
+/// Runs work on the database of the configuration, even while a gateway uses it.
+fn with_store<T>(
+    database_url: &str,
+    work: impl AsyncFnOnce(&store::Store) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    runtime()?.block_on(async {
+        let store = store::Store::open(database_url).await?;
+        let done = work(&store).await?;
+        store.close().await;
+        Ok(done)
+    })
+}
+
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     // With one processor, passing work between threads only adds cost.
     let single = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);

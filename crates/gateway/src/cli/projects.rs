@@ -2,7 +2,7 @@
 
 use store::{Audit, Project, Store, Written};
 
-use super::{ConfigArgument, runtime, say};
+use super::{ConfigArgument, say, with_store};
 use crate::clock::now_ms;
 use crate::config::Settings;
 use crate::config::settings::{read_policy, wrong_project_id};
@@ -67,17 +67,16 @@ enum ProjectsCommand {
 /// Works on the database of the configuration, even while a gateway uses it.
 pub fn run(arguments: &ProjectsArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
-    runtime()?.block_on(async {
-        let store = Store::open(&settings.database_url).await?;
+    with_store(&settings.database_url, async |store| {
         match &arguments.command {
             ProjectsCommand::Create { id, name, policy } => {
                 let name = name.as_deref().unwrap_or(id);
-                create(&store, &settings, (id, name, policy)).await?;
+                create(store, &settings, (id, name, policy)).await?;
             }
-            ProjectsCommand::List => list(&store, &settings).await?,
+            ProjectsCommand::List => list(store, &settings).await?,
             ProjectsCommand::Update { id, name, policy } => {
                 let policy = policy.as_deref().map(|policy| checked_policy(policy, &settings)).transpose()?;
-                change(&store, &settings, (id, "project.update"), |project| {
+                change(store, &settings, (id, "project.update"), |project| {
                     project.name = name.clone().unwrap_or_else(|| project.name.clone());
                     project.policy = policy.unwrap_or_else(|| project.policy.clone());
                 })
@@ -85,17 +84,16 @@ pub fn run(arguments: &ProjectsArguments) -> anyhow::Result<()> {
             }
             ProjectsCommand::Disable { id } => {
                 let off = |project: &mut Project| project.disabled_at_ms = Some(now_ms());
-                change(&store, &settings, (id, "project.disable"), off).await?;
+                change(store, &settings, (id, "project.disable"), off).await?;
             }
             ProjectsCommand::Enable { id } => {
                 let on = |project: &mut Project| project.disabled_at_ms = None;
-                change(&store, &settings, (id, "project.enable"), on).await?;
+                change(store, &settings, (id, "project.enable"), on).await?;
             }
-            ProjectsCommand::PurgeCache { id } => purge_cache(&store, &settings, id).await?,
-            ProjectsCommand::Delete { id } => delete(&store, &settings, id).await?,
+            ProjectsCommand::PurgeCache { id } => purge_cache(store, &settings, id).await?,
+            ProjectsCommand::Delete { id } => delete(store, &settings, id).await?,
         }
-        store.close().await;
-        anyhow::Ok(())
+        Ok(())
     })
 }
 

@@ -3,7 +3,7 @@
 use store::{NewRest, Rest, Store};
 
 use super::projects::ACTOR;
-use super::{ConfigArgument, runtime, say};
+use super::{ConfigArgument, say, with_store};
 use crate::clock::now_ms;
 use crate::report::time_text;
 use crate::rests::check;
@@ -33,20 +33,19 @@ pub struct RestArguments {
 /// Works on the database of the configuration, even while gateways use it: they follow within seconds.
 pub fn run(arguments: &RestArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
-    runtime()?.block_on(async {
-        let store = Store::open(&settings.database_url).await?;
+    let database_url = settings.database_url.clone();
+    with_store(&database_url, async |store| {
         match &arguments.provider {
-            None => list(&store).await?,
-            Some(provider) if arguments.end => end(&store, provider, arguments.key.as_deref()).await?,
+            None => list(store).await?,
+            Some(provider) if arguments.end => end(store, provider, arguments.key.as_deref()).await?,
             Some(provider) => {
                 let snapshot = Snapshot::first(settings, &Tools::for_commands()?);
                 check(&snapshot, provider, arguments.key.as_deref())
                     .map_err(|(_, wrong)| anyhow::anyhow!("{wrong}."))?;
-                begin(&store, provider, arguments).await?;
+                begin(store, provider, arguments).await?;
             }
         }
-        store.close().await;
-        anyhow::Ok(())
+        Ok(())
     })
 }
 

@@ -1,8 +1,8 @@
 //! `llmgateway usage`
 
-use store::{Dim, Store, UsageQuery, UsageRow};
+use store::{Dim, UsageQuery, UsageRow};
 
-use super::{ConfigArgument, runtime, say};
+use super::{ConfigArgument, say, with_store};
 use crate::clock::now_ms;
 use crate::report::{self, UsageWords, Wrong};
 
@@ -62,12 +62,9 @@ pub fn run(arguments: &UsageArguments) -> anyhow::Result<()> {
         of: asked.into_iter().filter_map(|(dim, value)| Some((dim, value.clone()?))).collect(),
     };
     let query = words.read(now_ms()).map_err(|Wrong(_, reason)| anyhow::anyhow!(reason))?;
-    let (rows, complete_from) = runtime()?.block_on(async {
-        let store = Store::open(&settings.database_url).await?;
+    let (rows, complete_from) = with_store(&settings.database_url, async |store| {
         let rows = store.usage_sums(&query).await?;
-        let complete_from = store.usage_indexed_from().await?;
-        store.close().await;
-        anyhow::Ok((rows, complete_from))
+        Ok((rows, store.usage_indexed_from().await?))
     })?;
     if arguments.json {
         rows.iter().for_each(|row| say(&report::usage_object(&query, row).to_string()));

@@ -465,7 +465,7 @@ pub struct ProjectKeySection {
     pub policy: Policy,
 }
 
-/// A key of a project: the fields of a policy stand beside its own, and narrow the project's.
+/// A key of a project: its own fields and those of a policy, which narrows the project's.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "the parts are read one by one; this is only their form")]
 struct ProjectKey {

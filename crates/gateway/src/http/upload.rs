@@ -152,16 +152,10 @@ impl Reading<'_> {
         if length <= self.held_at_once {
             return Ok(false);
         }
-        let model = self.takes_whole.and_then(|_| self.form.field("model"));
-        let is_named = self.takes_whole.is_none() || model.is_some();
-        if let (Some(takes_whole), Some(model), None, true) =
-            (self.takes_whole, model, self.is_whole_taken, self.form.is_in_file())
-        {
-            self.is_whole_taken = Some(takes_whole(String::from_utf8_lossy(model).trim()));
-        }
-        if self.is_whole_taken == Some(true) {
+        if self.is_taken_whole() {
             return if length <= self.limits.body { Ok(false) } else { Err(self.too_large()) };
         }
+        let is_named = self.takes_whole.is_none() || self.form.field("model").is_some();
         if self.form.is_in_file() && is_named {
             return Ok(true);
         }
@@ -177,6 +171,18 @@ impl Reading<'_> {
             );
             Error::invalid("model", message)
         })
+    }
+
+    /// Whether the form has to be buffered whole. Known once the file begins, if the model precedes it.
+    fn is_taken_whole(&mut self) -> bool {
+        if self.is_whole_taken.is_none()
+            && self.form.is_in_file()
+            && let Some(takes_whole) = self.takes_whole
+            && let Some(model) = self.form.field("model")
+        {
+            self.is_whole_taken = Some(takes_whole(String::from_utf8_lossy(model).trim()));
+        }
+        self.is_whole_taken == Some(true)
     }
 
     fn too_large(&self) -> Error {

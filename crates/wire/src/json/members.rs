@@ -13,8 +13,8 @@ const MANY: usize = 64;
 /// How many members follow in the rest of an object, behind a value.
 fn further(mut rest: &str) -> usize {
     fn behind(rest: &str) -> Option<&str> {
-        let (key, value) = (behind_value(rest.trim_start().strip_prefix(',')?)?.trim_start(), behind_value);
-        value(key.strip_prefix(':')?)
+        let value = behind_value(rest.trim_start().strip_prefix(',')?)?;
+        behind_value(value.trim_start().strip_prefix(':')?)
     }
     fn behind_value(rest: &str) -> Option<&str> {
         let range = Scanner::new(rest.as_bytes()).value().ok()?;

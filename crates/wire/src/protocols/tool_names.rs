@@ -53,18 +53,17 @@ impl<'a> Names<'a> {
 
     /// The provider's name of a tool.
     pub(super) fn wire<'n>(&'n self, name: &'n str) -> &'n str {
-        match self.changed.binary_search_by(|(known, _)| (*known).cmp(name)) {
-            Ok(place) => &self.changed[place].1,
-            Err(_) => name,
-        }
+        self.replacement(name).unwrap_or(name)
     }
 
     /// The same, for something that outlives the names.
     pub(super) fn wire_owned<'n>(&self, name: &'n str) -> Cow<'n, str> {
-        match self.changed.binary_search_by(|(known, _)| (*known).cmp(name)) {
-            Ok(place) => Cow::Owned(self.changed[place].1.to_string()),
-            Err(_) => Cow::Borrowed(name),
-        }
+        self.replacement(name).map_or(Cow::Borrowed(name), |new| Cow::Owned(new.to_owned()))
+    }
+
+    fn replacement(&self, name: &str) -> Option<&str> {
+        let place = self.changed.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
+        Some(&self.changed[place].1)
     }
 
     /// The names that the decoder has to restore.
