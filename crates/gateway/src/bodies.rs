@@ -11,17 +11,17 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use canon::Secret;
 use http::{HeaderMap, StatusCode};
 use limits::Bodies;
 use serde_json::{Value, json};
-use store::{KeptBodies, Store, StoreError, UsageRecord};
+use store::{KeptBodies, Store, UsageRecord};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::clock::now_ms;
 use crate::config::BodySettings;
+use crate::expiry;
 use crate::guardrails::Guard;
 use crate::identity::{Caller, presented};
 use crate::telemetry::Metrics;
@@ -35,9 +35,6 @@ const QUEUED_BYTES: usize = 64 << 20;
 const BATCH: usize = 200;
 /// Most attempts of one request: the first ones, and the last one.
 const MOST_ATTEMPTS: usize = 8;
-/// How often expired rows are deleted, and the pause between two batches.
-const EXPIRE_EVERY: Duration = Duration::from_hours(1);
-const REST: Duration = Duration::from_millis(100);
 
 /// The replacement of a header's value, and of a named member of JSON.
 const MASK: &str = "***";
@@ -363,9 +360,10 @@ impl BodyLog {
                 self.write(store, rows).await;
             }
         };
+        let expired = || store.delete_expired_bodies(now_ms(), BATCH as u32);
         tokio::select! {
             never = write => never,
-            never = expire(store) => never,
+            never = expiry::run("bodies of requests", expired) => never,
         }
     }
 
@@ -392,20 +390,6 @@ impl BodyLog {
             }
         };
         self.shared.metrics.kept_bodies(outcome, rows.len() as u64);
-    }
-}
-
-async fn expire(store: &Store) -> Infallible {
-    loop {
-        let deleted: Result<u64, StoreError> = store.delete_expired_bodies(now_ms(), BATCH as u32).await;
-        match deleted {
-            Ok(0) => tokio::time::sleep(EXPIRE_EVERY).await,
-            Ok(_) => tokio::time::sleep(REST).await,
-            Err(error) => {
-                tracing::warn!("expired bodies of requests cannot be deleted yet: {error}");
-                tokio::time::sleep(EXPIRE_EVERY).await;
-            }
-        }
     }
 }
 

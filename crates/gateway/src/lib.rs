@@ -22,6 +22,7 @@ mod demo;
 pub mod descriptors;
 pub mod discovery;
 pub mod env;
+mod expiry;
 pub mod guardrails;
 pub mod hops;
 pub mod http;

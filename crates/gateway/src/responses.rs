@@ -23,6 +23,7 @@ use wire::{Intake, Keeping, Kept};
 use crate::buffers::Held;
 use crate::clock::now_ms;
 use crate::config::KeepSettings;
+use crate::expiry;
 use crate::telemetry::Metrics;
 
 /// How long an answer waits to be stored.
@@ -31,9 +32,6 @@ const SAVE_LIMIT: Duration = Duration::from_secs(5);
 const MOST_REFERENCES: usize = 1000;
 /// How many answers one statement deletes: each occupies the database for a few milliseconds.
 const BATCH: u32 = 200;
-/// How often expired answers are deleted, and the pause between two batches.
-const EXPIRE_EVERY: Duration = Duration::from_hours(1);
-const REST: Duration = Duration::from_millis(100);
 
 /// The stored answers.
 pub struct Responses {
@@ -386,16 +384,7 @@ impl Responses {
 
     /// Deletes expired answers, as long as this is polled.
     pub async fn expire(&self) -> Infallible {
-        loop {
-            match self.delete_expired().await {
-                Ok(0) => tokio::time::sleep(EXPIRE_EVERY).await,
-                Ok(_) => tokio::time::sleep(REST).await,
-                Err(error) => {
-                    tracing::warn!("expired stored answers cannot be deleted yet: {error}");
-                    tokio::time::sleep(EXPIRE_EVERY).await;
-                }
-            }
-        }
+        expiry::run("stored answers", || self.delete_expired()).await
     }
 }
 

@@ -16,6 +16,12 @@ pub fn bar(share: f64, colour: &str, second: Option<f64>, label: &str) -> Markup
     }
 }
 
+/// The numbers of a chart for the script of the page. A closing tag in a name must not end the element.
+pub fn numbers(numbers: &serde_json::Value) -> Markup {
+    let text = numbers.to_string().replace('<', "\\u003c");
+    html! { script type="application/json" { (maud::PreEscaped(text)) } }
+}
+
 /// A number with at most two digits behind the point.
 pub fn short(number: f64) -> String {
     let text = format!("{number:.2}");

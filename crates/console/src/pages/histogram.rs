@@ -6,7 +6,7 @@ use store::{Compare, Dim, Field, RequestFilter, StoreError, UsageQuery};
 
 use super::overview::{Outcomes, Span, label};
 use crate::Console;
-use crate::components::chart::short;
+use crate::components::chart::{self, short};
 use crate::components::number::count;
 
 /// Draws it; nothing for a range within a few hours, which the roll-ups do not divide. The roll-ups know only
@@ -101,7 +101,7 @@ fn figure(outcomes: &[Outcomes], labels: &[String], words: &str) -> Markup {
                 }
                 line.cross y1="0" y2="48" visibility="hidden" {}
             }
-            script type="application/json" { (maud::PreEscaped(numbers.to_string().replace('<', "\\u003c"))) }
+            (chart::numbers(&numbers))
         }
     }
 }

@@ -14,7 +14,7 @@ use super::projects::share;
 use super::requests::{self, first_steps, range, ranges};
 use super::routing::{self, trouble};
 use crate::Console;
-use crate::components::chart::{area_path, bar, line_path, round_step, short};
+use crate::components::chart::{self, area_path, bar, line_path, round_step, short};
 use crate::components::number::{self, count, dollars, percent, sum};
 use crate::components::page::{Page, Reader};
 use crate::components::parts::unreadable;
@@ -526,8 +526,6 @@ fn chart(words: &str, axes: &Axes<'_>, numbers: &serde_json::Value, inner: Marku
         (0..=5).map(|at| f64::from(at) * step).filter(|tick| *tick <= top * 1.0001).collect();
     let last = labels.len().saturating_sub(1).max(1);
     let every = labels.len().div_ceil(6).max(1);
-    // Closing tags in a name must not end the element.
-    let numbers = numbers.to_string().replace('<', "\\u003c");
     html! {
         figure.chart data-chart tabindex="0" aria-label={ (words) ". Arrow keys move through the points." } {
             div.cg {
@@ -539,7 +537,7 @@ fn chart(words: &str, axes: &Axes<'_>, numbers: &serde_json::Value, inner: Marku
                     line.cross y1="8" y2="178" visibility="hidden" {}
                 }
             }
-            script type="application/json" { (maud::PreEscaped(numbers)) }
+            (chart::numbers(numbers))
         }
     }
 }
