@@ -31,7 +31,8 @@ impl<'a> Names<'a> {
         Self::new(|| all_names(request), rule)
     }
 
-    fn new<I: Iterator<Item = &'a str>>(all: impl Fn() -> I, rule: NameRule) -> Self {
+    /// The same for all names of a request.
+    pub(super) fn new<I: Iterator<Item = &'a str>>(all: impl Fn() -> I, rule: NameRule) -> Self {
         let mut changed: Vec<(&str, Box<str>)> = Vec::new();
         for name in all().filter(|name| !(rule.is_valid)(name)) {
             room::push(&mut changed, (name, Box::default()));

@@ -31,6 +31,24 @@ fn replaced(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocols::tool_names::Names;
+
+    #[test]
+    fn replacements_are_unique_beside_the_names_that_are_kept() {
+        let long = "x".repeat(80);
+        let callers =
+            ["get_weather", "get weather", "1st", "get/weather", "get_weather_2", "grüß", long.as_str()];
+        let names = Names::new(|| callers.into_iter(), NAMES);
+        let wire = callers.map(|name| names.wire(name).to_owned());
+        assert_eq!(
+            wire[..6],
+            ["get_weather", "get_weather_3", "_1st", "get_weather_4", "get_weather_2", "gr__"]
+        );
+        assert_eq!(wire[6].len(), 64);
+        let originals = names.into_originals();
+        assert_eq!(originals.get("get_weather_3"), Some("get weather"));
+        assert_eq!(wire.iter().filter(|name| originals.get(name).is_some()).count(), 5);
+    }
 
     #[test]
     fn bad_names_are_replaced() {
