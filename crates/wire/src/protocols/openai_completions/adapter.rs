@@ -66,10 +66,14 @@ struct Choice<'a> {
 /// Log probabilities in chat's form, which lists the tokens with what belongs to each; none without tokens. The first token of an
 /// echoed prompt has no probability. Written token by token: as values they would take many times their text.
 fn as_chat(given: &str) -> Result<Option<Json>> {
-    let Some(members) = Members::of(given) else { return Ok(None) };
-    let list = |name: &str| Items::of(members.get(name).unwrap_or_default());
-    let (mut chosen, mut top) = (list("token_logprobs"), list("top_logprobs"));
-    let mut tokens = list("tokens").peekable();
+    let members = Members::of(given).ok_or_else(no_completion)?;
+    let list = |name: &str| match members.get(name) {
+        None | Some("null") => Ok(Items::of("")),
+        Some(list) if list.starts_with('[') => Ok(Items::of(list)),
+        Some(_) => Err(no_completion()),
+    };
+    let (mut chosen, mut top) = (list("token_logprobs")?, list("top_logprobs")?);
+    let mut tokens = list("tokens")?.peekable();
     if tokens.peek().is_none() {
         return Ok(None);
     }
@@ -82,7 +86,10 @@ fn as_chat(given: &str) -> Result<Option<Json>> {
         let token = string(token).ok_or_else(no_completion)?;
         push_token(&mut out, &token, chosen.next().unwrap_or("null"))?;
         append(&mut out, br#","top_logprobs":["#);
-        let alternatives = top.next().and_then(Members::of);
+        let alternatives = match top.next() {
+            None | Some("null") => None,
+            Some(alternatives) => Some(Members::of(alternatives).ok_or_else(no_completion)?),
+        };
         for (index, (token, logprob)) in alternatives.iter().flat_map(Members::iter).enumerate() {
             if index > 0 {
                 append(&mut out, b",");
@@ -220,5 +227,29 @@ impl Decoder for StreamDecoder {
         let reader = &mut self.reader;
         self.sse.finish(|found| reader.event(found, events))?;
         reader.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_probabilities_have_chats_form_or_are_refused() {
+        let given = r#"{"tokens":["a"],"token_logprobs":[-0.5],"top_logprobs":[{"a":-0.5,"b":-1}]}"#;
+        let chat = r#"{"content":[{"token":"a","logprob":-0.5,"top_logprobs":[{"token":"a","logprob":-0.5},{"token":"b","logprob":-1}]}]}"#;
+        assert_eq!(as_chat(given).unwrap().unwrap().as_str(), chat);
+        assert_eq!(as_chat(r#"{"tokens":[],"top_logprobs":null}"#).unwrap(), None);
+        for wrong in [
+            "[]",
+            r#"{"tokens":"a"}"#,
+            r#"{"tokens":[1]}"#,
+            r#"{"tokens":["a"],"token_logprobs":{}}"#,
+            r#"{"tokens":["a"],"token_logprobs":["x"]}"#,
+            r#"{"tokens":["a"],"top_logprobs":[1]}"#,
+            r#"{"tokens":["a"],"top_logprobs":[{"a":"x"}]}"#,
+        ] {
+            assert!(as_chat(wrong).is_err(), "{wrong}");
+        }
     }
 }
