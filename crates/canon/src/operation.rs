@@ -103,6 +103,12 @@ impl Operation {
         self == Self::Embeddings
     }
 
+    /// True when an equal request may get an earlier answer: the answers are small, and a caller who enables the
+    /// cache does not want a new one each time.
+    pub fn is_cached(self) -> bool {
+        matches!(self, Self::Chat | Self::Embeddings | Self::Rerank | Self::Moderations)
+    }
+
     /// The operation that a model must serve for this one: a model of conversations has prompts whose tokens
     /// can be counted.
     pub fn of_model(self) -> Self {

@@ -3,8 +3,10 @@
 
 use bytes::Bytes;
 use canon::Event;
+use http::{HeaderMap, HeaderValue};
 use memchr::memmem;
 
+use crate::endpoints::{PartAnswer, TOKENS_HEADER};
 use crate::json::{Members, push_compact};
 use crate::{DecoderContext, EventSink, Protocol, adapter};
 
@@ -12,6 +14,8 @@ use crate::{DecoderContext, EventSink, Protocol, adapter};
 const TRAVEL: [&str; 2] = ["stream", "stream_options"];
 /// A shorter id may occur elsewhere in the answer by chance.
 const SHORTEST_ID: usize = 8;
+/// The bytes of a length in the text of several answers.
+const LENGTH_BYTES: usize = 8;
 
 /// The canonical form of a provider's request: members in the order of their names, without white space, and
 /// without the fields that only ask for a stream. A text that is not an object stays unchanged.
@@ -35,7 +39,58 @@ pub fn answer_id(protocol: Protocol, streams: bool, body: &[u8]) -> Option<Strin
     let mut decoder = adapter(protocol).decoder(streams, &DecoderContext::default());
     // An unreadable answer has no id.
     let _ = decoder.push(body, &mut first).and_then(|()| decoder.finish(&mut first));
-    first.id.filter(|id| id.len() >= SHORTEST_ID && id.bytes().all(is_plain))
+    first.id.filter(|id| is_replaceable(id))
+}
+
+/// Answers to the parts of a request as one text: of each, the header that readers read, and the body.
+pub fn of_parts(parts: &[PartAnswer]) -> Bytes {
+    let mut out = Vec::with_capacity(length_of(parts));
+    for part in parts {
+        for text in [counted_tokens(part), &part.body] {
+            out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            out.extend_from_slice(text);
+        }
+    }
+    out.into()
+}
+
+/// The length of that text.
+pub fn length_of(parts: &[PartAnswer]) -> usize {
+    parts.iter().map(|part| 2 * LENGTH_BYTES + counted_tokens(part).len() + part.body.len()).sum()
+}
+
+/// The answers in such a text. None if it is damaged.
+pub fn parts_of(kept: &Bytes) -> Option<Vec<PartAnswer>> {
+    let mut rest = kept.clone();
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let (tokens, body) = (take_text(&mut rest)?, take_text(&mut rest)?);
+        let mut headers = HeaderMap::new();
+        if !tokens.is_empty() {
+            headers.insert(TOKENS_HEADER, HeaderValue::from_maybe_shared(tokens).ok()?);
+        }
+        parts.push(PartAnswer { headers, body });
+    }
+    (!parts.is_empty()).then_some(parts)
+}
+
+fn counted_tokens(part: &PartAnswer) -> &[u8] {
+    part.headers.get(TOKENS_HEADER).map_or(b"", HeaderValue::as_bytes)
+}
+
+fn take_text(rest: &mut Bytes) -> Option<Bytes> {
+    let length = u64::from_le_bytes(rest.get(..LENGTH_BYTES)?.try_into().ok()?);
+    let end = usize::try_from(length).ok()?.checked_add(LENGTH_BYTES)?;
+    let text = rest.get(LENGTH_BYTES..end).map(|text| rest.slice_ref(text))?;
+    *rest = rest.slice(end..);
+    Some(text)
+}
+
+/// The id of an answer without a conversation, if it has one that can be replaced.
+pub fn top_id(body: &[u8]) -> Option<String> {
+    let members = Members::of(str::from_utf8(body).ok()?)?;
+    let id = members.get("id")?.strip_prefix('"')?.strip_suffix('"')?;
+    is_replaceable(id).then(|| id.to_owned())
 }
 
 /// The answer with another id: `unique` after the old one's prefix, such as `chatcmpl-`.
@@ -63,6 +118,10 @@ fn prefix(id: &str) -> &str {
         Some(b'-' | b'_') if word > 0 => &id[..=word],
         _ => "",
     }
+}
+
+fn is_replaceable(id: &str) -> bool {
+    id.len() >= SHORTEST_ID && id.bytes().all(is_plain)
 }
 
 fn is_plain(byte: u8) -> bool {
@@ -115,6 +174,32 @@ mod tests {
         assert_eq!(answer_id(Protocol::OpenaiChat, false, b"{}"), None);
         for (id, expected) in [("msg_01", "msg_"), ("AbC-1", ""), ("resp-a_b", "resp-"), ("0f-1", "")] {
             assert_eq!(prefix(id), expected);
+        }
+    }
+
+    #[test]
+    fn answers_to_parts_are_read_as_they_were_written() {
+        let part = |tokens: Option<&'static str>, body: &'static str| {
+            let headers =
+                tokens.map(|tokens| (TOKENS_HEADER.parse().unwrap(), HeaderValue::from_static(tokens)));
+            PartAnswer { headers: headers.into_iter().collect(), body: Bytes::from_static(body.as_bytes()) }
+        };
+        let parts = [part(Some("12"), "{}"), part(None, "[1]"), part(None, "")];
+        let kept = of_parts(&parts);
+        assert_eq!(kept.len(), length_of(&parts));
+        let read = parts_of(&kept).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{parts:?}"));
+        // Only a cut at a boundary is another list of answers.
+        let whole = (0..kept.len()).filter(|end| parts_of(&kept.slice(..*end)).is_some()).count();
+        assert_eq!(whole, 2);
+        for (body, id) in [
+            (r#"{"id":"modr-12345678","results":[]}"#, Some("modr-12345678")),
+            (r#"{"results":[{"id":"modr-12345678"}]}"#, None),
+            (r#"{"id":"short"}"#, None),
+            (r#"{"id":12345678}"#, None),
+            ("[]", None),
+        ] {
+            assert_eq!(top_id(body.as_bytes()).as_deref(), id, "{body}");
         }
     }
 

@@ -1,10 +1,10 @@
 //! Which requests are equal.
 
+use wire::Headers;
 use wire::replay::canonical_request;
-use wire::{Headers, Protocol, Written};
 
 /// Raised when the meaning of stored answers or of keys changes.
-const FORM: &[u8] = b"llmgateway response 2";
+const FORM: &[u8] = b"llmgateway response 3";
 
 /// A request to a provider, for one project: equal ones have the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,17 +20,27 @@ pub struct KeyParts<'a> {
     pub provider: &'a str,
     /// The model, as sent to the provider.
     pub model: &'a str,
-    /// The format of the request.
-    pub protocol: Protocol,
-    /// The request.
-    pub written: &'a Written,
+    /// The format of the request, or the operation of an endpoint without a conversation.
+    pub format: &'a str,
+    /// The request: one, or the parts that it is split into.
+    pub sent: &'a [Sent<'a>],
+}
+
+/// A request as it is sent to the provider.
+pub struct Sent<'a> {
+    /// Below the base URL; empty where the format determines it.
+    pub path: &'a str,
+    /// Besides those of every request.
+    pub headers: &'a Headers,
+    /// The body.
+    pub body: &'a [u8],
 }
 
 impl Key {
     /// The key of a request. Each part is hashed with its length, so that different requests cannot have the
     /// same input.
     pub fn of(parts: &KeyParts<'_>) -> Self {
-        let KeyParts { project, purged_at, provider, model, protocol, written } = parts;
+        let KeyParts { project, purged_at, provider, model, format, sent } = parts;
         let mut hasher = blake3::Hasher::new();
         let mut part = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -38,14 +48,18 @@ impl Key {
         };
         part(FORM);
         part(&purged_at.to_le_bytes());
-        for text in [project, provider, model, &protocol.as_str()] {
+        for text in [project, provider, model, format] {
             part(text.as_bytes());
         }
-        for (name, value) in sorted(&written.headers) {
-            part(name.as_bytes());
-            part(value);
+        for Sent { path, headers, body } in *sent {
+            part(path.as_bytes());
+            part(&headers.len().to_le_bytes());
+            for (name, value) in sorted(headers) {
+                part(name.as_bytes());
+                part(value);
+            }
+            part(&canonical_request(body));
         }
-        part(&canonical_request(&written.body));
         Self(hasher.finalize())
     }
 
@@ -63,38 +77,42 @@ fn sorted(headers: &Headers) -> Vec<(&str, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use canon::Losses;
     use http::{HeaderName, HeaderValue};
 
     use super::*;
 
-    fn written(body: &'static str) -> Written {
-        Written {
-            body: Bytes::from_static(body.as_bytes()),
-            decoding: Default::default(),
-            losses: Losses::new(),
-            caller_losses: Losses::new(),
-            headers: Headers::new(),
-        }
+    static NO_HEADERS: Headers = Headers::new();
+
+    fn sent(body: &str) -> [Sent<'_>; 1] {
+        [Sent { path: "", headers: &NO_HEADERS, body: body.as_bytes() }]
     }
 
-    fn key(project: &str, provider: &str, model: &str, written: &Written) -> Key {
-        purged(project, 0, (provider, model, written))
+    fn key(project: &str, provider: &str, model: &str, sent: &[Sent<'_>]) -> Key {
+        purged(project, 0, (provider, model, sent))
     }
 
-    fn purged(project: &str, purged_at: i64, (provider, model, written): (&str, &str, &Written)) -> Key {
-        Key::of(&KeyParts { project, purged_at, provider, model, protocol: Protocol::OpenaiChat, written })
+    fn purged(project: &str, purged_at: i64, (provider, model, sent): (&str, &str, &[Sent<'_>])) -> Key {
+        Key::of(&KeyParts { project, purged_at, provider, model, format: "openai-chat", sent })
     }
 
     #[test]
     fn only_an_equal_request_of_the_same_project_has_the_same_key() {
-        let one = written(r#"{"messages":[],"stream":true}"#);
+        let one = sent(r#"{"messages":[],"stream":true}"#);
         let same = key("a", "p", "m", &one);
-        assert_eq!(same, key("a", "p", "m", &written(r#"{ "messages": [] }"#)));
-        let mut with_header = written(r#"{"messages":[]}"#);
-        let beta = (HeaderName::from_static("anthropic-beta"), HeaderValue::from_static("x"));
-        with_header.headers.push(beta);
+        assert_eq!(same, key("a", "p", "m", &sent(r#"{ "messages": [] }"#)));
+        let beta = vec![(HeaderName::from_static("anthropic-beta"), HeaderValue::from_static("x"))];
+        let body: &[u8] = br#"{"messages":[]}"#;
+        let plain = || Sent { path: "", headers: &NO_HEADERS, body };
+        let with_header = [Sent { headers: &beta, ..plain() }];
+        let with_path = [Sent { path: "/embed", ..plain() }];
+        let of_endpoint = KeyParts {
+            project: "a",
+            purged_at: 0,
+            provider: "p",
+            model: "m",
+            format: "embeddings",
+            sent: &one,
+        };
         let others = [
             key("b", "p", "m", &one),
             purged("a", 1, ("p", "m", &one)),
@@ -103,7 +121,10 @@ mod tests {
             key("ap", "", "m", &one),
             key("a", "pm", "", &one),
             key("a", "p", "m", &with_header),
-            key("a", "p", "m", &written(r#"{"messages":[1]}"#)),
+            key("a", "p", "m", &with_path),
+            key("a", "p", "m", &[plain(), plain()]),
+            Key::of(&of_endpoint),
+            key("a", "p", "m", &sent(r#"{"messages":[1]}"#)),
         ];
         assert!(others.iter().all(|other| *other != same));
         assert_eq!(same.hex().len(), 64);

@@ -25,7 +25,7 @@ use quick_cache::sync::Cache;
 
 pub use answer::CachedAnswer;
 pub use flights::{Flight, Turn};
-pub use key::{Key, KeyParts};
+pub use key::{Key, KeyParts, Sent};
 
 use crate::clock;
 use crate::cluster::SharedMemory;

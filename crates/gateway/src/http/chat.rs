@@ -268,6 +268,7 @@ async fn endpoint(
     }
     let read = async {
         inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;
+        inbound.cache = inbound.caller.caching(inbound.options.cache).filter(|_| operation.is_cached());
         let (limits, buffers) = (inbound.snapshot.limits, &api.buffers);
         inbound.guard = inbound.snapshot.guard(&inbound.caller, &inbound.request_id)?;
         let guard = inbound.guard.as_deref();

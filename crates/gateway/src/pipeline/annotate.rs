@@ -215,6 +215,9 @@ pub fn push_answer_member(
     push_optional(out, "underlying_used_model", record.underlying_model().or(used.map(|(_, model)| model)));
     push_key(out, "routing");
     push_array(out, record.attempts(), write_attempt);
+    if let Some(cache) = record.cache_use() {
+        push_text(out, "cache", cache.as_str());
+    }
     push_key(out, "selection");
     selection.write(out);
     let charged = record.served().and_then(|served| served.cost).map(|cost| cost.total);

@@ -4,15 +4,16 @@
 use std::sync::Arc;
 
 use canon::{Error, Features, Losses, Operation};
-use wire::endpoints::{AnswerReader, EndpointAnswer, EndpointRequest, ProviderRequest};
+use wire::endpoints::{EndpointAnswer, EndpointRequest, ProviderRequest};
 use wire::providers::{Credential, FormatChoice};
 
 use http::HeaderValue;
 
 use super::annotate::{self, Selection};
-use super::attempts::{Attempt, Failed, ProviderCall, in_order};
+use super::attempts::{Attempt, Failed, ProviderCall, Ranked, in_order};
 use super::chat::Begun;
 use super::context::RequestContext;
+use super::missed::Missed;
 use super::permit::HeldPermit;
 use super::plain::PlainAttempt;
 use super::pump::Pump;
@@ -34,23 +35,23 @@ pub struct Question {
 }
 
 /// A successful answer, and its content type.
-struct Answered {
-    answer: Outcome,
-    content_type: HeaderValue,
+pub(super) struct Answered {
+    pub(super) answer: Outcome,
+    pub(super) content_type: HeaderValue,
 }
 
 /// See [`Answered`].
-enum Outcome {
+pub(super) enum Outcome {
     Whole(Box<Whole>),
     Stream(Box<Begun>),
 }
 
 /// A complete answer.
-struct Whole {
-    answer: EndpointAnswer,
-    losses: Losses,
-    selection: Selection,
-    held: Held,
+pub(super) struct Whole {
+    pub(super) answer: EndpointAnswer,
+    pub(super) losses: Losses,
+    pub(super) selection: Selection,
+    pub(super) held: Held,
 }
 
 impl Pipeline {
@@ -106,7 +107,7 @@ impl Pipeline {
             let pinned = resolved.pinned.as_deref();
             let cx =
                 RequestContext { operation, pipeline: self, inbound, asked, held, pinned, deadline, seed };
-            let answer = in_order(&cx, &resolved.offers, record, &Asking { cx: &cx, question }).await;
+            let answer = in_order(&cx, &resolved.offers, record, &Asking::new(&cx, question)).await;
             match record.take_downgrade() {
                 Some(alias) if !operation.keeps_model() => resolved = resolver.resolve(&alias)?,
                 _ => return answer,
@@ -170,9 +171,30 @@ pub(super) fn check_same_model(operation: Operation, resolved: &Resolved) -> Res
 }
 
 /// Calls a provider with a request of an endpoint.
-struct Asking<'a> {
-    cx: &'a RequestContext<'a>,
-    question: &'a Question,
+pub(super) struct Asking<'a> {
+    pub(super) cx: &'a RequestContext<'a>,
+    pub(super) question: &'a Question,
+    /// The cache lookups.
+    pub(super) missed: Missed<ProviderRequest>,
+}
+
+impl<'a> Asking<'a> {
+    fn new(cx: &'a RequestContext<'a>, question: &'a Question) -> Self {
+        Self { cx, question, missed: Missed::default() }
+    }
+
+    /// Adds the losses of an answer, new or cached, to those of its request.
+    pub(super) fn all_losses(
+        &self,
+        mut losses: Losses,
+        answer: &EndpointAnswer,
+        record: &mut Record,
+    ) -> Result<Losses, Error> {
+        losses.extend(answer.losses.clone());
+        record.losses(&losses);
+        self.cx.check_strict(&losses)?;
+        Ok(losses)
+    }
 }
 
 impl ProviderCall for Asking<'_> {
@@ -181,7 +203,11 @@ impl ProviderCall for Asking<'_> {
     async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Answered, Failed> {
         let (cx, offer) = (self.cx, attempt.offer);
         let Question { request, upload, .. } = self.question;
-        let ProviderRequest { parts, mut losses, reader } = request.write(offer.endpoint_target())?;
+        let written = match self.missed.take_written(offer) {
+            Some(written) => written,
+            None => request.write(offer.endpoint_target())?,
+        };
+        let ProviderRequest { parts, losses, reader } = written;
         record.losses(&losses);
         record.priced_by(Pricing::new(offer.serving.clone(), None));
         cx.check_strict(&losses)?;
@@ -206,18 +232,23 @@ impl ProviderCall for Asking<'_> {
         if let Some(begun) = received.begun {
             return Ok(Answered { answer: Outcome::Stream(begun), content_type });
         }
-        let answer = read(&*reader, &received.answers)?;
-        losses.extend(answer.losses.clone());
-        record.losses(&losses);
-        cx.check_strict(&losses)?;
-        let selection = attempt.selection.clone();
-        let whole = Whole { answer, losses, selection, held: received.held };
+        let answer = reader.read(&received.answers)?;
+        let losses = self.all_losses(losses, &answer, record)?;
+        self.keep(offer, &received.answers);
+        let whole = Whole { answer, losses, selection: attempt.selection.clone(), held: received.held };
         Ok(Answered { answer: Outcome::Whole(Box::new(whole)), content_type })
     }
-}
 
-fn read(reader: &dyn AnswerReader, answers: &[wire::endpoints::PartAnswer]) -> Result<EndpointAnswer, Error> {
-    reader.read(answers)
+    async fn kept<'a>(
+        &self,
+        ranked: Ranked<'a>,
+        record: &mut Record,
+    ) -> Result<Option<(&'a Offer, Answered)>, Error> {
+        match self.cx.inbound.cache {
+            Some(caching) => self.find_kept(ranked, caching, record).await,
+            None => Ok(None),
+        }
+    }
 }
 
 /// An error with the place of its part's first input.

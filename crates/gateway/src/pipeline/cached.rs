@@ -12,15 +12,16 @@ use wire::{Kept, Transcoder, Written};
 use super::admit;
 use super::attempts::Ranked;
 use super::chat::{Begun, Chat, ChatAttempt, released};
+use super::context::RequestContext;
 use super::missed::Request;
 use super::resolve::Offer;
-use crate::cache::{CachedAnswer, Flight, Key, KeyParts, ResponseCache, Turn};
+use crate::cache::{CachedAnswer, Flight, Key, KeyParts, ResponseCache, Sent, Turn};
 use crate::clock;
 use crate::identity::Caching;
 use crate::metering::{CacheUse, Pricing, Record};
 
 /// The lookup covers this many offers, in their order. The request is written for each.
-const MOST_OFFERS: usize = 4;
+pub(super) const MOST_OFFERS: usize = 4;
 /// The longest wait for an equal request; after that the request is sent.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -47,33 +48,18 @@ impl Chat<'_> {
             attempts.push((offer, attempt));
         }
         let keys: Vec<Key> = requests.iter().map(|request| request.key).collect();
-        let Some(first) = keys.first() else { return Ok(None) };
-        let wait = clock::now() + LONGEST_WAIT;
-        let flight = loop {
-            if let Some((found, answer)) = cache.find(&keys, caching.oldest).await {
-                let ((offer, attempt), Some(written)) = (&attempts[found], &requests[found].written) else {
-                    break None;
-                };
-                if let Some(begun) = attempt.replay(&answer, written, record).await? {
+        let flight = match look_up(self.cx, &keys, caching).await {
+            Lookup::Nothing => return Ok(None),
+            Lookup::Missing(flight) => flight,
+            Lookup::Found(found, answer) => {
+                if let ((offer, attempt), Some(written)) = (&attempts[found], &requests[found].written)
+                    && let Some(begun) = attempt.replay(&answer, written, record).await?
+                {
                     cache.metrics().response_cache("hit");
                     return Ok(Some((offer, begun)));
                 }
                 // An unreadable answer is requested again.
-                break None;
-            }
-            if !caching.share {
-                break None;
-            }
-            match cache.turn(*first) {
-                // Another request may have ended between the lookup and this point.
-                Turn::Leads(flight) if cache.in_memory(&keys, caching.oldest).is_some() => drop(flight),
-                Turn::Leads(flight) => break Some(flight),
-                Turn::Follows(landing) => {
-                    cache.metrics().response_cache("waited");
-                    if tokio::time::timeout_at(wait.min(self.cx.deadline), landing.wait()).await.is_err() {
-                        break None;
-                    }
-                }
+                None
             }
         };
         cache.metrics().response_cache("miss");
@@ -83,18 +69,60 @@ impl Chat<'_> {
     }
 }
 
+/// The result of a lookup.
+pub(super) enum Lookup {
+    /// No request can be compared.
+    Nothing,
+    /// An answer to the request with this index.
+    Found(usize, Arc<CachedAnswer>),
+    /// No answer: the request is sent, and others may wait for it.
+    Missing(Option<Flight>),
+}
+
+/// Looks for an answer to one of these requests, and waits for an equal request that is under way.
+pub(super) async fn look_up(cx: &RequestContext<'_>, keys: &[Key], caching: Caching) -> Lookup {
+    let cache = &cx.pipeline.cache;
+    let Some(first) = keys.first() else { return Lookup::Nothing };
+    let wait = clock::now() + LONGEST_WAIT;
+    loop {
+        if let Some((found, answer)) = cache.find(keys, caching.oldest).await {
+            return Lookup::Found(found, answer);
+        }
+        if !caching.share {
+            return Lookup::Missing(None);
+        }
+        match cache.turn(*first) {
+            // Another request may have ended between the lookup and this point.
+            Turn::Leads(flight) if cache.in_memory(keys, caching.oldest).is_some() => drop(flight),
+            Turn::Leads(flight) => return Lookup::Missing(Some(flight)),
+            Turn::Follows(landing) => {
+                cache.metrics().response_cache("waited");
+                if tokio::time::timeout_at(wait.min(cx.deadline), landing.wait()).await.is_err() {
+                    return Lookup::Missing(None);
+                }
+            }
+        }
+    }
+}
+
+/// The cache key of a request to this offer.
+pub(super) fn key_of(cx: &RequestContext<'_>, offer: &Offer, format: &str, sent: &[Sent<'_>]) -> Key {
+    let project = &cx.inbound.caller.project.id;
+    Key::of(&KeyParts {
+        project,
+        purged_at: cx.pipeline.cache.purged_at(project),
+        provider: offer.provider.id(),
+        model: &offer.model,
+        format,
+        sent,
+    })
+}
+
 impl ChatAttempt<'_> {
-    fn request(&self, written: Written) -> Request {
+    fn request(&self, written: Written) -> Request<Written> {
         let offer = self.attempt.offer;
-        let project = &self.cx.inbound.caller.project.id;
-        let key = Key::of(&KeyParts {
-            project,
-            purged_at: self.cx.pipeline.cache.purged_at(project),
-            provider: offer.provider.id(),
-            model: &offer.model,
-            protocol: offer.protocol,
-            written: &written,
-        });
+        let sent = Sent { path: "", headers: &written.headers, body: &written.body };
+        let key = key_of(self.cx, offer, offer.protocol.as_str(), &[sent]);
         Request::new(offer, key, written)
     }
 

@@ -66,7 +66,7 @@ pub struct Chat<'a> {
     /// The caller's request.
     pub intake: &'a Intake,
     /// The cache lookups.
-    pub(super) missed: Missed,
+    pub(super) missed: Missed<Written>,
 }
 
 impl<'a> Chat<'a> {
@@ -105,7 +105,7 @@ pub(super) struct ChatAttempt<'a> {
     /// The attempt.
     pub(super) attempt: Attempt<'a>,
     /// The cache lookups; none where the answer is not to be cached.
-    pub(super) missed: Option<&'a Missed>,
+    pub(super) missed: Option<&'a Missed<Written>>,
 }
 
 impl ChatAttempt<'_> {

@@ -2,39 +2,41 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wire::Written;
-
 use super::resolve::Offer;
 use crate::cache::{Flight, Key};
 use crate::snapshot::ProviderHandle;
 
 /// The lookups without a result: the first attempts reuse their written requests.
-#[derive(Default)]
-pub(super) struct Missed(Mutex<Looked>);
+pub(super) struct Missed<W>(Mutex<Looked<W>>);
 
-#[derive(Default)]
-struct Looked {
-    requests: Vec<Request>,
+struct Looked<W> {
+    requests: Vec<Request<W>>,
     flight: Option<Flight>,
 }
 
-/// A request for one provider.
-pub(super) struct Request {
+/// A request for one provider. `W` is its written form.
+pub(super) struct Request<W> {
     provider: Arc<ProviderHandle>,
     model: String,
     pub(super) key: Key,
     /// None once it is taken.
-    pub(super) written: Option<Written>,
+    pub(super) written: Option<W>,
 }
 
-impl Missed {
+impl<W> Default for Missed<W> {
+    fn default() -> Self {
+        Self(Mutex::new(Looked { requests: Vec::new(), flight: None }))
+    }
+}
+
+impl<W> Missed<W> {
     /// Records the lookups.
-    pub(super) fn set(&self, requests: Vec<Request>, flight: Option<Flight>) {
+    pub(super) fn set(&self, requests: Vec<Request<W>>, flight: Option<Flight>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Looked { requests, flight };
     }
 
     /// The written request for this offer, if there is one.
-    pub(super) fn take_written(&self, offer: &Offer) -> Option<Written> {
+    pub(super) fn take_written(&self, offer: &Offer) -> Option<W> {
         let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         looked.requests.iter_mut().find(|request| request.is_to(offer))?.written.take()
     }
@@ -47,8 +49,8 @@ impl Missed {
     }
 }
 
-impl Request {
-    pub(super) fn new(offer: &Offer, key: Key, written: Written) -> Self {
+impl<W> Request<W> {
+    pub(super) fn new(offer: &Offer, key: Key, written: W) -> Self {
         Self { provider: offer.provider.clone(), model: offer.model.clone(), key, written: Some(written) }
     }
 

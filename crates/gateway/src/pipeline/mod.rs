@@ -6,6 +6,7 @@ mod ask;
 pub mod attempts;
 pub mod batch;
 pub mod cached;
+mod cached_parts;
 pub mod candidates;
 pub mod chat;
 mod context;

@@ -579,6 +579,30 @@ async fn nodes_share_answers_and_continue_without_redis() {
     place.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_share_embeddings() {
+    let Some(place) = Place::new("embeddings").await else { return };
+    let vector = json!({"object": "embedding", "index": 0, "embedding": [0.5]});
+    let usage = json!({"prompt_tokens": 3, "total_tokens": 3});
+    let vectors = json!({"object": "list", "data": [vector], "model": "m", "usage": usage});
+    let upstream = Upstream::playing(vec![whole("200 OK", &vectors)]).await;
+    let config = format!("{}[cache]\nredis = true\n", place.config(&upstream, "cache = { seconds = 600 }"));
+    let nodes = place.nodes(2, &config).await;
+    let embed = async |node: &TestGateway| {
+        let body = json!({"model": "text-embedding-3-small", "input": "a"}).to_string();
+        let head = "authorization: Bearer team-key\r\n";
+        let reply = node.post_with("/v1/embeddings", head, body.as_bytes()).await;
+        (reply.at("/llmgateway/cache"), reply.at("/data"), reply.at("/usage"))
+    };
+    let answered = |used: &str| (json!(used), json!([vector]), usage.clone());
+    assert_eq!(embed(&nodes[0]).await, answered("miss"));
+    until(async || place.redis.command("KEYS llmgateway:response:*").unwrap().starts_with("*1")).await;
+    assert_eq!(embed(&nodes[1]).await, answered("hit"));
+    assert_eq!(upstream.heard().len(), 1);
+    stop(nodes).await;
+    place.end().await;
+}
+
 /// Two providers of one model; the first is cheaper.
 fn two(place: &Place, one: &Upstream, other: &Upstream) -> String {
     let price = |id: &str, usd: &str| {

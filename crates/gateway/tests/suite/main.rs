@@ -19,6 +19,7 @@ mod conversations;
 mod counting;
 mod credentials;
 mod embeddings;
+mod endpoint_cache;
 mod errors;
 mod fallback;
 mod gemini_dialect;

@@ -95,6 +95,10 @@ pub trait AnswerReader: Send + Sync {
     }
 }
 
+/// Bedrock reports token counts here, also for models whose answers have none. Readers of answers that
+/// may be cached read no other header.
+pub(crate) const TOKENS_HEADER: &str = "x-amzn-bedrock-input-token-count";
+
 /// A good answer to one part.
 #[derive(Debug)]
 pub struct PartAnswer {

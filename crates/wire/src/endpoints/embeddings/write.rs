@@ -13,6 +13,7 @@ use super::vector::{Reading, push_vector};
 use super::{EmbeddingFacts, EmbeddingsFormat, EmbeddingsRequest, EmbeddingsRow, Purpose};
 use crate::endpoints::{
     AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
+    TOKENS_HEADER,
 };
 use crate::intake::Asked;
 use crate::json::Edit;
@@ -20,8 +21,6 @@ use crate::{ROUTING_FIELDS, adapter};
 
 /// Most inputs of one request to a provider with an unknown limit.
 const MANY: usize = 2048;
-/// Bedrock reports token counts here, also for models whose answers have none.
-const TOKENS_HEADER: &str = "x-amzn-bedrock-input-token-count";
 
 impl EndpointRequest for EmbeddingsRequest {
     fn operation(&self) -> Operation {
