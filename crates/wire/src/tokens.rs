@@ -60,6 +60,12 @@ pub struct Rules {
     pub video: f64,
 }
 
+/// The tokens of a text for a model whose vocabulary is unknown, estimated by that of OpenAI.
+pub fn text_tokens(text: &str) -> u64 {
+    let Pieces { latin, scripts, triplets, .. } = pieces(text);
+    (latin + scripts + triplets).ceil() as u64
+}
+
 impl Default for Rules {
     fn default() -> Self {
         Self {

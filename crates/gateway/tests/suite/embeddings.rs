@@ -154,6 +154,39 @@ async fn a_long_list_is_split_and_one_failed_part_fails_the_request() {
     assert!(reply.message().contains("input[") && reply.message().contains("too long"), "{}", reply.text());
 }
 
+/// The limit of the sum of tokens is a fact of the provider or of the model.
+#[tokio::test]
+async fn a_list_with_too_many_tokens_is_split_in_order() {
+    let mut upstream = Upstream::by_hand().await;
+    let own = "[providers.openai.models.small]\noperations = [\"embeddings\"]\nendpoint = { embedding = { max_request_tokens = 5 } }\n";
+    let gateway = TestGateway::start(&(openai(&upstream) + own)).await;
+    let body =
+        json!({"model": "openai/small", "input": [[1, 2], [3], [4, 5, 6], [7, 8, 9], [10]]}).to_string();
+    let asking = tokio::spawn(async move { gateway.post(PATH, body.as_bytes()).await });
+    let mut lines = [upstream.next().await, upstream.next().await, upstream.next().await];
+    let mut sent: Vec<Value> = upstream
+        .heard()
+        .iter()
+        .map(|heard| serde_json::from_slice::<Value>(&heard.body).unwrap()["input"].take())
+        .collect();
+    sent.sort_by_key(|input| input[0][0].as_u64());
+    assert_eq!(sent, [json!([[1, 2], [3]]), json!([[4, 5, 6]]), json!([[7, 8, 9], [10]])]);
+    // The parts are answered in another order than they were sent.
+    for (line, heard) in lines.iter_mut().zip(upstream.heard()).rev() {
+        let inputs = serde_json::from_slice::<Value>(&heard.body).unwrap()["input"].take();
+        let firsts: Vec<f64> =
+            inputs.as_array().unwrap().iter().map(|input| input[0].as_f64().unwrap()).collect();
+        line.send(vectors(&firsts)).await;
+    }
+    let reply = asking.await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let firsts: Vec<Value> = (0..5).map(|index| reply.at(&format!("/data/{index}/embedding/0"))).collect();
+    assert_eq!(firsts, [1.0, 3.0, 4.0, 7.0, 10.0]);
+    let indexes: Vec<Value> = (0..5).map(|index| reply.at(&format!("/data/{index}/index"))).collect();
+    assert_eq!(indexes, [0, 1, 2, 3, 4]);
+    assert_eq!(reply.at("/usage/total_tokens"), json!(3000));
+}
+
 /// Each text is read by itself: their sum is no prompt, and the provider judges a text that is too long.
 #[tokio::test]
 async fn many_texts_may_together_be_longer_than_the_context() {

@@ -5,6 +5,7 @@ mod format;
 mod native;
 mod purpose;
 mod request;
+mod split;
 pub mod vector;
 mod write;
 
@@ -26,6 +27,8 @@ pub struct EmbeddingsRow {
     pub path: Option<String>,
     /// Most inputs of one request: a longer list is sent in parts. None where the provider takes any number.
     pub max_inputs: Option<usize>,
+    /// Most tokens of all inputs of one request, likewise.
+    pub max_request_tokens: Option<u64>,
     /// Lists of token numbers are accepted instead of texts.
     pub token_lists: bool,
     /// The field for the length of vectors; empty where there is none.
@@ -50,6 +53,7 @@ impl Default for EmbeddingsRow {
             format: EmbeddingsFormat::Openai,
             path: None,
             max_inputs: None,
+            max_request_tokens: None,
             token_lists: true,
             dimensions_field: "dimensions".to_owned(),
             input_type_field: None,
@@ -87,6 +91,8 @@ pub struct EmbeddingFacts {
     pub format: Option<EmbeddingsFormat>,
     /// Most inputs of one request, where that is less than the provider's limit.
     pub max_inputs: Option<usize>,
+    /// Most tokens of all inputs of one request, where that differs from the provider's limit.
+    pub max_request_tokens: Option<u64>,
     /// Longest input in tokens.
     pub max_input_tokens: Option<u64>,
     /// The length of vectors where the caller names none.

@@ -53,25 +53,27 @@ fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<Prov
     request.intake.note_routing_losses(&mut losses);
     let limits = [facts.max_inputs, row.max_inputs, format.max_inputs()];
     let most = limits.into_iter().flatten().min().unwrap_or(MANY).max(1);
+    let split = request.split(most, facts.max_request_tokens.or(row.max_request_tokens));
     let bodies = match format {
-        EmbeddingsFormat::Openai => writing.forwarded(most, &mut losses),
-        _ => writing.native(most, &mut losses),
+        EmbeddingsFormat::Openai => writing.forwarded(&split, &mut losses),
+        _ => writing.native(&split, &mut losses),
     };
     let path = || match &row.path {
         Some(path) => Cow::Owned(path.clone()),
         None => Cow::Borrowed(format.usual_path()),
     };
-    let part = |(number, body): (usize, Vec<u8>)| Part {
-        path: path(),
-        headers: Vec::new(),
-        body: body.into(),
-        goes_on: false,
-        first_input: number * most,
+    let counts: Vec<usize> = split.iter().map(|inputs| inputs.len()).collect();
+    let mut first_input = 0;
+    let part = |(body, count): (Vec<u8>, &usize)| {
+        let part = Part { path: path(), headers: Vec::new(), body: body.into(), goes_on: false, first_input };
+        first_input += count;
+        part
     };
+    let parts = bodies.into_iter().zip(&counts).map(part).collect();
     let is_shorter = |asked: &usize| facts.default_dimensions.is_some_and(|usual| *asked < usual);
     let reader = Reader {
         format,
-        counts: request.inputs.chunks(most).map(<[_]>::len).collect(),
+        counts,
         reading: Reading {
             form: request.form,
             dimensions: request.dimensions.or(facts.default_dimensions),
@@ -82,7 +84,6 @@ fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<Prov
         model: target.model.to_owned(),
         estimate: request.tokens,
     };
-    let parts = bodies.into_iter().enumerate().map(part).collect();
     Ok(ProviderRequest { parts, losses, reader: Box::new(reader) })
 }
 
@@ -129,17 +130,17 @@ impl Writing<'_> {
     }
 
     /// Copies of the caller's body with the few fields that differ.
-    fn forwarded(&self, most: usize, losses: &mut Losses) -> Vec<Vec<u8>> {
+    fn forwarded(&self, split: &[&[Range<usize>]], losses: &mut Losses) -> Vec<Vec<u8>> {
         let edit = self.edited(losses);
-        if self.request.inputs.len() <= most {
+        if split.len() == 1 {
             return vec![edit.write(64)];
         }
-        let part = |inputs| {
+        let part = |inputs: &&[_]| {
             let mut edit = self.edited(&mut Losses::new());
             edit.set("input", &self.list(inputs));
             edit.write(64)
         };
-        self.request.inputs.chunks(most).map(part).collect()
+        split.iter().map(part).collect()
     }
 
     fn edited(&self, losses: &mut Losses) -> Edit<'_> {
@@ -175,7 +176,7 @@ impl Writing<'_> {
         edit
     }
 
-    fn native(&self, most: usize, losses: &mut Losses) -> Vec<Vec<u8>> {
+    fn native(&self, split: &[&[Range<usize>]], losses: &mut Losses) -> Vec<Vec<u8>> {
         let known = ["model", "input", "dimensions", "encoding_format"];
         for (name, value) in self.request.intake.fields() {
             let is_known = known.contains(&name)
@@ -193,12 +194,12 @@ impl Writing<'_> {
             None => "",
         };
         let word = if in_text { None } else { self.purpose_word(losses) };
-        let part = |inputs: &[Range<usize>]| {
+        let part = |inputs: &&[Range<usize>]| {
             let (request, format, model) = (self.request, self.format, self.model);
             let (dimensions, purpose) = (self.dimensions(), word.as_deref());
             Native { request, format, model, inputs, dimensions, purpose, prefix }.body()
         };
-        self.request.inputs.chunks(most).map(part).collect()
+        split.iter().map(part).collect()
     }
 
     /// The named purpose, or the default one.
