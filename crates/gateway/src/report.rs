@@ -23,7 +23,7 @@ pub struct UsageWords {
     pub until: Option<String>,
     /// Instead of `since`: this many days, today included.
     pub days: Option<i64>,
-    /// The dimensions to group by, separated by commas.
+    /// The dimensions to group by, separated by commas; `tag:NAME` groups by the values of a tag.
     pub group: Option<String>,
     /// `hour` or `day`.
     pub bucket: Option<String>,
@@ -44,8 +44,10 @@ impl UsageWords {
             (Some(since), None) => read_time("since", since)?,
             (None, days) => (today - days.unwrap_or(DAYS) + 1) * DAY_MS,
         };
+        let (group, tag) = read_group(self.group.as_deref().unwrap_or_default())?;
         let until_ms = match &self.until {
             Some(until) => read_time("until", until)?,
+            None if tag.is_some() => (today + 1) * DAY_MS,
             None => (now_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS,
         };
         if until_ms < since_ms {
@@ -57,23 +59,53 @@ impl UsageWords {
             Some("day") => Some(Bucket::Day),
             Some(_) => return Err(Wrong("bucket", "bucket must be hour or day.".to_owned())),
         };
-        let names = self.group.as_deref().unwrap_or_default().split(',').filter(|name| !name.is_empty());
-        let mut group = Vec::new();
-        for name in names {
-            let dim = read_dim(name).ok_or_else(|| {
-                let known = Dim::ALL.map(Dim::as_str).join(", ");
-                Wrong("group", format!("group has {name:?}; it may have {known}."))
-            })?;
-            if !group.contains(&dim) {
-                group.push(dim);
-            }
-        }
-        Ok(UsageQuery { since_ms, until_ms, of: self.of, group, bucket })
+        let query = UsageQuery { since_ms, until_ms, of: self.of, group, bucket, tag };
+        check_tag(&query)?;
+        Ok(query)
     }
 }
 
-fn read_dim(name: &str) -> Option<Dim> {
-    Dim::ALL.into_iter().find(|dim| dim.as_str() == name.trim())
+/// The dimensions, and the tag whose values are grouped by.
+fn read_group(text: &str) -> Result<(Vec<Dim>, Option<String>), Wrong> {
+    let (mut group, mut tag) = (Vec::new(), None);
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        if let Some(name) = name.strip_prefix("tag:").filter(|name| !name.is_empty()) {
+            if tag.replace(name.to_owned()).is_some_and(|before| before != name) {
+                return Err(Wrong("group", "group has several tags; it may have one.".to_owned()));
+            }
+            continue;
+        }
+        let dim = Dim::ALL.into_iter().find(|dim| dim.as_str() == name).ok_or_else(|| {
+            let known = Dim::ALL.map(Dim::as_str).join(", ");
+            Wrong("group", format!("group has {name:?}; it may have {known}, and tag:NAME."))
+        })?;
+        if !group.contains(&dim) {
+            group.push(dim);
+        }
+    }
+    Ok((group, tag))
+}
+
+/// Sums by tag exist for whole days, and by project.
+fn check_tag(query: &UsageQuery) -> Result<(), Wrong> {
+    let dims = query.group.iter().chain(query.of.iter().map(|(dim, _)| dim));
+    let wrong = |name, reason: &str| Err(Wrong(name, format!("Sums by tag {reason}.")));
+    match query.tag {
+        None => Ok(()),
+        Some(_) if dims.into_iter().any(|dim| *dim != Dim::Project) => {
+            wrong("group", "can be grouped and selected by project only")
+        }
+        Some(_) if query.bucket == Some(Bucket::Hour) => {
+            wrong("bucket", "are of whole days: bucket must be day")
+        }
+        Some(_) if query.since_ms.rem_euclid(DAY_MS) > 0 => {
+            wrong("since", "are of whole days: since must be midnight, UTC")
+        }
+        Some(_) if query.until_ms.rem_euclid(DAY_MS) > 0 => {
+            wrong("until", "are of whole days: until must be midnight, UTC")
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// Milliseconds since 1970 of a time in seconds since 1970, a date (its beginning, UTC), or a date and a time as in RFC 3339.
@@ -114,6 +146,10 @@ pub fn usage_object(query: &UsageQuery, row: &UsageRow) -> Value {
     }
     for (dim, value) in query.group.iter().zip(&row.of) {
         object.insert(dim.as_str().to_owned(), value.as_str().into());
+    }
+    if let (Some(tag), Some(value)) = (&query.tag, row.of.last()) {
+        object.insert("tag".to_owned(), tag.as_str().into());
+        object.insert("value".to_owned(), value.as_str().into());
     }
     let counted = json!({
         "requests": sums.requests(),
@@ -356,6 +392,18 @@ mod tests {
         let wrong = |words: UsageWords| words.read(now).unwrap_err().0;
         assert_eq!(wrong(UsageWords { group: Some("color".to_owned()), ..UsageWords::default() }), "group");
         assert_eq!(wrong(UsageWords { bucket: Some("week".to_owned()), ..UsageWords::default() }), "bucket");
+        let by = |group: &str| UsageWords { group: Some(group.to_owned()), ..UsageWords::default() };
+        let query = by("project,tag:team").read(now).unwrap();
+        assert_eq!((query.tag.as_deref(), query.group.as_slice()), (Some("team"), &[Dim::Project][..]));
+        assert_eq!((query.since_ms % DAY_MS, query.until_ms), (0, now - 7 + DAY_MS));
+        assert_eq!(wrong(by("tag:team,model")), "group");
+        assert_eq!(wrong(by("tag:team,tag:env")), "group");
+        assert_eq!(wrong(by("tag:")), "group");
+        assert_eq!(wrong(UsageWords { bucket: Some("hour".to_owned()), ..by("tag:team") }), "bucket");
+        let noon = || Some("2026-11-26T12:00:00Z".to_owned());
+        assert_eq!(wrong(UsageWords { since: noon(), ..by("tag:team") }), "since");
+        assert_eq!(wrong(UsageWords { until: noon(), ..by("tag:team") }), "until");
+        assert_eq!(wrong(UsageWords { of: vec![(Dim::Key, "k".to_owned())], ..by("tag:team") }), "group");
         let turned = UsageWords {
             since: Some("2026-11-27".to_owned()),
             until: Some("2026-11-26".to_owned()),

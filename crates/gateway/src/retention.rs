@@ -1,4 +1,4 @@
-//! Deletes usage records that are older than `database.keep_usage_days`, from time to time, on one node.
+//! Deletes usage records and sums by tag that are older than `database.keep_usage_days`, from time to time, on one node.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -59,6 +59,9 @@ impl Retention {
             }
             tokio::time::sleep(PAUSE).await;
         }
+        while self.store.expire_tag_sums(before_ms, AT_ONCE).await? >= u64::from(AT_ONCE) {
+            tokio::time::sleep(PAUSE).await;
+        }
         if all != Expired::default() {
             self.expire_lookups(before_ms).await?;
         }
@@ -91,12 +94,16 @@ mod tests {
         let line = |number: i64| {
             let at_ms = now_ms - 30 * DAY_MS + (number - 1_200) * 1_000;
             serde_json::json!({"started_at_ms": at_ms, "request_id": format!("r{number}"), "nonce": number,
-                "key_id": "k", "requested_model": "m", "status": 200})
+                "key_id": "k", "requested_model": "m", "status": 200, "tags": {"user": number.to_string()}})
             .to_string()
         };
         let lines: Vec<String> = (0..1_203).map(line).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         store.insert_usage(&lines).await.unwrap();
+        store.fold_usage(0).await.unwrap();
+        let tags =
+            async || store.usage_tags((0, now_ms), None).await.unwrap().into_iter().collect::<Vec<_>>();
+        assert_eq!(tags().await, ["user"]);
         let retention = Retention { store: store.clone(), keep_days: Some(30) };
         let expired = retention.expire(30, now_ms).await.unwrap();
         assert_eq!(expired, Expired { records: 1_200, ..Expired::default() });
@@ -105,7 +112,9 @@ mod tests {
         assert_eq!(retention.expire(29, now_ms + 1_000).await.unwrap(), Expired::default());
         assert_eq!(request_ids(&store).await.len(), 3);
         let later = now_ms + EVERY.as_millis() as i64;
+        assert_eq!(tags().await, ["user"], "the day of the last three");
         assert_eq!(retention.expire(29, later).await.unwrap().records, 3);
+        assert_eq!(tags().await, [""; 0]);
     }
 
     #[tokio::test]

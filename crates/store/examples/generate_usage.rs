@@ -175,7 +175,9 @@ async fn measure(store: &Store) -> Result<(), Box<dyn Error>> {
         group: group.to_vec(),
         bucket,
         of: of.iter().map(|(dim, value)| (*dim, (*value).to_owned())).collect(),
+        tag: None,
     };
+    let by_tag = |query| UsageQuery { tag: Some("customer".to_owned()), ..query };
     let (hour, day) = (Some(Bucket::Hour), Some(Bucket::Day));
     let queries = [
         ("overview: figures of 24 hours", sums(24, &[], None, &[])),
@@ -188,6 +190,8 @@ async fn measure(store: &Store) -> Result<(), Box<dyn Error>> {
         ("projects: spend of 30 days", sums(720, &[Dim::Project], None, &[])),
         ("project: burn-down, 31 days by hour", sums(744, &[], hour, &[(Dim::Project, "project-3")])),
         ("project: keys of 30 days", sums(720, &[Dim::Key], None, &[(Dim::Project, "project-3")])),
+        ("overview: cost by tag, 30 days", by_tag(sums(720, &[], None, &[]))),
+        ("project: cost by tag, 30 days", by_tag(sums(720, &[], None, &[(Dim::Project, "project-3")]))),
         ("key: models of 90 days", sums(2160, &[Dim::Model], day, &[(Dim::Key, &key)])),
     ];
     heading();

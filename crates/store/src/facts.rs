@@ -105,6 +105,12 @@ impl<'de> Deserialize<'de> for Length {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tags<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
+impl<'a> Tags<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Cow<'a, str>, Cow<'a, str>)> {
+        self.0.iter()
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Tags<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -167,7 +173,7 @@ impl<'a> Facts<'a> {
         let is_foreign = !time_of_id(&self.request_id).is_some_and(near);
         let id = is_foreign.then(|| (LOOKUP_ID, self.request_id.clone().into_owned()));
         let session = self.session_id.as_ref().map(|session| (LOOKUP_SESSION, folded(session)));
-        let tags = self.tags.0.iter().map(|(name, value)| (LOOKUP_TAG, folded(&format!("{name}={value}"))));
+        let tags = self.tags.iter().map(|(name, value)| (LOOKUP_TAG, folded(&format!("{name}={value}"))));
         id.into_iter().chain(session).chain(tags)
     }
 }

@@ -17,13 +17,27 @@ use crate::loan::Loan;
 use crate::params::bound;
 use crate::rollups::{Hours, Rollups};
 use crate::store::{Pool, SLOW, corrupt, on_either};
-use crate::{Store, StoreError, postgres, sqlite};
+use crate::{Store, StoreError, postgres, sqlite, tags};
 
 /// The time from which on all records are in the sums, while those of an earlier release are added.
 const INDEXED_FROM: &str = "usage_indexed_from";
 
 /// How many rows of sums are folded in one transaction.
 const FOLDED_AT_ONCE: usize = 1_000;
+
+/// Sums the values of tags that exceed the limit together. The table is read in the transaction that writes it.
+macro_rules! limit_tags {
+    ($transaction:ident, $hours:expr) => {
+        for place in $hours.tags.places() {
+            let known: Vec<(String, String)> = sqlx::query_as(tags::VALUES)
+                .bind(place.0)
+                .bind(&place.1)
+                .fetch_all(&mut *$transaction)
+                .await?;
+            $hours.tags.limit(&place, &known);
+        }
+    };
+}
 
 /// One step of [`Store::index_old_usage`] within a transaction: whether there are more. The setting is read and written in it, and
 /// locked, so that each record is added once, however many processes run.
@@ -59,6 +73,7 @@ macro_rules! index_step {
                 for facts in records.iter().filter(|_| !$skips).filter_map(|record| Facts::of(record).ok()) {
                     rollups.add(&facts);
                 }
+                limit_tags!($transaction, rollups.hours);
                 for (sql, params) in rollups.folded() {
                     bound!(sqlx::query(sql), params).execute(&mut *$transaction).await?;
                 }
@@ -116,19 +131,20 @@ macro_rules! in_transaction {
 /// One step of [`Store::fold_usage`] within a transaction; it leaves the ids of the rows in `$ids`.
 macro_rules! fold_step {
     ($transaction:ident, $lock:literal, ($ids:ident, $most:expr)) => {{
-        let pending: Vec<(i64, String)> = sqlx::query_as(concat!(
+        let pending: Vec<(i64, String, Option<String>)> = sqlx::query_as(concat!(
             "DELETE FROM usage_pending WHERE id IN (SELECT id FROM usage_pending ORDER BY id LIMIT $1",
             $lock,
-            ") RETURNING id, sums"
+            ") RETURNING id, sums, tags"
         ))
         .bind($most as i64)
         .fetch_all(&mut *$transaction)
         .await?;
-        $ids.extend(pending.iter().map(|(id, _)| *id));
+        $ids.extend(pending.iter().map(|(id, ..)| *id));
         let mut hours = Hours::default();
-        for (_, json) in &pending {
-            hours.add_pending(json)?;
+        for (_, json, tags) in &pending {
+            hours.add_pending(json, tags.as_deref())?;
         }
+        limit_tags!($transaction, hours);
         for (sql, params) in hours.fold() {
             bound!(sqlx::query(sql), params).execute(&mut *$transaction).await?;
         }
@@ -193,8 +209,8 @@ impl Store {
         let reason = error.to_string();
         let kept: Option<i64> = on_either!(self, SLOW, connection => {
             let mut transaction = connection.begin().await?;
-            let kept = sqlx::query_scalar("INSERT INTO usage_unfolded (sums, reason)
-                SELECT sums, $2 FROM usage_pending WHERE id = $1 RETURNING id")
+            let kept = sqlx::query_scalar("INSERT INTO usage_unfolded (sums, tags, reason)
+                SELECT sums, tags, $2 FROM usage_pending WHERE id = $1 RETURNING id")
                 .bind(id)
                 .bind(&reason)
                 .fetch_optional(&mut *transaction)

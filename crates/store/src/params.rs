@@ -1,10 +1,13 @@
 //! Parameters of SQL that is put together.
 
+use crate::sums::UsageSums;
+
 /// A parameter.
 #[derive(Clone, Debug)]
 pub(crate) enum Param {
     Number(i64),
     Text(String),
+    MaybeText(Option<String>),
 }
 
 /// The parameters of a statement so far.
@@ -17,6 +20,11 @@ impl Params {
     pub(crate) fn text(&mut self, text: String) -> String {
         self.0.push(Param::Text(if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }));
         format!("${}", self.0.len())
+    }
+
+    /// Adds the columns of sums.
+    pub(crate) fn sums(&mut self, sums: &UsageSums) {
+        self.0.extend(sums.0.iter().map(|sum| Param::Number(*sum)));
     }
 
     /// Adds one; returns its name in the statement.
@@ -34,6 +42,7 @@ macro_rules! bound {
             query = match param {
                 $crate::params::Param::Number(number) => query.bind(*number),
                 $crate::params::Param::Text(text) => query.bind(text.as_str()),
+                $crate::params::Param::MaybeText(text) => query.bind(text.as_deref()),
             };
         }
         query

@@ -1,11 +1,12 @@
-//! Deletes old usage records; the sums of hours and days, and the ledger, stay.
+//! Deletes old usage records, and sums by tag; the other sums of hours and days, and the ledger, stay.
 //!
 //! PostgreSQL drops whole months. SQLite has one table: it deletes a bounded number of records at a time, so that the writer never waits
 //! for long.
 
 use crate::loan::Loan;
 use crate::store::{Pool, SLOW, on_either, within};
-use crate::{Store, StoreError};
+use crate::times::DAY_MS;
+use crate::{Store, StoreError, tags};
 
 /// When a process last began to delete old records.
 const EXPIRED_AT: &str = "usage_expired_at_ms";
@@ -79,6 +80,11 @@ impl Store {
         }
         let records = self.delete_slice(DELETE, before_ms, most).await?;
         Ok(Expired { records, has_more: records >= u64::from(most), ..Expired::default() })
+    }
+
+    /// Deletes sums by tag of days that ended before a time, at most so many; returns how many.
+    pub async fn expire_tag_sums(&self, before_ms: i64, most: u32) -> Result<u64, StoreError> {
+        self.delete_slice(tags::DELETE_EXPIRED, before_ms.div_euclid(DAY_MS), most).await
     }
 
     /// Deletes entries that lead to no record any more, of so many after a place. Returns where to continue; none at the end.

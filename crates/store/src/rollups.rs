@@ -2,7 +2,7 @@
 //! as one small row of JSON (`usage_pending`). These rows are folded into the tables periodically, in a
 //! transaction that deletes them. A query reads both in one snapshot, and uses the smallest table with the
 //! required dimensions: some have models without projects, some projects without models, some both, some also
-//! the keys.
+//! the keys. Sums by tag (`tags.rs`) wait in the same rows.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,7 +15,9 @@ use crate::facts::Facts;
 use crate::filter::Spelling;
 use crate::params::{Param, Params};
 use crate::sums::{UsageSums, sum_columns};
+use crate::tags::{self, TagDays};
 use crate::times::{DAY_MS, HOUR_MS, HOURS_OF_DAY};
+use crate::upserts::{MOST_ROWS, Statement, push_statements, upsert};
 
 /// The dimensions of sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +90,21 @@ pub struct UsageQuery {
     pub group: Vec<Dim>,
     /// One sum per period.
     pub bucket: Option<Bucket>,
+    /// One sum per value of this tag, which comes last in `of` of a row. These sums exist for whole days (UTC), to which the range is
+    /// extended, and have no other dimension than the project.
+    pub tag: Option<String>,
+}
+
+impl UsageQuery {
+    fn has(&self, group: &Group<'_>) -> bool {
+        self.of.iter().all(|(dim, value)| group.value(*dim) == value)
+    }
+
+    /// The period and the values of the sum that a group is part of.
+    fn place(&self, group: &Group<'_>) -> (Option<i64>, Vec<String>) {
+        let start = self.bucket.map(|bucket| (group.hour * HOUR_MS).div_euclid(bucket.ms()) * bucket.ms());
+        (start, self.group.iter().map(|dim| group.value(*dim).to_owned()).collect())
+    }
 }
 
 /// One sum.
@@ -131,12 +148,20 @@ impl Gathered {
 
     /// The sums that a group is part of; none when it is not asked for.
     fn sums_for(&mut self, query: &UsageQuery, group: &Group<'_>) -> Option<&mut UsageSums> {
-        if query.of.iter().any(|(dim, value)| group.value(*dim) != value) {
-            return None;
+        query.has(group).then(|| self.0.entry(query.place(group)).or_default())
+    }
+
+    /// Adds the sums of a tag that are not in the table yet.
+    pub(crate) fn add_pending_tags(&mut self, query: &UsageQuery, hours: (i64, i64), pending: &[String]) {
+        let tag = query.tag.as_deref().unwrap_or_default();
+        for (hour, project, value, sums) in pending.iter().flat_map(|json| tags::pending_of(json, tag)) {
+            let group = Group { hour, project, ..Group::default() };
+            if (hours.0..hours.1).contains(&hour) && query.has(&group) {
+                let (start, mut of) = query.place(&group);
+                of.push(value.into_owned());
+                self.add(start, of, &sums);
+            }
         }
-        let start = query.bucket.map(|bucket| (group.hour * HOUR_MS).div_euclid(bucket.ms()) * bucket.ms());
-        let of = query.group.iter().map(|dim| group.value(*dim).to_owned()).collect();
-        Some(self.0.entry((start, of)).or_default())
     }
 
     pub(crate) fn rows(self) -> Vec<UsageRow> {
@@ -170,6 +195,9 @@ const TABLES: [Table; 8] = [
     Table { name: "usage_key_days", unit: Bucket::Day, dims: BY_KEY },
 ];
 
+/// The table of the values of tags.
+const BY_TAG: Table = Table { name: tags::TABLE, unit: Bucket::Day, dims: &[Dim::Project] };
+
 impl Table {
     /// The smallest table with these dimensions.
     pub(crate) fn of(unit: Bucket, dims: &[Dim]) -> Self {
@@ -196,30 +224,10 @@ impl Table {
     }
 
     fn upsert(self, rows: usize) -> String {
-        let columns: Vec<&str> = self.keys().chain(sum_columns()).collect();
-        let mut next = 0;
-        let mut row = || {
-            let names: Vec<String> = (next + 1..=next + columns.len()).map(|it| format!("${it}")).collect();
-            next += columns.len();
-            format!("({})", names.join(", "))
-        };
-        let values: Vec<String> = (0..rows).map(|_| row()).collect();
-        let sums: Vec<String> = sum_columns()
-            .map(|column| format!("{column} = {}.{column} + excluded.{column}", self.name))
-            .collect();
-        format!(
-            "INSERT INTO {} ({}) VALUES {} ON CONFLICT ({}) DO UPDATE SET {}",
-            self.name,
-            columns.join(", "),
-            values.join(", "),
-            self.keys().collect::<Vec<_>>().join(", "),
-            sums.join(", ")
-        )
+        upsert(self.name, &self.keys().collect::<Vec<_>>(), rows)
     }
 }
 
-/// How many rows one statement writes at most; a power of two, so that few are ever prepared.
-const MOST_ROWS: usize = 16;
 static UPSERTS: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| {
     let sizes = || (0..=MOST_ROWS.ilog2()).map(|power| 1_usize << power);
     TABLES.iter().map(|table| sizes().map(|rows| table.upsert(rows)).collect()).collect()
@@ -298,27 +306,31 @@ pub(crate) fn hours_of_pending(pending: &[String]) -> BTreeSet<i64> {
 
 /// All rows of `usage_pending`.
 pub(crate) const PENDING: &str = "SELECT sums FROM usage_pending";
-const INSERT_PENDING: &str = "INSERT INTO usage_pending (sums) VALUES ($1)";
+const INSERT_PENDING: &str = "INSERT INTO usage_pending (sums, tags) VALUES ($1, $2)";
 
-/// Sums by hour.
+/// Sums by hour, and by tag and day.
 #[derive(Default)]
-pub(crate) struct Hours<'a>(HashMap<Group<'a>, UsageSums>);
+pub(crate) struct Hours<'a> {
+    sums: HashMap<Group<'a>, UsageSums>,
+    pub(crate) tags: TagDays<'a>,
+}
 
 impl<'a> Hours<'a> {
     /// An entry that changes no sum.
     pub(crate) fn nothing() -> Self {
-        Self([(Group::default(), UsageSums::default())].into())
+        Self { sums: [(Group::default(), UsageSums::default())].into(), tags: TagDays::nothing() }
     }
 
     pub(crate) fn add(&mut self, facts: &Facts<'a>) {
-        self.0.entry(Group::of(facts)).or_default().add_record(facts);
+        self.sums.entry(Group::of(facts)).or_default().add_record(facts);
+        self.tags.add(facts);
     }
 
-    pub(crate) fn add_pending(&mut self, json: &'a str) -> Result<(), StoreError> {
+    pub(crate) fn add_pending(&mut self, json: &'a str, tags: Option<&'a str>) -> Result<(), StoreError> {
         for Counted { of, sums } in read_pending(json)? {
-            self.0.entry(of).or_default().add(&sums);
+            self.sums.entry(of).or_default().add(&sums);
         }
-        Ok(())
+        tags.map_or(Ok(()), |tags| self.tags.add_pending(tags))
     }
 
     fn to_json(&self) -> Result<String, StoreError> {
@@ -327,7 +339,7 @@ impl<'a> Hours<'a> {
             of: &'a Group<'a>,
             sums: &'a UsageSums,
         }
-        let counted: Vec<Borrowed<'_>> = self.0.iter().map(|(of, sums)| Borrowed { of, sums }).collect();
+        let counted: Vec<Borrowed<'_>> = self.sums.iter().map(|(of, sums)| Borrowed { of, sums }).collect();
         serde_json::to_string(&counted).map_err(|error| unreadable(&error))
     }
 
@@ -336,7 +348,7 @@ impl<'a> Hours<'a> {
         let mut statements = Vec::new();
         for (table, upserts) in TABLES.iter().zip(UPSERTS.iter()) {
             let mut rows: BTreeMap<Row<'_>, UsageSums> = BTreeMap::new();
-            for (group, sums) in &self.0 {
+            for (group, sums) in &self.sums {
                 rows.entry(table.row(group)).or_default().add(sums);
             }
             let rows: Vec<_> = rows.into_iter().collect();
@@ -348,9 +360,10 @@ impl<'a> Hours<'a> {
                 params.0.extend(texts(key));
                 params.0.push(Param::Number(*time));
                 params.0.extend(texts(others));
-                params.0.extend(sums.0.iter().map(|sum| Param::Number(*sum)));
+                params.sums(sums);
             });
         }
+        statements.extend(self.tags.fold());
         statements
     }
 }
@@ -362,23 +375,6 @@ impl Table {
     fn row<'a>(self, group: &'a Group<'_>) -> Row<'a> {
         let time = if self.unit == Bucket::Day { group.hour.div_euclid(HOURS_OF_DAY) } else { group.hour };
         (time, self.dims.iter().map(|dim| group.value(*dim)).collect())
-    }
-}
-
-/// Adds statements that write these rows: the N-th of `sizes` writes 2ᴺ of them.
-fn push_statements<R>(
-    sizes: &'static [String],
-    mut rows: &[R],
-    statements: &mut Vec<Statement>,
-    push_row: impl Fn(&R, &mut Params),
-) {
-    while !rows.is_empty() {
-        let power = rows.len().min(MOST_ROWS).ilog2();
-        let (some, others) = rows.split_at(1 << power);
-        rows = others;
-        let mut params = Params::default();
-        some.iter().for_each(|row| push_row(row, &mut params));
-        statements.push((sizes[power as usize].as_str(), params));
     }
 }
 
@@ -394,7 +390,7 @@ pub(crate) struct Inserted {
 /// The rows that new records add besides their own.
 #[derive(Default)]
 pub(crate) struct Rollups<'a> {
-    hours: Hours<'a>,
+    pub(crate) hours: Hours<'a>,
     lookups: Vec<Lookup>,
 }
 
@@ -423,9 +419,6 @@ static INSERT_LOOKUPS: LazyLock<Vec<String>> = LazyLock::new(|| {
         .collect()
 });
 
-/// A statement and its parameters.
-pub(crate) type Statement = (&'static str, Params);
-
 impl<'a> Rollups<'a> {
     pub(crate) fn add(&mut self, facts: &Facts<'a>) {
         self.hours.add(facts);
@@ -437,10 +430,12 @@ impl<'a> Rollups<'a> {
     /// The statements that add new records, and the size of their sums, which are folded later.
     pub(crate) fn statements(&self) -> Result<(Vec<Statement>, u64), StoreError> {
         let (mut statements, mut bytes) = (Vec::new(), 0);
-        if !self.hours.0.is_empty() {
+        if !self.hours.sums.is_empty() {
             let (json, mut params) = (self.hours.to_json()?, Params::default());
-            bytes = json.len() as u64;
+            let tags = self.hours.tags.to_json()?;
+            bytes = (json.len() + tags.as_ref().map_or(0, String::len)) as u64;
             params.text(json);
+            params.0.push(Param::MaybeText(tags));
             statements.push((INSERT_PENDING, params));
         }
         self.push_lookups(&mut statements);
@@ -482,6 +477,10 @@ pub(crate) fn hours_of(spans: &[Span]) -> (i64, i64) {
 pub(crate) fn parts(query: &UsageQuery) -> (Vec<Span>, Vec<(i64, i64)>) {
     let (since, until) = (query.since_ms, query.until_ms.max(query.since_ms));
     let up = |ms: i64, unit: i64| ms.div_euclid(unit).saturating_add(i64::from(ms.rem_euclid(unit) > 0));
+    if query.tag.is_some() {
+        let days = Span { unit: Bucket::Day, from: since.div_euclid(DAY_MS), to: up(until, DAY_MS) };
+        return (vec![days], Vec::new());
+    }
     let (first, last) = (up(since, HOUR_MS), until.div_euclid(HOUR_MS));
     if first > last {
         return (Vec::new(), vec![(since, until)]);
@@ -502,7 +501,7 @@ pub(crate) fn parts(query: &UsageQuery) -> (Vec<Span>, Vec<(i64, i64)>) {
 /// Selects the sums of a span: the start of the bucket, what is grouped by, the sums.
 pub(crate) fn select(spelling: Spelling, query: &UsageQuery, span: Span) -> (String, Params) {
     let asked: Vec<Dim> = query.of.iter().map(|(dim, _)| *dim).chain(query.group.iter().copied()).collect();
-    let table = Table::of(span.unit, &asked);
+    let table = if query.tag.is_some() { BY_TAG } else { Table::of(span.unit, &asked) };
     let time = table.time();
     let mut params = Params::default();
     let (from, to) = (params.number(span.from), params.number(span.to));
@@ -511,7 +510,9 @@ pub(crate) fn select(spelling: Spelling, query: &UsageQuery, span: Span) -> (Str
         (Some(Bucket::Day), Bucket::Hour) => format!("{time} / {HOURS_OF_DAY} * {DAY_MS}"),
         (Some(_), unit) => format!("{time} * {}", unit.ms()),
     };
-    let groups: Vec<String> = query.group.iter().map(|dim| format!("sums.{}", dim.column())).collect();
+    let value = query.tag.as_ref().map(|_| "sums.value".to_owned());
+    let groups = query.group.iter().map(|dim| format!("sums.{}", dim.column()));
+    let groups: Vec<String> = groups.chain(value).collect();
     let columns: Vec<String> = std::iter::once(format!("{start} AS start"))
         .chain(groups.iter().cloned())
         .chain(sum_columns().map(spelling.sum))
@@ -519,6 +520,9 @@ pub(crate) fn select(spelling: Spelling, query: &UsageQuery, span: Span) -> (Str
     let mut conditions = vec![format!("{time} >= {from} AND {time} < {to}")];
     for (dim, value) in &query.of {
         conditions.push(format!("sums.{} = {}", dim.column(), params.text(value.clone())));
+    }
+    if let Some(tag) = &query.tag {
+        conditions.push(format!("sums.tag = {}", params.text(tag.clone())));
     }
     // The table is ordered by key, then by time: one index lookup per key instead of a full scan.
     let has_key = query.of.iter().any(|(dim, _)| *dim == Dim::Key);

@@ -699,7 +699,7 @@ impl Store {
         self.delete_slice(responses::DELETE_EXPIRED, now_ms, most).await
     }
 
-    /// Runs a statement that deletes at most `most` rows from before a time; returns how many.
+    /// Runs a statement that deletes at most `most` rows from before a time, in its unit; returns how many.
     pub(crate) async fn delete_slice(
         &self,
         statement: &'static str,

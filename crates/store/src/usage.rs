@@ -1,5 +1,7 @@
 //! Queries of usage records and their sums.
 
+use std::collections::BTreeSet;
+
 use sqlx::{AssertSqlSafe, Connection, Row};
 
 use crate::facts::{Facts, LOOKUP_ID};
@@ -9,8 +11,8 @@ use crate::requests::{self, Cursor, RequestPage, RequestRow, Source, Stretch};
 use crate::rollups::{self, Gathered, Span, UsageQuery, UsageRow};
 use crate::store::{Pool, SLOW, on_either, read_record};
 use crate::sums::{UsageSums, WIDTH};
-use crate::times;
-use crate::{Store, StoreError, UsageRecord};
+use crate::times::{self, DAY_MS};
+use crate::{Store, StoreError, UsageRecord, tags};
 
 /// A larger result is read in pages.
 const MAX_RECORDS: u32 = 10_000;
@@ -210,24 +212,52 @@ impl Store {
         let selects: Vec<_> =
             spans.iter().map(|span| rollups::select(self.spelling(), query, *span)).collect();
         let snapshot = self.spelling().snapshot;
+        let groups = query.group.len() + usize::from(query.tag.is_some());
+        let unfolded = if query.tag.is_some() { tags::PENDING } else { rollups::PENDING };
         let (sums, pending): (Sums, Vec<String>) = on_either!(self, SLOW, connection => {
             let mut transaction = connection.begin_with(snapshot).await?;
             let mut sums = Vec::new();
             for (sql, params) in &selects {
                 let select = bound!(sqlx::query(AssertSqlSafe(sql.as_str())), params);
                 for row in select.fetch_all(&mut *transaction).await? {
-                    sums.extend(read_sums!(row, query.group.len()));
+                    sums.extend(read_sums!(row, groups));
                 }
             }
-            let pending = sqlx::query_scalar(rollups::PENDING).fetch_all(&mut *transaction).await?;
+            let pending = sqlx::query_scalar(unfolded).fetch_all(&mut *transaction).await?;
             transaction.commit().await?;
             Ok((sums, pending))
         })?;
         for (start_ms, of, sums) in sums {
             gathered.add(query.bucket.map(|_| start_ms), of, &sums);
         }
-        gathered.add_pending(query, rollups::hours_of(spans), &pending);
+        let hours = rollups::hours_of(spans);
+        match query.tag {
+            Some(_) => gathered.add_pending_tags(query, hours, &pending),
+            None => gathered.add_pending(query, hours, &pending),
+        }
         Ok(())
+    }
+
+    /// The tags that have sums within whole days (UTC), to which the range is extended, of one project or of all.
+    pub async fn usage_tags(
+        &self,
+        (since_ms, until_ms): (i64, i64),
+        project: Option<&str>,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let days = since_ms.div_euclid(DAY_MS)..until_ms.saturating_add(DAY_MS - 1).div_euclid(DAY_MS);
+        // Rows that are folded in between are in both, and are not missed.
+        let (pending, folded): (Vec<String>, Vec<String>) = on_either!(self, SLOW, connection => {
+            let pending = sqlx::query_scalar(tags::PENDING).fetch_all(&mut *connection).await?;
+            let folded = sqlx::query_scalar(tags::NAMES)
+                .bind(days.start)
+                .bind(days.end)
+                .bind(project)
+                .fetch_all(connection)
+                .await?;
+            Ok((pending, folded))
+        })?;
+        let pending = pending.iter().flat_map(|json| tags::names_of(json, &days, project));
+        Ok(pending.chain(folded).collect())
     }
 
     async fn sum_records(

@@ -29,6 +29,7 @@ pub async fn histogram(
         of: of.clone().unwrap_or_default(),
         group: vec![Dim::Outcome],
         bucket: Some(span.bucket),
+        tag: None,
     };
     let rows = console.store.usage_sums(&query).await?;
     let outcomes: Vec<Outcomes> = buckets

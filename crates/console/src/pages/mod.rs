@@ -14,6 +14,7 @@ pub mod request;
 pub mod requests;
 pub mod routing;
 pub mod settings;
+mod tags;
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use store::{Bucket, Dim, RequestFilter, StoreError, UsageQuery, UsageRow, UsageS
 use super::projects::share;
 use super::requests::{self, first_steps, range, ranges};
 use super::routing::{self, trouble};
+use super::tags;
 use crate::Console;
 use crate::components::chart::{self, area_path, bar, line_path, round_step, short};
 use crate::components::number::{self, count, dollars, percent, sum};
@@ -107,6 +108,7 @@ pub async fn page(
         div.stack {
             (notices(&console, unpriced, range_name))
             (sums)
+            (tags::panel(&console, &tags::Shown { project: None, since_ms, now_ms }, ("/ui", &query)).await)
             div.cols.c-2.eq {
                 (Panel { title: "Providers", raw: true, acts: Some(html! { a.btn.ghost.sm href="/ui/routing" { "Routing" } }), ..Panel::default() }.around(providers(&console)))
                 (Panel { title: "Budgets", raw: true, acts: Some(html! { a.btn.ghost.sm href="/ui/projects" { "Projects" } }), ..Panel::default() }.around(budgets(&console).await))

@@ -12,6 +12,7 @@ use maud::{Markup, html};
 use store::{KeyFields, KeyRow, LedgerDay, Project, StoreError, Written};
 
 use super::projects::{all, colour, policy_fields, share};
+use super::tags;
 use super::{absent, encoded, refused};
 use crate::Console;
 use crate::components::chart::{bar, line_path, round_step, short};
@@ -63,11 +64,16 @@ pub async fn page(
     };
     let (policy, taken) = (policy_of(&project), console.gateway.taken(&id));
     let may_change = session.is_admin() && project.version > 0;
+    let month_ms = Window::Month.start(today) * DAY_MS;
+    let shown = tags::Shown { project: Some(&id), since_ms: month_ms, now_ms };
+    let path = format!("/ui/projects/{}", encoded(&id));
+    let by_tag = tags::panel(&console, &shown, (&path, &query)).await;
     let body = html! {
         div.stack {
             div.cols.c-side {
                 div.stack {
                     (burn_down(&taken, &days, now_ms))
+                    (by_tag)
                     (keys_panel(&project, &keys, &session, now_ms))
                     (models_panel(&console, &project, &policy, query.get("model")))
                     @if may_change { (edit_panel(&project, &policy, &session)) }

@@ -20,8 +20,8 @@ pub struct UsageArguments {
     /// Before this time. Default: now.
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// One line per project, key, model, provider, operation or outcome; several separated by commas
-    #[arg(long, value_name = "NAMES")]
+    /// One line per project, key, model, provider, operation, outcome, or value of a tag (`tag:NAME`); several separated by commas
+    #[arg(long, visible_alias = "by", value_name = "NAMES")]
     group: Option<String>,
     /// One line per hour or day
     #[arg(long, value_name = "UNIT")]
@@ -113,8 +113,10 @@ const NUMBERS: [&str; 5] = ["requests", "tokens in", "tokens out", "cost USD", "
 
 fn head(query: &UsageQuery) -> Vec<String> {
     let start = query.bucket.map(|_| "from");
-    let group = query.group.iter().map(|dim| dim.as_str());
-    start.into_iter().chain(group).chain(NUMBERS).map(str::to_owned).collect()
+    let start = start.into_iter().map(str::to_owned);
+    let group = query.group.iter().map(|dim| dim.as_str().to_owned());
+    let tag = query.tag.iter().map(|tag| format!("tag:{tag}"));
+    start.chain(group).chain(tag).chain(NUMBERS.map(str::to_owned)).collect()
 }
 
 #[cfg(test)]
@@ -135,5 +137,7 @@ mod tests {
                         1970-01-02T00:00  -                0          0           0         0         0\n\
                         1970-01-02T00:00  openai           0          0           0         0         0";
         assert_eq!(table(&query, &[row(""), row("openai")]), expected);
+        let query = UsageQuery { tag: Some("team".to_owned()), ..UsageQuery::default() };
+        assert_eq!(head(&query)[..2], ["tag:team", "requests"]);
     }
 }

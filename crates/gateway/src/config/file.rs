@@ -270,7 +270,8 @@ pub struct DatabaseSection {
     #[schemars(regex(pattern = SIZE))]
     pub spool_limit: String,
     /// Days for which usage records are kept, at least 1. PostgreSQL drops whole calendar months (UTC), as soon as all of a month's
-    /// records are older. Sums, budgets and the ledger stay. Default: for ever.
+    /// records are older. Sums by tag of days that are older are deleted too; other sums, budgets and the ledger stay. Default: for
+    /// ever.
     #[schemars(range(min = 1))]
     pub keep_usage_days: Option<u32>,
 }

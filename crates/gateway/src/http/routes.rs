@@ -501,7 +501,7 @@ fn about_resource(resource: Resource) -> &'static str {
         }
         Resource::Budgets => "the rules of every project, with what this node has counted",
         Resource::Usage => {
-            "what was used since `since` (or in `days`) until `until`, by `group=project,key,model,provider,operation,outcome` and `bucket=hour` or `day`, only of `project=ID` and the like; with `scope=project:ID` or `key:ID` what was charged on each of the last `days`"
+            "what was used since `since` (or in `days`) until `until`, by `group=project,key,model,provider,operation,outcome` or `tag:NAME`, and `bucket=hour` or `day`, only of `project=ID` and the like; with `scope=project:ID` or `key:ID` what was charged on each of the last `days`"
         }
         Resource::Requests => {
             "requests, the newest first: `filter=model:gpt-* status:5xx …`, `since`, `until`, `limit`, `after` ([governance.md](governance.md#requests-and-usage))"

@@ -118,6 +118,18 @@ async fn answers_records_sums_metrics_and_commands_have_one_figure() {
         days.iter().map(|day| day["spent_usd"].as_str().unwrap().parse::<Pico>().unwrap()).sum();
     assert_eq!(spent, cost);
 
+    let tagged: Pico =
+        records.iter().filter(|one| !one.tags.is_empty()).filter_map(|one| Some(one.cost?.total)).sum();
+    assert_eq!(tagged, cost, "only the request that reached no provider has no tag");
+    let by_tag = admin("/admin/v1/usage?days=2&group=project,tag:team").await;
+    assert_eq!(by_tag["data"].as_array().unwrap().len(), 1, "{by_tag}");
+    let row = &by_tag["data"][0];
+    assert_eq!((row["tag"].as_str(), row["value"].as_str()), (Some("team"), Some("a")));
+    assert_eq!(
+        (row["requests"].as_u64(), row["cost_usd"].as_str()),
+        (Some(5), Some(cost.to_string().as_str()))
+    );
+
     the_pages_agree(&gateway, &records).await;
 
     let folder = gateway.path("");
@@ -127,6 +139,10 @@ async fn answers_records_sums_metrics_and_commands_have_one_figure() {
     let (code, out, _) = run(&folder, &["usage", "--group", "model"], &[]);
     assert_eq!(code, 0);
     assert!(out.contains("gpt-4o-mini") && out.contains(&cost.to_string()), "{out}");
+    let (code, out, _) = run(&folder, &["usage", "--by", "tag:team"], &[]);
+    assert_eq!(code, 0);
+    let words: Vec<&str> = out.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((words[0], words[1], words[4]), ("a", "5", cost.to_string().as_str()), "{out}");
     let (code, _, told_badly) = run(&folder, &["usage", "--group", "color"], &[]);
     assert!(code == 1 && told_badly.contains("color"), "{told_badly}");
 }
@@ -159,6 +175,8 @@ async fn the_pages_agree(gateway: &TestGateway, records: &[UsageRecord]) {
         records.iter().filter_map(|one| one.usage.as_ref()).map(of).sum()
     };
     let tokens = usage(|usage| usage.prompt_tokens() + usage.output);
+    let tagged = records.iter().filter(|record| !record.tags.is_empty()).count();
+    let by_tag = format!("title=\"a\">a</a></td><td class=\"n\">{tagged}</td><td class=\"n\">{shown}</td>");
     let expected = [
         ("/ui", format!("<div class=\"fig-l\">Cost</div><div class=\"fig-v\">{shown}</div>")),
         ("/ui", format!("<div class=\"fig-l\">Requests</div><div class=\"fig-v\"><span title=\"{number}\">")),
@@ -170,6 +188,8 @@ async fn the_pages_agree(gateway: &TestGateway, records: &[UsageRecord]) {
         ("/ui?range=7d", format!("<div class=\"fig-l\">Cost</div><div class=\"fig-v\">{shown}</div>")),
         ("/ui/requests", format!("{number} requests, {recovered} recovered, ")),
         ("/ui/requests?q=project%3Adefault&range=7d", format!("{number} requests, {recovered} recovered, ")),
+        ("/ui", by_tag.clone()),
+        ("/ui/projects/default", by_tag),
         ("/ui/projects", shown.clone()),
         ("/ui/projects/default", format!("<td class=\"n\">{shown}</td>")),
     ];

@@ -47,6 +47,7 @@ async fn on_postgres() {
     requests::a_filter_returns_exactly_its_records_newest_first(&empty(&url).await).await;
     requests::a_request_is_found_by_its_id(&empty(&url).await).await;
     rollups::sums_are_those_of_the_records(&empty(&url).await).await;
+    rollups::sums_by_tag_are_limited_and_expire(&empty(&url).await).await;
     rollups::rare_values_are_found_in_their_own_hours(&empty(&url).await).await;
     drop_all(&url).await;
     rollups::sums_are_whole_while_they_are_folded(&url).await;

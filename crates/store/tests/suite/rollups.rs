@@ -61,7 +61,16 @@ fn line(random: &mut Random, nonce: u64) -> Value {
     set(4, "upstream_cost_pico", json!(nonce * 2_000_003));
     set(2, "losses", json!([{"field": "seed", "action": "dropped", "reason": "x"}]));
     set(2, "session_id", json!(format!("S{}", nonce % 5)));
-    set(2, "tags", json!({ "team": (["A", "b"][nonce as usize % 2]) }));
+    let team = ["A", "b"][nonce as usize % 2];
+    set(
+        2,
+        "tags",
+        if nonce.is_multiple_of(3) {
+            json!({ "team": team, "env": "\"é" })
+        } else {
+            json!({ "team": team })
+        },
+    );
     set(
         4,
         "usage",
@@ -152,13 +161,20 @@ async fn summed(store: &Store, query: &UsageQuery) -> Told {
 
 fn expected(records: &[UsageRecord], query: &UsageQuery) -> Told {
     let mut sums = Told::new();
+    // Sums by tag have whole days.
+    let unit = if query.tag.is_some() { 24 * HOUR } else { 1 };
+    let until_ms = (query.until_ms + unit - 1) / unit * unit;
     for record in records {
-        let in_time = (query.since_ms..query.until_ms).contains(&record.started_at_ms);
+        let in_time = (query.since_ms / unit * unit..until_ms).contains(&record.started_at_ms);
         if !in_time || query.of.iter().any(|(dim, wanted)| value(record, *dim) != *wanted) {
             continue;
         }
         let start = query.bucket.map(|bucket| record.started_at_ms / bucket.ms() * bucket.ms());
-        let of = query.group.iter().map(|dim| value(record, *dim)).collect();
+        let mut of: Vec<String> = query.group.iter().map(|dim| value(record, *dim)).collect();
+        if let Some(tag) = &query.tag {
+            let Some(value) = record.tags.get(tag) else { continue };
+            of.push(value.clone());
+        }
         let sum = sums.entry((start, of)).or_default();
         sum.iter_mut().zip(told_of(record)).for_each(|(sum, more)| *sum += more);
     }
@@ -179,9 +195,18 @@ fn queries(random: &mut Random, records: &[UsageRecord]) -> Vec<UsageQuery> {
             Vec::new()
         };
         let bucket = [None, Some(Bucket::Hour), Some(Bucket::Day)][random.below(3) as usize];
-        UsageQuery { since_ms: one.min(other), until_ms: one.max(other), of, group, bucket }
+        UsageQuery { since_ms: one.min(other), until_ms: one.max(other), of, group, bucket, tag: None }
     };
-    (0..40).map(|number| query(if number % 2 == 0 { 1 } else { HOUR })).collect()
+    let mut queries: Vec<_> = (0..40).map(|number| query(if number % 2 == 0 { 1 } else { HOUR })).collect();
+    for number in 0..12 {
+        let mut query = query(HOUR);
+        query.tag = Some(["team", "env", "absent"][number % 3].to_owned());
+        query.group.retain(|dim| *dim == Dim::Project);
+        query.of.retain(|(dim, _)| *dim == Dim::Project);
+        query.bucket = query.bucket.map(|_| Bucket::Day);
+        queries.push(query);
+    }
+    queries
 }
 
 fn made(random: &mut Random, count: u64) -> (Vec<String>, Vec<UsageRecord>) {
@@ -231,6 +256,51 @@ pub(crate) async fn sums_are_those_of_the_records(store: &Store) {
     for query in whole {
         assert_eq!(summed(store, query).await, expected(&records, query), "{query:?}");
     }
+}
+
+/// The values of a tag are limited for each day and project; the sums of all values stay exact. Old days are deleted, a few rows at a
+/// time.
+pub(crate) async fn sums_by_tag_are_limited_and_expire(store: &Store) {
+    const DAY: i64 = 24 * HOUR;
+    let line = |number: i64, day: i64| {
+        json!({
+            "nonce": number, "started_at_ms": day * DAY + number, "request_id": format!("r{number}"), "key_id": "k",
+            "tags": {"user": format!("u{number:04}")}, "cost_pico": {"total": 1}, "requested_model": "m", "status": 200,
+        })
+        .to_string()
+    };
+    let lines: Vec<String> = (0..260).map(|number| line(number, number % 2)).collect();
+    let tags = async |range, project| {
+        store.usage_tags(range, project).await.unwrap().into_iter().collect::<Vec<_>>()
+    };
+    for batch in lines.chunks(60) {
+        store.insert_usage(&batch.iter().map(String::as_str).collect::<Vec<_>>()).await.unwrap();
+        assert_eq!(tags((0, 1), Some("default")).await, ["user"]);
+        store.fold_usage(0).await.unwrap();
+    }
+    let query = UsageQuery {
+        until_ms: 9 * DAY,
+        bucket: Some(Bucket::Day),
+        tag: Some("user".to_owned()),
+        ..UsageQuery::default()
+    };
+    for day in 0..2 {
+        let mut rows = store.usage_sums(&query).await.unwrap();
+        rows.retain(|row| row.start_ms == Some(day * DAY));
+        assert_eq!(rows.len(), 101, "a hundred values and the others");
+        assert_eq!(rows.iter().map(|row| row.sums.requests()).sum::<u64>(), 130);
+        assert_eq!(rows.iter().map(|row| row.sums.cost().0).sum::<i64>(), 130);
+        let other = rows.iter().find(|row| row.of == [store::OTHER_TAG]).unwrap();
+        assert_eq!(other.sums.requests(), 30);
+    }
+    assert_eq!(tags((DAY, DAY + 1), Some("default")).await, ["user"]);
+    assert_eq!(tags((2 * DAY, 3 * DAY), None).await, [""; 0]);
+    assert_eq!(tags((0, DAY), Some("nobody")).await, [""; 0]);
+    assert_eq!(store.expire_tag_sums(DAY - 1, 1_000).await.unwrap(), 0, "the first day has not ended");
+    assert_eq!(store.expire_tag_sums(DAY, 60).await.unwrap(), 60);
+    assert_eq!(store.expire_tag_sums(DAY, 60).await.unwrap(), 41);
+    let left = store.usage_sums(&query).await.unwrap();
+    assert!(left.len() == 101 && left.iter().all(|row| row.start_ms == Some(DAY)));
 }
 
 /// A query while sums are being folded counts each sum once.
@@ -312,7 +382,7 @@ pub(crate) async fn rare_values_are_found_in_their_own_hours(store: &Store) {
 
 /// Makes the database look as if an earlier release had written its records.
 const FORGET: &str = "DELETE FROM usage_project_hours; DELETE FROM usage_project_days; DELETE FROM usage_model_hours; DELETE FROM usage_model_days; DELETE FROM usage_hours; DELETE FROM usage_days;
-    DELETE FROM usage_key_hours; DELETE FROM usage_key_days; DELETE FROM usage_pending; DELETE FROM usage_lookup; UPDATE usage_records SET indexed = NULL;
+    DELETE FROM usage_key_hours; DELETE FROM usage_key_days; DELETE FROM usage_tag_days; DELETE FROM usage_pending; DELETE FROM usage_lookup; UPDATE usage_records SET indexed = NULL;
     INSERT INTO settings (name, value)
     SELECT 'usage_indexed_from', CAST(max(started_at_ms) + 1 AS TEXT) FROM usage_records";
 
@@ -511,6 +581,7 @@ async fn child_writes_for_ever() {
 #[tokio::test]
 async fn on_sqlite() {
     sums_are_those_of_the_records(&memory().await).await;
+    sums_by_tag_are_limited_and_expire(&memory().await).await;
     rare_values_are_found_in_their_own_hours(&memory().await).await;
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("old.db").display());
