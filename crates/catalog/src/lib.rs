@@ -22,5 +22,5 @@ pub use clients::is_strict;
 pub use index::Catalog;
 pub use price::{PriceList, PriceTier, Rates};
 pub use read::{CatalogErrors, Mistake};
-pub use rows::{ModelRow, ProviderRow, Serving, SettingRow};
+pub use rows::{DataRow, ModelRow, ProviderRow, Serving, SettingRow};
 pub use tokens::token_rules;

@@ -11,7 +11,7 @@ use wire::providers::{Auth, CallStyle};
 
 use crate::names::nearest;
 use crate::read::{Fields, Mistake};
-use crate::{ModelRow, PriceList, PriceTier, ProviderRow, Rates, Serving, SettingRow};
+use crate::{DataRow, ModelRow, PriceList, PriceTier, ProviderRow, Rates, Serving, SettingRow};
 
 /// The content of the files, with the file of each row for error messages.
 #[derive(Default)]
@@ -55,6 +55,7 @@ fn provider(mut file: Fields<'_>) -> ProviderRow {
         also: file.typed("also").unwrap_or_default(),
         operations: Arc::new(file.typed("operations").unwrap_or_default()),
         lacks: features(&mut file, "lacks").unwrap_or_default(),
+        data: data(&mut file),
         docs: file.text("docs"),
         needs_key,
         priority: priority(&mut file),
@@ -64,6 +65,15 @@ fn provider(mut file: Fields<'_>) -> ProviderRow {
     }
     file.finish();
     row
+}
+
+fn data(file: &mut Fields<'_>) -> DataRow {
+    let data: DataRow = file.typed("data").unwrap_or_default();
+    let states_a_fact = data.trains.is_some() || data.retains.is_some() || data.region.is_some();
+    if states_a_fact && !data.source.as_deref().is_some_and(|source| source.starts_with("https://")) {
+        file.mistake("data.source", "is missing: the provider's page that says so, https://…");
+    }
+    data
 }
 
 fn base_url(file: &mut Fields<'_>) -> Option<String> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use canon::{Features, ModelFacts, Operations, Quirks};
+use serde::Deserialize;
 use wire::Protocol;
 use wire::endpoints::{EndpointFacts, OperationRows};
 use wire::providers::{Auth, CallStyle};
@@ -46,12 +47,29 @@ pub struct ProviderRow {
     pub operations: Arc<OperationRows>,
     /// Features that none of its models has, independent of their vendor.
     pub lacks: Features,
+    /// What it does with the data that it receives, as far as it is known.
+    pub data: DataRow,
     /// A page with the API's documentation.
     pub docs: Option<String>,
     /// It answers only with a key or other credentials.
     pub needs_key: bool,
     /// Operator's preference, which enters the score. 1 is neutral.
     pub priority: f64,
+}
+
+/// What a provider says of the data that it receives at its usual address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRow {
+    /// Whether it trains models with them, or may; none when unknown.
+    pub trains: Option<bool>,
+    /// Where it processes them, for providers without a setting `region`: a country or a group of them (`cn`,
+    /// `eu`); none when unknown.
+    pub region: Option<String>,
+    /// Whether it stores requests or answers once they are answered; none when unknown.
+    pub retains: Option<bool>,
+    /// Its own page that says so.
+    pub source: Option<String>,
 }
 
 /// A setting of a provider besides key and base URL.
@@ -135,6 +153,7 @@ impl ProviderRow {
             also: Vec::new(),
             operations: Arc::new(OperationRows::usual(protocol)),
             lacks: Features::NONE,
+            data: DataRow::default(),
             docs: None,
             needs_key: false,
             priority: 1.0,

@@ -64,7 +64,7 @@ fn of_form(form: &Fields, before: &Policy) -> Result<String, String> {
             policy.insert(name.to_owned(), value);
         }
     };
-    for name in ["models", "deny", "providers", "deny_providers", "guardrails"] {
+    for name in ["models", "deny", "providers", "deny_providers", "regions", "guardrails"] {
         let patterns =
             form.text(name).split([',', '\n', ' ', '\r']).map(str::trim).filter(|it| !it.is_empty());
         put(name, patterns.map(Value::from).collect());
@@ -72,6 +72,8 @@ fn of_form(form: &Fields, before: &Policy) -> Result<String, String> {
     put("budgets", each_line(form.text("budgets"), budget)?);
     put("limits", each_line(form.text("limits"), limit)?);
     put("unpriced", form.get("unpriced").map_or(Value::Null, Value::from));
+    put("data_collection", form.get("no_training").map_or(Value::Null, |_| "deny".into()));
+    put("zdr", form.get("zdr").map_or(Value::Null, |_| true.into()));
     Ok(Value::Object(policy).to_string())
 }
 
@@ -122,7 +124,7 @@ mod tests {
     fn a_policy_is_read_from_a_form_as_it_was_shown() {
         let json = r#"{"models":["openai/*","claude-*"],"budgets":[{"usd":"250","per":"month"},
             {"usd":"20","per":"day","on_exhausted":"downgrade:cheap"}],"limits":[{"requests":600,"per":"minute"},
-            {"concurrent":40},{"tokens":5,"per":"hour","model":"o3-*"}],"tags":{"team":"a"},"unpriced":"allow","guardrails":["email","keys"]}"#;
+            {"concurrent":40},{"tokens":5,"per":"hour","model":"o3-*"}],"regions":["eu*"],"data_collection":"deny","zdr":true,"tags":{"team":"a"},"unpriced":"allow","guardrails":["email","keys"]}"#;
         let policy: Policy = serde_json::from_str(json).unwrap();
         let mut query = form_urlencoded::Serializer::new(String::new());
         query
@@ -130,14 +132,17 @@ mod tests {
             .append_pair("budgets", &budget_lines(&policy))
             .append_pair("limits", &limit_lines(&policy))
             .append_pair("guardrails", &lines(&policy.guardrails))
+            .append_pair("regions", &lines(&policy.regions))
+            .append_pair("no_training", "on")
+            .append_pair("zdr", "on")
             .append_pair("unpriced", "allow");
         let form = Fields::parse(query.finish().as_bytes());
         let read: Policy = serde_json::from_str(&of_form(&form, &policy).unwrap()).unwrap();
         assert_eq!(read, policy);
         let none: Policy = serde_json::from_str(&of_form(&Fields::default(), &policy).unwrap()).unwrap();
         assert_eq!(
-            (none.models.len(), none.budgets.len(), none.tags.len()),
-            (0, 0, 1),
+            (none.models.len(), none.regions.len(), none.zdr, none.budgets.len(), none.tags.len()),
+            (0, 0, None, 0, 1),
             "tags are not in the form"
         );
         let wrong = Fields::parse(b"budgets=much+per+day%0A5+dollars");

@@ -31,8 +31,8 @@ pub use bucket::Bucket;
 pub use glob::Pattern;
 pub use lease::{Demand, GONE_MS, Granted, Others, Pool, Short, Wanted};
 pub use policy::{
-    Bodies, Budget, CachePolicy, CountersAway, LONGEST_CACHE_SECONDS, Limit, Mistake, OnExhausted, Period,
-    Policy, Role, Unpriced, tags,
+    Bodies, Budget, CachePolicy, CountersAway, DataCollection, LONGEST_CACHE_SECONDS, Limit, Mistake,
+    OnExhausted, Period, Policy, Role, Unpriced, tags,
 };
 pub use rule::{AccountId, Quantity, Rule, Scope};
 pub use window::{DAY_MS, Window, day_of};

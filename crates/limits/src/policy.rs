@@ -39,6 +39,17 @@ pub struct Policy {
     /// Providers that may not be used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny_providers: Vec<String>,
+    /// Regions where requests may be served, by patterns: `eu*`, `europe-*`. An unknown region is refused.
+    /// Empty allows all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<String>,
+    /// `deny`: only providers that are known not to train models with the data that they receive. Default
+    /// `allow`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_collection: Option<DataCollection>,
+    /// True: only providers that are known to store nothing of requests and answers (zero data retention).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zdr: Option<bool>,
     /// Most money in calendar windows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
@@ -93,6 +104,16 @@ impl Bodies {
             Self::All => "all",
         }
     }
+}
+
+/// Whether providers may train models with the data that they receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DataCollection {
+    /// They may.
+    Allow,
+    /// They may not; a provider of which it is unknown is refused.
+    Deny,
 }
 
 /// How answers are cached for equal requests of the project.
@@ -291,8 +312,10 @@ pub struct Mistake {
 impl Policy {
     /// Whether it restricts models or providers.
     pub fn restricts_models(&self) -> bool {
-        let lists = [&self.models, &self.deny, &self.providers, &self.deny_providers];
+        let lists = [&self.models, &self.deny, &self.providers, &self.deny_providers, &self.regions];
         lists.iter().any(|list| !list.is_empty())
+            || self.data_collection == Some(DataCollection::Deny)
+            || self.zdr == Some(true)
     }
 
     /// Every invalid value.
@@ -304,6 +327,7 @@ impl Policy {
             ("deny", &self.deny),
             ("providers", &self.providers),
             ("deny_providers", &self.deny_providers),
+            ("regions", &self.regions),
         ] {
             if list.len() > MOST_PATTERNS {
                 mistake(name.to_owned(), format!("has more than {MOST_PATTERNS} patterns"));

@@ -29,6 +29,10 @@ pub struct Candidate<'a> {
     pub keys: &'a [String],
     /// How many losses the translation is expected to have.
     pub losses: u32,
+    /// The provider is known not to train models with the data that it receives.
+    pub trains_not: bool,
+    /// The provider is known to store nothing.
+    pub stores_nothing: bool,
     /// The provider is going to retire the model.
     pub deprecated: bool,
     /// Why it cannot be used at all; none when it can.
@@ -50,6 +54,8 @@ impl<'a> Candidate<'a> {
             tier: 0,
             keys: &[],
             losses: 0,
+            trains_not: false,
+            stores_nothing: false,
             deprecated: false,
             disabled: None,
         }

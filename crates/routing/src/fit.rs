@@ -135,7 +135,7 @@ pub(crate) fn check(
     if candidate.facts.context_tokens.is_some_and(|context| needs.prompt_tokens as f64 > room(context)) {
         return Some(Filter::ContextTooSmall);
     }
-    if !preferences.allows(candidate.provider) {
+    if !preferences.allows(candidate) {
         return Some(Filter::Excluded);
     }
     if preferences.max_price.is_some_and(|limit| !limit.allows(candidate)) {

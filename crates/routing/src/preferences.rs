@@ -21,10 +21,12 @@ pub struct Preferences {
     pub max_price: Option<MaxPrice>,
     /// The factor that decides alone instead of the weighted score.
     pub sort: Option<Sort>,
-    /// Whether providers may retain the data that they receive. The gateway does not know that; the field is
-    /// reported as a loss.
-    #[serde(skip_serializing)]
+    /// Whether providers may train models with the data that they receive.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data_collection: Option<DataCollection>,
+    /// Only providers that are known to store nothing (zero data retention).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zdr: Option<bool>,
 }
 
 /// The values that OpenRouter's clients send.
@@ -33,7 +35,7 @@ pub struct Preferences {
 pub enum DataCollection {
     /// Any provider.
     Allow,
-    /// Only providers that keep nothing.
+    /// Only providers that are known not to.
     Deny,
 }
 
@@ -47,6 +49,7 @@ impl Default for Preferences {
             max_price: None,
             sort: None,
             data_collection: None,
+            zdr: None,
         }
     }
 }
@@ -59,8 +62,11 @@ impl Preferences {
     }
 
     /// True when the caller allows this provider.
-    pub(crate) fn allows(&self, provider: &str) -> bool {
-        (self.only.is_empty() || listed(&self.only, provider).is_some())
+    pub(crate) fn allows(&self, candidate: &Candidate<'_>) -> bool {
+        let provider = candidate.provider;
+        (candidate.trains_not || self.data_collection != Some(DataCollection::Deny))
+            && (candidate.stores_nothing || self.zdr != Some(true))
+            && (self.only.is_empty() || listed(&self.only, provider).is_some())
             && listed(&self.ignore, provider).is_none()
     }
 

@@ -4,8 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use canon::{Amount, Error, Feature, Features, Losses, Result};
-use serde_json::{Map, Value};
+use canon::{Amount, Error, Feature, Features, Result};
 
 use crate::Headers;
 use crate::json::{self, Edit, Kind, Places, Scanner, Syntax, is_utf8, mentions, quoted, text_of, word};
@@ -411,18 +410,6 @@ impl Intake {
             || says("output_config", &["none"])
                 && self.field("output_config").is_some_and(|value| mentions(value, "effort"))
             || self.field("generationConfig").is_some_and(|value| mentions(value, "thinkingConfig"))
-    }
-
-    /// Reports a provider preference as a loss that the gateway cannot honour, because it does not know what
-    /// providers do with data.
-    pub(crate) fn note_routing_losses(&self, losses: &mut Losses) {
-        let Some(provider) = self.read_as::<Map<String, Value>>("provider") else { return };
-        if provider.get("data_collection").is_some_and(|word| word == "deny") {
-            losses.dropped(
-                "provider.data_collection",
-                "The gateway does not know which providers retain the data that they receive.",
-            );
-        }
     }
 
     /// Whether a raw part of the body contains a name: a cheap check before a full one.

@@ -40,6 +40,16 @@ How a provider differs from its protocol; [configuration.md](configuration.md#pr
 |---|---|
 ";
 
+const DATA: &str = "
+## Data
+
+What a provider itself says of the data that it receives, for [policies](governance.md#where-data-goes). A provider that is not
+listed, and a field with –, is unknown; `trains_on_data` and `retains_data` in `[providers.ID]` state what your contract says.
+
+| id | trains models with it | stores it | region | source |
+|---|---|---|---|---|
+";
+
 const SETTINGS: &str = "
 ## Settings
 
@@ -136,6 +146,14 @@ fn quirk_row(row: &ProviderRow) -> Option<String> {
     (!words.is_empty()).then(|| format!("| `{}` | {} |\n", row.id, words.join("; ")))
 }
 
+fn data_row(row: &ProviderRow) -> Option<String> {
+    let source = row.data.source.as_ref()?;
+    let said = |fact: Option<bool>| fact.map_or("–", |fact| if fact { "yes" } else { "no" });
+    let (trains, retains) = (said(row.data.trains), said(row.data.retains));
+    let region = row.data.region.as_deref().unwrap_or("–");
+    Some(format!("| `{}` | {trains} | {retains} | {region} | <{source}> |\n", row.id))
+}
+
 fn to_json(quirks: &Quirks) -> Value {
     serde_json::to_value(quirks).expect("quirks are plain data")
 }
@@ -163,6 +181,8 @@ fn page() -> String {
     text.extend(catalog.providers().map(|row| feature_row(&catalog, row)));
     text += QUIRKS;
     text.extend(catalog.providers().filter_map(|row| quirk_row(row)));
+    text += DATA;
+    text.extend(catalog.providers().filter_map(|row| data_row(row)));
     text += SETTINGS;
     for row in catalog.providers() {
         for (name, setting) in &row.settings {

@@ -224,10 +224,16 @@ pub fn policy_fields(given: &limits::Policy) -> Markup {
             (area("deny", "Not these models", "goes before the allowed ones", policy::lines(&given.deny)))
             (area("providers", "Allowed providers", "none allows all", policy::lines(&given.providers)))
             (area("deny_providers", "Not these providers", "", policy::lines(&given.deny_providers)))
+            (area("regions", "Regions", "eu*, one a line; none allows all", policy::lines(&given.regions)))
             (area("guardrails", "Guardrails", "names of the configuration's, one a line", policy::lines(&given.guardrails)))
             (area("budgets", "Budgets, USD", "250 per month; 20 per day downgrade:ALIAS", policy::budget_lines(given)))
             (area("limits", "Limits", "600 requests per minute; 40 concurrent; 5 requests per minute for o3-*", policy::limit_lines(given)))
         }
+        label.check {
+            input type="checkbox" name="no_training" value="1" checked[given.data_collection == Some(limits::DataCollection::Deny)];
+            "Only providers that are known not to train models with data"
+        }
+        label.check { input type="checkbox" name="zdr" value="1" checked[given.zdr == Some(true)]; "Only providers that are known to store nothing" }
         label.field {
             span { "Models of unknown price" }
             select.sel name="unpriced" {

@@ -406,6 +406,15 @@ pub struct ProviderSection {
     pub proxy: Option<String>,
     /// True sends the request's id to it, as `x-request-id`. Default false.
     pub forward_request_id: Option<bool>,
+    /// Whether it trains models with the data that it receives, by your contract with it. Default: what the
+    /// catalog knows, if `base_url` is the usual one.
+    pub trains_on_data: Option<bool>,
+    /// Whether it stores requests or answers, by your contract with it. Default: what the catalog knows, if
+    /// `base_url` is the usual one.
+    pub retains_data: Option<bool>,
+    /// Where it processes data, for `regions` of policies: `eu`. Default: its setting `region`, or what the
+    /// catalog knows, if `base_url` is the usual one.
+    pub data_region: Option<String>,
     /// Its authorities, and the client certificate for it.
     pub tls: Option<ProviderTlsSection>,
     /// Timeouts for this provider, instead of those of `[timeouts]`.
@@ -754,11 +763,14 @@ const GUARDRAIL_KEYS: [&str; 12] = [
 ];
 
 /// Keys of a project, of its keys, and of the entries of their budgets and limits.
-const PROJECT_KEYS: [&str; 27] = [
+const PROJECT_KEYS: [&str; 30] = [
     "models",
     "deny",
     "providers",
     "deny_providers",
+    "regions",
+    "data_collection",
+    "zdr",
     "budgets",
     "limits",
     "tags",

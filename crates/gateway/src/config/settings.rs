@@ -1,6 +1,7 @@
 //! The meaning of the configuration: checked values, wrapped secrets, enabled and disabled providers with the
 //! reasons.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use canon::{Quirks, Secret};
-use catalog::{Catalog, ProviderRow};
+use catalog::{Catalog, DataRow, ProviderRow};
 use limits::{Bodies, OnExhausted, Policy, Role, Unpriced};
 use wire::Protocol;
 use wire::providers::{Auth, CallStyle, Place};
@@ -252,9 +253,30 @@ pub struct ProviderSettings {
     pub forward_request_id: bool,
     /// Its timeouts.
     pub timeouts: Timeouts,
+    /// Whether it trains models with the data that it receives; none when unknown.
+    pub trains_on_data: Option<bool>,
+    /// Whether it stores requests or answers; none when unknown.
+    pub retains_data: Option<bool>,
+    /// Where it processes data, by the configuration.
+    data_region: Option<String>,
 }
 
 impl ProviderSettings {
+    /// The region that serves a model; none when unknown.
+    pub fn region<'a>(&'a self, model: &'a str) -> Option<Cow<'a, str>> {
+        if let Some(region) = &self.data_region {
+            return Some(Cow::Borrowed(region));
+        }
+        let known = wire::providers::endpoint(self.row.calling).region(model, &self.settings);
+        known.or_else(|| self.known_data().region.as_deref().map(Cow::Borrowed))
+    }
+
+    /// What the catalog knows of it, at the address that the catalog knows.
+    fn known_data(&self) -> &DataRow {
+        static UNKNOWN: DataRow = DataRow { trains: None, retains: None, region: None, source: None };
+        if self.base_url_source.is_none() { &self.row.data } else { &UNKNOWN }
+    }
+
     /// The source of its credential, and its address where it is not the default.
     pub fn origin(&self) -> String {
         match &self.base_url_source {
@@ -933,7 +955,7 @@ impl Check<'_> {
         } else {
             None
         };
-        ProviderSettings {
+        let mut provider = ProviderSettings {
             row,
             base_url: address.url.unwrap_or_default(),
             base_url_source: address.source,
@@ -946,7 +968,15 @@ impl Check<'_> {
             outbound,
             forward_request_id: section.forward_request_id.unwrap_or(false),
             timeouts: Timeouts::default(),
-        }
+            trains_on_data: section.trains_on_data,
+            retains_data: section.retains_data,
+            data_region: section.data_region.clone(),
+        };
+        let known = provider.known_data();
+        let (trains, retains) = (known.trains, known.retains);
+        provider.trains_on_data = provider.trains_on_data.or(trains);
+        provider.retains_data = provider.retains_data.or(retains);
+        provider
     }
 
     /// Keys, or else the credential of the call style. Adds the settings that come with it.
@@ -1223,7 +1253,7 @@ impl Check<'_> {
 }
 
 /// Keys of a provider's section that are not settings of its own.
-const PROVIDER_KEYS: [&str; 15] = [
+const PROVIDER_KEYS: [&str; 18] = [
     "enabled",
     "api_key",
     "api_keys",
@@ -1237,6 +1267,9 @@ const PROVIDER_KEYS: [&str; 15] = [
     "proxy",
     "tls",
     "forward_request_id",
+    "trains_on_data",
+    "retains_data",
+    "data_region",
     "timeouts",
     "models",
 ];
@@ -1561,6 +1594,35 @@ mod tests {
         assert_eq!(enabled(&settings), ["anthropic"]);
         let openai = settings.providers.iter().find(|provider| provider.row.id == "openai").unwrap();
         assert!(openai.disabled.as_deref().unwrap().contains("OPENAI_API_KEY is not set"));
+    }
+
+    #[test]
+    fn what_the_catalog_knows_of_data_is_about_its_own_address() {
+        let provider = |file: &str, id: &str| {
+            let settings = build(file, &[]).unwrap();
+            settings.providers.iter().find(|provider| provider.row.id == id).unwrap().clone()
+        };
+        let openai = provider("[providers.openai]\napi_key = \"k\"\n", "openai");
+        assert_eq!(
+            (openai.trains_on_data, openai.retains_data, openai.region("gpt-4o")),
+            (Some(false), None, None)
+        );
+        assert_eq!(
+            provider("[providers.fireworks]\napi_key = \"k\"\n", "fireworks").retains_data,
+            Some(false)
+        );
+        let elsewhere = "[providers.openai]\napi_key = \"k\"\nbase_url = \"https://proxy.example/v1\"\n";
+        assert_eq!(provider(elsewhere, "openai").trains_on_data, None);
+        let said = provider(&format!("{elsewhere}trains_on_data = false\ndata_region = \"eu\"\n"), "openai");
+        assert_eq!((said.trains_on_data, said.region("gpt-4o").as_deref()), (Some(false), Some("eu")));
+        let own =
+            "[providers.mine]\nprotocol = \"openai-chat\"\nbase_url = \"https://h/v1\"\napi_key = \"k\"\n";
+        assert_eq!((provider(own, "mine").trains_on_data, provider(own, "mine").region("m")), (None, None));
+        let bedrock =
+            provider("[providers.aws-bedrock]\napi_key = \"k\"\nregion = \"eu-central-1\"\n", "aws-bedrock");
+        assert_eq!(bedrock.region("amazon.nova-lite-v1:0").as_deref(), Some("eu-central-1"));
+        assert_eq!(bedrock.region("global.anthropic.claude-opus-4-6-v1").as_deref(), Some("global"));
+        assert_eq!(bedrock.region("arn:aws:bedrock:eu-central-1:1:application-inference-profile/x"), None);
     }
 
     #[test]

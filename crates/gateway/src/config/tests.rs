@@ -291,6 +291,7 @@ fn kind(rust: &str) -> &str {
         "MetadataPlace" => "`metadata`, `llmgateway` or `none`",
         "TimeoutSection" => "table, see `[timeouts]`",
         "GuardrailAction" => "`deny`, `redact` or `check`",
+        "DataCollection" => "`allow` or `deny`",
         "Vec<Side>" => "list of `input`, `output`",
         "CheckForm" => "`openai` or `webhook`",
         "OnError" => "`open` or `closed`",

@@ -149,7 +149,7 @@ impl Budgets for View {
             let serving = offer.serving.as_deref();
             let price_unknown = serving.is_none_or(|serving| serving.price.is_none() && !serving.free);
             let offered = Offered {
-                provider: offer.provider.id(),
+                provider: &offer.provider.settings,
                 names: [model, &offer.model, serving.map_or("", |serving| &serving.model)],
                 price_unknown,
             };

@@ -165,8 +165,12 @@ impl<'a> Models<'a> {
     }
 
     fn may_use(&self, provider: &str, [own, catalog]: [&str; 2], is_priced: bool) -> bool {
-        let offered = Offered { provider, names: ["", own, catalog], price_unknown: !is_priced };
-        self.caller.is_none_or(|caller| caller.refusal(&offered).is_none())
+        let (Some(caller), Some(handle)) = (self.caller, self.snapshot.providers.get(provider)) else {
+            return self.caller.is_none();
+        };
+        let offered =
+            Offered { provider: &handle.settings, names: ["", own, catalog], price_unknown: !is_priced };
+        caller.refusal(&offered).is_none()
     }
 }
 

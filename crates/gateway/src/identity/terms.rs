@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use limits::{Bodies, CachePolicy, CountersAway, Pattern, Policy, Rule, Scope, Unpriced};
+use limits::{Bodies, CachePolicy, CountersAway, DataCollection, Pattern, Policy, Rule, Scope, Unpriced};
 
 use crate::admission::Book;
+use crate::config::settings::ProviderSettings;
 
 /// A compiled policy.
 #[derive(Default)]
@@ -14,6 +15,11 @@ pub struct Terms {
     deny: Vec<Pattern>,
     providers: Vec<Pattern>,
     deny_providers: Vec<Pattern>,
+    regions: Vec<Pattern>,
+    /// Only providers that are known not to train models with the data that they receive.
+    denies_collection: bool,
+    /// Only providers that are known to store nothing.
+    denies_retention: bool,
     /// It can refuse something: models, providers, or unknown prices.
     pub restricts: bool,
     /// It has a budget.
@@ -39,7 +45,7 @@ pub struct Terms {
 /// A model at a provider, under all of its names.
 pub struct Offered<'a> {
     /// The provider.
-    pub provider: &'a str,
+    pub provider: &'a ProviderSettings,
     /// The requested name (empty for `auto`), the provider's own, the catalog's.
     pub names: [&'a str; 3],
     /// Its price is unknown.
@@ -50,7 +56,7 @@ impl Offered<'_> {
     /// Whether the pattern matches it, with or without the provider prefix.
     pub fn matches(&self, pattern: &Pattern) -> bool {
         self.names.iter().any(|name| pattern.matches(name))
-            || self.names[1..].iter().any(|name| pattern.matches(&format!("{}/{name}", self.provider)))
+            || self.names[1..].iter().any(|name| pattern.matches(&format!("{}/{name}", self.provider.row.id)))
     }
 }
 
@@ -64,6 +70,9 @@ impl Terms {
             deny: patterns(&policy.deny),
             providers: patterns(&policy.providers),
             deny_providers: patterns(&policy.deny_providers),
+            regions: patterns(&policy.regions),
+            denies_collection: policy.data_collection == Some(DataCollection::Deny),
+            denies_retention: policy.zdr == Some(true),
             restricts: policy.restricts_models() || has_budget || policy.unpriced == Some(Unpriced::Block),
             has_budget,
             rules: book.lock().rules(scope, policy),
@@ -97,14 +106,44 @@ impl Terms {
         self.models.iter().any(|pattern| pattern.as_str() != "*" && pattern.matches(alias))
     }
 
-    /// The rule that refuses a provider for every model, as written.
-    pub fn provider_refusal(&self, provider: &str) -> Option<String> {
-        if let Some(pattern) = self.deny_providers.iter().find(|pattern| pattern.matches(provider)) {
+    /// The rule that refuses a provider for this model, as written; without a model, for every one.
+    pub fn provider_refusal(&self, provider: &ProviderSettings, model: &str) -> Option<String> {
+        let id = provider.row.id.as_str();
+        if let Some(pattern) = self.deny_providers.iter().find(|pattern| pattern.matches(id)) {
             return Some(format!("deny_providers = {:?}", pattern.as_str()));
         }
-        let is_allowed =
-            self.providers.is_empty() || self.providers.iter().any(|pattern| pattern.matches(provider));
-        (!is_allowed).then(|| format!("providers = {}", list(&self.providers)))
+        if !self.providers.is_empty() && !self.providers.iter().any(|pattern| pattern.matches(id)) {
+            return Some(format!("providers = {}", list(&self.providers)));
+        }
+        self.region_refusal(provider, model).or_else(|| self.data_refusal(provider))
+    }
+
+    fn region_refusal(&self, provider: &ProviderSettings, model: &str) -> Option<String> {
+        if self.regions.is_empty() {
+            return None;
+        }
+        let served = provider.region(model);
+        let is_allowed = |region: &str| self.regions.iter().any(|pattern| pattern.matches(region));
+        let reason = match served.as_deref() {
+            Some(region) if is_allowed(region) => return None,
+            Some(region) => format!("the region of {:?} is {region:?}", provider.row.id),
+            None => format!("the region of {:?} is unknown", provider.row.id),
+        };
+        Some(format!("regions = {}; {reason}", list(&self.regions)))
+    }
+
+    fn data_refusal(&self, provider: &ProviderSettings) -> Option<String> {
+        let id = &provider.row.id;
+        let refused = |rule: &str, does: Option<bool>, what: &str| match does {
+            Some(false) => None,
+            Some(true) => Some(format!("{rule}; {id:?} {what}")),
+            None => Some(format!("{rule}; it is unknown whether {id:?} {what}")),
+        };
+        let training =
+            || refused("data_collection = \"deny\"", provider.trains_on_data, "trains models with data");
+        let retention = || refused("zdr = true", provider.retains_data, "stores data");
+        let by_training = if self.denies_collection { training() } else { None };
+        by_training.or_else(|| if self.denies_retention { retention() } else { None })
     }
 
     /// The rule that refuses an offer, as written.
@@ -112,7 +151,7 @@ impl Terms {
         if let Some(pattern) = self.deny.iter().find(|pattern| offered.matches(pattern)) {
             return Some(format!("deny = {:?}", pattern.as_str()));
         }
-        if let Some(rule) = self.provider_refusal(offered.provider) {
+        if let Some(rule) = self.provider_refusal(offered.provider, offered.names[1]) {
             return Some(rule);
         }
         let is_allowed = self.models.is_empty() || self.models.iter().any(|pattern| offered.matches(pattern));

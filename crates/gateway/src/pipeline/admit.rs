@@ -212,7 +212,7 @@ impl Offer {
         let catalog = self.serving.as_ref().map_or(self.model.as_str(), |serving| &serving.model);
         let is_priced = self.serving.as_ref().is_some_and(|serving| serving.price.is_some() || serving.free);
         Offered {
-            provider: self.provider.id(),
+            provider: &self.provider.settings,
             names: [asked, &self.model, catalog],
             price_unknown: !is_priced,
         }

@@ -50,6 +50,10 @@ fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>)
     candidate.granted = wire::providers::granted(offer.protocol);
     candidate.tier = offer.tier;
     candidate.priority = provider.row.priority;
+    // A router applies these preferences itself.
+    let is_router = provider.row.quirks.takes_routing_fields;
+    candidate.trains_not = is_router || provider.settings.trains_on_data == Some(false);
+    candidate.stores_nothing = is_router || provider.settings.retains_data == Some(false);
     candidate.keys = offer.keys().0;
     let Some(serving) = &offer.serving else { return candidate };
     candidate.deprecated = serving.deprecated.is_some() && serving.is_gone(&clock::today());

@@ -306,7 +306,8 @@ fn offer(inbound: &Inbound, question: &NativeQuestion, model: &str) -> Result<Of
     let mut offer = resolver.offer(&question.provider, model);
     offer.key = question.key;
     if question.asks_no_model {
-        let refused = caller.terms().find_map(|terms| terms.provider_refusal(question.provider.id()));
+        let refused =
+            caller.terms().find_map(|terms| terms.provider_refusal(&question.provider.settings, ""));
         let Some(rule) = refused else { return Ok(Offer { serving: None, ..offer }) };
         let message =
             format!("This key may not use {:?}: a policy refuses it ({rule}).", question.provider.id());

@@ -327,6 +327,10 @@ fn check_reports_projects_whose_every_request_would_be_refused() {
         ("models = [\"opnai/*\"]\nproviders = [\"openai\"]", Some("projects.a.models")),
         ("models = [\"anything\"]\nproviders = [\"mine\"]", None),
         ("deny_providers = [\"*\"]", Some("projects.a.models")),
+        ("regions = [\"eu*\"]", Some("projects.a.regions")),
+        ("data_collection = \"deny\"\nproviders = [\"mine\"]", Some("projects.a.data_collection")),
+        ("data_collection = \"deny\"", None),
+        ("zdr = true", Some("projects.a.zdr")),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let text = format!("[auth]\napi_keys = [\"sk-x\"]\n{providers}[projects.a]\n{policy}\n");

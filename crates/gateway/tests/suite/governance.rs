@@ -120,6 +120,93 @@ async fn auto_and_aliases_choose_within_the_policy_and_lists_show_no_more() {
     assert_eq!((one(MODEL).await, one("openai/gpt-4.1").await, one("cheap").await), (200, 404, 404));
 }
 
+/// Providers `good`, `unknown` (what it does with data), `elsewhere` (its region), and OpenAI at another address.
+fn providers_by_data(upstream: &Upstream) -> String {
+    let own = |id: &str, facts: &str| format!("{}{facts}\n", upstream.provider(id, "openai-chat"));
+    let models = "[models.both]\ntargets = [\"good/m\", \"unknown/m\", \"elsewhere/m\"]\npick = \"order\"\n";
+    [
+        own("good", "trains_on_data = false\nretains_data = false\ndata_region = \"eu-central\""),
+        own("unknown", "data_region = \"eu-west\""),
+        own("elsewhere", "trains_on_data = false\nretains_data = true"),
+        upstream.known("openai"),
+        models.to_owned(),
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn data_stays_in_the_regions_and_at_the_providers_of_a_policy() {
+    let upstream = Upstream::playing(vec![answer("Hello."), error("503 Service Unavailable")]).await;
+    let config = format!(
+        "{}[projects.a]\nregions = [\"eu-*\"]\n[[projects.a.keys]]\nname = \"ci\"\nkey = \"team-key\"\n\
+         data_collection = \"deny\"\nroles = [\"inference\", \"passthrough\"]\n",
+        providers_by_data(&upstream)
+    );
+    let gateway = TestGateway::start(&config).await;
+    assert_eq!(ask(&gateway, &question("good/m")).await.status, 200);
+    for (model, rule) in [
+        (
+            "unknown/m",
+            "data_collection = \"deny\"; it is unknown whether \"unknown\" trains models with data",
+        ),
+        ("elsewhere/m", "regions = [\"eu-*\"]; the region of \"elsewhere\" is unknown"),
+        (MODEL, "regions = [\"eu-*\"]; the region of \"openai\" is unknown"),
+    ] {
+        let mut listed = question("good/m");
+        listed["models"] = json!([model]);
+        for body in [question(model), streamed(model), listed] {
+            let reply = ask(&gateway, &body).await;
+            assert_eq!((reply.status, reply.at("/error/type")), (403, json!("permission_error")), "{body}");
+            assert!(message(&reply).contains(rule), "{body}: {}", message(&reply));
+        }
+        let model = if model == MODEL { "openai/text-embedding-3-small" } else { model };
+        let body = json!({"model": model, "input": "Hello."}).to_string();
+        let reply =
+            gateway.post_with("/v1/embeddings", "authorization: Bearer team-key\r\n", body.as_bytes()).await;
+        assert_eq!(reply.status, 403, "{model}: {}", reply.text());
+    }
+    let reply = gateway.post_with("/p/unknown/v1/files", "authorization: Bearer team-key\r\n", b"{}").await;
+    assert_eq!(reply.status, 403, "{}", reply.text());
+    // The other targets of the alias are outside of the policy.
+    assert_eq!(ask(&gateway, &question("both")).await.status, 503);
+    assert!(upstream.heard().iter().all(|heard| heard.header("authorization") == Some("Bearer good-key")));
+    let models = b"GET /v1/models HTTP/1.1\r\nhost: g\r\nx-api-key: team-key\r\nconnection: close\r\n\r\n";
+    let models = send(gateway.address, models).await;
+    assert!(models.status == 200 && !models.text().contains("gpt-"), "{}", models.text());
+}
+
+#[tokio::test]
+async fn a_request_can_ask_for_providers_that_neither_train_nor_store() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let gateway = TestGateway::start(&providers_by_data(&upstream)).await;
+    for (preference, model, status) in [
+        (json!({"data_collection": "deny"}), "good/m", 200),
+        (json!({"data_collection": "deny"}), "elsewhere/m", 200),
+        (json!({"data_collection": "deny"}), "unknown/m", 400),
+        (json!({"data_collection": "allow"}), "unknown/m", 200),
+        (json!({"zdr": true}), "good/m", 200),
+        (json!({"zdr": true}), "elsewhere/m", 400),
+        (json!({"zdr": true}), "unknown/m", 400),
+        (json!({"zdr": false}), "unknown/m", 200),
+    ] {
+        let mut body = question(model);
+        body["provider"] = preference;
+        let reply = gateway.chat(&body).await;
+        assert_eq!(reply.status, status, "{body}: {}", reply.text());
+        if status == 400 {
+            assert_eq!(reply.at("/error/param"), "provider", "{body}");
+        } else {
+            assert_eq!(reply.at("/metadata/losses"), json!([]), "{body}");
+        }
+    }
+    let policy = "[projects.a]\nzdr = true\n[[projects.a.keys]]\nname = \"ci\"\nkey = \"team-key\"\n";
+    let gateway = TestGateway::start(&format!("{}{policy}", providers_by_data(&upstream))).await;
+    assert_eq!(ask(&gateway, &question("good/m")).await.status, 200);
+    let refused = ask(&gateway, &question("elsewhere/m")).await;
+    assert_eq!(refused.status, 403);
+    assert!(message(&refused).contains("zdr = true; \"elsewhere\" stores data"), "{}", message(&refused));
+}
+
 #[tokio::test]
 async fn a_limit_is_refused_in_every_format_with_the_time_to_wait() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;

@@ -116,8 +116,7 @@ impl EndpointRequest for ModerationsRequest {
         if self.has_images && row.text_only {
             return Err(Error::unsupported("input", format!("{} moderates texts only.", target.model)));
         }
-        let mut losses = Losses::new();
-        self.intake.note_routing_losses(&mut losses);
+        let losses = Losses::new();
         let mut edit = self.intake.addressed_to(target.model);
         if row.text_only && self.intake.given("input").is_some_and(|raw| raw.starts_with(b"[{")) {
             edit.set("input", &joined_text(self.intake.given("input").unwrap_or_default()));

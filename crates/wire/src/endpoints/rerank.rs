@@ -190,7 +190,6 @@ impl EndpointRequest for RerankRequest {
         let usual = RerankRow::default();
         let row = target.rows.rerank.as_ref().unwrap_or(&usual);
         let mut losses = Losses::new();
-        self.intake.note_routing_losses(&mut losses);
         let body = Writing { request: self, row, model: target.model, losses: &mut losses }.body()?;
         let path = row.path.clone().map_or(Cow::Borrowed(row.format.usual_path()), Cow::Owned);
         let part = Part { path, headers: Vec::new(), body: body.into(), goes_on: false, first_input: 0 };

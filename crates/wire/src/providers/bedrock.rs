@@ -6,6 +6,7 @@
 //! prefix such as `eu` or `global`. Without it, model ids are sent unchanged.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -35,7 +36,7 @@ pub struct Bedrock;
 impl Endpoint for Bedrock {
     fn request(&self, call: &Call<'_>) -> Result<http::Request<Bytes>> {
         let region = region(call)?;
-        let model = profiled(call, &region);
+        let model = profiled(call.model, call.setting("inference_profile"), &region);
         let is_native = call.protocol == Protocol::AnthropicMessages;
         let method = match (is_native, call.streaming) {
             (true, false) => "invoke",
@@ -54,7 +55,8 @@ impl Endpoint for Bedrock {
 
     fn operation_request(&self, call: &Call<'_>, _operation: Operation) -> Result<http::Request<Bytes>> {
         let region = region(call)?;
-        let (base, model) = (base_url(call, &region), profiled(call, &region));
+        let (base, model) =
+            (base_url(call, &region), profiled(call.model, call.setting("inference_profile"), &region));
         let url = format!("{base}/model/{}/{}", model_segment(&model)?, call.path.unwrap_or_default());
         authorized(call, &url, &region)
     }
@@ -85,6 +87,20 @@ impl Endpoint for Bedrock {
         authorized(&Call { body, ..call.clone() }, &url, &region)
     }
 
+    /// A cross-region profile leaves the region; that of an application, an ARN, does not say where it leads.
+    fn region<'a>(&self, model: &'a str, settings: &'a BTreeMap<String, String>) -> Option<Cow<'a, str>> {
+        let region = settings.get("region")?;
+        let profile = settings.get("inference_profile").map(String::as_str);
+        let model = profiled(model, profile, region);
+        if model.starts_with("arn:") {
+            return None;
+        }
+        match model.split_once('.') {
+            Some((prefix, _)) if PARTS_OF_THE_WORLD.contains(&prefix) => Some(Cow::Owned(prefix.to_owned())),
+            _ => Some(Cow::Borrowed(region.as_str())),
+        }
+    }
+
     /// Claude takes its own format by InvokeModel. The ARN of an application's profile does not reveal the
     /// model's maker.
     fn speaks(&self, protocol: Protocol, model: &str) -> bool {
@@ -96,13 +112,16 @@ impl Endpoint for Bedrock {
 }
 
 /// The model's id, or that of the profile that the settings select.
-fn profiled<'a>(call: &Call<'a>, region: &str) -> Cow<'a, str> {
-    match call.setting("inference_profile") {
-        Some("auto") => inference_profile(call.model, region),
-        Some(prefix) if needs_profile(call.model) => Cow::Owned(format!("{prefix}.{}", call.model)),
-        _ => Cow::Borrowed(call.model),
+fn profiled<'a>(model: &'a str, profile: Option<&str>, region: &str) -> Cow<'a, str> {
+    match profile {
+        Some("auto") => inference_profile(model, region),
+        Some(prefix) if needs_profile(model) => Cow::Owned(format!("{prefix}.{model}")),
+        _ => Cow::Borrowed(model),
     }
 }
+
+/// The prefixes of cross-region profiles: a request goes to any region of that part of the world.
+const PARTS_OF_THE_WORLD: [&str; 8] = ["us", "us-gov", "eu", "apac", "jp", "au", "ca", "global"];
 
 /// The model of an inference profile: counts take no profile. `eu.anthropic.claude…` becomes
 /// `anthropic.claude…`.

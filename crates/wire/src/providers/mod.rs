@@ -14,6 +14,7 @@ mod listing;
 mod native;
 mod segment;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -148,6 +149,11 @@ pub trait Endpoint: Sync {
     /// The name of a model in a body.
     fn name_in_body<'a>(&self, model: &'a str, _settings: &'a BTreeMap<String, String>) -> &'a str {
         model
+    }
+    /// The region that serves a model, as the provider names it, or several as one (`eu`, `global`); none when neither
+    /// the settings nor the model say it.
+    fn region<'a>(&self, _model: &'a str, settings: &'a BTreeMap<String, String>) -> Option<Cow<'a, str>> {
+        settings.get("region").map(|region| Cow::Borrowed(region.as_str()))
     }
     /// Whether the provider counts the tokens of prompts for this model.
     fn counts_tokens(&self, _protocol: Protocol, _target: Target<'_>) -> bool {

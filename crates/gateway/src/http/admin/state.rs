@@ -61,6 +61,9 @@ impl Asked<'_> {
                 "keys": provider.key_labels,
                 "credential_from": provider.settings.credential_source,
                 "names_models": provider.names_models,
+                "region": provider.settings.region(""),
+                "trains_on_data": provider.settings.trains_on_data,
+                "retains_data": provider.settings.retains_data,
                 "rests": rests.iter().filter(|rest| rest.provider == provider.id()).map(report::rest_object).collect::<Value>(),
             })
         };

@@ -50,7 +50,6 @@ fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<Prov
     let writing = Writing { request, row, facts, format, model: target.model };
     writing.check()?;
     let mut losses = Losses::new();
-    request.intake.note_routing_losses(&mut losses);
     let limits = [facts.max_inputs, row.max_inputs, format.max_inputs()];
     let most = limits.into_iter().flatten().min().unwrap_or(MANY).max(1);
     let split = request.split(most, facts.max_request_tokens.or(row.max_request_tokens));

@@ -124,7 +124,6 @@ impl MediaRow {
 
 /// The caller's body with the provider's name of the model, without fields that only the gateway reads.
 fn forwarded<'a>(intake: &'a Intake, row: &MediaRow, model: &str, losses: &mut Losses) -> Edit<'a> {
-    intake.note_routing_losses(losses);
     let mut edit = intake.addressed_to(model);
     intake.leave_out_nulls(&mut edit);
     for name in &row.drop {

@@ -114,7 +114,6 @@ impl Forward<'_> {
             for name in ROUTING_FIELDS {
                 self.edit.remove(name);
             }
-            self.intake.note_routing_losses(&mut self.losses);
         }
     }
 

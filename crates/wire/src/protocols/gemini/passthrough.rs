@@ -34,7 +34,6 @@ impl Passthrough for Gemini {
         for name in ROUTING_FIELDS {
             body.remove(name);
         }
-        intake.note_routing_losses(&mut losses);
         // The URL has it, perhaps by another name.
         body.remove("model");
         if let Some((name, config)) = field(intake, "generationConfig")

@@ -29,14 +29,13 @@ const OBJECT: &str = "text_completion";
 impl Passthrough for OpenaiCompletions {
     fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
         let Target { model, quirks, .. } = forwarding.target;
-        let (mut edit, mut losses) = (intake.edit(), Losses::new());
+        let (mut edit, losses) = (intake.edit(), Losses::new());
         edit.set("model", &quoted(model));
         if !quirks.takes_routing_fields {
             // The gateway itself has read them.
             for name in ROUTING_FIELDS {
                 edit.remove(name);
             }
-            intake.note_routing_losses(&mut losses);
         }
         intake.leave_out_nulls(&mut edit);
         // Usage is always requested: the gateway meters it even when the caller does not want it.

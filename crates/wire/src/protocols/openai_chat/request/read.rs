@@ -170,7 +170,6 @@ fn losses(intake: &Intake, turns: Items<'_>, declared: Items<'_>) -> Losses {
             }
         }
     }
-    intake.note_routing_losses(&mut losses);
     let Some(reasoning) = intake.read_as::<serde_json::Value>("reasoning") else { return losses };
     match reasoning.as_object() {
         Some(fields) => {

@@ -110,7 +110,6 @@ fn check_for_conversation(intake: &Intake) -> Result<()> {
 
 fn losses(intake: &Intake) -> Losses {
     let mut losses = Losses::new();
-    intake.note_routing_losses(&mut losses);
     if intake.whole("best_of") > Some(intake.whole("n").unwrap_or(1)) {
         losses.dropped("best_of", "No chat API chooses the best of several answers; the first are given.");
     }
