@@ -325,6 +325,27 @@ pub fn flux(call: &Call) -> Reply {
     Reply::whole(200, "image/png", STANDARD.decode(PNG).unwrap_or_default())
 }
 
+/// FLUX Kontext at Fireworks: the image is made in the background. The first question for it comes too early.
+pub fn kontext(call: &Call) -> Reply {
+    if text(&call.body, "prompt").is_empty() {
+        return invalid("prompt", "Field required");
+    }
+    Reply::json(200, &json!({"request_id": format!("work-{}", call.serial)}))
+}
+
+/// The result of that work.
+pub fn kontext_result(call: &Call) -> Reply {
+    let id = text(&call.body, "id");
+    let Some(began) = id.strip_prefix("work-").and_then(|serial| serial.parse::<u64>().ok()) else {
+        return Reply::json(200, &json!({"id": id, "status": "Task not found", "result": null}));
+    };
+    if call.serial <= began + 1 {
+        return Reply::json(200, &json!({"id": id, "status": "Pending", "result": null, "progress": 0.5}));
+    }
+    let sample = format!("https://delivery.example/{id}.png");
+    Reply::json(200, &json!({"id": id, "status": "Ready", "result": {"sample": sample}, "progress": 1}))
+}
+
 /// Deepgram's speech, and xAI's: the text in JSON, the kind of sound in the query or the body.
 pub fn spoken(call: &Call) -> Reply {
     let words = text(&call.body, "text").split_whitespace().count();

@@ -118,6 +118,10 @@ fn post(path: &str) -> Route {
     if path.ends_with("/text_to_image") {
         return to(Target::Page(media::flux));
     }
+    if path.contains("/workflows/") {
+        let is_question = path.ends_with("/get_result");
+        return to(Target::Page(if is_question { media::kontext_result } else { media::kontext }));
+    }
     if path.ends_with("/speak") || path.ends_with("/tts") {
         return to(Target::Page(media::spoken));
     }

@@ -222,6 +222,57 @@ fn flux_at_fireworks_answers_with_bare_images_or_json() {
 }
 
 #[test]
+fn flux_kontext_is_asked_for_its_image_until_it_is_there() {
+    let model = "accounts/fireworks/models/flux-kontext-pro";
+    let asked = json!({
+        "model": model, "prompt": "a hat", "image": "https://example.com/a.png", "size": "1536x1024",
+        "output_format": "jpeg", "seed": 7, "quality": "high"
+    });
+    let sent = written("fireworks", Operation::ImageEdits, &asked).unwrap();
+    assert_eq!(&*sent.parts[0].path, "/workflows/{model}");
+    let expected = json!({
+        "prompt": "a hat", "input_image": "https://example.com/a.png", "aspect_ratio": "3:2",
+        "output_format": "jpeg", "seed": 7
+    });
+    assert_eq!((body(&sent), lost(&sent)), (expected, vec!["quality".to_owned(), "size".to_owned()]));
+    let begun = whole(&json!({"request_id": "r-1"}));
+    let pending = whole(&json!({"id": "r-1", "status": "Pending", "result": null, "progress": 0.5}));
+    for last in [&begun, &pending] {
+        let follow_up = sent.reader.follow_up(&begun, last).unwrap().unwrap();
+        assert_eq!(&*follow_up.part.path, "/workflows/{model}/get_result");
+        assert_eq!(&follow_up.part.body[..], br#"{"id":"r-1"}"#);
+    }
+    let ready = whole(&json!({"id": "r-1", "status": "Ready", "result": {"sample": "https://x/1.png"}}));
+    assert!(sent.reader.follow_up(&begun, &ready).unwrap().is_none());
+    let read = sent.reader.read(&[ready]).unwrap();
+    assert_eq!(json_of(&read)["data"], json!([{"url": "https://x/1.png"}]));
+    for (status, kind) in [
+        ("Content Moderated", ErrorKind::ContentFilter),
+        ("Error", ErrorKind::Upstream),
+        ("Task not found", ErrorKind::Upstream),
+    ] {
+        let failed = whole(&json!({"id": "r-1", "status": status, "result": null, "details": {"why": "x"}}));
+        assert_eq!(sent.reader.follow_up(&begun, &failed).unwrap_err().kind, kind, "{status}");
+    }
+    assert!(sent.reader.follow_up(&whole(&json!({})), &pending).is_err(), "no id to ask for");
+    let form = |model: &'static str, more: &[(&'static str, &'static str)], files: &[(&str, &str, &[u8])]| {
+        let fields = [&[("model", model), ("prompt", "a hat")], more].concat();
+        of_form("fireworks", Operation::ImageEdits, &fields, files)
+    };
+    let one: [(&str, &str, &[u8]); 1] = [("image", "a.png", PNG)];
+    let sent = form(model, &[("response_format", "url")], &one).unwrap();
+    let png = format!("data:image/png;base64,{}", STANDARD.encode(PNG));
+    assert_eq!(body(&sent), json!({"prompt": "a hat", "input_image": png}));
+    let two: [(&str, &str, &[u8]); 2] = [("image[]", "a.png", PNG), ("image[]", "b.png", PNG)];
+    let masked: [(&str, &str, &[u8]); 2] = [("image", "a.png", PNG), ("mask", "m.png", PNG)];
+    assert_eq!(param(form(model, &[], &two)), "image");
+    assert_eq!(param(form(model, &[], &masked)), "mask");
+    assert_eq!(param(form(model, &[("response_format", "b64_json")], &one)), "response_format");
+    assert_eq!(param(form(model, &[("stream", "true")], &one)), "stream");
+    assert_eq!(param(form("accounts/fireworks/models/flux-1-dev-fp8", &[], &one)), "model");
+}
+
+#[test]
 fn edits_are_written_as_references_where_there_is_no_form() {
     let fields = [
         ("model", "m"),

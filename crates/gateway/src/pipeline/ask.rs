@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use canon::{Error, Features, Losses, Operation};
-use wire::endpoints::{EndpointAnswer, EndpointRequest, ProviderRequest};
+use canon::{Error, ErrorKind, Features, Losses, Operation, Retry};
+use wire::endpoints::{AnswerReader, EndpointAnswer, EndpointRequest, ProviderRequest};
 use wire::providers::{Credential, FormatChoice};
 
 use http::HeaderValue;
@@ -15,7 +15,7 @@ use super::chat::Begun;
 use super::context::RequestContext;
 use super::missed::Missed;
 use super::permit::HeldPermit;
-use super::plain::PlainAttempt;
+use super::plain::{PlainAttempt, Received};
 use super::pump::Pump;
 use super::resolve::{Offer, Resolved, Resolver};
 use super::{Answer, Failure, Inbound, Pipeline, candidates, failed};
@@ -23,6 +23,9 @@ use crate::buffers::Held;
 use crate::clock;
 use crate::metering::{Pricing, Record};
 use crate::upstream::upload::Upload;
+
+/// Failed questions for a result before the attempt fails.
+const FAILED_QUESTIONS: usize = 3;
 
 /// A parsed request.
 pub struct Question {
@@ -226,12 +229,13 @@ impl ProviderCall for Asking<'_> {
             let call = offer.part_call(&parts[part], credential, clock::wall());
             offer.provider.endpoint.operation_request(&call, cx.operation)
         };
-        let received = plain.exchange(parts.len(), make, record).await?;
+        let mut received = plain.exchange(parts.len(), make, record).await?;
         let headers = received.answers.first().map(|answer| &answer.headers);
         let content_type = reader.content_type(headers.unwrap_or(&http::HeaderMap::new()));
         if let Some(begun) = received.begun {
             return Ok(Answered { answer: Outcome::Stream(begun), content_type });
         }
+        Box::pin(follow(&plain, &*reader, &mut received, record)).await?;
         let answer = reader.read(&received.answers)?;
         let losses = self.all_losses(losses, &answer, record)?;
         self.keep(offer, &received.answers);
@@ -247,6 +251,51 @@ impl ProviderCall for Asking<'_> {
         match self.cx.inbound.cache {
             Some(caching) => self.find_kept(ranked, caching, record).await,
             None => Ok(None),
+        }
+    }
+}
+
+/// Asks for answers that are made in the background, until all of them are there.
+async fn follow(
+    plain: &PlainAttempt<'_>,
+    reader: &dyn AnswerReader,
+    received: &mut Received,
+    record: &mut Record,
+) -> Result<(), Failed> {
+    let (cx, offer) = (plain.cx, plain.attempt.offer);
+    let (mut firsts, mut failures) = (Vec::new(), 0);
+    loop {
+        let mut open = Vec::new();
+        for (index, last) in received.answers.iter().enumerate() {
+            if let Some(follow_up) = reader.follow_up(firsts.get(index).unwrap_or(last), last)? {
+                open.push((index, follow_up));
+            }
+        }
+        let Some(wait) = open.iter().map(|(_, follow_up)| follow_up.after).max() else { return Ok(()) };
+        if cx.is_over(Some(wait)) {
+            let message = "The provider did not finish the work within the time of the request.";
+            return Err(Error::gateway(ErrorKind::Timeout, message).into());
+        }
+        if firsts.is_empty() {
+            firsts = received.answers.clone();
+        }
+        tokio::time::sleep(wait).await;
+        let make = |credential: &Credential, place: usize| {
+            let call = offer.part_call(&open[place].1.part, credential, clock::wall());
+            offer.provider.endpoint.operation_request(&call, cx.operation)
+        };
+        let answered = match plain.exchange(open.len(), make, record).await {
+            Ok(answered) => answered,
+            Err(_) if failures < FAILED_QUESTIONS => {
+                failures += 1;
+                continue;
+            }
+            // The work goes on and is billed: another attempt would be billed a second time.
+            Err(Failed { error, .. }) => return Err(Error { retry: Retry::No, ..error }.into()),
+        };
+        received.held.join(answered.held);
+        for ((index, _), answer) in open.iter().zip(answered.answers) {
+            received.answers[*index] = answer;
         }
     }
 }

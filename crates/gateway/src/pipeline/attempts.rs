@@ -168,7 +168,7 @@ impl RequestContext<'_> {
     }
 
     /// True when there is no time for another attempt after this wait.
-    fn is_over(&self, wait: Option<Duration>) -> bool {
+    pub(super) fn is_over(&self, wait: Option<Duration>) -> bool {
         clock::now() + wait.unwrap_or_default() >= self.deadline
     }
 

@@ -146,6 +146,8 @@ impl PlainAttempt<'_> {
     {
         let offer = self.attempt.offer;
         let mut deadlines = self.cx.deadlines(self.attempt, false);
+        // A later part waits for a place; a question for the result comes later still.
+        deadlines.sent(clock::now());
         let timer = std::pin::pin!(tokio::time::sleep_until(deadlines.next()));
         let mut watch = Watch::new(&mut deadlines, timer);
         let with_headers = || {

@@ -300,3 +300,52 @@ async fn a_budget_limits_requests_billed_by_character_image_or_image_token() {
         }
     }
 }
+
+const KONTEXT: &str = "fireworks/accounts/fireworks/models/flux-kontext-pro";
+
+fn work(status: &str) -> Vec<u8> {
+    let result = (status == "Ready").then(|| json!({"sample": "https://x/1.png"}));
+    whole("200 OK", &json!({"id": "w-1", "status": status, "result": result}))
+}
+
+#[tokio::test]
+async fn an_image_that_is_made_in_the_background_is_one_answer_and_one_attempt() {
+    let begun = whole("200 OK", &json!({"request_id": "w-1"}));
+    // A question that fails is asked again.
+    let replies = vec![begun, work("Pending"), error("503 Service Unavailable"), work("Ready")];
+    let upstream = Upstream::playing(replies).await;
+    let gateway = TestGateway::start(&provider("fireworks", &upstream)).await;
+    let body = json!({"model": KONTEXT, "prompt": "a hat", "image": "https://example.com/a.png"});
+    let reply = ask(&gateway, "/v1/images/edits", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.at("/data"), json!([{"url": "https://x/1.png"}]));
+    let heard: Vec<(String, Value)> = upstream
+        .heard()
+        .iter()
+        .map(|heard| {
+            (heard.head.split(' ').nth(1).unwrap().to_owned(), serde_json::from_slice(&heard.body).unwrap())
+        })
+        .collect();
+    let path = "/v1/workflows/accounts/fireworks/models/flux-kontext-pro";
+    let asked = json!({"prompt": "a hat", "input_image": "https://example.com/a.png"});
+    let question = (format!("{path}/get_result"), json!({"id": "w-1"}));
+    assert_eq!(heard, [(path.to_owned(), asked), question.clone(), question.clone(), question]);
+    let record = gateway.record().await;
+    assert_eq!(record.amount, Some(Amount { unit: Unit::Image, count: 1 }));
+    assert_eq!((record.attempts.len(), record.status), (1, 200));
+}
+
+#[tokio::test]
+async fn an_image_that_fails_in_the_background_is_not_made_twice() {
+    let begun = || whole("200 OK", &json!({"request_id": "w-1"}));
+    let away = || error("503 Service Unavailable");
+    let refused = (vec![begun(), work("Content Moderated")], 400, 2);
+    let lost = (vec![begun(), away(), away(), away(), away(), begun()], 503, 5);
+    for (replies, status, requests) in [refused, lost] {
+        let upstream = Upstream::playing(replies).await;
+        let gateway = TestGateway::start(&provider("fireworks", &upstream)).await;
+        let body = json!({"model": KONTEXT, "prompt": "a hat"});
+        let reply = ask(&gateway, IMAGES, &body).await;
+        assert_eq!((reply.status, upstream.heard().len()), (status, requests), "{}", reply.text());
+    }
+}

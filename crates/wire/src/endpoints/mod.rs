@@ -14,6 +14,7 @@ pub mod moderations;
 pub mod rerank;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use canon::{Error, Losses, Operation, Progress, Result};
@@ -87,6 +88,11 @@ pub trait AnswerReader: Send + Sync {
     fn transcoder(&self, _headers: &HeaderMap) -> Option<Box<dyn Transcoder>> {
         None
     }
+    /// The request that asks for the answer, where it is made in the background and `last` does not have it
+    /// yet. `first` is the answer to the part.
+    fn follow_up(&self, _first: &PartAnswer, _last: &PartAnswer) -> Result<Option<FollowUp>> {
+        Ok(None)
+    }
     /// Reads an error answer: its kind, whether a retry can help, and the provider's message.
     fn error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error;
     /// Largest answer to one part, in bytes.
@@ -99,8 +105,17 @@ pub trait AnswerReader: Send + Sync {
 /// may be cached read no other header.
 pub(crate) const TOKENS_HEADER: &str = "x-amzn-bedrock-input-token-count";
 
+/// Asks for an answer that is made in the background.
+#[derive(Clone, Debug)]
+pub struct FollowUp {
+    /// The request.
+    pub part: Part,
+    /// When to send it.
+    pub after: Duration,
+}
+
 /// A good answer to one part.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PartAnswer {
     /// Its headers: some providers count tokens there.
     pub headers: HeaderMap,

@@ -65,8 +65,10 @@ pub enum MediaFormat {
     Gemini,
     /// Stability's on Bedrock: one image for each request.
     Stability,
-    /// FLUX at Fireworks: the answer is the image.
+    /// FLUX at Fireworks: the answer is the image. FLUX Kontext has [its own](Self::Kontext).
     Fireworks,
+    /// FLUX Kontext at Fireworks: the image is made in the background, and the answer is its URL.
+    Kontext,
     /// Deepgram's: options are in the query, a recording is the body, and a model is a voice.
     Deepgram,
     /// xAI's: speech, and edits in JSON with the images as URLs.
@@ -101,12 +103,18 @@ pub struct ImageFacts {
 impl MediaFormat {
     /// Whether images are requested in a format other than OpenAI's.
     fn is_of_pictures(self) -> bool {
-        use MediaFormat::{Fireworks, Gemini, Openrouter, Stability, Together, Xai};
-        matches!(self, Gemini | Stability | Fireworks | Xai | Together | Openrouter)
+        use MediaFormat::{Fireworks, Gemini, Kontext, Openrouter, Stability, Together, Xai};
+        matches!(self, Gemini | Stability | Fireworks | Kontext | Xai | Together | Openrouter)
     }
-}
 
-impl MediaFormat {
+    /// The format for a model, where it depends on the model's family.
+    fn of_model(self, model: &str) -> Self {
+        match self {
+            Self::Fireworks if model.contains("kontext") => Self::Kontext,
+            other => other,
+        }
+    }
+
     /// Whether a form of this operation becomes something else, such as JSON.
     pub(super) fn takes_whole_forms(self, operation: Operation) -> bool {
         match operation {

@@ -185,12 +185,12 @@ impl PicturesReader {
     }
 }
 
-fn whole(mut about: Value, data: Vec<Value>) -> Vec<u8> {
+pub(super) fn whole(mut about: Value, data: Vec<Value>) -> Vec<u8> {
     about["data"] = data.into();
     about.to_string().into_bytes()
 }
 
-fn no_image(refused: Option<String>) -> Error {
+pub(super) fn no_image(refused: Option<String>) -> Error {
     match refused {
         Some(reason) => {
             let reason: String = reason.chars().take(200).collect();

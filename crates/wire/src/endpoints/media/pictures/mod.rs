@@ -2,6 +2,7 @@
 //! written in the provider's format.
 
 mod answer;
+mod background;
 mod write;
 
 use base64::Engine as _;
@@ -14,6 +15,7 @@ use crate::intake::{Intake, ROUTING_FIELDS};
 use crate::multipart::Form;
 
 pub use answer::PicturesReader;
+pub use background::BackgroundReader;
 
 /// The maximum number of images per request, as at OpenAI.
 const MOST: u64 = 10;

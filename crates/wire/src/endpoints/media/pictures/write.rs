@@ -6,7 +6,7 @@ use http::HeaderValue;
 use http::header::ACCEPT;
 use serde_json::{Map, Value, json};
 
-use super::{PicturesReader, Wanted};
+use super::{BackgroundReader, PicturesReader, Wanted};
 use crate::Headers;
 use crate::endpoints::media::images::{RATIOS, nearest, parsed};
 use crate::endpoints::media::meter::Meter;
@@ -45,9 +45,20 @@ impl Wanted {
     ) -> Result<ProviderRequest> {
         let mut losses = Losses::new();
         let mut headers = Headers::new();
-        let (body, path) = match row.format {
+        let format = row.format.of_model(target.model);
+        let (body, path) = match format {
             MediaFormat::Gemini => (self.gemini(&mut losses)?, "generateContent"),
             MediaFormat::Stability => (self.stability(operation, &mut losses)?, "invoke"),
+            MediaFormat::Kontext => {
+                let body = self.kontext((operation, target.model), &mut losses)?;
+                let reader = Box::new(BackgroundReader);
+                return Ok(request(row, "/workflows/{model}", (&body, headers, self.count), losses, reader));
+            }
+            MediaFormat::Fireworks if operation == Operation::ImageEdits => {
+                let message =
+                    format!("{} edits no images at this provider; FLUX Kontext does.", target.model);
+                return Err(Error::unsupported("model", message));
+            }
             MediaFormat::Fireworks => {
                 let is_jpeg = matches!(self.more.get("output_format"), Some(format) if format == "jpeg");
                 let accept = if is_jpeg { "image/jpeg" } else { "image/png" };
@@ -66,7 +77,7 @@ impl Wanted {
                 format!("{} answers with images in b64_json: a URL is nothing that it makes.", target.model);
             return Err(Error::unsupported("response_format", message));
         }
-        let reader = PicturesReader { format: row.format, operation, is_stream: self.stream };
+        let reader = PicturesReader { format, operation, is_stream: self.stream };
         Ok(request(row, path, (&body, headers, self.count), losses, Box::new(reader)))
     }
 
@@ -200,6 +211,31 @@ impl Wanted {
         if let Some(object) = body.as_object_mut() {
             // The `Accept` header requests the format.
             object.remove("output_format");
+        }
+        if let Some(ratio) = self.ratio(&RATIOS, losses) {
+            body["aspect_ratio"] = ratio.into();
+        }
+        Ok(body)
+    }
+
+    /// FLUX Kontext at Fireworks.
+    fn kontext(&self, (operation, model): (Operation, &str), losses: &mut Losses) -> Result<Value> {
+        if self.stream {
+            return Err(no_stream(operation));
+        }
+        if self.mask.is_some() {
+            return Err(Error::unsupported("mask", "The provider does not accept a mask."));
+        }
+        if self.response_format.as_deref() == Some("b64_json") {
+            let message = format!("{model} answers with the URL of the image; ask for \"url\".");
+            return Err(Error::unsupported("response_format", message));
+        }
+        let mut body = self.with_own_fields(losses);
+        body["prompt"] = self.prompt.as_str().into();
+        match &self.images[..] {
+            [] => {}
+            [image] => body["input_image"] = image.url().into(),
+            _ => return Err(Error::unsupported("image", "The provider takes one image.")),
         }
         if let Some(ratio) = self.ratio(&RATIOS, losses) {
             body["aspect_ratio"] = ratio.into();
