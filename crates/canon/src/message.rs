@@ -253,11 +253,11 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolCall {
     /// The id that the result refers to.
-    pub id: String,
+    pub id: Box<str>,
     /// The tool's name.
-    pub name: String,
+    pub name: Box<str>,
     /// The arguments as JSON text, as the model wrote it: possibly invalid JSON. Free text for custom tools.
-    pub arguments: String,
+    pub arguments: Box<str>,
     /// True for OpenAI's custom (free-text) tools.
     pub custom: bool,
 }
@@ -276,7 +276,7 @@ impl ToolCall {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolResult {
     /// The call that this answers.
-    pub call_id: String,
+    pub call_id: Box<str>,
     /// Text and media parts.
     pub content: Vec<Part>,
     /// The tool failed.
@@ -304,9 +304,11 @@ mod tests {
 
     /// A short message is 30 bytes of the caller's text.
     #[test]
-    fn a_message_of_one_text_is_small() {
+    fn messages_and_parts_are_small() {
         assert!(size_of::<PartKind>() <= 24, "{}", size_of::<PartKind>());
         assert!(size_of::<Part>() <= 48, "{}", size_of::<Part>());
         assert!(size_of::<Message>() <= 56, "{}", size_of::<Message>());
+        assert!(size_of::<ToolCall>() <= 56, "{}", size_of::<ToolCall>());
+        assert!(size_of::<ToolResult>() <= 48, "{}", size_of::<ToolResult>());
     }
 }

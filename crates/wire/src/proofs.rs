@@ -585,7 +585,7 @@ mod tests {
     const PROTOCOL: Protocol = Protocol::AnthropicMessages;
 
     fn call(id: &str) -> Part {
-        let arguments = r#"{"b":[1.0,{}],"a":"x"}"#.to_owned();
+        let arguments = r#"{"b":[1.0,{}],"a":"x"}"#.into();
         PartKind::from(ToolCall { id: id.into(), name: "f".into(), arguments, custom: false }).into()
     }
 

@@ -10,30 +10,35 @@ use serde::Serialize;
 use super::{push_escaped, push_key};
 
 /// Text of a body with an approximately known length. A growing `Vec` doubles its capacity and holds both
-/// buffers for a moment: three times the body. This one is allocated with its expected size and grows by a
-/// quarter.
-pub struct Output(Vec<u8>);
+/// buffers for a moment: three times the body. This one is allocated with its expected size when the first
+/// text is written, and grows by a quarter. Until then writers can make tables that are larger than what
+/// remains of them.
+pub struct Output {
+    text: Vec<u8>,
+    expected: usize,
+}
 
 impl Output {
-    /// Empty, with room for the request in a format.
+    /// Empty, for the request in a format.
     pub fn for_request(request: &Request, around: &Around) -> Self {
-        Self::with_room(room(request, around))
+        Self::expecting(room(request, around))
     }
 
-    /// Empty, with this capacity.
-    pub fn with_room(room: usize) -> Self {
-        Self(Vec::with_capacity(room))
+    /// Empty, for a text of about this length.
+    pub fn expecting(expected: usize) -> Self {
+        Self { text: Vec::new(), expected }
     }
 
     /// Appends text that is JSON.
     pub fn push(&mut self, json: &[u8]) {
-        append(&mut self.0, json);
+        self.room(json.len());
+        self.text.extend_from_slice(json);
     }
 
     /// Appends `,"key":`; without the comma directly after an opening brace.
     pub fn key(&mut self, key: &str) {
         self.room(key.len() + 4);
-        push_key(&mut self.0, key);
+        push_key(&mut self.text, key);
     }
 
     /// Appends a text as a JSON string.
@@ -49,7 +54,7 @@ impl Output {
         self.push(&text.as_bytes()[..plain]);
         let rest = &text[plain..];
         self.room(rest.bytes().map(escaped_length).sum());
-        push_escaped(&mut self.0, rest);
+        push_escaped(&mut self.text, rest);
     }
 
     /// Appends `,"key":"text"`.
@@ -73,23 +78,26 @@ impl Output {
 
     /// How much was written.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.text.len()
     }
 
     /// Removes everything after this position.
     pub fn truncate(&mut self, length: usize) {
-        self.0.truncate(length);
+        self.text.truncate(length);
     }
 
     /// A comma, unless a list or an object begins here.
     pub fn comma(&mut self) {
-        if !matches!(self.0.last(), Some(b'[' | b'{')) {
+        if !matches!(self.text.last(), Some(b'[' | b'{')) {
             self.push(b",");
         }
     }
 
     fn room(&mut self, more: usize) {
-        make_room(&mut self.0, more);
+        if self.text.capacity() - self.text.len() < more {
+            let growth = if self.text.capacity() == 0 { self.expected } else { self.text.len() / 4 };
+            self.text.reserve_exact(more.max(growth));
+        }
     }
 
     /// Appends a value.
@@ -100,7 +108,7 @@ impl Output {
 
     /// Appends an item of a list whose opening bracket is already written.
     pub fn item(&mut self, value: &impl Serialize) -> Result<()> {
-        if self.0.last() != Some(&b'[') {
+        if self.text.last() != Some(&b'[') {
             self.push(b",");
         }
         self.value(value)
@@ -108,10 +116,10 @@ impl Output {
 
     /// Appends the members of an object to the object that is open, and closes it.
     pub fn members_of(&mut self, object: &impl Serialize) -> Result<()> {
-        let start = self.0.len();
+        let start = self.text.len();
         self.value(object)?;
-        match &mut self.0[start..] {
-            [b'{', b'}'] => drop(self.0.remove(start)),
+        match &mut self.text[start..] {
+            [b'{', b'}'] => drop(self.text.remove(start)),
             [open, ..] => *open = b',',
             [] => {}
         }
@@ -120,7 +128,7 @@ impl Output {
 
     /// The written bytes.
     pub fn into_bytes(self) -> Bytes {
-        self.0.into()
+        self.text.into()
     }
 }
 
@@ -232,16 +240,22 @@ pub struct Around {
     pub message: usize,
     /// Around a text among others.
     pub part: usize,
+    /// The same in the model's turn.
+    pub answer: usize,
     /// Around the only text of a message.
     pub only: usize,
+    /// Around a call.
+    pub call: usize,
+    /// Around a result, besides what is around its message.
+    pub result: usize,
     /// Around the name of a tool.
     pub tool: usize,
     /// Messages of one side are joined, and empty texts are left out.
     pub joins: bool,
 }
 
-/// The bytes around a call, a function or a file.
-const AROUND_CALL: usize = 64;
+/// The bytes around a file.
+const AROUND_FILE: usize = 64;
 /// The bytes around the schema or the description of a tool.
 const AROUND_TEXT: usize = 20;
 /// The bytes around a thought.
@@ -254,10 +268,11 @@ fn room(request: &Request, around: &Around) -> usize {
     let messages = request.messages.iter().map(|message| {
         let is_answer = message.role == Role::Assistant;
         let goes_on = before.replace(is_answer) == Some(is_answer) && around.joins;
+        let text = if is_answer { around.answer } else { around.part };
         match &message.parts[..] {
-            parts if goes_on => room_of(parts, around.part, around.joins),
-            [one] if is_text(one) => around.message + around.only + room_of(&message.parts, 0, around.joins),
-            parts => around.message + room_of(parts, around.part, around.joins),
+            parts if goes_on => room_of(parts, text, around),
+            [one] if is_text(one) => around.message + around.only + room_of(&message.parts, 0, around),
+            parts => around.message + room_of(parts, text, around),
         }
     });
     let tools = request.tools.iter().map(|tool| {
@@ -283,12 +298,12 @@ fn is_text(part: &Part) -> bool {
     matches!(part.kind, PartKind::Text(_))
 }
 
-fn room_of(parts: &[Part], around_text: usize, skips_empty: bool) -> usize {
+fn room_of(parts: &[Part], around_text: usize, around: &Around) -> usize {
     let length = |part: &Part| match &part.kind {
-        PartKind::Text(text) if skips_empty && text.is_empty() => 0,
+        PartKind::Text(text) if around.joins && text.is_empty() => 0,
         PartKind::Text(text) | PartKind::Refusal(text) => around_text + text.len(),
         PartKind::Media(media) => {
-            AROUND_CALL
+            AROUND_FILE
                 + match &media.source {
                     canon::Source::Url(text) | canon::Source::FileId(text) | canon::Source::Text(text) => {
                         text.len()
@@ -296,9 +311,10 @@ fn room_of(parts: &[Part], around_text: usize, skips_empty: bool) -> usize {
                     canon::Source::Base64 { data, .. } => data.len(),
                 }
         }
-        PartKind::ToolCall(call) => AROUND_CALL + call.id.len() + call.name.len() + call.arguments.len(),
+        PartKind::ToolCall(call) => around.call + call.id.len() + call.name.len() + call.arguments.len(),
         PartKind::ToolResult(result) => {
-            AROUND_CALL + result.call_id.len() + room_of(&result.content, around_text, skips_empty)
+            let text = if result.content.len() == 1 { 0 } else { around_text };
+            around.result + result.call_id.len() + room_of(&result.content, text, around)
         }
         PartKind::Reasoning(thought) => {
             AROUND_THOUGHT
@@ -337,7 +353,7 @@ mod tests {
             (json!({"a": {"b": {}}}), r#"{"list":[1,{"x":2}],"a":{"b":{}}}"#),
             (json!({}), r#"{"list":[1,{"x":2}]}"#),
         ] {
-            let mut output = Output::with_room(1);
+            let mut output = Output::expecting(1);
             output.push(br#"{"list":["#);
             output.item(&1).unwrap();
             output.item(&json!({"x": 2})).unwrap();

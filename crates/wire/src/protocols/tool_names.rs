@@ -76,7 +76,7 @@ impl<'a> Names<'a> {
 fn all_names(request: &Request) -> impl Iterator<Item = &str> {
     let declared = request.tools.iter().filter(|tool| !matches!(tool.kind, ToolKind::Native(_)));
     let called = request.messages.iter().flat_map(|message| message.tool_calls());
-    declared.map(|tool| tool.name.as_str()).chain(called.map(|call| call.name.as_str()))
+    declared.map(|tool| tool.name.as_str()).chain(called.map(|call| &*call.name))
 }
 
 /// The names on the wire so far, as hashes: a hash collision only skips a free name.

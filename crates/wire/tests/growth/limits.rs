@@ -42,8 +42,7 @@ pub fn most(kind: Kind, dimension: &str) -> f64 {
 }
 
 fn own(kind: Kind, dimension: &str) -> Option<f64> {
-    let mut all = GROUPS.iter().copied().flatten();
-    all.find(|(of, name, _)| (*of, *name) == (kind, dimension)).map(|(.., most)| *most)
+    OWN.iter().find(|(of, name, _)| (*of, *name) == (kind, dimension)).map(|(.., most)| *most)
 }
 
 /// The faults of the limits themselves, by the highest figure of each dimension.
@@ -56,33 +55,15 @@ pub fn faults(highest: impl Fn(Kind, &str) -> Option<f64>) -> Vec<String> {
         }
         Some(_) => None,
     };
-    GROUPS.iter().copied().flatten().filter_map(fault).collect()
+    OWN.iter().filter_map(fault).collect()
 }
 
-const GROUPS: [&[Own]; 2] = [&SMALL, &GATHERED];
-
-/// Translated: entries that are smaller than their canonical form. A tool takes 80 bytes, its name and its
+/// Translated: entries that are smaller than their canonical form. A tool takes 88 bytes, its name and its
 /// text, for the 20 of a hosted one (`{"googleSearch":{}},`). All are read before the provider's format
-/// decides which it takes. A part takes 48 bytes besides its text. An item that only the Responses API knows
-/// takes 112 more, because it is a thought with all its fields.
-const SMALL: [Own; 4] = [
-    (Translated, "gemini request, hosted tools", 11.6),
-    (Translated, "gemini request, parts of an answer", 7.0),
+/// decides which it takes. An item that only the Responses API knows takes 48 bytes and 112 more, because it
+/// is a thought with all its fields.
+const OWN: [Own; 3] = [
+    (Translated, "gemini request, hosted tools", 8.7),
     (Translated, "openai-responses request, hosted tools", 6.5),
     (Translated, "openai-responses request, items of no known type", 8.1),
-];
-
-/// Translated. A call takes 80 bytes and its texts; its result takes 48 and the part that holds it. Results
-/// are matched to calls by the call's id: the place and id of each call and the place of each result take 40
-/// to 60 more.
-const GATHERED: [Own; 9] = [
-    (Translated, "anthropic-messages request, calls and results", 6.9),
-    (Translated, "anthropic-messages request, calls with one id", 6.7),
-    (Translated, "anthropic-messages request, least calls and results", 7.5),
-    (Translated, "gemini request, calls and results", 6.2),
-    (Translated, "gemini request, calls and results with ids", 6.6),
-    (Translated, "gemini request, results of calls that nobody made", 6.8),
-    (Translated, "openai-responses request, calls and results", 6.4),
-    (Translated, "openai-responses request, calls of free text", 6.2),
-    (Translated, "openai-responses request, calls with one id", 6.4),
 ];

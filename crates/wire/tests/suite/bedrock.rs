@@ -338,13 +338,13 @@ fn user(text: &str) -> Message {
 }
 
 fn call(id: &str, name: &str, arguments: &str) -> Part {
-    let (id, name, arguments) = (id.to_owned(), name.to_owned(), arguments.to_owned());
+    let (id, name, arguments) = (id.into(), name.into(), arguments.into());
     PartKind::from(ToolCall { id, name, arguments, custom: false }).into()
 }
 
 fn result(id: &str, text: &str) -> Message {
     let content = vec![Part::text(text)];
-    let result = ToolResult { call_id: id.to_owned(), content, is_error: false };
+    let result = ToolResult { call_id: id.into(), content, is_error: false };
     Message::new(Role::Tool, vec![PartKind::from(result).into()])
 }
 

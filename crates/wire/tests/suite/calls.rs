@@ -9,9 +9,8 @@ use wire::Protocol;
 type Told = (Vec<String>, Vec<(usize, String)>);
 
 fn call(id: &str, argument: &str) -> Part {
-    let arguments = format!("{{\"q\":{argument:?}}}");
-    PartKind::from(ToolCall { id: id.into(), name: format!("get_{argument}"), arguments, custom: false })
-        .into()
+    let (name, arguments) = (format!("get_{argument}").into(), format!("{{\"q\":{argument:?}}}").into());
+    PartKind::from(ToolCall { id: id.into(), name, arguments, custom: false }).into()
 }
 
 fn result(id: &str, text: &str) -> Message {

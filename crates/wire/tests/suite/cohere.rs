@@ -214,13 +214,8 @@ fn encode(request: &Request) -> (Value, Vec<String>) {
 
 #[test]
 fn requests_and_losses_are_as_in_the_table() {
-    let call = ToolCall {
-        id: "a".to_owned(),
-        name: "f".to_owned(),
-        arguments: "{\"x\":1}".to_owned(),
-        custom: false,
-    };
-    let result = ToolResult { call_id: "a".to_owned(), content: vec![Part::text("seen")], is_error: false };
+    let call = ToolCall { id: "a".into(), name: "f".into(), arguments: "{\"x\":1}".into(), custom: false };
+    let result = ToolResult { call_id: "a".into(), content: vec![Part::text("seen")], is_error: false };
     let picture = Media {
         kind: MediaKind::Image,
         source: Source::Base64 { mime: "image/png".to_owned(), data: "QUJD".to_owned() },

@@ -57,7 +57,7 @@ struct List {
     manner: Manner,
     facts: Vec<Fact>,
     /// Numbers of calls by id.
-    calls: BTreeMap<String, usize>,
+    calls: BTreeMap<Box<str>, usize>,
 }
 
 impl List {

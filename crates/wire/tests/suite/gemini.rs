@@ -1204,7 +1204,7 @@ fn requests_are_read_in_either_spelling() {
     assert_eq!(data, "/+8=");
     let call = request.messages[2].tool_calls().next().unwrap();
     assert_eq!(
-        (call.arguments.as_str(), request.messages[2].parts[0].signature.as_deref()),
+        (&*call.arguments, request.messages[2].parts[0].signature.as_deref()),
         (r#"{"snake_case":1}"#, Some("s"))
     );
     let PartKind::ToolResult(result) = &request.messages[3].parts[0].kind else { panic!() };

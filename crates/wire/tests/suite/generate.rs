@@ -99,7 +99,7 @@ fn call() -> impl Strategy<Value = Part> {
     ];
     (called, prop_oneof![3 => Just(None), 1 => words().prop_map(Some)]).prop_map(
         |((name, arguments, custom), signature)| {
-            let call = ToolCall { id: String::new(), name: name.to_owned(), arguments, custom };
+            let call = ToolCall { id: "".into(), name: name.into(), arguments: arguments.into(), custom };
             Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(call)) }
         },
     )
@@ -186,7 +186,7 @@ fn result(extent: Extent) -> impl Strategy<Value = Message> {
     let content = vec(prop_oneof![5 => text().boxed(), 1 => media(extent).boxed()], 0..3);
     let is_error = if extent.beyond_openai { any::<bool>().boxed() } else { Just(false).boxed() };
     (content, cache(), is_error).prop_map(|(content, cache, is_error)| {
-        let result = ToolResult { call_id: String::new(), content, is_error };
+        let result = ToolResult { call_id: "".into(), content, is_error };
         Message::new(Role::Tool, vec![Part { cache, ..Part::new(PartKind::from(result)) }])
     })
 }
@@ -224,7 +224,7 @@ fn tie(turns: Vec<(Vec<Message>, bool)>) -> Vec<Message> {
     let mut messages = Vec::new();
     let mut number = 0;
     for (turn, is_reversed) in turns {
-        let mut waiting: Vec<String> = Vec::new();
+        let mut waiting: Vec<Box<str>> = Vec::new();
         for mut message in turn {
             if message.role == Role::Tool && waiting.is_empty() {
                 continue;
@@ -233,7 +233,7 @@ fn tie(turns: Vec<(Vec<Message>, bool)>) -> Vec<Message> {
                 match &mut part.kind {
                     PartKind::ToolCall(call) => {
                         number += 1;
-                        call.id = format!("call_{number}");
+                        call.id = format!("call_{number}").into();
                         waiting.push(call.id.clone());
                     }
                     PartKind::ToolResult(result) => {

@@ -90,13 +90,8 @@ fn a_last_line_without_its_end_counts() {
 
 #[test]
 fn requests_and_losses_are_as_in_the_table() {
-    let call = ToolCall {
-        id: "a".to_owned(),
-        name: "f".to_owned(),
-        arguments: "{\"x\":1.0}".to_owned(),
-        custom: false,
-    };
-    let result = ToolResult { call_id: "a".to_owned(), content: vec![Part::text("seen")], is_error: false };
+    let call = ToolCall { id: "a".into(), name: "f".into(), arguments: "{\"x\":1.0}".into(), custom: false };
+    let result = ToolResult { call_id: "a".into(), content: vec![Part::text("seen")], is_error: false };
     let picture = |source: Source| {
         let media = Media { kind: MediaKind::Image, source, filename: None, detail: None };
         Message::new(Role::User, vec![Part::text("Look."), PartKind::from(media).into()])

@@ -20,11 +20,12 @@ fn media(kind: MediaKind, source: Source, filename: Option<String>, detail: Opti
 }
 
 fn call(id: &Value, name: &Value, arguments: String) -> Part {
-    PartKind::from(ToolCall { id: text_of(id), name: text_of(name), arguments, custom: false }).into()
+    let (id, name) = (text_of(id).into(), text_of(name).into());
+    PartKind::from(ToolCall { id, name, arguments: arguments.into(), custom: false }).into()
 }
 
 fn result(id: &Value, content: Vec<Part>, is_error: bool) -> Message {
-    let result = ToolResult { call_id: text_of(id), content, is_error };
+    let result = ToolResult { call_id: text_of(id).into(), content, is_error };
     Message::new(Role::Tool, vec![PartKind::from(result).into()])
 }
 
@@ -389,7 +390,7 @@ pub fn undone(mut request: Request, decoding: &wire::DecoderContext) -> Request 
     }
     for part in request.messages.iter_mut().flat_map(|message| &mut message.parts) {
         if let PartKind::ToolCall(call) = &mut part.kind {
-            rename(&mut call.name);
+            call.name = decoding.tool_name(&call.name).into();
         }
     }
     request

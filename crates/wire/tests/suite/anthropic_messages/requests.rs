@@ -31,7 +31,7 @@ fn assistant(text: &str) -> Message {
 }
 
 fn call(id: &str, name: &str, arguments: &str) -> Part {
-    let (id, name, arguments) = (id.to_owned(), name.to_owned(), arguments.to_owned());
+    let (id, name, arguments) = (id.into(), name.into(), arguments.into());
     Part::new(PartKind::from(ToolCall { id, name, arguments, custom: false }))
 }
 
@@ -40,7 +40,7 @@ fn calls(parts: Vec<Part>) -> Message {
 }
 
 fn result(id: &str, text: &str) -> Message {
-    let result = ToolResult { call_id: id.to_owned(), content: vec![Part::text(text)], is_error: false };
+    let result = ToolResult { call_id: id.into(), content: vec![Part::text(text)], is_error: false };
     Message::new(Role::Tool, vec![Part::new(PartKind::from(result))])
 }
 

@@ -20,12 +20,12 @@ fn part(kind: PartKind, cache: Option<u32>, signature: Option<&str>) -> Part {
 }
 
 fn call(id: &str, arguments: &str) -> Part {
-    let (id, arguments) = (id.to_owned(), arguments.to_owned());
+    let (id, arguments) = (id.into(), arguments.into());
     Part::new(PartKind::from(ToolCall { id, name: "f".into(), arguments, custom: false }))
 }
 
 fn result(id: &str, content: Vec<Part>, is_error: bool) -> Message {
-    let result = ToolResult { call_id: id.to_owned(), content, is_error };
+    let result = ToolResult { call_id: id.into(), content, is_error };
     Message::new(Role::Tool, vec![Part::new(PartKind::from(result))])
 }
 
@@ -214,8 +214,10 @@ fn numbered(turns: Vec<Vec<Message>>) -> Vec<Message> {
     for (turn, messages) in messages.iter_mut().enumerate() {
         for part in messages.iter_mut().flat_map(|message| &mut message.parts) {
             match &mut part.kind {
-                PartKind::ToolCall(call) => call.id = format!("{}_{turn}", call.id),
-                PartKind::ToolResult(result) => result.call_id = format!("{}_{turn}", result.call_id),
+                PartKind::ToolCall(call) => call.id = format!("{}_{turn}", call.id).into(),
+                PartKind::ToolResult(result) => {
+                    result.call_id = format!("{}_{turn}", result.call_id).into();
+                }
                 _ => {}
             }
         }

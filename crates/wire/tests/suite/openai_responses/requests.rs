@@ -19,7 +19,7 @@ fn user(text: &str) -> Message {
 }
 
 fn call(id: &str, name: &str, custom: bool) -> Part {
-    let arguments = if custom { "free text" } else { "{\"a\":1}" }.to_owned();
+    let arguments = if custom { "free text" } else { "{\"a\":1}" }.into();
     PartKind::from(ToolCall { id: id.into(), name: name.into(), arguments, custom }).into()
 }
 
@@ -300,7 +300,7 @@ fn tools_are_found_in_every_place_of_a_request() {
     let hosted = |tool: &&Tool| matches!(tool.kind, ToolKind::Native(_));
     assert_eq!(request.tools.iter().filter(hosted).map(|tool| &*tool.name).collect::<Vec<_>>(), ["shell"]);
     let calls: Vec<_> =
-        request.messages.iter().flat_map(Message::tool_calls).map(|call| call.name.as_str()).collect();
+        request.messages.iter().flat_map(Message::tool_calls).map(|call| &*call.name).collect();
     assert_eq!(calls, ["tool_search", "agents__f"]);
     let PartKind::ToolResult(found) = &request.messages[2].parts[0].kind else { panic!("no result") };
     assert_eq!(found.content, [Part::text("These tools are available now: found.")]);

@@ -12,7 +12,7 @@ use canon::{
 
 use super::super::types::CONTAINER_UPLOAD;
 use super::super::{BLOCK_FORMAT, REASONING_FORMAT};
-use crate::json::{Items, string};
+use crate::json::{Items, room, string};
 use crate::protocols::Protocol;
 use crate::protocols::fields::Fields;
 use crate::protocols::media_types::{media_type, with_plain_scheme};
@@ -162,12 +162,13 @@ fn message(fields: &Fields<'_>, place: Place, request: &mut Request) -> Result<(
     };
     let path = fields.path("content");
     let blocks = content(raw, &path)?;
-    let mut parts = Vec::with_capacity(blocks.count_all());
+    let count = blocks.count_all();
+    let mut parts = Vec::new();
     let before = request.messages.len();
     for (index, block) in blocks.enumerate() {
         let block = match block? {
             Content::Text(text) => {
-                parts.push(Part::text(text).at(place));
+                parts = vec![Part::text(text).at(place)];
                 continue;
             }
             Content::Block(block) => block,
@@ -177,18 +178,23 @@ fn message(fields: &Fields<'_>, place: Place, request: &mut Request) -> Result<(
         if role == Role::User && kind == "tool_result" {
             // A result is a separate message, and so are the parts before it.
             if !parts.is_empty() {
-                request.messages.push(Message::new(role, std::mem::take(&mut parts)).at(place));
+                room::push(&mut request.messages, Message::new(role, std::mem::take(&mut parts)).at(place));
             }
             let result = tool_result(&block)?.at(place);
-            request.messages.push(Message::new(Role::Tool, vec![result]).at(place));
-        } else if role == Role::Assistant {
+            room::push(&mut request.messages, Message::new(Role::Tool, vec![result]).at(place));
+            continue;
+        }
+        if parts.capacity() == 0 {
+            parts.reserve_exact(count - index);
+        }
+        if role == Role::Assistant {
             parts.push(assistant_part(&kind, block)?.at(place));
         } else {
             said(&kind, &block, place, &mut parts)?;
         }
     }
     if !parts.is_empty() || request.messages.len() == before {
-        request.messages.push(Message::new(role, parts).at(place));
+        room::push(&mut request.messages, Message::new(role, parts).at(place));
     }
     Ok(())
 }
@@ -212,9 +218,9 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
             Ok(Part::new(PartKind::from(thought)))
         }
         "tool_use" => {
-            let arguments = block.raw("input").unwrap_or("{}").to_owned();
-            let call =
-                ToolCall { id: block.text("id")?, name: block.text("name")?, arguments, custom: false };
+            let arguments = block.raw("input").unwrap_or("{}").into();
+            let (id, name) = (block.text("id")?.into(), block.text("name")?.into());
+            let call = ToolCall { id, name, arguments, custom: false };
             Ok(Part { cache: block.cache_mark()?, ..Part::new(PartKind::from(call)) })
         }
         "image" | "document" => {
@@ -256,7 +262,7 @@ fn tool_result(block: &Fields<'_>) -> Result<Part> {
         }
     }
     let result = ToolResult {
-        call_id: block.text("tool_use_id")?,
+        call_id: block.text("tool_use_id")?.into(),
         content: parts,
         is_error: block.opt_flag("is_error")?.unwrap_or(false),
     };

@@ -57,7 +57,8 @@ const CARRIED: [&str; 10] = [
 const USER_LIMIT: usize = 512;
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 31, part: 26, only: 0, tool: 28, joins: true };
+const AROUND: Around =
+    Around { message: 31, part: 26, answer: 26, only: 0, call: 49, result: 54, tool: 28, joins: true };
 
 /// Translates a request. See the module of each part for its rules.
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
@@ -72,7 +73,6 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     let mut enforced = schemas.then(Enforced::default);
     let form = form(request, enforced.as_mut(), &mut losses)?;
     let mut output = Output::for_request(request, &AROUND);
-    output.push(b"{");
     let talk = Talk { request, model: target.model, thinking: plan.is_on(), names: &names };
     let Conversation { mut system, marks, thoughtless } = talk.write(0, &mut losses, &mut output)?;
     if thoughtless && plan.has_budget() {
@@ -119,7 +119,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     output_config(request, &plan, format, &mut body);
     let surplus = limit_marks(&mut body, marks, &mut losses);
     if surplus > 0 {
-        output.truncate(1);
+        output.truncate(0);
         talk.write(surplus, &mut losses, &mut output)?;
     }
     output.members_of(&body)?;

@@ -40,14 +40,14 @@ const NATIVE_FIELDS: [&str; 6] = [
 const CLAUDE_FIELDS: [&str; 3] = ["thinking", "output_config", "anthropic_beta"];
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 31, part: 12, only: 12, tool: 48, joins: true };
+const AROUND: Around =
+    Around { message: 31, part: 12, answer: 12, only: 12, call: 50, result: 56, tool: 48, joins: true };
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_features(request, Offers::default())?;
     let mut losses = request.losses.clone();
     let mut decoding = DecoderContext::default();
     let mut output = Output::for_request(request, &AROUND);
-    output.push(b"{");
     let settings = settings(request, target, &mut decoding, &mut losses, &mut output)?;
     output.members_of(&settings)?;
     Ok(Encoded { body: output.into_bytes(), losses, decoding })
@@ -84,14 +84,13 @@ fn settings<'a>(
     note_wrapped(request, losses);
     let instruction = form.instruction.as_deref();
     let talk = Talk { request, family, facts, takes_cache_points, no_prefill, instruction };
-    let before = output.len();
     let mut points = talk.write([0; 3], &names, losses, output)?;
     points[0] = points_of(tool_config.as_ref());
     let kept = kept(points, MARK_LIMIT);
     if kept != points {
         losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
         let skipped = [0, 1, 2].map(|group| points[group] - kept[group]);
-        output.truncate(before);
+        output.truncate(0);
         talk.write(skipped, &names, losses, output)?;
         drop_points(tool_config.as_mut(), skipped[0]);
     }

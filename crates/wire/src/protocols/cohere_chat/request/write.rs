@@ -31,7 +31,8 @@ const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode"
 const MOST_CANDIDATES: u64 = 500;
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 31, part: 26, only: 0, tool: 54, joins: false };
+const AROUND: Around =
+    Around { message: 31, part: 26, answer: 0, only: 0, call: 66, result: 17, tool: 54, joins: false };
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     let logprobs = target.facts.allows(Feature::Logprobs);
@@ -199,13 +200,7 @@ fn settings<'a>(
     let sampling = &request.sampling;
     let tools = function_tools(request, decoding, losses)?;
     let (response_format, instruction) = response_format(request, losses);
-    output.push(br#"{"messages":["#);
-    if let Some(text) = instruction {
-        let content = Some(Content::Text(Cow::Owned(text)));
-        output.item(&Turn { role: "system", content, ..Turn::default() })?;
-    }
-    write_turns(request, losses, output)?;
-    output.push(b"]");
+    write_turns(request, instruction, losses, output)?;
     let within = |field: Field, value: Option<f64>, low: f64, high: f64, losses: &mut Losses| {
         let value = value?;
         if !(low..=high).contains(&value) {
@@ -255,8 +250,19 @@ fn native_fields(request: &Request) -> BTreeMap<&str, &Json> {
     extra.filter(|(name, value)| is_native(name) && !value.is_null()).collect()
 }
 
-fn write_turns(request: &Request, losses: &mut Losses, output: &mut Output) -> Result<()> {
+/// Begins the body with the messages, after an instruction of the adapter.
+fn write_turns(
+    request: &Request,
+    instruction: Option<String>,
+    losses: &mut Losses,
+    output: &mut Output,
+) -> Result<()> {
     let ids = CallIds::of(request, plain_id);
+    output.push(br#"{"messages":["#);
+    if let Some(text) = instruction {
+        let content = Some(Content::Text(Cow::Owned(text)));
+        output.item(&Turn { role: "system", content, ..Turn::default() })?;
+    }
     for (index, message) in request.messages.iter().enumerate() {
         match message.role {
             Role::System | Role::Developer => output.item(&spoken("system", index, message)?)?,
@@ -274,6 +280,7 @@ fn write_turns(request: &Request, losses: &mut Losses, output: &mut Output) -> R
             }
         }
     }
+    output.push(b"]");
     Ok(())
 }
 

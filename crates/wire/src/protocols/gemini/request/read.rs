@@ -295,6 +295,7 @@ impl History {
             let id = id.unwrap_or_else(|| format!("call_{turn}_{index}"));
             let arguments = call.take("args").map_or_else(|| "{}".to_owned(), compact);
             call.lose_rest(&mut self.losses);
+            let (id, name, arguments) = (id.into(), name.into(), arguments.into());
             return Ok(Some(ToolCall { id, name, arguments, custom: false }.into()));
         }
         if let Some(text) = fields.take_text("text")? {
@@ -353,7 +354,7 @@ impl History {
         let name = fields.take_text("name")?.unwrap_or_default();
         let id = fields.take_text("id")?.filter(|id| !id.is_empty());
         let call = self.waiting.take(id.as_deref(), &name, messages);
-        let call_id = id.or(call.map(|call| call.id.clone())).ok_or_else(|| {
+        let call_id = id.map(Box::from).or(call.map(|call| call.id.clone())).ok_or_else(|| {
             let message = format!("The response does not answer a call of \"{name}\" in the turn before it.");
             Error::invalid(format!("{path}.functionResponse"), message)
         })?;

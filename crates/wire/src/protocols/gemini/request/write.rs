@@ -17,22 +17,24 @@ use crate::protocols::tool_names::Names;
 use crate::protocols::unsupported::{lose_hints, refuse_fields};
 use crate::{DecoderContext, Encoded};
 use generation::{extra, generation_config};
-use history::history;
+use history::History;
 use names::NAMES;
 use tools::tools;
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 28, part: 12, only: 12, tool: 12, joins: true };
+const AROUND: Around =
+    Around { message: 28, part: 12, answer: 12, only: 12, call: 47, result: 70, tool: 12, joins: true };
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_fields(request, &["cachedContent", "cached_content"])?;
     let mut losses = request.losses.clone();
     let names = Names::of(request, NAMES);
+    let history = History::of(request);
     let mut output = Output::for_request(request, &AROUND);
     output.push(b"{");
     let tools = tools(request, target, &names, &mut losses, &mut output)?;
     output.raw("contents", "[");
-    let instructions = history(request, target, &names, &mut losses, &mut output)?;
+    let instructions = history.write(target, &names, &mut losses, &mut output)?;
     output.push(b"]");
     let (generation_config, told) = generation_config(request, target, tools.has_functions, &mut losses)?;
     instructions.write(told.as_deref(), &mut output)?;

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use canon::{
-    Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, PartKind, ReasoningControl,
-    Request, Result, Role, Source, Target, Tool, ToolChoice, ToolField, ToolKind,
+    Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind,
+    ReasoningControl, Request, Result, Role, Source, Target, Tool, ToolChoice, ToolField, ToolKind,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -24,7 +24,8 @@ const NATIVE_OPTIONS: [&str; 7] =
     ["num_ctx", "min_p", "repeat_penalty", "repeat_last_n", "typical_p", "num_keep", "num_gpu"];
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 31, part: 1, only: 0, tool: 54, joins: false };
+const AROUND: Around =
+    Around { message: 31, part: 1, answer: 1, only: 0, call: 48, result: 44, tool: 54, joins: false };
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_features(request, Offers::default())?;
@@ -112,9 +113,7 @@ fn settings<'a>(
     lose_failures(request, losses);
     lose_description(&request.output, losses);
     note_wrapped(request, losses);
-    output.push(br#"{"messages":["#);
     write_turns(request, losses, output)?;
-    output.push(b"]");
     write_options(request, output)?;
     let settings = Settings {
         model: target.model,
@@ -134,11 +133,13 @@ fn settings<'a>(
     Ok(settings)
 }
 
+/// Begins the body with the messages.
 fn write_turns(request: &Request, losses: &mut Losses, output: &mut Output) -> Result<()> {
     let ids = CallIds::of(request, plain_id);
     // Results name their tool, which only the call contains.
     let calls = request.messages.iter().flat_map(Message::tool_calls);
-    let calls = Calls { ids, names: calls.map(|call| call.name.as_str()).collect() };
+    let calls = Calls { ids, names: calls.map(|call| &*call.name).collect() };
+    output.push(br#"{"messages":["#);
     for (index, message) in request.messages.iter().enumerate() {
         let role = match message.role {
             Role::System | Role::Developer => "system",
@@ -148,6 +149,7 @@ fn write_turns(request: &Request, losses: &mut Losses, output: &mut Output) -> R
         };
         output.item(&turn(role, index, message, &calls, losses)?)?;
     }
+    output.push(b"]");
     Ok(())
 }
 
@@ -164,7 +166,7 @@ fn turn<'a>(
     calls: &'a Calls<'a>,
     losses: &mut Losses,
 ) -> Result<Turn<'a>> {
-    let mut turn = Turn { role, ..Turn::default() };
+    let mut turn = Turn { role, content: room_for(&message.parts), ..Turn::default() };
     for (position, part) in message.parts.iter().enumerate() {
         let path = || Field::part(index, position);
         match &part.kind {
@@ -177,6 +179,7 @@ fn turn<'a>(
                     number.map_or_else(|| plain_id(&result.call_id), |number| calls.ids.id(number).into());
                 turn.tool_call_id = Some(id);
                 turn.tool_name = number.and_then(|number| calls.names.get(number).copied());
+                turn.content = room_for(&result.content);
                 for (position, part) in result.content.iter().enumerate() {
                     let path = || Field::part(index, position);
                     match &part.kind {
@@ -200,6 +203,15 @@ fn turn<'a>(
         }
     }
     Ok(turn)
+}
+
+/// Empty, with room for the texts as paragraphs.
+fn room_for(parts: &[Part]) -> String {
+    let length = |part: &Part| match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => text.len() + 1,
+        _ => 0,
+    };
+    String::with_capacity(parts.iter().map(length).sum())
 }
 
 /// Content is one string: parts become paragraphs.

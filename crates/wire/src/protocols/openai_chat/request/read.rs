@@ -413,7 +413,8 @@ fn tool_message(found: types::Message<'_>, path: &str, place: Place) -> Result<M
     content(found.content, path, place, &mut parts)?;
     let cache =
         parts.iter_mut().find_map(|part| part.cache.take()).or(found.cache_control.as_ref().map(cache_mark));
-    let mut part = Part::new(PartKind::from(ToolResult { call_id, content: parts, is_error: false }));
+    let mut part =
+        Part::new(PartKind::from(ToolResult { call_id: call_id.into(), content: parts, is_error: false }));
     part.cache = cache;
     Ok(Message { role: Role::Tool, name: found.name.map(Box::from), parts: vec![part], place })
 }
@@ -464,13 +465,14 @@ fn calls(
                 return Err(Error::invalid(param, message));
             }
         };
-        let call = Part::from(ToolCall { id: call.id, name, arguments, custom });
+        let (id, name, arguments) = (call.id.into(), name.into(), arguments.into());
+        let call = Part::from(ToolCall { id, name, arguments, custom });
         room::push(parts, Part { signature: signature.map(Into::into), ..call });
     }
     if let Some(function) = legacy {
-        let id = format!("function_{}", function.name);
-        let arguments = arguments(function.arguments);
-        room::push(parts, ToolCall { id, name: function.name, arguments, custom: false }.into());
+        let id = format!("function_{}", function.name).into();
+        let arguments = arguments(function.arguments).into();
+        room::push(parts, ToolCall { id, name: function.name.into(), arguments, custom: false }.into());
     }
     Ok(())
 }

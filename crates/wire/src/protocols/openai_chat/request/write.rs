@@ -46,7 +46,8 @@ pub(crate) struct Written {
 }
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 31, part: 26, only: 0, tool: 54, joins: false };
+const AROUND: Around =
+    Around { message: 31, part: 26, answer: 26, only: 0, call: 66, result: 17, tool: 54, joins: false };
 
 /// Writes the body.
 pub(crate) fn body(request: &Request, target: Target<'_>) -> Result<Written> {

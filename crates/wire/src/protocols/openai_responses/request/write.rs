@@ -80,7 +80,8 @@ impl Serialize for RawFields<'_> {
 }
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around = Around { message: 44, part: 33, only: 2, tool: 44, joins: false };
+const AROUND: Around =
+    Around { message: 44, part: 33, answer: 33, only: 2, call: 64, result: 13, tool: 44, joins: false };
 
 /// Translates a request.
 pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
@@ -91,9 +92,7 @@ pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result
     unsupported::lose_failures(request, &mut losses);
     let names = Names::of(request, NAMES);
     let mut output = Output::for_request(request, &AROUND);
-    output.push(br#"{"input":["#);
     input::input(request, target, &names, &mut losses, &mut output)?;
-    output.push(b"]");
     tools::tools(request, &names, &mut losses, &mut output)?;
     let mut writer = Writer { request, target, settings: Map::new(), user: request.user.as_deref(), losses };
     writer.sampling();

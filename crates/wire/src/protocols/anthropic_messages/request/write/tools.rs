@@ -26,7 +26,7 @@ pub(crate) const NAMES: NameRule =
 
 /// The names of the tools that were called in the history, each once.
 fn called_names(request: &Request) -> BTreeSet<&str> {
-    request.messages.iter().flat_map(|message| message.tool_calls()).map(|call| call.name.as_str()).collect()
+    request.messages.iter().flat_map(|message| message.tool_calls()).map(|call| &*call.name).collect()
 }
 
 fn is_valid_name(name: &str) -> bool {

@@ -48,7 +48,7 @@ pub(super) struct Conversation<'a> {
 }
 
 impl<'a> Talk<'a, '_> {
-    /// Appends the turns without the first `skipped` cache marks, and returns the system prompt.
+    /// Begins the body with the turns, without the first `skipped` cache marks, and returns the system prompt.
     pub fn write(self, skipped: usize, losses: &mut Losses, out: &mut Output) -> Result<Conversation<'a>> {
         let turns = Turns::of(self.request, CallIds::of(self.request, wire_id), is_content)?;
         let mut writer = Writer {
@@ -63,7 +63,7 @@ impl<'a> Talk<'a, '_> {
         let leading = turns.leading();
         writer.note(leading.len());
         let mut system = writer.system(leading)?;
-        writer.out.raw("messages", "[");
+        writer.out.push(br#"{"messages":["#);
         if turns.is_empty() {
             writer.instructions_alone(std::mem::take(&mut system))?;
         }

@@ -43,8 +43,8 @@ pub(super) struct Talk<'a> {
 pub(super) type Points = [usize; 3];
 
 impl Talk<'_> {
-    /// Appends instructions and messages without the first `skipped` cache points of each kind, and returns
-    /// the number of all cache points.
+    /// Begins the body with instructions and messages, without the first `skipped` cache points of each kind,
+    /// and returns the number of all cache points.
     pub fn write(
         self,
         skipped: Points,
@@ -66,6 +66,7 @@ impl Talk<'_> {
             points: [0; 3],
             skipped,
         };
+        writer.out.push(b"{");
         writer.note(turns.leading().len());
         writer.messages(&turns)?;
         Ok(writer.points)

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::family::Family;
 use crate::DecoderContext;
+use crate::json::room;
 use crate::protocols::anthropic_messages::schema::{self, Enforced, Unfit};
 use crate::protocols::bedrock_converse::request::types::*;
 use crate::protocols::function_tools::{free_text_schema, is_restricted, json_instruction};
@@ -146,7 +147,9 @@ impl<'a> ToolWriter<'a, '_> {
 
     fn entries(&mut self, decoding: &mut DecoderContext) -> Result<Vec<ToolEntry<'a>>> {
         let offered = Offered::of(self.request);
-        let mut entries = Vec::with_capacity(self.request.tools.len());
+        // Most tools of another kind end the request.
+        let is_own = |tool: &&Tool| !matches!(tool.kind, ToolKind::Native(_));
+        let mut entries = Vec::with_capacity(self.request.tools.iter().filter(is_own).count());
         for (index, tool) in self.request.tools.iter().enumerate() {
             if !offered.has(&tool.name) {
                 continue;
@@ -154,11 +157,11 @@ impl<'a> ToolWriter<'a, '_> {
             if is_left_out(self.request, index, &offered, self.losses) {
                 continue;
             }
-            entries.push(self.entry(index, tool, decoding)?);
+            room::push(&mut entries, self.entry(index, tool, decoding)?);
             if let Some(mark) = &tool.cache {
                 // Nova caches only instructions and messages ("Prompt caching" in the user guide).
                 if self.takes_cache_points && self.family.is_claude() {
-                    entries.push(ToolEntry::CachePoint(CachePoint::of(mark)))
+                    room::push(&mut entries, ToolEntry::CachePoint(CachePoint::of(mark)))
                 } else {
                     self.losses.dropped(Field::CacheMark, "the model does not cache tools")
                 }
@@ -233,7 +236,7 @@ impl<'a> ToolWriter<'a, '_> {
             "the called tools of the history were declared, as the provider requires",
         );
         let calls = self.request.messages.iter().flat_map(|message| message.tool_calls());
-        let called: BTreeSet<&str> = calls.map(|call| call.name.as_str()).collect();
+        let called: BTreeSet<&str> = calls.map(|call| &*call.name).collect();
         let declare = |name: &str| {
             ToolEntry::ToolSpec(ToolSpec {
                 name: self.names.wire(name).to_owned(),

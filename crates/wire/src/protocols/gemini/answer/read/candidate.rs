@@ -333,7 +333,7 @@ fn is_failure(native: &str) -> bool {
 /// Log probabilities in OpenAI's format; only one token is parsed at a time.
 fn openai_logprobs(result: &LogprobsResult<'_>) -> serde_json::Result<Json> {
     let length = result.chosen_candidates.as_str().len() + result.top_candidates.as_str().len();
-    let mut out = Output::with_room(length);
+    let mut out = Output::expecting(length);
     out.push(br#"{"content":["#);
     let mut alternatives = result.top_candidates.iter();
     for chosen in result.chosen_candidates.iter() {

@@ -81,6 +81,6 @@ fn call(part: &Part) -> Option<&ToolCall> {
     }
 }
 
-fn key(parts: &[Part], part: u32, of: impl Fn(&ToolCall) -> &String) -> &str {
-    call(&parts[part as usize]).map_or("", |call| of(call))
+fn key(parts: &[Part], part: u32, of: impl Fn(&ToolCall) -> &str) -> &str {
+    call(&parts[part as usize]).map_or("", of)
 }

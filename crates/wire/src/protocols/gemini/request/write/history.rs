@@ -48,38 +48,52 @@ impl Instructions<'_> {
     }
 }
 
-/// Appends the messages as the items of a list.
-pub(super) fn history<'a>(
+/// The messages of a request.
+pub(super) struct History<'a> {
     request: &'a Request,
-    target: Target<'_>,
-    names: &Names<'_>,
-    losses: &mut Losses,
-    out: &mut Output,
-) -> Result<Instructions<'a>> {
-    let generation = Generation::of(target.model);
-    let leading = if is_gemma(target.model) {
-        0
-    } else {
-        request.messages.iter().take_while(|message| message.role.is_instruction()).count()
-    };
-    let mut writer = Writer {
-        messages: &request.messages,
-        ids: CallIds::of(request, |id| id.into()),
-        calls: 0,
-        turn: None,
-        open: None,
-        signs_calls: generation.at_least(3, 0),
-        unsigned: Vec::new(),
-        answers_with_media: generation.at_least(3, 0),
-        names,
-        losses,
-        out,
-    };
-    for (index, message) in request.messages.iter().enumerate() {
-        writer.message(index, message, index < leading)?;
+    ids: CallIds<'a>,
+}
+
+impl<'a> History<'a> {
+    /// With the ids of its calls.
+    pub fn of(request: &'a Request) -> Self {
+        Self { request, ids: CallIds::of(request, |id| id.into()) }
     }
-    writer.close(true)?;
-    writer.complete(&request.messages[..leading])
+
+    /// Appends the messages as the items of a list.
+    pub fn write(
+        self,
+        target: Target<'_>,
+        names: &Names<'_>,
+        losses: &mut Losses,
+        out: &mut Output,
+    ) -> Result<Instructions<'a>> {
+        let Self { request, ids } = self;
+        let generation = Generation::of(target.model);
+        let leading = if is_gemma(target.model) {
+            0
+        } else {
+            request.messages.iter().take_while(|message| message.role.is_instruction()).count()
+        };
+        let mut writer = Writer {
+            messages: &request.messages,
+            ids,
+            calls: 0,
+            turn: None,
+            open: None,
+            signs_calls: generation.at_least(3, 0),
+            unsigned: Vec::new(),
+            answers_with_media: generation.at_least(3, 0),
+            names,
+            losses,
+            out,
+        };
+        for (index, message) in request.messages.iter().enumerate() {
+            writer.message(index, message, index < leading)?;
+        }
+        writer.close(true)?;
+        writer.complete(&request.messages[..leading])
+    }
 }
 
 struct Writer<'a, 'b> {

@@ -231,20 +231,21 @@ impl Reader<'_, '_> {
                 "async",
             ],
         );
-        self.called(ToolCall { id: item.text("call_id")?, name, arguments, custom });
+        let (id, name) = (item.text("call_id")?.into(), name.into());
+        self.called(ToolCall { id, name, arguments: arguments.into(), custom });
         Ok(())
     }
 
     fn called(&mut self, call: ToolCall) {
-        let signature = self.signatures.remove(&call.id);
+        let signature = self.signatures.remove(&*call.id);
         self.said(Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(call)) });
     }
 
     /// A call of a tool that the caller's machine runs: the action becomes its arguments.
     fn machine_call(&mut self, item: &Fields<'_>, name: &str, action: &str) -> Result<()> {
-        let arguments = item.raw(action).unwrap_or("{}").to_owned();
-        let id = item.opt_text("call_id")?.or(item.opt_text("id")?).unwrap_or_default();
-        self.called(ToolCall { id, name: name.to_owned(), arguments, custom: false });
+        let arguments = item.raw(action).unwrap_or("{}").into();
+        let id = item.opt_text("call_id")?.or(item.opt_text("id")?).unwrap_or_default().into();
+        self.called(ToolCall { id, name: name.into(), arguments, custom: false });
         Ok(())
     }
 
@@ -280,7 +281,7 @@ impl Reader<'_, '_> {
 
     fn result(&mut self, call_id: String, content: Vec<Part>) {
         self.is_open = false;
-        let result = ToolResult { call_id, content, is_error: false };
+        let result = ToolResult { call_id: call_id.into(), content, is_error: false };
         let part = Part::new(PartKind::from(result)).at(self.place);
         room::push(&mut self.request.messages, Message::new(Role::Tool, vec![part]).at(self.place));
     }

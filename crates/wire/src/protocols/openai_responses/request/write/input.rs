@@ -77,7 +77,8 @@ enum ContentPart<'a> {
     },
 }
 
-/// Writes the items of a conversation, each when it is made: there may be many short ones.
+/// Begins the body with the items of a conversation, each of which is written when it is made: there may be
+/// many short ones.
 pub(super) fn input<'a>(
     request: &'a Request,
     target: Target<'_>,
@@ -96,6 +97,7 @@ pub(super) fn input<'a>(
         text_only_results: target.facts.no_media_in_results,
         losses,
     };
+    writer.output.push(br#"{"input":["#);
     for (index, message) in request.messages.iter().enumerate() {
         match message.role {
             Role::Assistant => writer.assistant(index, message)?,
@@ -103,6 +105,7 @@ pub(super) fn input<'a>(
             Role::System | Role::Developer | Role::User => writer.said(index, message)?,
         }
     }
+    writer.output.push(b"]");
     Ok(())
 }
 
