@@ -231,3 +231,98 @@ fn the_arguments_of_a_tool_are_read_by_either_name() {
         assert!(out.contains(r#""arguments":"{\"x\":1}""#) && out.contains(r#""input":"text""#), "{out}");
     }
 }
+
+/// A turn in which a tool returns a text and a picture, and another tool a text, in a caller's format.
+fn with_picture(caller: Protocol, picture: &str) -> Value {
+    let url = format!("data:image/png;base64,{picture}");
+    match caller {
+        Protocol::OpenaiChat => json!({"model": "m", "messages": [
+            {"role": "user", "content": "look"},
+            {"role": "assistant", "tool_calls": [
+                {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+                {"id": "b", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "a", "content": [
+                {"type": "text", "text": "seen"}, {"type": "image_url", "image_url": {"url": url}}]},
+            {"role": "tool", "tool_call_id": "b", "content": "nothing"},
+            {"role": "user", "content": "go on"}]}),
+        Protocol::AnthropicMessages => json!({"model": "m", "max_tokens": 9, "messages": [
+            {"role": "user", "content": "look"},
+            {"role": "assistant", "content": [
+                {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+                {"type": "tool_use", "id": "b", "name": "f", "input": {}}]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "a", "content": [
+                    {"type": "text", "text": "seen"},
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": picture}}]},
+                {"type": "tool_result", "tool_use_id": "b", "content": "nothing"},
+                {"type": "text", "text": "go on"}]}]}),
+        Protocol::OpenaiResponses => json!({"model": "m", "input": [
+            {"type": "message", "role": "user", "content": "look"},
+            {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+            {"type": "function_call", "call_id": "b", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "a", "output": [
+                {"type": "input_text", "text": "seen"}, {"type": "input_image", "image_url": url}]},
+            {"type": "function_call_output", "call_id": "b", "output": "nothing"},
+            {"type": "message", "role": "user", "content": "go on"}]}),
+        _ => json!({"contents": [
+            {"role": "user", "parts": [{"text": "look"}]},
+            {"role": "model", "parts": [
+                {"functionCall": {"id": "a", "name": "f", "args": {}}},
+                {"functionCall": {"id": "b", "name": "f", "args": {}}}]},
+            {"role": "user", "parts": [
+                {"functionResponse": {"id": "a", "name": "f", "response": {"output": "seen"},
+                    "parts": [{"inlineData": {"mimeType": "image/png", "data": picture}}]}},
+                {"functionResponse": {"id": "b", "name": "f", "response": {"output": "nothing"}}}]},
+            {"role": "user", "parts": [{"text": "go on"}]}]}),
+    }
+}
+
+/// A picture that a tool returns reaches every provider: in the result, or behind the results, which is reported
+/// by the caller's name of the part.
+#[test]
+fn pictures_of_tools_reach_every_provider_from_every_caller() {
+    let picture =
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=";
+    let callers =
+        [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::OpenaiResponses, Protocol::Gemini];
+    let upstreams = [
+        (Protocol::OpenaiChat, "gpt-5.1"),
+        (Protocol::AnthropicMessages, "claude-sonnet-4-5"),
+        (Protocol::OpenaiResponses, "gpt-5.1"),
+        (Protocol::Gemini, "gemini-3-pro-preview"),
+        (Protocol::BedrockConverse, "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        (Protocol::CohereChat, "command-a-vision-07-2025"),
+        (Protocol::OllamaChat, "llava"),
+    ];
+    for caller in callers {
+        for (upstream, model) in upstreams {
+            let written = sent(caller, &with_picture(caller, picture), upstream, model);
+            let body = String::from_utf8(written.body.to_vec()).unwrap();
+            let texts: Vec<_> = ["seen", "nothing", "go on"].map(|text| body.find(text)).into();
+            assert!(texts.iter().all(Option::is_some), "{caller:?} {upstream:?}: {body}");
+            assert!(texts.is_sorted(), "{caller:?} {upstream:?}: {body}");
+            assert_eq!(body.matches(picture).count(), 1, "{caller:?} {upstream:?}: {body}");
+            let is_behind = body.find(picture) > body.find("nothing");
+            let losses: Vec<_> =
+                written.caller_losses.iter().filter(|loss| loss.reason.contains("sent after")).collect();
+            assert_eq!(
+                losses.len(),
+                usize::from(is_behind && caller != upstream),
+                "{caller:?} {upstream:?}: {losses:?}"
+            );
+        }
+    }
+    let body = sent(
+        callers[1],
+        &with_picture(callers[1], picture),
+        Protocol::CohereChat,
+        "command-a-vision-07-2025",
+    )
+    .body;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let roles: Vec<_> =
+        body["messages"].as_array().unwrap().iter().map(|turn| turn["role"].clone()).collect();
+    assert_eq!(roles, ["user", "assistant", "tool", "tool", "user", "user"]);
+    assert_eq!(body["messages"][2]["content"], "seen");
+    assert_eq!(body["messages"][4]["content"][0]["type"], "image_url");
+}

@@ -115,6 +115,8 @@ struct Turn<'a> {
 enum Content<'a> {
     Text(Cow<'a, str>),
     Parts(PartsOf<'a>),
+    /// Pictures out of results of tools.
+    Shown(Vec<ContentPart<'a>>),
 }
 
 /// The parts of a message. Each is made when it is written: there may be many short ones.
@@ -258,12 +260,20 @@ fn write_turns(
     output: &mut Output,
 ) -> Result<()> {
     let ids = CallIds::of(request, plain_id);
+<<<<<<< HEAD
     output.push(br#"{"messages":["#);
     if let Some(text) = instruction {
         let content = Some(Content::Text(Cow::Owned(text)));
         output.item(&Turn { role: "system", content, ..Turn::default() })?;
     }
+=======
+    let mut shown = Vec::new();
+>>>>>>> 28d6bb2 (Pictures that a tool returns reach Cohere)
     for (index, message) in request.messages.iter().enumerate() {
+        // The results of one turn must follow each other.
+        if message.role != Role::Tool {
+            show(&mut shown, output)?;
+        }
         match message.role {
             Role::System | Role::Developer => output.item(&spoken("system", index, message)?)?,
             Role::User => output.item(&spoken("user", index, message)?)?,
@@ -274,14 +284,51 @@ fn write_turns(
                         let number = ids.answered((index, position));
                         let id =
                             number.map_or_else(|| plain_id(&result.call_id), |number| ids.id(number).into());
-                        output.item(&result_turn(index, id, result)?)?;
+                        output.item(&result_turn(id, result))?;
+                        show_later(index, result, &mut shown, losses)?;
                     }
                 }
             }
         }
     }
+<<<<<<< HEAD
     output.push(b"]");
+=======
+    show(&mut shown, output)
+}
+
+/// Notes what a result holds besides text: it follows the results.
+fn show_later<'a>(
+    index: usize,
+    result: &'a ToolResult,
+    shown: &mut Vec<ContentPart<'a>>,
+    losses: &mut Losses,
+) -> Result<()> {
+    for (position, part) in result.content.iter().enumerate() {
+        let path = || Field::result_part(index, position);
+        match &part.kind {
+            PartKind::Text(_) => {}
+            PartKind::Media(media) => {
+                check_image(media, path)?;
+                let reason =
+                    "The provider takes only text as the result of a tool: sent after it as a user message.";
+                losses.approximated(path(), reason);
+                shown.push(image(media));
+            }
+            _ => return Err(Error::invalid(path(), "Results of tools hold text and media only.")),
+        }
+    }
+>>>>>>> 28d6bb2 (Pictures that a tool returns reach Cohere)
     Ok(())
+}
+
+/// Writes the pictures out of the results so far as a user message.
+fn show(shown: &mut Vec<ContentPart<'_>>, output: &mut Output) -> Result<()> {
+    if shown.is_empty() {
+        return Ok(());
+    }
+    let content = Some(Content::Shown(std::mem::take(shown)));
+    output.item(&Turn { role: "user", content, ..Turn::default() })
 }
 
 fn spoken<'a>(role: &'static str, index: usize, message: &'a Message) -> Result<Turn<'a>> {
@@ -379,21 +426,16 @@ fn length_of(parts: &[Part]) -> usize {
     parts.iter().map(length).sum()
 }
 
-fn result_turn<'a>(index: usize, id: Cow<'a, str>, result: &ToolResult) -> Result<Turn<'a>> {
+/// The texts of a result.
+fn result_turn<'a>(id: Cow<'a, str>, result: &ToolResult) -> Turn<'a> {
     let mut text = String::with_capacity(length_of(&result.content));
-    for (position, part) in result.content.iter().enumerate() {
-        match &part.kind {
-            PartKind::Text(piece) => text.push_str(piece),
-            _ => {
-                return Err(Error::unsupported(
-                    Field::result_part(index, position),
-                    "This provider takes only text as the result of a tool.",
-                ));
-            }
+    for part in &result.content {
+        if let PartKind::Text(piece) = &part.kind {
+            text.push_str(piece);
         }
     }
     let content = Some(Content::Text(Cow::Owned(text)));
-    Ok(Turn { role: "tool", content, tool_call_id: Some(id), ..Turn::default() })
+    Turn { role: "tool", content, tool_call_id: Some(id), ..Turn::default() }
 }
 
 fn tool_choice(request: &Request, has_tools: bool) -> Option<&'static str> {
