@@ -260,15 +260,12 @@ fn write_turns(
     output: &mut Output,
 ) -> Result<()> {
     let ids = CallIds::of(request, plain_id);
-<<<<<<< HEAD
     output.push(br#"{"messages":["#);
     if let Some(text) = instruction {
         let content = Some(Content::Text(Cow::Owned(text)));
         output.item(&Turn { role: "system", content, ..Turn::default() })?;
     }
-=======
     let mut shown = Vec::new();
->>>>>>> 28d6bb2 (Pictures that a tool returns reach Cohere)
     for (index, message) in request.messages.iter().enumerate() {
         // The results of one turn must follow each other.
         if message.role != Role::Tool {
@@ -291,10 +288,9 @@ fn write_turns(
             }
         }
     }
-<<<<<<< HEAD
+    show(&mut shown, output)?;
     output.push(b"]");
-=======
-    show(&mut shown, output)
+    Ok(())
 }
 
 /// Notes what a result holds besides text: it follows the results.
@@ -318,7 +314,6 @@ fn show_later<'a>(
             _ => return Err(Error::invalid(path(), "Results of tools hold text and media only.")),
         }
     }
->>>>>>> 28d6bb2 (Pictures that a tool returns reach Cohere)
     Ok(())
 }
 
