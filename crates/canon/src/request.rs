@@ -191,16 +191,22 @@ impl Effort {
         Self::ALL.into_iter().find(|effort| effort.as_str() == name)
     }
 
-    /// The effort that corresponds to a number of thinking tokens.
-    pub fn of_budget(tokens: u64) -> Self {
-        match tokens {
-            0 => Self::None,
-            1..=1024 => Self::Minimal,
-            1025..=2048 => Self::Low,
-            2049..=8192 => Self::Medium,
-            8193..=16_384 => Self::High,
-            _ => Self::Xhigh,
+    /// The thinking tokens that correspond to this effort, for providers without a table of their own.
+    pub fn budget(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Minimal => 1024,
+            Self::Low => 2048,
+            Self::Medium => 8192,
+            Self::High => 16_384,
+            Self::Xhigh => 32_768,
+            Self::Max => 65_536,
         }
+    }
+
+    /// The weakest effort whose budget has so many thinking tokens.
+    pub fn of_budget(tokens: u64) -> Self {
+        Self::ALL.into_iter().find(|effort| effort.budget() >= tokens).unwrap_or(Self::Max)
     }
 
     /// The nearest of `levels`: itself, else the next stronger one, else the strongest. `None` (off) is never
@@ -239,5 +245,26 @@ impl ReasoningRequest {
     pub fn is_on(&self) -> bool {
         self.budget_tokens.is_some_and(|budget| budget > 0)
             || self.effort.is_some_and(|effort| effort != Effort::None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn efforts_and_budgets_correspond() {
+        for effort in Effort::ALL {
+            assert_eq!(Effort::of_budget(effort.budget()), effort);
+        }
+        for (tokens, effort) in [
+            (1, Effort::Minimal),
+            (1025, Effort::Low),
+            (8193, Effort::High),
+            (65_537, Effort::Max),
+            (u64::MAX, Effort::Max),
+        ] {
+            assert_eq!(Effort::of_budget(tokens), effort, "{tokens}");
+        }
     }
 }

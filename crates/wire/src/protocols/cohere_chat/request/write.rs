@@ -27,6 +27,8 @@ use crate::{DecoderContext, Encoded};
 /// Fields of this API that callers may send by their own names.
 const NATIVE_FIELDS: [&str; 5] = ["documents", "citation_options", "safety_mode", "strict_tools", "priority"];
 
+/// The largest budget for an effort.
+const LARGEST_BUDGET: u64 = 31_000;
 /// Largest `k`.
 const MOST_CANDIDATES: u64 = 500;
 
@@ -535,21 +537,11 @@ fn thinking(request: &Request, target: Target<'_>, losses: &mut Losses) -> Optio
         return Some(json!({"type": "disabled"}));
     }
     let effort = reasoning.effort.unwrap_or(Effort::Medium);
-    let asked = reasoning.budget_tokens.unwrap_or_else(|| budget_of(effort));
+    let asked = reasoning.budget_tokens.unwrap_or_else(|| effort.budget().min(LARGEST_BUDGET));
     // Thinking counts towards the limit: a quarter is left for the answer.
     let budget = request.max_tokens.map_or(asked, |limit| asked.min(limit - limit / 4)).max(1);
     if reasoning.budget_tokens.is_some_and(|asked| asked != budget) {
         losses.approximated(BUDGET, "lowered, because the answer needs a part of the output limit");
     }
     Some(json!({"type": "enabled", "token_budget": budget}))
-}
-
-fn budget_of(effort: Effort) -> u64 {
-    match effort {
-        Effort::None | Effort::Minimal => 1024,
-        Effort::Low => 2048,
-        Effort::Medium => 8192,
-        Effort::High => 16_384,
-        Effort::Xhigh | Effort::Max => 31_000,
-    }
 }

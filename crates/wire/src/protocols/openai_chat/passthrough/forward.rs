@@ -849,7 +849,7 @@ impl GivenReasoning {
         let budget = object.get("max_tokens").and_then(Value::as_u64);
         let effort = match (object.get("enabled").and_then(Value::as_bool), budget) {
             (Some(false), _) => Effort::None,
-            (_, Some(tokens)) => Effort::of_budget(tokens),
+            (_, Some(tokens)) => Effort::of_budget(tokens).min(Effort::Xhigh),
             (Some(true), None) if !thinks_by_default => Effort::Medium,
             _ => return None,
         };

@@ -197,7 +197,7 @@ impl<'a> Writer<'a> {
         }
         let mut budget = reasoning.budget_tokens.filter(|_| reasoning.effort.is_none());
         if let Some(tokens) = budget.filter(|_| !self.takes_budgets) {
-            self.put("reasoning_effort", Effort::of_budget(tokens));
+            self.put("reasoning_effort", Effort::of_budget(tokens).min(Effort::Xhigh));
             self.losses.approximated(Field::ReasoningBudget, "The format has efforts in place of budgets.");
             budget = None;
         }

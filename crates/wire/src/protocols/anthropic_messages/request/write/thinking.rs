@@ -217,7 +217,10 @@ pub(super) fn plan(request: &Request, target: Target<'_>, losses: &mut Losses) -
         }
         Some(Control::Budget { min, max, .. }) => {
             let asked = reasoning.budget_tokens;
-            let wanted = asked.unwrap_or_else(|| budget_of(reasoning.effort.unwrap_or(Effort::Medium), max));
+            let wanted = asked.unwrap_or_else(|| match reasoning.effort.unwrap_or(Effort::Medium) {
+                Effort::Max => max,
+                effort => effort.budget(),
+            });
             let budget = wanted.clamp(min, max.max(min));
             if asked.is_some_and(|asked| asked != budget) {
                 losses.approximated(BUDGET, format!("The model thinks with {min} to {max} tokens."));
@@ -374,7 +377,10 @@ fn switch_off(request: &Request, control: &Control, plan: &mut Plan, losses: &mu
 
 fn adapt(reasoning: &ReasoningRequest, levels: &[Effort], plan: &mut Plan, losses: &mut Losses) {
     let effort = reasoning.effort.filter(|effort| *effort != Effort::None);
-    let wanted = effort.unwrap_or_else(|| effort_of(reasoning.budget_tokens.unwrap_or(0)));
+    let wanted = effort.unwrap_or_else(|| match reasoning.budget_tokens {
+        Some(tokens) => Effort::of_budget(tokens).max(Effort::Low),
+        None => Effort::Low,
+    });
     // Newer models omit the text of the thinking by default; the caller's encoder omits it on request.
     plan.thinking = Some(Thinking::Adaptive { display: "summarized" });
     let nearest = wanted.nearest(levels);
@@ -410,27 +416,6 @@ fn spend(request: &Request, budget: u64, limit: Option<u64>, plan: &mut Plan, lo
         losses.approximated(BUDGET, "Lowered, because the answer needs a part of the output limit.");
     }
     plan.thinking = Some(Thinking::Enabled { budget_tokens: budget });
-}
-
-fn budget_of(effort: Effort, max: u64) -> u64 {
-    match effort {
-        Effort::None | Effort::Minimal => 1024,
-        Effort::Low => 2048,
-        Effort::Medium => 8192,
-        Effort::High => 16_384,
-        Effort::Xhigh => 32_768,
-        Effort::Max => max,
-    }
-}
-
-fn effort_of(budget: u64) -> Effort {
-    match budget {
-        0..=2048 => Effort::Low,
-        2049..=8192 => Effort::Medium,
-        8193..=16_384 => Effort::High,
-        16_385..=32_768 => Effort::Xhigh,
-        _ => Effort::Max,
-    }
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ fn budget(
         return Thinking::default();
     }
     let effort = reasoning.effort.unwrap_or(Effort::Medium);
-    let mut budget = reasoning.budget_tokens.unwrap_or_else(|| budget_of(effort)).clamp(min, max.max(min));
+    let mut budget = reasoning.budget_tokens.unwrap_or_else(|| effort.budget()).clamp(min, max.max(min));
     let asked = request.max_tokens.or(facts.max_output_tokens);
     let mut limit = asked.unwrap_or(budget + USUAL_ANSWER);
     if limit <= budget {
@@ -202,15 +202,4 @@ fn effort(request: &Request, family: Family, levels: &[Effort], losses: &mut Los
     }
     thinking.fields = fields;
     thinking
-}
-
-fn budget_of(effort: Effort) -> u64 {
-    match effort {
-        Effort::None | Effort::Minimal => SMALLEST_BUDGET,
-        Effort::Low => 2048,
-        Effort::Medium => 8192,
-        Effort::High => 16_384,
-        Effort::Xhigh => 32_768,
-        Effort::Max => 65_536,
-    }
 }

@@ -93,6 +93,7 @@ fn off_budget(by_effort: bool, limits: Limits, losses: &mut Losses) -> u64 {
     limits.min
 }
 
+/// Google's own table, which differs from the usual one.
 fn budget_of(effort: Effort, limits: Limits) -> u64 {
     let tokens = match effort {
         Effort::None => 0,
@@ -128,7 +129,7 @@ fn by_level(request: &Request, levels: &[Effort], losses: &mut Losses) -> Thinki
     ThinkingConfig { thinking_level: Some(level.as_str()), ..ThinkingConfig::default() }
 }
 
-/// The level that corresponds to a number of tokens.
+/// The level that corresponds to a number of tokens, likewise.
 fn effort_of(budget: u64) -> Effort {
     match budget {
         0 => Effort::None,
