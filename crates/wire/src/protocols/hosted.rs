@@ -1,8 +1,27 @@
 //! Tools that providers run themselves, where several formats have an equivalent one.
 
 use super::offered::Offered;
-use canon::{Error, Field, Json, Losses, Request, ToolChoice, ToolField, ToolKind};
+use crate::json::room;
+use canon::{Error, Field, Json, Losses, Request, Result, Tool, ToolChoice, ToolField, ToolKind};
 use serde_json::{Map, Value, json};
+
+/// Most of these tools in a request that is translated. An entry may be as short as its name, and all are kept
+/// until it is known which of them the provider has. Providers have about a dozen.
+const MOST: usize = 256;
+
+/// Appends a tool to those of a request.
+pub(super) fn push(tools: &mut Vec<Tool>, tool: Tool) -> Result<()> {
+    let is_hosted = |tool: &Tool| matches!(tool.kind, ToolKind::Native(_));
+    if tools.len() >= MOST
+        && is_hosted(&tool)
+        && tools.iter().filter(|tool| is_hosted(tool)).nth(MOST - 1).is_some()
+    {
+        let message = format!("`tools` has more than {MOST} tools that providers run.");
+        return Err(Error::invalid("tools", message));
+    }
+    room::push(tools, tool);
+    Ok(())
+}
 
 /// The name of a dated tool type of Anthropic's (`web_search_20250305`); none for types of other forms.
 pub(super) fn dated(kind: &str) -> Option<&str> {

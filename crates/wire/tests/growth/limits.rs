@@ -58,12 +58,6 @@ pub fn faults(highest: impl Fn(Kind, &str) -> Option<f64>) -> Vec<String> {
     OWN.iter().filter_map(fault).collect()
 }
 
-/// Translated: entries that are smaller than their canonical form. A tool takes 88 bytes, its name and its
-/// text, for the 20 of a hosted one (`{"googleSearch":{}},`). All are read before the provider's format
-/// decides which it takes. An item that only the Responses API knows takes 48 bytes and 112 more, because it
-/// is a thought with all its fields.
-const OWN: [Own; 3] = [
-    (Translated, "gemini request, hosted tools", 8.7),
-    (Translated, "openai-responses request, hosted tools", 6.5),
-    (Translated, "openai-responses request, items of no known type", 8.1),
-];
+/// Translated. An item that only the Responses API knows takes 48 bytes and 112 more, because it is a thought
+/// with all its fields.
+const OWN: [Own; 1] = [(Translated, "openai-responses request, items of no known type", 8.1)];

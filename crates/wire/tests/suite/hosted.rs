@@ -249,3 +249,28 @@ fn a_tool_that_takes_free_text_is_a_function_where_the_provider_has_only_functio
         assert_eq!(text, "new\n\"text\"");
     }
 }
+
+/// Each is kept as sent until the provider is chosen, and providers have about a dozen.
+#[test]
+fn many_hosted_tools_are_refused_in_every_format() {
+    let message = json!({"role": "user", "content": "x"});
+    let formats = [
+        (Protocol::OpenaiChat, json!({"model": "m", "messages": [message]}), json!({"type": "web_search"})),
+        (
+            Protocol::AnthropicMessages,
+            json!({"model": "m", "max_tokens": 9, "messages": [message]}),
+            json!({"type": "web_search_20250305", "name": "web_search"}),
+        ),
+        (Protocol::OpenaiResponses, json!({"model": "m", "input": "x"}), json!({"type": "image_generation"})),
+        (Protocol::Gemini, json!({"contents": [{"parts": [{"text": "x"}]}]}), json!({"googleSearch": {}})),
+    ];
+    for (protocol, mut body, tool) in formats {
+        let mut read = |count: usize| {
+            body["tools"] = json!(vec![&tool; count]);
+            wire::dialect(protocol).unwrap().decode_request(body.to_string().as_bytes())
+        };
+        assert_eq!(read(256).unwrap().tools.len(), 256, "{protocol:?}");
+        let error = read(257).unwrap_err();
+        assert_eq!(error.message, "`tools` has more than 256 tools that providers run.", "{protocol:?}");
+    }
+}

@@ -15,6 +15,7 @@ use super::super::{BLOCK_FORMAT, REASONING_FORMAT};
 use crate::json::{Items, room, string};
 use crate::protocols::Protocol;
 use crate::protocols::fields::Fields;
+use crate::protocols::hosted;
 use crate::protocols::media_types::{media_type, with_plain_scheme};
 
 /// Top-level fields with a counterpart in a canonical request.
@@ -379,7 +380,7 @@ fn tools(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
                 place: Place::entry(index),
             },
         };
-        request.tools.push(decoded);
+        hosted::push(&mut request.tools, decoded)?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::json::{Items, Members, push_array, push_compact, push_string, room, s
 use crate::protocols::Protocol;
 use crate::protocols::envelope;
 use crate::protocols::fields::{MOST_TEXTS, object as members_object, texts_of};
+use crate::protocols::hosted;
 use crate::protocols::media_types::media_type;
 use waiting::Waiting;
 
@@ -479,7 +480,7 @@ fn tool_entry(index: usize, entry: &str, request: &mut Request) -> Result<()> {
     for (name, value) in fields.rest().filter(|(_, value)| *value != "null") {
         let kind = ToolKind::Native(members_object(std::iter::once((name.clone(), value))));
         let (name, place) = (name.into_owned(), Place::entry(index));
-        room::push(tools, Tool { name, description: None, kind, cache: None, place });
+        hosted::push(tools, Tool { name, description: None, kind, cache: None, place })?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::super::types::{self, Content};
 use crate::json::{Items, room};
 use crate::protocols::Protocol;
 use crate::protocols::fields::{MOST_TEXTS, texts_of};
+use crate::protocols::hosted;
 use crate::protocols::media_types::{after_scheme, data_url, document_type, with_plain_scheme};
 use crate::{Intake, ROUTING_FIELDS};
 use ignored_fields::Shape;
@@ -264,7 +265,7 @@ fn tools(intake: &Intake, declared: Items<'_>) -> Result<Vec<Tool>> {
     let mut tools = Vec::with_capacity(declared.count() + functions.count());
     for (index, raw) in declared.enumerate() {
         let tool = tool(raw, &format!("tools[{index}]"))?;
-        tools.push(Tool { place: Place::entry(index), ..tool });
+        hosted::push(&mut tools, Tool { place: Place::entry(index), ..tool })?;
     }
     for (index, raw) in functions.enumerate() {
         let path = format!("functions[{index}]");

@@ -167,8 +167,7 @@ impl CallerTools {
     /// A tool that the provider runs.
     fn native(&mut self, name: String, raw: &str, place: Place) -> Result<()> {
         let kind = ToolKind::Native(Json::copy_of(raw));
-        room::push(&mut self.tools, Tool { name, description: None, kind, cache: None, place });
-        Ok(())
+        hosted::push(&mut self.tools, Tool { name, description: None, kind, cache: None, place })
     }
 
     /// The flat name of a tool that was called in the history.
