@@ -1,16 +1,18 @@
 // What a person does: keys, projects, live tail, find, theme; with scripts and without, by keyboard alone.
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
-import { ADMIN, CALLER, admin, ask, eventually, launch, startGateway, visitor } from "./dashboard.mjs";
+import { ADMIN, CALLER, LOOKS, accessible, admin, ask, eventually, launch, openSide, sound, startGateway, visitor } from "./dashboard.mjs";
 
 let gateway, browser;
 before(async () => { gateway = await startGateway(); browser = await launch(); });
 after(async () => { await browser?.close(); await gateway?.stop(); });
 
-for (const scripts of [true, false]) {
-  test(`projects and keys, ${scripts ? "with" : "without"} scripts`, async () => {
-    const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN, scripts });
-    const id = scripts ? "with-scripts" : "without";
+for (const [theme, width] of LOOKS) for (const scripts of [true, false]) {
+  test(`projects and keys, ${scripts ? "with" : "without"} scripts, ${theme}, ${width} px`, async () => {
+    const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN, scripts, theme, width });
+    const id = `${scripts ? "with-scripts" : "without"}-${theme}-${width}`;
+    // axe-core is a script itself.
+    const good = async (name) => { if (scripts) { await sound(page, name); await accessible(page, name); } };
     await page.goto("/ui/projects");
     await page.getByLabel("Id", { exact: true }).fill(id);
     await page.getByLabel("Budgets, USD").fill("250 per month\n20 per day");
@@ -24,6 +26,7 @@ for (const scripts of [true, false]) {
     const secret = (await page.locator("#newkey").textContent()).trim();
     assert.match(secret, /^lgw-[\w-]{43}$/);
     assert.ok(!page.url().includes(secret));
+    await good("a new key");
     await page.getByRole("link", { name: "I have copied it" }).click();
     assert.ok(!(await page.content()).includes(secret), "a key is shown once");
     // The browser has nothing to show again: no cache stores the answer of the form.
@@ -43,11 +46,14 @@ for (const scripts of [true, false]) {
     await page.getByLabel("Type ci & co to revoke it").fill("ci");
     await page.getByRole("button", { name: "Revoke" }).click();
     await page.getByText("The name that was typed is not the key's.").waitFor();
+    await good("a wrong name");
     await page.getByRole("link", { name: "Back" }).click();
     await page.getByLabel("Type ci & co to revoke it").fill("ci & co");
     await page.getByRole("button", { name: "Revoke" }).click();
-    await page.getByText(/^revoked/).waitFor();
+    await page.getByText(/^revoked/).first().waitFor();
+    await good("a revoked key");
     clean();
+    await openSide(page);
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.waitForURL("**/ui/login");
     await page.goto("/ui/settings");
@@ -119,8 +125,8 @@ test("the theme is kept, and drawn by the server", async () => {
   await context.close();
 });
 
-test("an administrator begins and ends the rest of a provider", async () => {
-  const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN, scripts: false });
+for (const [theme, width] of LOOKS) test(`an administrator begins and ends the rest of a provider, ${theme}, ${width} px`, async () => {
+  const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN, scripts: width > 600, theme, width });
   await page.goto("/ui/routing?open=demo");
   await page.getByLabel("Why All of it rests").fill("<b>maintenance</b>");
   await page.getByRole("button", { name: "Rest", exact: true }).first().click();
@@ -136,8 +142,8 @@ test("an administrator begins and ends the rest of a provider", async () => {
   await context.close();
 });
 
-test("explain names the provider that would serve, also for a whole request", async () => {
-  const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN });
+for (const [theme, width] of LOOKS) test(`explain names the provider that would serve, also for a whole request, ${theme}, ${width} px`, async () => {
+  const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN, theme, width });
   await page.goto("/ui/routing");
   await page.getByRole("combobox", { name: /^For/ }).fill("demo/echo");
   await page.getByRole("button", { name: "Explain" }).first().click();
@@ -146,6 +152,7 @@ test("explain names the provider that would serve, also for a whole request", as
   await page.getByLabel("The body, as for /v1/chat/completions").fill('{"model": "nobody/has-this", "messages": []}');
   await page.getByRole("button", { name: "Explain" }).last().click();
   await page.locator(".verdict .st.bad").waitFor();
+  await sound(page, "explain");
   clean();
   await context.close();
 });
@@ -182,8 +189,8 @@ test("the same cost in the answer, the log, the sums and the metrics, to the las
   await context.close();
 });
 
-test("the playground asks two models side by side, and shows the code for it", async () => {
-  const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN });
+for (const [theme, width] of LOOKS) test(`the playground asks two models side by side, and shows the code for it, ${theme}, ${width} px`, async () => {
+  const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN, theme, width });
   await page.goto("/ui/playground?model=demo%2Fecho");
   await page.getByRole("button", { name: "Model", exact: true }).click();
   const models = page.getByRole("combobox", { name: "Model" });
@@ -202,7 +209,9 @@ test("the playground asks two models side by side, and shows the code for it", a
     await page.getByRole("button", { name: language }).click();
     assert.ok((await page.locator("#snippet").textContent()).includes(words));
   }
+  await accessible(page, "the code");
   await page.getByRole("button", { name: "Close" }).click();
+  await sound(page, "answers side by side");
   // A refusal by the gateway is shown in the place of the answer.
   await models.last().fill("nobody/has-this");
   await page.getByLabel("Message").fill("Again");

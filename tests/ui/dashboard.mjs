@@ -19,6 +19,9 @@ export const CALLER = "lgw-caller-key-of-the-browser-tests";
 export const HOSTILE = `<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>"'><b>\u202Ereversed\u202C`;
 export const LONG = `demo/${"very-long-model-name-".repeat(15)}`.slice(0, 300);
 
+/// Themes and widths in which actions are tried.
+export const LOOKS = ["light", "dark"].flatMap((theme) => [1440, 390].map((width) => [theme, width]));
+
 export const freePort = () => new Promise((done) => {
   const server = createServer().listen(0, "127.0.0.1", () => { const { port } = server.address(); server.close(() => done(port)); });
 });
@@ -93,6 +96,12 @@ export async function eventually(action) {
     }
   }
   return action();
+}
+
+/// Makes the side visible, which is a drawer on a small screen.
+export async function openSide(page) {
+  const menu = page.getByRole("button", { name: "Menu" });
+  if (await menu.isVisible()) await menu.click();
 }
 
 export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] });

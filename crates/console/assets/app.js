@@ -80,6 +80,24 @@ setInterval(() => {
   for (const el of $$("[data-countdown]")) { const s = Math.max(0, --el.dataset.countdown); el.textContent = s; }
 }, 1000);
 
+// ---- forms: while the answer is awaited, the page and the pressed button are busy, and a second press sends nothing
+const BUSY_MS = 10_000;
+function idle(form) {
+  form.removeAttribute("aria-busy");
+  for (const b of $$("button[aria-busy]", form)) b.removeAttribute("aria-busy");
+  delete document.documentElement.dataset.busy;
+}
+document.addEventListener("submit", (ev) => {
+  const form = ev.target;
+  if (ev.defaultPrevented) return;   // a script of the page sends it
+  if (form.hasAttribute("aria-busy")) { ev.preventDefault(); return; }
+  for (const el of [form, ev.submitter]) el?.setAttribute("aria-busy", "true");
+  document.documentElement.dataset.busy = "";
+  // The reader may have stopped the loading, or come back to the page as it was.
+  setTimeout(idle, BUSY_MS, form);
+  addEventListener("pageshow", () => idle(form), { once: true });
+});
+
 // ---- rows that are links: click anywhere; j and k move, Enter opens
 document.addEventListener("click", (ev) => {
   const tr = ev.target.closest("tr.go");

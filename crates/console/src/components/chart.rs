@@ -40,6 +40,21 @@ pub fn round_step(height: f64, steps: f64) -> f64 {
     found.unwrap_or(10.0) * power
 }
 
+/// A line through points, with a dot for each point between two gaps: a line of one point would not be seen.
+pub fn line(class: &str, points: &[Option<f64>], top: f64) -> Markup {
+    let is_known = |at: usize| points.get(at).is_some_and(Option::is_some);
+    let is_alone = |at: usize| (at == 0 || !is_known(at - 1)) && !is_known(at + 1);
+    let alone: Vec<Option<f64>> =
+        points.iter().enumerate().map(|(at, point)| point.filter(|_| is_alone(at))).collect();
+    // The round end of a line of no length is the dot.
+    let dots = line_path(&alone, top).replace('M', "h0M");
+    let dots = dots.strip_prefix("h0").map(|dots| format!("{dots}h0")).unwrap_or_default();
+    html! {
+        path class={ "ln " (class) } d=(line_path(points, top)) {}
+        @if !dots.is_empty() { path class={ "ln dots " (class) } d=(dots) {} }
+    }
+}
+
 /// A line through points; a gap breaks it, because unknown values are not drawn.
 pub fn line_path(points: &[Option<f64>], top: f64) -> String {
     let last = points.len().saturating_sub(1).max(1) as f64;
@@ -84,6 +99,10 @@ mod tests {
     fn steps_are_round_and_gaps_break_lines() {
         assert_eq!([round_step(9.0, 4.0), round_step(0.0, 4.0)], [2.5, 1.0]);
         assert_eq!(line_path(&[Some(0.0), None, Some(10.0), Some(5.0)], 10.0), "M0 100M666.67 0L1000 50");
+        let drawn =
+            line("k1", &[Some(0.0), None, Some(10.0), Some(5.0), None, Some(5.0)], 10.0).into_string();
+        assert!(drawn.contains("<path class=\"ln dots k1\" d=\"M0 100h0M1000 50h0\">"), "{drawn}");
+        assert!(!line("k1", &[Some(0.0), Some(1.0)], 10.0).into_string().contains("dots"));
         assert_eq!(area_path(&[0.0, 0.0], &[1.0, 2.0], 2.0), "M0 50L1000 0L1000 100L0 100Z");
     }
 }

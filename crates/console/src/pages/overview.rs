@@ -15,7 +15,7 @@ use super::requests::{self, first_steps, range, ranges};
 use super::routing::{self, trouble};
 use super::tags;
 use crate::Console;
-use crate::components::chart::{self, area_path, bar, line_path, round_step, short};
+use crate::components::chart::{self, area_path, bar, line, line_path, round_step, short};
 use crate::components::number::{self, count, dollars, percent, sum};
 use crate::components::page::{Page, Reader};
 use crate::components::parts::unreadable;
@@ -375,7 +375,7 @@ fn ttft_chart(data: &Data, span: &Span, now_ms: i64) -> Markup {
         "x": labels, "u": "ms",
         "s": lines.iter().map(|(name, class, values)| serde_json::json!({"n": name, "k": class, "y": values})).collect::<Vec<_>>(),
     });
-    let inner = html! { @for (_, class, values) in &lines { path class={ "ln " (class) } d=(line_path(values, top)) {} } };
+    let inner = html! { @for (_, class, values) in &lines { (line(class, values, top)) } };
     let legend = html! { div.legend.lpad { @for (name, class, _) in &lines { span class=(class) { i.sw {} (name) } } } };
     let axes = Axes { top, step, labels: &labels, format: &number::duration };
     let drawing = chart("Time to first token over time", &axes, &numbers, inner);
@@ -567,8 +567,8 @@ fn outcome_panel(data: &Data, span: &Span, now_ms: i64) -> Markup {
     });
     let inner = html! {
         @for (_, class, of) in &kinds {
-            @let line: Vec<Option<f64>> = outcomes.iter().map(|it| (it.all > 0).then(|| of(it) as f64)).collect();
-            path class={ "ln " (class) } d=(line_path(&line, top)) {}
+            @let points: Vec<Option<f64>> = outcomes.iter().map(|it| (it.all > 0).then(|| of(it) as f64)).collect();
+            (line(class, &points, top))
         }
     };
     let whole = Outcomes::of(data.by_outcome.iter());

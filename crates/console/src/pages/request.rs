@@ -305,7 +305,7 @@ fn attempts(record: &UsageRecord) -> Markup {
             }
         }))
         footer {
-            (pips(record))
+            @if record.attempts.len() > 1 { (pips(record)) }
             span.push {}
             a.btn.ghost.sm href={ "/ui/routing?model=" (encoded(&record.requested_model)) "#explain" } { "Explain again now" }
         }
