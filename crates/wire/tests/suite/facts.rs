@@ -21,6 +21,8 @@ pub struct Fact {
     /// The fact has no effect here, such as a mark on a tool that must not be called: it may be lost without
     /// a report.
     pub is_idle: bool,
+    /// The fact is a picture in the result of a tool. Outside of the result it is the same fact.
+    pub in_result: bool,
 }
 
 /// How a format writes a request where several ways have the same meaning.
@@ -62,7 +64,7 @@ struct List {
 
 impl List {
     fn add(&mut self, field: impl Into<String>, what: impl Into<String>) {
-        self.facts.push(Fact { field: field.into(), what: what.into(), is_idle: false });
+        self.facts.push(Fact { field: field.into(), what: what.into(), is_idle: false, in_result: false });
     }
 
     /// Marks the facts that were added since as having no effect.
@@ -181,7 +183,9 @@ impl List {
             match &part.kind {
                 PartKind::Text(piece) => text.push_str(piece),
                 PartKind::Media(media) => {
-                    self.media(&format!("messages[{index}].content[{position}]"), "tool", media)
+                    let before = self.facts.len();
+                    self.media(&format!("messages[{index}].content[{position}]"), "tool", media);
+                    self.facts[before..].iter_mut().for_each(|fact| fact.in_result = true);
                 }
                 other => panic!("a result of {other:?}"),
             }
@@ -504,7 +508,10 @@ pub fn compare(asked: &[Fact], got: &[Fact], losses: &Losses, manner: Manner) ->
         let changed = gone.iter().any(|fact| covers(&loss.field.name(), fact));
         let added = loss.action != LossAction::Dropped
             && new.iter().any(|fact| root(&fact.field) == root(&loss.field.name()));
-        if !changed && !added {
+        let is_outside = |fact: &Fact| got.iter().any(|it| it.what == fact.what && !it.in_result);
+        let moved =
+            asked.iter().any(|fact| fact.in_result && covers(&loss.field.name(), fact) && is_outside(fact));
+        if !changed && !added && !moved {
             return Err(format!("reported and not lost: {loss:?}"));
         }
     }
