@@ -2,6 +2,19 @@
 
 use sqlx::postgres::PgListener;
 
+/// The setting that counts changes.
+pub(crate) const MARKER: &str = "change_marker";
+/// How many changes are kept. A node that is further behind reads everything again.
+pub(crate) const MOST: i64 = 1000;
+pub(crate) const BUMP_MARKER: &str = "UPDATE settings SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT)
+    WHERE name = 'change_marker'";
+pub(crate) const INSERT: &str = "INSERT INTO changes (revision, target)
+    SELECT CAST(value AS BIGINT), $1 FROM settings WHERE name = 'change_marker'";
+pub(crate) const DELETE_OLD: &str = "DELETE FROM changes WHERE revision <=
+    (SELECT CAST(value AS BIGINT) - $1 FROM settings WHERE name = 'change_marker')";
+pub(crate) const SELECT: &str =
+    "SELECT target FROM changes WHERE revision > $1 AND revision <= $2 ORDER BY revision LIMIT $3";
+
 /// Notices of changes. A notice only means that there is something to read again: a missed one is found by
 /// the next check.
 pub struct Changes(pub(crate) Option<PgListener>);

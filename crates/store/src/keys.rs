@@ -88,6 +88,11 @@ pub(crate) const SELECT_ONE: &str =
 pub(crate) const ACTIVE: &str =
     "SELECT id, name, project_id, roles, policy, expires_at_ms, disabled_at_ms, hash,
     previous_hash, previous_until_ms FROM api_keys WHERE revoked_at_ms IS NULL AND disabled_at_ms IS NULL";
+/// Those of them that changed after a marker.
+pub(crate) const ACTIVE_CHANGED: &str =
+    "SELECT id, name, project_id, roles, policy, expires_at_ms, disabled_at_ms, hash,
+    previous_hash, previous_until_ms FROM api_keys WHERE revoked_at_ms IS NULL AND disabled_at_ms IS NULL
+    AND id IN (SELECT substr(target, 5) FROM changes WHERE revision > $1 AND target LIKE 'key:%')";
 pub(crate) const UPDATE: &str = "UPDATE api_keys SET name = $1, roles = $2, policy = $3, expires_at_ms = $4,
     disabled_at_ms = $5, version = version + 1 WHERE id = $6 AND version = $7 AND revoked_at_ms IS NULL";
 pub(crate) const ROTATE: &str =

@@ -65,6 +65,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/postgres/0015.sql"),
     include_str!("migrations/postgres/0016.sql"),
     include_str!("migrations/postgres/0017.sql"),
+    include_str!("migrations/postgres/0018.sql"),
 ];
 /// Any number, as long as all releases use the same.
 const MIGRATION_LOCK: i64 = 0x6c_6c_6d_67_61_74_65;

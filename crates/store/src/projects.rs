@@ -69,6 +69,10 @@ pub(crate) const SELECT: &str =
     WHERE id > $1 ORDER BY id LIMIT $2";
 pub(crate) const SELECT_ONE: &str =
     "SELECT id, name, policy, version, created_at_ms, disabled_at_ms FROM projects WHERE id = $1";
+/// Those that changed after a marker.
+pub(crate) const CHANGED: &str =
+    "SELECT id, name, policy, version, created_at_ms, disabled_at_ms FROM projects
+    WHERE id IN (SELECT substr(target, 9) FROM changes WHERE revision > $1 AND target LIKE 'project:%')";
 pub(crate) const INSERT: &str = "INSERT INTO projects (id, name, policy, version, created_at_ms)
     VALUES ($1, $2, $3, 1, $4) ON CONFLICT DO NOTHING";
 pub(crate) const UPDATE: &str =

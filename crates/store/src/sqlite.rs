@@ -68,6 +68,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/sqlite/0013.sql"),
     include_str!("migrations/sqlite/0014.sql"),
     include_str!("migrations/sqlite/0015.sql"),
+    include_str!("migrations/sqlite/0016.sql"),
 ];
 /// The lock comes first: one that is taken in the middle of a transaction is refused without waiting for other writers.
 pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";

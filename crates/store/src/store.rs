@@ -11,7 +11,7 @@ use canon::Secret;
 use sqlx::{Connection, PgPool};
 
 use crate::bodies::{self, KeptBodies};
-use crate::changes::Changes;
+use crate::changes::{self, Changes};
 use crate::conversations::{self, Addition, Conversation, StoredItem};
 use crate::error::SetAside;
 use crate::keys::{self, KeyFields, KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
@@ -109,10 +109,21 @@ macro_rules! add_to_conversation {
     };
 }
 
-/// Runs one statement, logs the actor, notifies all processes of the change, and commits. False, without any
+/// Notifies all processes of the change of an object (`key:ID`, `project:ID` …), within a transaction.
+macro_rules! announce {
+    ($transaction:ident, $target:expr) => {
+        // First the marker: its row is locked until the end of the transaction, so that revisions are
+        // in the order of the commits.
+        sqlx::query(changes::BUMP_MARKER).execute(&mut *$transaction).await?;
+        sqlx::query(changes::INSERT).bind($target).execute(&mut *$transaction).await?;
+        sqlx::query(changes::DELETE_OLD).bind(changes::MOST).execute(&mut *$transaction).await?;
+    };
+}
+
+/// Runs one statement, logs the actor, announces the change of the object, and commits. False, without any
 /// change, when the statement changes no row.
 macro_rules! change {
-    ($store:expr, $statement:expr, $audit:expr, $now_ms:expr) => {
+    ($store:expr, $target:expr, $statement:expr, $audit:expr, $now_ms:expr) => {
         on_either!($store, QUICK, connection => {
             let mut transaction = connection.begin().await?;
             if $statement.execute(&mut *transaction).await?.rows_affected() == 0 {
@@ -130,7 +141,7 @@ macro_rules! change {
                     .execute(&mut *transaction)
                     .await?;
             }
-            sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
+            announce!(transaction, $target);
             transaction.commit().await?;
             Ok(true)
         })
@@ -238,6 +249,7 @@ impl Store {
         let audit = audit.map(|audit| Audit { target: format!("key:{id}"), ..audit.clone() });
         change!(
             self,
+            format!("key:{id}"),
             sqlx::query(keys::INSERT)
                 .bind(&id)
                 .bind(&fields.name)
@@ -299,6 +311,7 @@ impl Store {
         let fields = &row.fields;
         let written = change!(
             self,
+            format!("key:{}", row.id),
             sqlx::query(keys::UPDATE)
                 .bind(&fields.name)
                 .bind(&fields.roles)
@@ -330,6 +343,7 @@ impl Store {
         let hash = self.hasher.hash(secret.expose());
         let is_done = change!(
             self,
+            format!("key:{id}"),
             sqlx::query(keys::ROTATE).bind(previous_until_ms).bind(hash.as_slice()).bind(&prefix).bind(id),
             audit.cloned(),
             now_ms
@@ -349,18 +363,39 @@ impl Store {
         audit: Option<&Audit>,
         now_ms: i64,
     ) -> Result<bool, StoreError> {
-        change!(self, sqlx::query(keys::REVOKE).bind(now_ms).bind(id), audit.cloned(), now_ms)
+        change!(
+            self,
+            format!("key:{id}"),
+            sqlx::query(keys::REVOKE).bind(now_ms).bind(id),
+            audit.cloned(),
+            now_ms
+        )
     }
 
     /// The keys that may be used, with their hashes. Those that expire are among them.
     pub async fn active_keys(&self) -> Result<Vec<KeyHash>, StoreError> {
         let rows: Vec<keys::ActiveRow> =
-            on_either!(self, QUICK, connection => sqlx::query_as(keys::ACTIVE).fetch_all(connection).await)?;
-        let short = || corrupt("hash of an API key", "it is not 32 bytes long");
-        rows.into_iter().map(|row| keys::active(row).ok_or_else(short)).collect()
+            on_either!(self, SLOW, connection => sqlx::query_as(keys::ACTIVE).fetch_all(connection).await)?;
+        rows.into_iter().map(read_key).collect()
+    }
+
+    /// Those of them that changed after this marker.
+    pub async fn active_keys_changed(&self, after: i64) -> Result<Vec<KeyHash>, StoreError> {
+        let rows: Vec<keys::ActiveRow> = on_either!(self, QUICK, connection => {
+            sqlx::query_as(keys::ACTIVE_CHANGED).bind(after).fetch_all(connection).await
+        })?;
+        rows.into_iter().map(read_key).collect()
     }
 
     // Projects
+
+    /// The projects that changed after this marker.
+    pub async fn projects_changed(&self, after: i64) -> Result<Vec<Project>, StoreError> {
+        let rows: Vec<projects::Row> = on_either!(self, QUICK, connection => {
+            sqlx::query_as(projects::CHANGED).bind(after).fetch_all(connection).await
+        })?;
+        Ok(rows.into_iter().map(projects::from_row).collect())
+    }
 
     /// A page of projects in the order of their ids, after this one.
     pub async fn projects_after(&self, id: &str, most: u32) -> Result<Vec<Project>, StoreError> {
@@ -388,6 +423,7 @@ impl Store {
     ) -> Result<Written, StoreError> {
         let is_new = change!(
             self,
+            format!("project:{}", project.id),
             sqlx::query(projects::INSERT)
                 .bind(&project.id)
                 .bind(&project.name)
@@ -408,6 +444,7 @@ impl Store {
     ) -> Result<Written, StoreError> {
         let is_done = change!(
             self,
+            format!("project:{}", project.id),
             sqlx::query(projects::UPDATE)
                 .bind(&project.name)
                 .bind(&project.policy)
@@ -428,8 +465,13 @@ impl Store {
         audit: Option<&Audit>,
         now_ms: i64,
     ) -> Result<Written, StoreError> {
-        let is_done =
-            change!(self, sqlx::query(projects::DELETE).bind(id).bind(version), audit.cloned(), now_ms)?;
+        let is_done = change!(
+            self,
+            format!("project:{id}"),
+            sqlx::query(projects::DELETE).bind(id).bind(version),
+            audit.cloned(),
+            now_ms
+        )?;
         self.written(is_done, id).await
     }
 
@@ -474,6 +516,7 @@ impl Store {
         })?;
         change!(
             self,
+            "session",
             sqlx::query(sessions::INSERT)
                 .bind(&session.id)
                 .bind(&session.name)
@@ -507,7 +550,7 @@ impl Store {
 
     /// Ends a session. False when there is none.
     pub async fn end_session(&self, id: &str, audit: Audit, now_ms: i64) -> Result<bool, StoreError> {
-        change!(self, sqlx::query(sessions::DELETE).bind(id), Some(audit), now_ms)
+        change!(self, "session", sqlx::query(sessions::DELETE).bind(id), Some(audit), now_ms)
     }
 
     // The ledger
@@ -951,6 +994,7 @@ impl Store {
     pub async fn purge_cache(&self, project: &str, audit: Audit, now_ms: i64) -> Result<(), StoreError> {
         change!(
             self,
+            format!("cache:{project}"),
             sqlx::query(projects::PURGE).bind(projects::purged(project)).bind(now_ms.to_string()),
             Some(audit),
             now_ms
@@ -982,6 +1026,7 @@ impl Store {
         let now_ms = rest.since_ms;
         change!(
             self,
+            "rests",
             sqlx::query(rests::UPSERT)
                 .bind(&rest.provider)
                 .bind(rest.key.as_deref().unwrap_or_default())
@@ -1004,7 +1049,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<bool, StoreError> {
         let key = key.unwrap_or_default();
-        change!(self, sqlx::query(rests::DELETE).bind(provider).bind(key), Some(audit), now_ms)
+        change!(self, "rests", sqlx::query(rests::DELETE).bind(provider).bind(key), Some(audit), now_ms)
     }
 
     // Nodes
@@ -1042,8 +1087,21 @@ impl Store {
 
     /// A number that changes with every change of a key or a setting, by whichever process.
     pub async fn change_marker(&self) -> Result<i64, StoreError> {
-        let marker = self.setting(CHANGE_MARKER).await?.unwrap_or_default();
+        let marker = self.setting(changes::MARKER).await?.unwrap_or_default();
         marker.parse().map_err(|error| corrupt("change marker", error))
+    }
+
+    /// The objects that changed after one marker and up to another: `key:ID`, `project:ID` … None when they are
+    /// not all known: too many, or the database was restored, or an old release changed some of them.
+    pub async fn changed(&self, after: i64, until: i64) -> Result<Option<Vec<String>>, StoreError> {
+        let targets: Vec<String> = on_either!(self, QUICK, connection => sqlx::query_scalar(changes::SELECT)
+            .bind(after)
+            .bind(until)
+            .bind(changes::MOST)
+            .fetch_all(connection)
+            .await)?;
+        let is_complete = usize::try_from(until - after).is_ok_and(|count| count == targets.len());
+        Ok(is_complete.then_some(targets))
     }
 
     /// The value of a setting.
@@ -1060,7 +1118,7 @@ impl Store {
         on_either!(self, QUICK, connection => {
             let mut transaction = connection.begin().await?;
             sqlx::query(SQL).bind(name).bind(value).execute(&mut *transaction).await?;
-            sqlx::query(BUMP_MARKER).execute(&mut *transaction).await?;
+            announce!(transaction, format!("setting:{name}"));
             transaction.commit().await
         })
     }
@@ -1081,10 +1139,11 @@ impl Store {
     }
 }
 
-const CHANGE_MARKER: &str = "change_marker";
 const PEPPER: &str = "key_pepper";
-const BUMP_MARKER: &str = "UPDATE settings SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT)
-    WHERE name = 'change_marker'";
+
+fn read_key(row: keys::ActiveRow) -> Result<KeyHash, StoreError> {
+    keys::active(row).ok_or_else(|| corrupt("hash of an API key", "it is not 32 bytes long"))
+}
 
 pub(crate) fn read_record(record: &str) -> Result<UsageRecord, StoreError> {
     serde_json::from_str(record).map_err(|error| corrupt("usage record", error))

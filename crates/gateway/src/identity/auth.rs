@@ -1,10 +1,11 @@
 //! Finds the caller: keys of the configuration and of the database, looked up by their keyed hash.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const RENEW: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a request waits for the database.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a read of all keys may take: 100,000 keys on a loaded machine.
+const FULL_PATIENCE: Duration = Duration::from_mins(2);
 /// For this time after a failure requests do not wait for the database, nor while it is asked again.
 const AWAY: Duration = Duration::from_secs(1);
 /// How long a key that is not in the database is refused without another check: keys are random, so it
@@ -51,6 +54,10 @@ pub struct Auth {
     purges: Arc<Purges>,
     /// The last check of the database.
     looked: watch::Sender<Look>,
+    /// Held by a check: of two at once, the one that read first could end last.
+    turn: tokio::sync::Mutex<()>,
+    /// The next check reads everything.
+    reads_all: AtomicBool,
     unknown: Mutex<Unknown>,
 }
 
@@ -65,6 +72,8 @@ pub struct KeyList {
 /// The database's data for routing and the admission of requests.
 #[derive(Default)]
 pub struct Known {
+    /// What this is about; none: everything.
+    pub changed: Option<Changed>,
     /// The valid keys.
     pub keys: Vec<KeyHash>,
     /// Projects.
@@ -75,14 +84,30 @@ pub struct Known {
     pub purges: HashMap<String, i64>,
 }
 
+/// The ids of keys and projects that were created, changed or deleted.
+#[derive(Default)]
+pub struct Changed {
+    pub keys: HashSet<String>,
+    pub projects: HashSet<String>,
+}
+
+/// What a notification says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Something has changed.
+    Change,
+    /// The connection was lost: the database may be another one that lacks the last changes.
+    Reconnected,
+}
+
 /// Where keys are stored.
 pub trait KeySource: Send + Sync + 'static {
-    /// The valid keys, unless the marker is current.
+    /// What has changed since the marker; without one, everything.
     fn keys_since(&self, marker: Option<i64>) -> BoxFuture<'_, Result<KeyList, StoreError>>;
 
     /// Calls back on every notified change. Sources without notifications never do; checks find their
     /// changes.
-    fn listen<'a>(&'a self, _changed: &'a (dyn Fn() + Send + Sync)) -> BoxFuture<'a, Infallible> {
+    fn listen<'a>(&'a self, _heard: &'a (dyn Fn(Heard) + Send + Sync)) -> BoxFuture<'a, Infallible> {
         Box::pin(std::future::pending())
     }
 }
@@ -94,33 +119,54 @@ impl KeySource for Store {
         Box::pin(async move {
             // The marker comes first: a change in between is found by the next check.
             let now = self.change_marker().await?;
-            let known = if marker == Some(now) {
-                None
-            } else {
-                Some(Known {
-                    keys: self.active_keys().await?,
-                    projects: self.projects_after("", u32::MAX).await?,
-                    rests: self.rests().await?,
-                    purges: self.cache_purges().await?,
-                })
+            if marker == Some(now) {
+                return Ok(KeyList { marker: now, known: None });
+            }
+            let changed = match marker {
+                Some(marker) => self.changed(marker, now).await?.map(|targets| (marker, targets)),
+                None => None,
             };
-            Ok(KeyList { marker: now, known })
+            let (changed, keys, projects) = match changed {
+                Some((marker, targets)) => {
+                    let changed = Changed::of(&targets);
+                    let keys = self.active_keys_changed(marker).await?;
+                    (Some(changed), keys, self.projects_changed(marker).await?)
+                }
+                None => (None, self.active_keys().await?, self.projects_after("", u32::MAX).await?),
+            };
+            let (rests, purges) = (self.rests().await?, self.cache_purges().await?);
+            Ok(KeyList { marker: now, known: Some(Known { changed, keys, projects, rests, purges }) })
         })
     }
 
-    fn listen<'a>(&'a self, changed: &'a (dyn Fn() + Send + Sync)) -> BoxFuture<'a, Infallible> {
+    fn listen<'a>(&'a self, heard: &'a (dyn Fn(Heard) + Send + Sync)) -> BoxFuture<'a, Infallible> {
         Box::pin(async move {
+            // Changes before the start of listening are found by the following check.
+            let mut first = Heard::Change;
             loop {
                 if let Ok(mut changes) = self.changes().await {
-                    // Changes before the start of listening are found by the following check.
-                    changed();
+                    heard(std::mem::replace(&mut first, Heard::Reconnected));
                     while changes.next().await.is_ok() {
-                        changed();
+                        heard(Heard::Change);
                     }
                 }
                 tokio::time::sleep(LISTEN_AGAIN).await;
             }
         })
+    }
+}
+
+impl Changed {
+    fn of(targets: &[String]) -> Self {
+        let mut changed = Self::default();
+        for target in targets {
+            match target.split_once(':') {
+                Some(("key", id)) => changed.keys.insert(id.to_owned()),
+                Some(("project", id)) => changed.projects.insert(id.to_owned()),
+                _ => false,
+            };
+        }
+        changed
     }
 }
 
@@ -174,6 +220,8 @@ impl Auth {
             rests: Rests::default(),
             purges: Arc::default(),
             looked: watch::Sender::new(Look { as_of: now, began: now, failed: None, running: false }),
+            turn: tokio::sync::Mutex::default(),
+            reads_all: AtomicBool::new(false),
             unknown: Mutex::default(),
         };
         auth.reload().await?;
@@ -302,7 +350,13 @@ impl Auth {
 
     /// Checks on every notification of a change, as long as this is polled.
     pub async fn listen(self: &Arc<Self>) -> Infallible {
-        self.source.listen(&|| self.look()).await
+        let heard = |heard: Heard| {
+            if heard == Heard::Reconnected {
+                self.reads_all.store(true, Ordering::Relaxed);
+            }
+            self.look();
+        };
+        self.source.listen(&heard).await
     }
 
     /// Starts a check of the database, unless one is running. Without requests there are no checks.
@@ -326,17 +380,24 @@ impl Auth {
         });
     }
 
-    /// Reads the database's keys again, if they have changed.
+    /// Reads what has changed in the database since the last check.
     pub async fn reload(&self) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
         let began = clock::now();
         self.looked.send_modify(|look| look.began = began);
-        let asked = self.source.keys_since(self.stored.load().marker);
-        let answer = tokio::time::timeout(PATIENCE, asked).await;
+        let stored = self.stored.load_full();
+        let reads_all = self.reads_all.swap(false, Ordering::Relaxed);
+        let marker = stored.marker.filter(|_| !reads_all);
+        let patience = if marker.is_some() { PATIENCE } else { FULL_PATIENCE };
+        let answer = tokio::time::timeout(patience, self.source.keys_since(marker)).await;
         match answer.unwrap_or(Err(StoreError::Away)) {
             Ok(KeyList { marker, known }) => {
-                if let Some(Known { keys, projects, rests, purges }) = known {
+                if let Some(Known { changed, keys, projects, rests, purges }) = known {
                     self.purges.set(purges);
-                    let keys = Keys::stored(&keys, &projects, &self.books);
+                    let keys = match changed {
+                        Some(changed) => stored.keys.changed(&changed, &keys, &projects, &self.books),
+                        None => Keys::stored(&keys, &projects, &self.books),
+                    };
                     // A budget that is new here must know its earlier spending before it is in force.
                     if let Err(error) = self.books.load().await {
                         self.failed();
@@ -355,6 +416,7 @@ impl Auth {
                 Ok(())
             }
             Err(error) => {
+                self.reads_all.fetch_or(reads_all, Ordering::Relaxed);
                 self.failed();
                 Err(error)
             }
@@ -457,6 +519,7 @@ const KEY_HEADERS: [HeaderName; 3] = [
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
     use store::KeyFields;
 
     use super::*;
@@ -629,6 +692,104 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(ask(&auth, "a").await, Err(ErrorKind::Authentication));
         assert_eq!(ask(&auth, "other").await, Ok(()));
+    }
+
+    /// What every key means, and the projects in force.
+    fn meaning(keys: &Keys, secrets: &[[u8; 32]]) -> Vec<String> {
+        let of = |hash: &[u8; 32]| match caller(&Keys::default(), keys, hash) {
+            None => "unknown".to_owned(),
+            Some(Err(error)) => error.message.into_owned(),
+            Some(Ok(caller)) => format!(
+                "{} {:?} {:?} {}",
+                caller.key_id,
+                caller.project.policy,
+                caller.roles,
+                caller.own.is_some_and(|own| own.singles_out_models())
+            ),
+        };
+        let mut projects: Vec<&str> = keys.projects().keys().map(|id| &**id).collect();
+        projects.sort_unstable();
+        secrets.iter().map(of).chain([projects.join(" ")]).collect()
+    }
+
+    /// A random change: what, which key, which project, which policy.
+    type Step = (u8, prop::sample::Index, u8, u8);
+
+    #[derive(Default)]
+    struct Made {
+        ids: Vec<String>,
+        hashes: Vec<[u8; 32]>,
+    }
+
+    proptest! {
+        #![proptest_config(testkit::random::cases(24))]
+        #[test]
+        fn after_any_changes_the_keys_are_those_of_a_full_read_and_only_changed_rows_are_read(
+            steps in prop::collection::vec(prop::collection::vec((0..8_u8, any::<prop::sample::Index>(), 0..5_u8, 0..3_u8), 1..4), 1..30)
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(follow(&steps));
+        }
+    }
+
+    async fn follow(steps: &[Vec<Step>]) {
+        let (store, books) = (Store::open("sqlite::memory:").await.unwrap(), Books::default());
+        let (mut made, mut marker, mut keys) = (Made::default(), None, Keys::default());
+        for step in steps {
+            for change in step {
+                make(&store, &mut made, change).await;
+            }
+            let all = store.keys_since(None).await.unwrap().known.unwrap();
+            let list = store.keys_since(marker).await.unwrap();
+            if let Some(known) = list.known {
+                let rows = known.keys.len() + known.projects.len();
+                assert!(marker.is_none() || rows <= step.len(), "{rows} rows after {step:?}");
+                keys = match known.changed {
+                    Some(changed) => keys.changed(&changed, &known.keys, &known.projects, &books),
+                    None => Keys::stored(&known.keys, &known.projects, &books),
+                };
+            }
+            marker = Some(list.marker);
+            let full = Keys::stored(&all.keys, &all.projects, &books);
+            assert_eq!(meaning(&keys, &made.hashes), meaning(&full, &made.hashes), "after {step:?}");
+        }
+    }
+
+    async fn make(store: &Store, made: &mut Made, (what, key, project, policy): &Step) {
+        let policy = ["{}", r#"{"deny":["a"]}"#, r#"{"deny":1}"#][usize::from(*policy)].to_owned();
+        let project = format!("p{project}");
+        let id = made.ids.get(key.index(made.ids.len().max(1))).cloned().unwrap_or_default();
+        let row = store.project(&project).await.unwrap();
+        match (what, store.key(&id).await.unwrap(), row) {
+            (2, Some(_), _) => drop(store.revoke_key(&id, 1).await.unwrap()),
+            (3, Some(_), _) => {
+                let until = if policy == "{}" { 1 } else { i64::MAX };
+                let secret = store.rotate_key(&id, until, None, 1).await.unwrap();
+                made.hashes.extend(secret.map(|secret| store.key_hasher().hash(secret.expose())));
+            }
+            (4, Some(mut row), _) => {
+                row.fields.disabled_at_ms = row.fields.disabled_at_ms.xor(Some(1));
+                row.fields.policy = policy;
+                store.update_key(&row, None, 1).await.unwrap();
+            }
+            (5, _, Some(mut row)) => {
+                row.disabled_at_ms = row.disabled_at_ms.xor(Some(1));
+                row.policy = policy;
+                store.update_project(&row, None, 1).await.unwrap();
+            }
+            (6, _, Some(row)) => drop(store.delete_project(&project, row.version, None, 1).await.unwrap()),
+            (5..=7, _, None) => {
+                let (name, version, created_at_ms) = (project.clone(), 1, 1);
+                let row = Project { id: project, name, policy, version, created_at_ms, disabled_at_ms: None };
+                store.create_project(&row, None).await.unwrap();
+            }
+            _ => {
+                let fields = KeyFields { project_id: project, policy, ..KeyFields::named("k") };
+                let (row, secret) = store.create_key_with(&fields, None, 1).await.unwrap();
+                made.ids.push(row.id);
+                made.hashes.push(store.key_hasher().hash(secret.expose()));
+            }
+        }
     }
 
     #[test]

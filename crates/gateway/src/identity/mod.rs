@@ -9,7 +9,7 @@ mod purges;
 pub mod review;
 mod terms;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::admission::Books;
 use crate::clock::now_ms;
 use crate::config::KeyEntry;
 use crate::config::settings::ProjectSettings;
-pub use auth::{Auth, presented};
+pub use auth::{Auth, Changed, presented};
 pub use caching::{CacheAsked, Caching};
 pub use purges::Purges;
 pub use terms::{Offered, Terms};
@@ -246,22 +246,59 @@ impl Project {
 }
 
 /// An entry for a key.
+#[derive(Clone)]
 struct Known {
     key_id: Arc<str>,
     owner: Arc<str>,
     roles: Roles,
     project_id: Arc<str>,
-    /// The project, read together with the key.
+    /// The project of a key of the configuration, if the configuration has it.
     project: Option<Arc<Project>>,
     own: Option<Arc<Terms>>,
     expires_at_ms: Option<i64>,
 }
 
-/// Keys with their owners, by the hash of the key; and projects by their ids.
-#[derive(Default)]
+/// Keys with their owners, by the hash of the key; and projects by their ids. Clones share what neither of
+/// them changes.
+#[derive(Clone, Default)]
 pub struct Keys {
-    keys: HashMap<[u8; 32], Known>,
-    projects: HashMap<Arc<str>, Arc<Project>>,
+    keys: KeyTable,
+    projects: Arc<HashMap<Arc<str>, Arc<Project>>>,
+}
+
+/// Keys in parts by the first byte of their hash: a change copies one part.
+#[derive(Clone)]
+struct KeyTable(Box<[Arc<KeyPart>; 256]>);
+
+type KeyPart = HashMap<[u8; 32], Known>;
+
+impl Default for KeyTable {
+    fn default() -> Self {
+        Self(Box::new(std::array::from_fn(|_| Arc::default())))
+    }
+}
+
+impl KeyTable {
+    fn get(&self, hash: &[u8; 32]) -> Option<&Known> {
+        self.0[usize::from(hash[0])].get(hash)
+    }
+
+    fn insert(&mut self, hash: [u8; 32], known: Known) -> &mut Known {
+        let part = Arc::make_mut(&mut self.0[usize::from(hash[0])]);
+        part.entry(hash).insert_entry(known).into_mut()
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Known> {
+        self.0.iter().flat_map(|part| part.values())
+    }
+
+    fn remove(&mut self, ids: &HashSet<String>) {
+        for part in self.0.iter_mut() {
+            if part.values().any(|known| ids.contains(&*known.key_id)) {
+                Arc::make_mut(part).retain(|_, known| !ids.contains(&*known.key_id));
+            }
+        }
+    }
 }
 
 impl Keys {
@@ -274,26 +311,22 @@ impl Keys {
         books: &Books,
     ) -> Self {
         let mut fixed = Self::default();
+        let declared = projects.iter().map(|it| Project::new(&it.id, &it.policy, false, books));
+        fixed.projects = Arc::new(declared.map(|project| (project.id.clone(), project)).collect());
         for (keys, roles) in [(api_keys, Roles::INFERENCE), (admin_keys, Roles::ADMIN)] {
             for key in keys {
                 fixed.put(hasher, key, DEFAULT_PROJECT, roles);
             }
         }
         for declared in projects {
-            let project = Project::new(&declared.id, &declared.policy, false, books);
+            let book = books.of(&declared.id);
             for key in &declared.keys {
                 let label = format!("{}/{}", declared.id, key.name);
                 let entry = KeyEntry { label, secret: key.secret.clone() };
                 let known = fixed.put(hasher, &entry, &declared.id, Roles::of(&key.roles));
-                known.project = Some(project.clone());
-                known.own = Terms::of_key(&key.policy, &known.key_id, &project.book);
+                known.own = Terms::of_key(&key.policy, &known.key_id, &book);
                 known.expires_at_ms = key.expires_at_ms;
             }
-            fixed.projects.insert(project.id.clone(), project);
-        }
-        let declared_default = fixed.projects.get(DEFAULT_PROJECT).cloned();
-        for known in fixed.keys.values_mut().filter(|known| known.project.is_none()) {
-            known.project.clone_from(&declared_default);
         }
         fixed
     }
@@ -305,64 +338,84 @@ impl Keys {
             owner: owner(&hash),
             roles,
             project_id: project.into(),
-            project: None,
+            project: self.projects.get(project).cloned(),
             own: None,
             expires_at_ms: None,
         };
-        self.keys.entry(hash).insert_entry(known).into_mut()
+        self.keys.insert(hash, known)
     }
 
     /// The keys and projects of the database. A policy that this release cannot read allows nothing: its
     /// prohibitions are unknown.
     pub fn stored(keys: &[KeyHash], projects: &[store::Project], books: &Books) -> Self {
-        let mut stored = Self::default();
-        for row in projects {
-            let (policy, is_readable) = read_policy(&row.policy);
-            let is_disabled = row.disabled_at_ms.is_some() || !is_readable;
-            let project = Project::new(&row.id, &policy, is_disabled, books);
-            stored.projects.insert(project.id.clone(), project);
-        }
-        if !stored.projects.contains_key(DEFAULT_PROJECT) {
-            stored.projects.insert(DEFAULT_PROJECT.into(), Project::free(DEFAULT_PROJECT, books));
-        }
-        stored.keys.reserve(keys.len());
+        Self::default().changed(&Changed::default(), keys, projects, books)
+    }
+
+    /// The same after changes, with the rows that exist of what has changed.
+    pub fn changed(
+        &self,
+        changed: &Changed,
+        keys: &[KeyHash],
+        projects: &[store::Project],
+        books: &Books,
+    ) -> Self {
+        let mut stored = self.clone();
+        stored.keys.remove(&changed.keys);
+        stored.change_projects(&changed.projects, projects, books);
         for key in keys {
-            let (policy, is_readable) = read_policy(&key.fields.policy);
-            if !is_readable {
-                continue;
-            }
-            let key_id: Arc<str> = key.id.as_str().into();
-            let id = key.fields.project_id.as_str();
-            let project =
-                stored.projects.get_key_value(id).map(|(id, project)| (id.clone(), project.clone()));
-            let (project_id, project) =
-                project.map_or((id.into(), None), |(id, project)| (id, Some(project)));
-            let own = match project {
-                _ if policy == Policy::default() => None,
-                Some(ref project) => Terms::of_key(&policy, &key_id, &project.book),
-                None => Terms::of_key(&policy, &key_id, &books.of(id)),
-            };
-            let known = |expires_at_ms| Known {
-                owner: key_id.clone(),
-                key_id: key_id.clone(),
-                roles: Roles::of(&key.fields.roles),
-                project_id: project_id.clone(),
-                project: project.clone(),
-                own: own.clone(),
-                expires_at_ms,
-            };
-            if let Some((hash, until)) = key.previous {
-                let until = key.fields.expires_at_ms.map_or(until, |expires| expires.min(until));
-                stored.keys.insert(hash, known(Some(until)));
-            }
-            stored.keys.insert(key.hash, known(key.fields.expires_at_ms));
+            stored.add_key(key, books);
         }
         stored
     }
 
+    fn change_projects(&mut self, changed: &HashSet<String>, rows: &[store::Project], books: &Books) {
+        let lacks_default = !self.projects.contains_key(DEFAULT_PROJECT);
+        if changed.is_empty() && rows.is_empty() && !lacks_default {
+            return;
+        }
+        let projects = Arc::make_mut(&mut self.projects);
+        projects.retain(|id, _| !changed.contains(&**id));
+        for row in rows {
+            let (policy, is_readable) = read_policy(&row.policy);
+            let is_disabled = row.disabled_at_ms.is_some() || !is_readable;
+            let project = Project::new(&row.id, &policy, is_disabled, books);
+            projects.insert(project.id.clone(), project);
+        }
+        if !projects.contains_key(DEFAULT_PROJECT) {
+            projects.insert(DEFAULT_PROJECT.into(), Project::free(DEFAULT_PROJECT, books));
+        }
+    }
+
+    fn add_key(&mut self, key: &KeyHash, books: &Books) {
+        let (policy, is_readable) = read_policy(&key.fields.policy);
+        if !is_readable {
+            return;
+        }
+        let key_id: Arc<str> = key.id.as_str().into();
+        let id = key.fields.project_id.as_str();
+        // Its project is looked up for each request, because it changes without the key.
+        let project_id = self.projects.get_key_value(id).map_or_else(|| id.into(), |(id, _)| id.clone());
+        let is_empty = policy == Policy::default();
+        let own = if is_empty { None } else { Terms::of_key(&policy, &key_id, &books.of(id)) };
+        let known = |expires_at_ms| Known {
+            owner: key_id.clone(),
+            key_id: key_id.clone(),
+            roles: Roles::of(&key.fields.roles),
+            project_id: project_id.clone(),
+            project: None,
+            own: own.clone(),
+            expires_at_ms,
+        };
+        if let Some((hash, until)) = key.previous {
+            let until = key.fields.expires_at_ms.map_or(until, |expires| expires.min(until));
+            self.keys.insert(hash, known(Some(until)));
+        }
+        self.keys.insert(key.hash, known(key.fields.expires_at_ms));
+    }
+
     /// Whether it has this key.
     fn contains(&self, hash: &[u8; 32]) -> bool {
-        self.keys.contains_key(hash)
+        self.keys.get(hash).is_some()
     }
 
     /// The roles of the key of this owner, if it is valid.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use store::{KeyHasher, Store};
+use store::{KeyHasher, Project, Store, Written};
 
 use crate::memory;
 
@@ -43,8 +43,56 @@ pub(crate) async fn the_marker_changes_with_every_change(store: &Store) {
     assert_eq!(store.setting("none").await.unwrap(), None);
 }
 
+pub(crate) async fn only_changed_rows_are_read(store: &Store) {
+    let project = |id: &str| Project {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        policy: "{}".to_owned(),
+        version: 1,
+        created_at_ms: 1,
+        disabled_at_ms: None,
+    };
+    let mut keys = Vec::new();
+    for number in 0..20 {
+        store.create_project(&project(&format!("p{number}")), None).await.unwrap();
+        keys.push(store.create_key(&format!("k{number}"), number).await.unwrap().0);
+    }
+    let before = store.change_marker().await.unwrap();
+    assert_eq!(store.changed(before, before).await.unwrap().as_deref(), Some(&[][..]));
+    store.revoke_key(&keys[3].id, 30).await.unwrap();
+    store.rotate_key(&keys[4].id, 40, None, 31).await.unwrap();
+    let mut changed = store.project("p5").await.unwrap().unwrap();
+    changed.name = "other".to_owned();
+    store.update_project(&changed, None, 32).await.unwrap();
+    assert_eq!(store.delete_project("p6", 1, None, 33).await.unwrap(), Written::Done);
+    let now = store.change_marker().await.unwrap();
+    let targets = store.changed(before, now).await.unwrap().unwrap();
+    let expected = [
+        format!("key:{}", keys[3].id),
+        format!("key:{}", keys[4].id),
+        "project:p5".into(),
+        "project:p6".into(),
+    ];
+    assert_eq!(targets, expected);
+    let ids: Vec<String> =
+        store.active_keys_changed(before).await.unwrap().into_iter().map(|key| key.id).collect();
+    assert_eq!(ids, [keys[4].id.clone()], "the revoked one is not valid");
+    let names: Vec<String> =
+        store.projects_changed(before).await.unwrap().into_iter().map(|it| it.name).collect();
+    assert_eq!(names, ["other"]);
+    // A marker of the future is that of another database, or of one that was restored.
+    assert_eq!(store.changed(now + 1, now).await.unwrap(), None);
+    for number in 0..1001 {
+        store.set_setting("greeting", &number.to_string()).await.unwrap();
+    }
+    let last = store.change_marker().await.unwrap();
+    assert_eq!(store.changed(now, last).await.unwrap(), None, "too many are not kept");
+    assert_eq!(store.changed(last - 1000, last).await.unwrap().map(|targets| targets.len()), Some(1000));
+}
+
 #[tokio::test]
 async fn on_sqlite() {
+    only_changed_rows_are_read(&memory().await).await;
     keys_are_created_listed_and_revoked(&memory().await).await;
     the_marker_changes_with_every_change(&memory().await).await;
 }

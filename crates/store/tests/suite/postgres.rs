@@ -34,6 +34,7 @@ async fn on_postgres() {
     usage::filters_pick_the_newest(&empty(&url).await).await;
     keys::keys_are_created_listed_and_revoked(&empty(&url).await).await;
     keys::the_marker_changes_with_every_change(&empty(&url).await).await;
+    keys::only_changed_rows_are_read(&empty(&url).await).await;
     responses::answers_belong_to_their_key(&empty(&url).await).await;
     responses::a_chain_of_answers_is_the_conversation(&empty(&url).await).await;
     responses::expired_answers_are_deleted_in_batches(&empty(&url).await).await;
