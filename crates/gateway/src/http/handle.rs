@@ -34,7 +34,7 @@ use crate::clock;
 use crate::console::ConsoleService;
 use crate::cors::Cors;
 use crate::discovery::Discovery;
-use crate::identity::{Auth, Caller};
+use crate::identity::{Auth, Caller, Denied};
 use crate::incoming::leave_unread;
 use crate::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
 use crate::nodes::ThisNode;
@@ -143,7 +143,7 @@ pub async fn handle(
                 };
                 (respond::rates(response, rates), unread)
             }
-            Err(error) => (noted(&head, &request_id, None, refuse(&api, &head, &error)), Some(body)),
+            Err(denied) => (noted(&head, &request_id, None, deny(&api, &head, *denied)), Some(body)),
         },
         Ok(route) if matches!(route.serve, Serve::Kept(_) | Serve::Passthrough) => {
             let asking = native::Asking { snapshot, request_id, received, path: route.path };
@@ -457,19 +457,25 @@ async fn administered(
         Access::Admin => administrator(api, snapshot, head).await,
         _ => viewer(api, snapshot, head).await,
     };
-    let read = async {
-        let caller = admitted?;
-        let announced = Announced::read(&head.headers, admin::BODY_LIMIT)?;
-        let received = request_body::read(body, announced, snapshot.limits, &api.buffers).await?;
-        Ok((caller, received.bytes))
-    };
-    let response = match read.await {
-        Ok((caller, body)) => {
-            let asked = admin::Asked { api, snapshot, caller: &caller, head, body: &body };
-            let answer = asked.serve(resource, &admin::rest_of(head)).await;
-            answer.unwrap_or_else(|refused| refused.response())
+    let response = match admitted {
+        Ok(caller) => {
+            let rates = caller.rates();
+            let read = async {
+                let announced = Announced::read(&head.headers, admin::BODY_LIMIT)?;
+                request_body::read(body, announced, snapshot.limits, &api.buffers).await
+            };
+            let response = match read.await {
+                Ok(received) => {
+                    let body = &received.bytes;
+                    let asked = admin::Asked { api, snapshot, caller: &caller, head, body };
+                    let answer = asked.serve(resource, &admin::rest_of(head)).await;
+                    answer.unwrap_or_else(|refused| refused.response())
+                }
+                Err(error) => refuse(api, head, &error),
+            };
+            respond::rates(response, rates)
         }
-        Err(error) => refuse(api, head, &error),
+        Err(denied) => deny(api, head, *denied),
     };
     let request_id =
         head.headers.get(respond::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
@@ -484,10 +490,7 @@ async fn conversation(
     body: Incoming,
 ) -> Response<ResponseBody> {
     let started = clock::now();
-    let mut rates = None;
-    let served = async {
-        let caller = asks(api, snapshot, head).await?;
-        rates = caller.rates();
+    let served = async |caller: &Caller| {
         let announced = Announced::read(&head.headers, snapshot.limits.body)?;
         let received = request_body::read(body, announced, snapshot.limits, &api.buffers).await?;
         let whose = KeepFor {
@@ -498,30 +501,33 @@ async fn conversation(
         };
         conversations::serve(api, whose, head, &received.bytes).await
     };
-    let response = served.await.unwrap_or_else(|error| refuse(api, head, &error));
-    let response = respond::rates(response, rates);
+    let response = match asks(api, snapshot, head).await {
+        Ok(caller) => {
+            let response = served(&caller).await.unwrap_or_else(|error| refuse(api, head, &error));
+            respond::rates(response, caller.rates())
+        }
+        Err(denied) => deny(api, head, *denied),
+    };
     let request_id =
         head.headers.get(respond::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     noted(head, request_id, Some(started), response)
 }
 
-async fn viewer(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
-    let caller = admit(api, snapshot, head).await?;
-    caller.check_role(Role::Viewer)?;
-    Ok(caller)
+async fn viewer(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Box<Denied>> {
+    admit(api, snapshot, head).await?.checked(|caller| caller.check_role(Role::Viewer))
 }
 
 /// Serves every route but chat.
 async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts) -> Response<ResponseBody> {
     let admitted = match route.access {
         Access::Anyone | Access::Operator => Ok(None),
-        Access::Key => admit(api, snapshot, head).await.map(Some),
+        Access::Key => admit(api, snapshot, head).await.map(Some).map_err(Box::from),
         Access::Viewer => viewer(api, snapshot, head).await.map(Some),
         Access::Admin => administrator(api, snapshot, head).await.map(Some),
     };
     let caller = match admitted {
         Ok(caller) => caller,
-        Err(error) => return refuse(api, head, &error),
+        Err(denied) => return deny(api, head, *denied),
     };
     let rates = caller.as_ref().and_then(Caller::rates);
     let response = match route.serve {
@@ -568,19 +574,21 @@ async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, E
 }
 
 /// The caller of a model.
-async fn asks(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
-    let caller = admit(api, snapshot, head).await?;
-    caller.check_role(Role::Inference)?;
-    Ok(caller)
+async fn asks(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Box<Denied>> {
+    admit(api, snapshot, head).await?.checked(|caller| caller.check_role(Role::Inference))
 }
 
-async fn administrator(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Error> {
-    let caller = admit(api, snapshot, head).await?;
-    if caller.admin {
-        Ok(caller)
-    } else {
-        Err(Error::caller(ErrorKind::Permission, "This route needs an admin key (auth.admin_keys)."))
-    }
+async fn administrator(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Caller, Box<Denied>> {
+    admit(api, snapshot, head).await?.checked(|caller| {
+        let message = "This route needs an admin key (auth.admin_keys).";
+        let refused = || Error::caller(ErrorKind::Permission, message);
+        caller.admin.then_some(()).ok_or_else(refused)
+    })
+}
+
+/// The refusal of a request, with the limits of its key.
+fn deny(api: &Api, head: &Parts, denied: Denied) -> Response<ResponseBody> {
+    respond::rates(refuse(api, head, &denied.error), denied.rates)
 }
 
 /// An error in the format that callers of the path speak.

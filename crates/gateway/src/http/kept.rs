@@ -120,10 +120,9 @@ pub async fn serve(
     };
     let caller = match native::admit(api, &asking.snapshot, &head, Role::Inference).await {
         Ok(caller) => caller,
-        Err(error) => {
+        Err(denied) => {
             leave_unread(body);
-            api.metrics.refused(error.kind.as_str());
-            return respond::error(dialect, &error);
+            return native::denied_answer(api, dialect, *denied);
         }
     };
     let rates = caller.rates();

@@ -18,7 +18,7 @@ use hyper::upgrade::OnUpgrade;
 use limits::Role;
 use wire::native::{Metered, NativeForm};
 use wire::providers::Native;
-use wire::{Headers, OWN};
+use wire::{Dialect, Headers, OWN};
 
 use super::connections::InFlight;
 use super::options;
@@ -27,7 +27,7 @@ use super::{Api, ResponseBody, path, respond};
 use crate::buffers::Held;
 use crate::clock;
 use crate::config::MetadataPlace;
-use crate::identity::Caller;
+use crate::identity::{Caller, Denied};
 use crate::incoming::{broken, late, leave_unread, too_large_upload};
 use crate::metering::Arrival;
 use crate::pipeline::native::{NativeAnswer, NativeBody, NativeQuestion, TunnelEnd};
@@ -61,10 +61,9 @@ pub async fn serve(
 ) -> Response<ResponseBody> {
     let caller = match admit(api, &asking.snapshot, &head, Role::Passthrough).await {
         Ok(caller) => caller,
-        Err(error) => {
+        Err(denied) => {
             leave_unread(body);
-            api.metrics.refused(error.kind.as_str());
-            return respond::error(OWN, &error);
+            return denied_answer(api, OWN, *denied);
         }
     };
     let rates = caller.rates();
@@ -86,15 +85,28 @@ pub async fn serve(
     respond::rates(response, rates)
 }
 
-pub(super) async fn admit(api: &Api, snapshot: &Snapshot, head: &Parts, role: Role) -> Result<Caller, Error> {
+/// The answer to a request that is not admitted.
+pub(super) fn denied_answer(api: &Api, dialect: &dyn Dialect, denied: Denied) -> Response<ResponseBody> {
+    api.metrics.refused(denied.error.kind.as_str());
+    respond::rates(respond::error(dialect, &denied.error), denied.rates)
+}
+
+pub(super) async fn admit(
+    api: &Api,
+    snapshot: &Snapshot,
+    head: &Parts,
+    role: Role,
+) -> Result<Caller, Box<Denied>> {
     let caller = api.auth.admit(&snapshot.keys, &head.headers, head.uri.query()).await?;
-    caller.check_role(role)?;
-    if caller.is_guarded() {
-        let message = "Guardrails check the requests of this key, but cannot check files, batches and requests to a provider's own API; \
-                       use the gateway's other endpoints, or a key without guardrails.";
-        return Err(Error::caller(ErrorKind::Permission, message));
-    }
-    Ok(caller)
+    caller.checked(|caller| {
+        caller.check_role(role)?;
+        if caller.is_guarded() {
+            let message = "Guardrails check the requests of this key, but cannot check files, batches and requests to a provider's own API; \
+                           use the gateway's other endpoints, or a key without guardrails.";
+            return Err(Error::caller(ErrorKind::Permission, message));
+        }
+        Ok(())
+    })
 }
 
 pub(super) fn inbound(asking: Asking, caller: Caller) -> Inbound {

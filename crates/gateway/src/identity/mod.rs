@@ -59,6 +59,18 @@ impl Rates {
     }
 }
 
+/// A refusal of a request, with the limits of its key once the key is known.
+pub struct Denied {
+    pub error: Error,
+    pub rates: Option<Rates>,
+}
+
+impl From<Error> for Box<Denied> {
+    fn from(error: Error) -> Self {
+        Self::new(Denied { error, rates: None })
+    }
+}
+
 /// A team or an application, with its keys.
 pub struct Project {
     /// Names it.
@@ -206,6 +218,14 @@ impl Caller {
     /// Whether a policy can refuse anything: a cheap check that spares the rest.
     pub fn is_restricted(&self) -> bool {
         self.project.terms.restricts || self.own.as_ref().is_some_and(|own| own.restricts)
+    }
+
+    /// The caller, if its request passes this check.
+    pub fn checked(self, check: impl FnOnce(&Self) -> Result<(), Error>) -> Result<Self, Box<Denied>> {
+        match check(&self) {
+            Ok(()) => Ok(self),
+            Err(error) => Err(Box::new(Denied { error, rates: self.rates() })),
+        }
     }
 
     /// Refuses a request without the role.

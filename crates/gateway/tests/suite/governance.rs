@@ -267,7 +267,8 @@ async fn a_limit_is_refused_in_every_format_with_the_time_to_wait() {
 async fn every_answer_of_a_key_with_limits_says_what_is_left() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let policy = "models = [\"gpt-4o-mini\"]\nlimits = [{ requests = 60, per = \"hour\" }, { requests = 1, per = \"day\", model = \"x\" }]";
-    let gateway = TestGateway::start(&config(&upstream, policy)).await;
+    let viewer = "[[projects.a.keys]]\nname = \"viewer\"\nkey = \"viewer-key\"\nroles = [\"viewer\"]\n";
+    let gateway = TestGateway::start(&format!("{}{viewer}", config(&upstream, policy))).await;
     let call = async |line: &str, body: &str| {
         let head = format!(
             "{line} HTTP/1.1\r\nhost: g\r\nx-api-key: team-key\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -304,6 +305,28 @@ async fn every_answer_of_a_key_with_limits_says_what_is_left() {
             (left, reply.header("x-ratelimit-reset-requests")),
             (Some("60"), Some("0s")),
             "{line} {body}"
+        );
+    }
+    // A key that lacks the role.
+    for (key, line) in [
+        ("viewer-key", chat),
+        ("viewer-key", "POST /v1/embeddings"),
+        ("viewer-key", "POST /v1/conversations"),
+        ("viewer-key", "GET /v1/files"),
+        ("team-key", "GET /p/openai/v1/files"),
+        ("team-key", "GET /admin/v1/keys"),
+        ("viewer-key", "POST /admin/v1/keys"),
+        ("team-key", "GET /v1/routing"),
+        ("viewer-key", "POST /admin/v1/reload"),
+    ] {
+        let head = format!(
+            "{line} HTTP/1.1\r\nhost: g\r\nx-api-key: {key}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
+        );
+        let reply = send(gateway.address, head.as_bytes()).await;
+        assert_eq!(
+            (reply.status, reply.header("x-ratelimit-remaining-requests")),
+            (403, Some("60")),
+            "{line}"
         );
     }
     assert_eq!(ask(&gateway, &short(MODEL)).await.header("x-ratelimit-remaining-requests"), Some("59"));
