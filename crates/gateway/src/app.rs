@@ -191,6 +191,7 @@ impl App {
             metering: pipeline.metering.clone(),
             lifecycle: self.api.lifecycle.clone(),
             auth: self.api.auth.clone(),
+            leases: leases.clone(),
         };
         let cut = tokio::select! {
             cut = server::serve(self.listeners, self.api, self.limits, stop, at_once) => cut,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use store::{Node, STOPPED, Store};
+use store::{Audit, Node, STOPPED, Store, Written};
 
 use crate::clock;
+use crate::cluster::Leases;
 use crate::identity::Auth;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::metering::Metering;
@@ -18,8 +19,10 @@ use crate::snapshot::Current;
 const BEAT: Duration = Duration::from_secs(5);
 /// How long a stop waits for the row.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// How long rows are kept.
+/// How long rows are kept. A node that was not seen for so long is lost.
 const KEPT_MS: i64 = 24 * 3_600_000;
+/// Every how many beats the node looks for lost nodes: once a minute.
+const LOOK_EVERY: u64 = 12;
 
 /// The identity of this process.
 pub struct ThisNode {
@@ -72,13 +75,34 @@ pub struct Heart {
     pub lifecycle: Arc<Lifecycle>,
     /// Picks up changes by other processes.
     pub auth: Arc<Auth>,
+    /// The parts of shared budgets; none for a single node.
+    pub leases: Option<Arc<Leases>>,
+}
+
+/// Declares a node lost; refused while it may still spend what it holds.
+pub async fn forget(store: &Store, id: &str, actor: &str) -> Result<Written, store::StoreError> {
+    let now = clock::now_ms();
+    let target = format!("node:{id}");
+    let audit = Audit { actor: actor.to_owned(), action: "node.forget", target, detail: "{}".to_owned() };
+    store.forget_node(id, now - limits::LOST_MS, audit, now).await
+}
+
+/// Why a node is not forgotten.
+pub fn not_forgotten(id: &str) -> String {
+    let minutes = limits::LOST_MS / 60_000;
+    format!(
+        "The node {id:?} was seen in the last {minutes} minutes: it may still spend what it holds of budgets"
+    )
 }
 
 impl Heart {
     /// Writes the row periodically, as long as this is polled.
     pub async fn beat(&self) -> Infallible {
         let mut is_said = false;
-        loop {
+        for beat in 0_u64.. {
+            if beat.is_multiple_of(LOOK_EVERY) {
+                self.release_lost_nodes().await;
+            }
             let state = if self.lifecycle.phase() == Phase::Serving { "serving" } else { "draining" };
             match self.report(state).await {
                 Ok(()) => is_said = false,
@@ -92,6 +116,22 @@ impl Heart {
             // them.
             self.auth.look();
             tokio::time::sleep(BEAT).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Deletes the rows of lost nodes, once their parts of budgets are free.
+    async fn release_lost_nodes(&self) {
+        let before = clock::now_ms() - KEPT_MS;
+        let Ok(nodes) = self.store.nodes().await else { return };
+        for node in nodes.iter().filter(|node| node.seen_at_ms < before) {
+            let is_free = match &self.leases {
+                Some(leases) => leases.release(std::slice::from_ref(&node.id)).await.unwrap_or(false),
+                None => true,
+            };
+            if is_free && let Err(error) = self.store.delete_node(&node.id, before).await {
+                tracing::warn!(%error, node = node.id, "the row of a lost node cannot be deleted yet");
+            }
         }
     }
 
@@ -114,6 +154,6 @@ impl Heart {
             spool_bytes: i64::try_from(self.metering.spool_bytes()).unwrap_or(i64::MAX),
             reload: last_reload(&self.reloader).to_string(),
         };
-        self.store.report_node(&node, now - KEPT_MS).await
+        self.store.report_node(&node).await
     }
 }

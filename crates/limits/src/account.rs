@@ -253,6 +253,14 @@ impl Money {
         }
     }
 
+    /// Gives up what it holds in advance.
+    pub(crate) fn give_up(&mut self) {
+        let own = self.spent + self.reserved;
+        if let Some(part) = &mut self.part {
+            part.allowed = part.allowed.min(own);
+        }
+    }
+
     /// The part that this node wants now: its use so far and this much more. None when there is nothing to
     /// report.
     fn demand(&mut self, missing: Option<i64>, is_exact: bool) -> Option<Wanted> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use canon::Pico;
 
 use crate::account::{Account, Claim, Fit, Kind, Money, Name, Notice, Places, Rate};
-use crate::lease::{Demand, Granted, Others, Short};
+use crate::lease::{Demand, Granted, Others, PART_MS, Short};
 use crate::policy::{Limit, OnExhausted, Policy};
 use crate::rule::{AccountId, Quantity, Rule, Scope};
 use crate::{Pattern, Window, day_of};
@@ -108,6 +108,8 @@ pub struct Book {
     shared: Option<Vec<Name>>,
     /// Nothing has changed since the last time there was nothing to report.
     is_quiet: bool,
+    /// When the common store last answered.
+    answered_ms: i64,
 }
 
 /// A reservation that is not settled.
@@ -244,6 +246,7 @@ impl Book {
         now_ms: i64,
     ) -> Result<(Ticket, Remaining), Refused> {
         self.sweep(now_ms);
+        self.give_up_old_parts(now_ms);
         self.check(rules.clone(), &[], ask, now_ms)?;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.open.push(Open::default());
@@ -264,6 +267,7 @@ impl Book {
     ) -> Result<(), Refused> {
         let Some(open) = self.open.get_mut(ticket.slot as usize) else { return Ok(()) };
         let claims = std::mem::take(&mut open.claims);
+        self.give_up_old_parts(now_ms);
         let checked = self.check(rules.clone(), &claims, ask, now_ms);
         self.open[ticket.slot as usize].claims = claims;
         checked?;
@@ -334,6 +338,7 @@ impl Book {
     /// The amounts that this node wants of the accounts that it shares. With `short`: the accounts that are
     /// too small for a request. Without: the amounts to report and to return.
     pub fn demands(&mut self, short: Option<&[Short]>, is_exact: bool, now_ms: i64) -> Vec<Demand> {
+        self.give_up_old_parts(now_ms);
         let Some(names) = &self.shared else { return Vec::new() };
         let day = day_of(now_ms);
         let mut demand = |(id, missing): (AccountId, Option<i64>)| {
@@ -381,6 +386,7 @@ impl Book {
     pub fn granted(&mut self, demand: &Demand, answer: &Granted, now_ms: i64) {
         if let Some(account) = self.accounts.get_mut(demand.account.0 as usize) {
             self.is_quiet = false;
+            self.answered_ms = now_ms;
             account.granted(&demand.wanted, answer, now_ms, &mut self.notices);
         }
     }
@@ -389,6 +395,18 @@ impl Book {
         if now_ms.saturating_sub(self.swept_ms) >= SWEEP_EVERY_MS {
             self.swept_ms = now_ms;
             self.expire(now_ms);
+        }
+    }
+
+    fn give_up_old_parts(&mut self, now_ms: i64) {
+        if self.shared.is_none() || now_ms.saturating_sub(self.answered_ms) < PART_MS {
+            return;
+        }
+        self.answered_ms = now_ms;
+        for account in &mut self.accounts {
+            if let Account::Money(money) = account {
+                money.give_up();
+            }
         }
     }
 

@@ -151,9 +151,17 @@ pub struct Pool {
 
 #[derive(Clone, Debug)]
 enum Common {
-    Money { allowed: BTreeMap<u32, i64>, spent: BTreeMap<u32, i64> },
+    Money { allowed: BTreeMap<u32, i64>, spent: BTreeMap<u32, i64>, last: BTreeMap<u32, Last> },
     Rate(Bucket),
     Places(BTreeMap<u32, (u64, i64)>),
+}
+
+/// A node's last message about an account of money.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    /// What it had spent and reserved.
+    used: i64,
+    at_ms: i64,
 }
 
 /// The part of a node that has `has` and wants more or less. An amount below what it needs is left to others.
@@ -169,6 +177,12 @@ fn part(left: i64, has: i64, needed: i64, want: i64) -> i64 {
 
 /// A node without a report for this long loses its places, in milliseconds.
 pub const GONE_MS: i64 = 15_000;
+/// A node gives up what it holds of budgets in advance when the store has not answered for this long, in
+/// milliseconds: the store may give it to others later.
+pub const PART_MS: i64 = 600_000;
+/// The store releases the part of a lost node only if it has been silent for this long. It exceeds
+/// [`PART_MS`], so that a node that was only stopped spends nothing that others were given.
+pub const LOST_MS: i64 = 900_000;
 
 impl Pool {
     /// Serves a demand of a node for this account. None when it wants money and the account is unknown:
@@ -176,7 +190,8 @@ impl Pool {
     pub fn serve(&mut self, name: &str, node: u32, wanted: &Wanted, now_ms: i64) -> Option<Granted> {
         match *wanted {
             Wanted::Money { ceiling, spent, has, needed, want, .. } => {
-                let Some(Common::Money { allowed, spent: all_spent }) = self.accounts.get_mut(name) else {
+                let Some(Common::Money { allowed, spent: all_spent, last }) = self.accounts.get_mut(name)
+                else {
                     return None;
                 };
                 all_spent.insert(node, spent.0);
@@ -184,6 +199,7 @@ impl Pool {
                 let left = ceiling.0.saturating_sub(allowed.values().sum());
                 let mine = part(left, has.0, needed.0, want.0);
                 allowed.insert(node, mine);
+                last.insert(node, Last { used: needed.0.min(mine), at_ms: now_ms });
                 Some(Granted::Money {
                     allowed: Pico(mine),
                     all_allowed: Pico(allowed.values().sum()),
@@ -227,16 +243,33 @@ impl Pool {
 
     /// Begins an account of money, unless it is known, from each node's spending in the ledger.
     pub fn begin(&mut self, name: &str, spent: &BTreeMap<u32, i64>) {
-        let begin = || Common::Money { allowed: spent.clone(), spent: spent.clone() };
+        let begin = || Common::Money { allowed: spent.clone(), spent: spent.clone(), last: BTreeMap::new() };
         self.accounts.entry(name.to_owned()).or_insert_with(begin);
     }
 
     /// A node has ended, and the ledger contains all its spending.
     pub fn retire(&mut self, name: &str, node: u32, ledger: i64) {
-        if let Some(Common::Money { allowed, spent }) = self.accounts.get_mut(name) {
+        if let Some(Common::Money { allowed, spent, last }) = self.accounts.get_mut(name) {
             allowed.insert(node, ledger);
             spent.insert(node, ledger);
+            last.remove(&node);
         }
+    }
+
+    /// A node will not deliver its records: what it had spent and reserved at its last message counts as spent,
+    /// and the rest of its part is free. Returns what counts as spent; none if it was heard of recently.
+    pub fn release(&mut self, name: &str, node: u32, ledger: i64, now_ms: i64) -> Option<i64> {
+        let Some(Common::Money { allowed, spent, last }) = self.accounts.get_mut(name) else {
+            return Some(ledger);
+        };
+        if last.get(&node).is_some_and(|last| now_ms - last.at_ms < LOST_MS) {
+            return None;
+        }
+        let used = last.remove(&node).map_or(0, |last| last.used);
+        let charged = ledger.max(used).max(spent.get(&node).copied().unwrap_or_default());
+        allowed.insert(node, charged);
+        spent.insert(node, charged);
+        Some(charged)
     }
 
     /// Loses everything, as a flushed store does.

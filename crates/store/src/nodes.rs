@@ -43,7 +43,9 @@ pub(crate) const UPSERT: &str =
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET config = excluded.config,
     seen_at_ms = excluded.seen_at_ms, state = excluded.state, spool_bytes = excluded.spool_bytes,
     reload = excluded.reload";
-pub(crate) const FORGET: &str = "DELETE FROM nodes WHERE seen_at_ms < $1";
+pub(crate) const DELETE: &str = "DELETE FROM nodes WHERE id = $1 AND seen_at_ms < $2";
+/// Zero: not seen for longer than any.
+pub(crate) const FORGET: &str = "UPDATE nodes SET seen_at_ms = 0 WHERE id = $1 AND seen_at_ms < $2";
 pub(crate) const SELECT: &str =
     "SELECT id, name, version, config, started_at_ms, seen_at_ms, state, spool_bytes, reload
     FROM nodes ORDER BY name, started_at_ms";

@@ -1054,24 +1054,42 @@ impl Store {
 
     // Nodes
 
-    /// Writes the row of a process, and deletes rows that were not updated since a time.
-    pub async fn report_node(&self, node: &Node, forget_before_ms: i64) -> Result<(), StoreError> {
+    /// Writes the row of a process.
+    pub async fn report_node(&self, node: &Node) -> Result<(), StoreError> {
+        on_either!(self, QUICK, connection => sqlx::query(nodes::UPSERT)
+            .bind(&node.id)
+            .bind(&node.name)
+            .bind(&node.version)
+            .bind(&node.config)
+            .bind(node.started_at_ms)
+            .bind(node.seen_at_ms)
+            .bind(&node.state)
+            .bind(node.spool_bytes)
+            .bind(&node.reload)
+            .execute(connection)
+            .await
+            .map(drop))
+    }
+
+    /// Declares a process lost that was not seen since a time: the running ones then release what it holds.
+    pub async fn forget_node(
+        &self,
+        id: &str,
+        before_ms: i64,
+        audit: Audit,
+        now_ms: i64,
+    ) -> Result<Written, StoreError> {
+        if change!(self, "node", sqlx::query(nodes::FORGET).bind(id).bind(before_ms), Some(audit), now_ms)? {
+            return Ok(Written::Done);
+        }
+        let is_known = self.nodes().await?.iter().any(|node| node.id == id);
+        Ok(if is_known { Written::Changed } else { Written::Absent })
+    }
+
+    /// Deletes the row of a process, if it was not seen since a time.
+    pub async fn delete_node(&self, id: &str, before_ms: i64) -> Result<(), StoreError> {
         on_either!(self, QUICK, connection => {
-            let mut transaction = connection.begin().await?;
-            sqlx::query(nodes::UPSERT)
-                .bind(&node.id)
-                .bind(&node.name)
-                .bind(&node.version)
-                .bind(&node.config)
-                .bind(node.started_at_ms)
-                .bind(node.seen_at_ms)
-                .bind(&node.state)
-                .bind(node.spool_bytes)
-                .bind(&node.reload)
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query(nodes::FORGET).bind(forget_before_ms).execute(&mut *transaction).await?;
-            transaction.commit().await
+            sqlx::query(nodes::DELETE).bind(id).bind(before_ms).execute(connection).await.map(drop)
         })
     }
 

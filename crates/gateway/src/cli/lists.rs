@@ -1,10 +1,12 @@
 //! `llmgateway requests`, `audit` and `nodes`: what the admin API lists, one JSON object per line.
 
 use serde_json::Value;
-use store::{Cursor, RequestFilter};
+use store::{Cursor, RequestFilter, Written};
 
+use super::projects::ACTOR;
 use super::{ConfigArgument, say, with_store};
 use crate::clock::now_ms;
+use crate::nodes::{forget, not_forgotten};
 use crate::report::{self, Wrong};
 
 /// The default and the maximum number of lines.
@@ -96,11 +98,40 @@ pub fn audit(arguments: &AuditArguments) -> anyhow::Result<()> {
     })
 }
 
-/// Lists the processes on the database.
-pub fn nodes(config: &ConfigArgument) -> anyhow::Result<()> {
-    with_store(&config.load()?.database_url, async |store| {
-        let now = now_ms();
-        lines(store.nodes().await?.iter().map(|node| report::node_object(node, now)));
+/// Arguments of `nodes`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct NodesArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    #[command(subcommand)]
+    command: Option<NodesCommand>,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum NodesCommand {
+    /// Declare a node lost that was not seen for 15 minutes: the others release what it holds of budgets
+    Forget {
+        /// Its id, from `llmgateway nodes`
+        id: String,
+    },
+}
+
+/// Lists the processes on the database, or declares one lost.
+pub fn nodes(arguments: &NodesArguments) -> anyhow::Result<()> {
+    with_store(&arguments.config.load()?.database_url, async |store| {
+        match &arguments.command {
+            None => {
+                let now = now_ms();
+                lines(store.nodes().await?.iter().map(|node| report::node_object(node, now)));
+            }
+            Some(NodesCommand::Forget { id }) => match forget(store, id, ACTOR).await? {
+                Written::Done => {
+                    say(&format!("{id} is lost; the running nodes release what it holds within a minute"))
+                }
+                Written::Changed | Written::Exists => anyhow::bail!("{}.", not_forgotten(id)),
+                Written::Absent => anyhow::bail!("There is no node {id:?}; `llmgateway nodes` lists them."),
+            },
+        }
         Ok(())
     })
 }

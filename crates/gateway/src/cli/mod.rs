@@ -56,8 +56,8 @@ enum Command {
     Requests(lists::RequestsArguments),
     /// List changes of projects, keys and suspensions with their authors, as JSON: one object per line
     Audit(lists::AuditArguments),
-    /// List the processes on the database, as JSON: one object per line
-    Nodes(ConfigArgument),
+    /// List the processes on the database, as JSON: one object per line; or declare one lost
+    Nodes(lists::NodesArguments),
     /// Suspend a provider or one of its keys on all nodes, end a suspension, or list the suspensions
     Rest(rests::RestArguments),
     /// Show how a request would be routed and what would be sent. Sends nothing.
@@ -93,7 +93,7 @@ pub fn main() -> ExitCode {
         Command::Usage(arguments) => usage::run(&arguments),
         Command::Requests(arguments) => lists::requests(&arguments),
         Command::Audit(arguments) => lists::audit(&arguments),
-        Command::Nodes(config) => lists::nodes(&config),
+        Command::Nodes(arguments) => lists::nodes(&arguments),
         Command::Rest(arguments) => rests::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
@@ -216,6 +216,7 @@ mod tests {
             (Resource::Cache, _) => Command("projects purge-cache x"),
             (Resource::Explain, _) => Command("explain --model x"),
             (Resource::Nodes, _) => Command("nodes"),
+            (Resource::Node, _) => Command("nodes forget x"),
             (Resource::Audit, _) => Command("audit"),
             (Resource::Budgets, _) => Nothing("the counters are in the memory of a process"),
             (Resource::Routing, _) => Nothing("the measurements are in the memory of a process"),

@@ -23,7 +23,8 @@ local function money(key, ceiling, spent, has, needed, want)
   local all_spent = known[2] - (known[4] or 0) + spent
   local mine = part(ceiling - allowed, has, needed, want)
   allowed = allowed - has + mine
-  redis.call('HSET', key, 'allowed', whole(allowed), 'spent', whole(all_spent), 'a:' .. node, whole(mine), 's:' .. node, whole(spent))
+  redis.call('HSET', key, 'allowed', whole(allowed), 'spent', whole(all_spent), 'a:' .. node, whole(mine), 's:' .. node, whole(spent),
+    'u:' .. node, whole(math.min(needed, mine)), 't:' .. node, whole(now))
   return {mine, allowed, all_spent}
 end
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use canon::Pico;
 use futures_util::StreamExt;
-use limits::{Demand, GONE_MS, Granted, Scope, Short, Wanted, Window};
+use limits::{Demand, GONE_MS, Granted, LOST_MS, Scope, Short, Wanted, Window};
 use redis::Script;
 
 use super::link::{Away, LIMIT, Link, Patience};
@@ -38,6 +38,7 @@ pub struct Leases {
     lease: Script,
     begin: Script,
     retire: Script,
+    release: Script,
 }
 
 impl Leases {
@@ -52,6 +53,7 @@ impl Leases {
             lease: Script::new(include_str!("lease.lua")),
             begin: Script::new(include_str!("begin.lua")),
             retire: Script::new(include_str!("retire.lua")),
+            release: Script::new(include_str!("release.lua")),
         })
     }
 
@@ -121,7 +123,18 @@ impl Leases {
     /// Reports the final spending of a node that has ended and whose records are all in the ledger: its parts
     /// are released.
     pub async fn retire(&self, nodes: &[String]) -> Result<(), Away> {
-        let now = clock::now_ms();
+        self.end_parts(&self.retire, nodes, &[]).await.map(drop)
+    }
+
+    /// Releases the parts of nodes whose records will not come. False if one of them was heard of recently: it
+    /// keeps its part of that account.
+    pub async fn release(&self, nodes: &[String]) -> Result<bool, Away> {
+        self.end_parts(&self.release, nodes, &[LOST_MS.to_string()]).await
+    }
+
+    /// Runs a script with each of these nodes and its spending in the ledger, for each account of money.
+    async fn end_parts(&self, script: &Script, nodes: &[String], further: &[String]) -> Result<bool, Away> {
+        let (now, mut are_all) = (clock::now_ms(), true);
         for book in self.books.all_of_them() {
             let money = book.lock().money();
             for (scope, window) in money {
@@ -130,12 +143,13 @@ impl Leases {
                 for node in nodes {
                     let spent = by_node.get(node).copied().unwrap_or(0);
                     let keys = [money_key(&book, &scope, window, start)];
-                    let arguments = [node.clone(), spent.to_string()];
-                    self.link.run::<i64>(&self.retire, &keys, &arguments, Patience::Report).await?;
+                    let mut arguments = vec![node.clone(), spent.to_string()];
+                    arguments.extend_from_slice(further);
+                    are_all &= self.link.run::<i64>(script, &keys, &arguments, Patience::Report).await? >= 0;
                 }
             }
         }
-        Ok(())
+        Ok(are_all)
     }
 
     async fn exchange(&self, book: &Book, demands: &[Demand], patience: Patience) -> Result<(), Away> {
@@ -372,9 +386,13 @@ mod tests {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let link = Link::new(RedisUrl::parse(&redis.url()).unwrap(), &[], Default::default());
-        let [lease, begin, retire] =
-            [include_str!("lease.lua"), include_str!("begin.lua"), include_str!("retire.lua")]
-                .map(Script::new);
+        let [lease, begin, retire, release] = [
+            include_str!("lease.lua"),
+            include_str!("begin.lua"),
+            include_str!("retire.lua"),
+            include_str!("release.lua"),
+        ]
+        .map(Script::new);
         let steps = prop::collection::vec((0..NODES, wanted(), 0..20_u8), 1..60);
         let round = std::cell::Cell::new(0);
         proptest!(testkit::random::cases(60), |(steps in steps)| {
@@ -412,6 +430,17 @@ mod tests {
                     let spent = 5 * USD / 100;
                     run(&retire, vec![node.to_string(), up(Pico(spent)).to_string()]);
                     pool.retire(&keys[0], node, spent);
+                }
+                if dice == 1 && matches!(wanted, Wanted::Money { .. }) {
+                    let spent = 5 * USD / 100;
+                    // No time passes here, so the script is given none to wait for.
+                    let arguments = vec![node.to_string(), up(Pico(spent)).to_string(), "0".to_owned()];
+                    let charged: i64 = redis::from_redis_value(run(&release, arguments)).unwrap();
+                    let same = pool.release(&keys[0], node, spent, now + LOST_MS);
+                    prop_assert_eq!(Some(pico(charged).0), same);
+                    let arguments = vec![node.to_string(), "0".to_owned(), LOST_MS.to_string()];
+                    let again: i64 = redis::from_redis_value(run(&release, arguments)).unwrap();
+                    prop_assert_eq!(again, charged, "it has said nothing since");
                 }
             }
         });

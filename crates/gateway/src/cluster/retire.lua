@@ -5,4 +5,5 @@ if not known[1] then return 0 end
 local function whole(number) return string.format('%.0f', number) end
 redis.call('HSET', KEYS[1], 'allowed', whole(known[1] - (known[3] or 0) + ARGV[2]), 'spent',
   whole(known[2] - (known[4] or 0) + ARGV[2]), 'a:' .. ARGV[1], ARGV[2], 's:' .. ARGV[1], ARGV[2])
+redis.call('HDEL', KEYS[1], 'u:' .. ARGV[1], 't:' .. ARGV[1])
 return 1

@@ -124,6 +124,7 @@ pub enum Resource {
     Explain,
     /// The processes on the database.
     Nodes,
+    Node,
     /// The log of changes.
     Audit,
 }
@@ -192,6 +193,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::DELETE, "/admin/v1/cache/{id}", Access::Admin, Serve::Admin(Resource::Cache)),
     route(Method::POST, "/admin/v1/explain", Access::Viewer, Serve::Admin(Resource::Explain)),
     route(Method::GET, "/admin/v1/nodes", Access::Viewer, Serve::Admin(Resource::Nodes)),
+    route(Method::DELETE, "/admin/v1/nodes/{id}", Access::Admin, Serve::Admin(Resource::Node)),
     route(Method::GET, "/admin/v1/audit", Access::Viewer, Serve::Admin(Resource::Audit)),
     route(Method::GET, "/health", Access::Anyone, Serve::Health),
     route(Method::GET, "/ready", Access::Operator, Serve::Ready),
@@ -523,6 +525,9 @@ fn about_resource(resource: Resource) -> &'static str {
         }
         Resource::Nodes => {
             "the processes on this database: release, hash of the configuration file, uptime, spool, last reload; `gone` was not seen for 20 seconds"
+        }
+        Resource::Node => {
+            "`DELETE` declares a node lost that was not seen for 15 minutes: within a minute the others release what it holds of budgets"
         }
         Resource::Request => "one request with everything that is known of it",
         Resource::Audit => "who changed what, the newest first",

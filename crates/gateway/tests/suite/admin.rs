@@ -253,7 +253,7 @@ async fn nodes_are_listed_with_their_state() {
         spool_bytes: 5,
         reload: "null".to_owned(),
     };
-    gateway.api.store.report_node(&killed, 0).await.unwrap();
+    gateway.api.store.report_node(&killed).await.unwrap();
     let mut states = Vec::new();
     // A new node writes its row as soon as it runs.
     while states.len() < 3 {

@@ -530,6 +530,70 @@ async fn the_part_of_a_killed_node_is_free_after_its_restart() {
     place.end().await;
 }
 
+/// A node that does not return: an administrator declares it lost, and the others get what it held in advance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_node_is_forgotten_and_what_it_held_in_advance_is_free() {
+    let Some(place) = Place::new("lost").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let policy = format!("budgets = [{{ usd = \"{}\", per = \"total\" }}]", canon::Pico(10 * WORST));
+    let config = format!("[auth]\nadmin_keys = [\"root\"]\n{}", place.config(&upstream, &policy));
+    let first = TestGateway::start(&config).await;
+    assert_eq!(ask(&first).await.status, 200);
+    let key = "llmgateway:{a}:project:usd:total";
+    let number = |field: &str| {
+        let answer = place.redis.command(&format!("HGET {key} {field}")).unwrap();
+        answer.lines().nth(1).and_then(|line| line.parse::<i64>().ok())
+    };
+    until(async || number("spent").is_some_and(|spent| spent > 0)).await;
+    first.stop().await;
+    // The lost node holds all the rest, of which it had used a bit; it was silent for an hour.
+    let (rest, used) = (10 * WORST / 1000 - number("allowed").unwrap(), 7);
+    let hour_ago = gateway::clock::now_ms() - 3_600_000;
+    place
+        .redis
+        .command(&format!("HSET {key} a:lost {rest} s:lost 2 u:lost {used} t:lost {hour_ago}"))
+        .unwrap();
+    place.redis.command(&format!("HINCRBY {key} allowed {rest}")).unwrap();
+    place.redis.command(&format!("HINCRBY {key} spent 2")).unwrap();
+    let store = Store::open(&place.database).await.unwrap();
+    let node = |id: &str, seen_at_ms: i64| store::Node {
+        id: id.to_owned(),
+        name: "machine".to_owned(),
+        version: String::new(),
+        config: String::new(),
+        started_at_ms: 0,
+        seen_at_ms,
+        state: "serving".to_owned(),
+        spool_bytes: 0,
+        reload: "null".to_owned(),
+    };
+    store.report_node(&node("lost", hour_ago)).await.unwrap();
+    store.report_node(&node("alive", gateway::clock::now_ms())).await.unwrap();
+    let second = TestGateway::start(&config).await;
+    assert_eq!(ask(&second).await.status, 402, "the lost node holds the rest");
+    let delete = async |id: &str| {
+        let head = format!(
+            "DELETE /admin/v1/nodes/{id} HTTP/1.1\r\nhost: g\r\nconnection: close\r\nauthorization: Bearer root\r\n\r\n"
+        );
+        second.send(head.as_bytes()).await
+    };
+    assert_eq!(delete("none").await.status, 404);
+    let refused = delete("alive").await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.text().contains("seen in the last 15 minutes"), "{}", refused.text());
+    assert_eq!(delete("lost").await.status, 200);
+    // Nodes look for lost ones at their start and once a minute.
+    let third = TestGateway::start(&config).await;
+    until(async || store.nodes().await.unwrap().iter().all(|node| node.id != "lost")).await;
+    assert_eq!((number("a:lost"), number("s:lost"), number("u:lost")), (Some(used), Some(used), None));
+    until(async || ask(&third).await.status == 200).await;
+    assert!(store.audit_before(i64::MAX, 10).await.unwrap().iter().any(|row| row.action == "node.forget"));
+    second.stop().await;
+    third.stop().await;
+    store.close().await;
+    place.end().await;
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());

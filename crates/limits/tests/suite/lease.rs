@@ -45,6 +45,12 @@ struct World {
     beyond: i64,
     /// The amount that nodes held when the store forgot it.
     forgotten: i64,
+    /// Nodes that are stopped, and what counts as spent by them.
+    stopped: Vec<Node>,
+    /// The amount that lost nodes had used after their last message.
+    unreported: i64,
+    /// The amount that lost nodes held in advance, now free.
+    freed: i64,
     admitted: u64,
     refused: u64,
     ledger: BTreeMap<u32, i64>,
@@ -96,6 +102,9 @@ impl World {
             dead: 0,
             beyond: 0,
             forgotten: 0,
+            stopped: Vec::new(),
+            unreported: 0,
+            freed: 0,
             admitted: 0,
             refused: 0,
             ledger: BTreeMap::new(),
@@ -215,9 +224,35 @@ impl World {
         self.pool.retire("Project Day19781", node.id, node.spent + node.reserved);
     }
 
+    /// A node is lost: it says nothing for a long time, and its part is released. Half of them were only stopped.
+    fn lose(&mut self, who: usize, json: &str) {
+        let node = std::mem::replace(&mut self.nodes[who], Node::new(self.next_id, json));
+        self.next_id += 1;
+        let (account, ledger) = ("Project Day19781", self.ledger.get(&node.id).copied().unwrap_or_default());
+        self.now += limits::LOST_MS;
+        let charged = self.pool.release(account, node.id, ledger, self.now).unwrap();
+        assert_eq!(
+            self.pool.release(account, node.id, ledger, self.now),
+            Some(charged),
+            "once more changes nothing"
+        );
+        self.unreported += (node.spent + node.reserved - charged).max(0);
+        self.freed += 1;
+        self.stopped.push(node);
+    }
+
+    /// A stopped node continues, in the place of another one.
+    fn resume(&mut self, who: usize, json: &str) {
+        if let Some(node) = self.stopped.pop() {
+            self.kill(who, json);
+            self.nodes[who] = node;
+        }
+    }
+
     fn check(&self) {
-        let live: i64 = self.nodes.iter().map(|node| node.spent + node.reserved).sum();
-        let most = CEILING + self.beyond + self.forgotten;
+        let all = self.nodes.iter().chain(&self.stopped);
+        let live: i64 = all.map(|node| node.spent + node.reserved).sum();
+        let most = CEILING + self.beyond + self.forgotten + self.unreported;
         assert!(live + self.dead <= most, "{live} + {} is more than {most}", self.dead);
     }
 }
@@ -252,6 +287,56 @@ fn a_store_that_forgot_everything_exceeds_ceilings_at_most_by_the_nodes_parts() 
             world.check();
         }
     }
+}
+
+/// Neither a lost node nor one that continues after its part was released exceeds the ceiling by more than the
+/// lost nodes had used since their last message.
+#[test]
+fn parts_of_lost_nodes_are_spent_once() {
+    let json = r#"{"budgets":[{"usd":"0.000001","per":"day"}]}"#;
+    let (mut lost, mut unreported, mut full) = (0, 0, 0);
+    for seed in 3000..3300 {
+        let mut world = World::new(seed, 3, json);
+        for step in 0..600 {
+            world.step(json, false);
+            let who = world.below(3) as usize;
+            match (step % 50, world.below(2)) {
+                (30, 0) => world.lose(who, json),
+                (40, 0) => world.resume(who, json),
+                _ => {}
+            }
+            world.check();
+        }
+        lost += world.freed;
+        unreported += i64::from(world.unreported > 0);
+        let nodes = world.nodes.iter().chain(&world.stopped);
+        let used = nodes.map(|node| node.spent + node.reserved).sum::<i64>() + world.dead;
+        full += u64::from(used > CEILING * 8 / 10);
+    }
+    assert!(lost > 1000 && unreported < 300, "{lost} {unreported}");
+    assert!(full > 120, "what lost nodes held in advance is spent by others: {full}");
+}
+
+#[test]
+fn a_part_lasts_ten_minutes_without_the_store() {
+    let json = r#"{"budgets":[{"usd":"0.000001","per":"total"}]}"#;
+    let (mut pool, mut node) = (Pool::default(), Node::new(0, json));
+    let Err(Some(short)) = node.reserve(100, Others::Unasked, NOON) else { panic!("it has nothing yet") };
+    let mut account = String::new();
+    for demand in node.book.demands(Some(&short), false, NOON) {
+        account = name(&demand);
+        pool.begin(&name(&demand), &BTreeMap::new());
+        let answer = pool.serve(&name(&demand), 0, &demand.wanted, NOON).unwrap();
+        node.book.granted(&demand, &answer, NOON);
+    }
+    node.reserve(60, Others::Unasked, NOON + limits::PART_MS - 1).unwrap();
+    assert!(matches!(node.reserve(30, Others::Unasked, NOON + limits::PART_MS), Err(Some(_))));
+    assert_eq!(
+        pool.release(&account, 0, 10, NOON + limits::LOST_MS - 1),
+        None,
+        "it may still spend its part"
+    );
+    assert_eq!(pool.release(&account, 0, 10, NOON + limits::LOST_MS), Some(100), "what it had asked for");
 }
 
 #[test]

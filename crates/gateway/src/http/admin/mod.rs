@@ -132,6 +132,7 @@ impl Asked<'_> {
             (Resource::Cache, _) => self.purge_cache(rest).await,
             (Resource::Explain, _) => self.explain().await,
             (Resource::Nodes, _) => self.nodes().await,
+            (Resource::Node, _) => self.forget_node(rest).await,
             (Resource::Requests, _) => self.requests().await,
             (Resource::Request, _) => self.request(rest).await,
             (Resource::Audit, _) => self.audit_log().await,

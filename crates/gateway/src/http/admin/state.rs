@@ -4,10 +4,12 @@ use bytes::Bytes;
 use canon::{Error, Operation};
 use http::StatusCode;
 use serde_json::{Value, json};
+use store::Written;
 
-use super::{Answer, Asked, list};
+use super::{Answer, Asked, absent, conflict, deleted, list};
 use crate::clock;
 use crate::http::respond;
+use crate::nodes;
 use crate::pipeline::explain;
 use crate::report;
 
@@ -119,5 +121,14 @@ impl Asked<'_> {
             object
         };
         Ok(list(&rows.iter().map(object).collect::<Vec<_>>(), None))
+    }
+
+    /// Declares a node lost.
+    pub(super) async fn forget_node(&self, id: &str) -> Answer {
+        match nodes::forget(&self.api.store, id, &format!("key:{}", self.caller.key_id)).await? {
+            Written::Done => Ok(deleted("node", id)),
+            Written::Changed | Written::Exists => Err(conflict(format!("{}.", nodes::not_forgotten(id)))),
+            Written::Absent => Err(absent("node", id).into()),
+        }
     }
 }
