@@ -4,6 +4,7 @@
 use crate::body::Ending;
 use crate::format::{Call, Format, Refusal, Reply};
 use bytes::Bytes;
+use serde_json::Value;
 use std::time::Duration;
 
 /// The fault that the model's name selects. The name may be anywhere in the model id (`org/fault-429`).
@@ -30,7 +31,35 @@ pub enum Fault {
     ErrorInside200,
     /// `fault-context`: the provider's error for a prompt that is too long.
     Context,
+    /// `fault-without-PART`: the events of a stream without this part.
+    Without(&'static str),
 }
+
+/// Parts that may be missing in a stream: a kind of event, or a member of events.
+const PARTS: [&str; 22] = [
+    "message_delta",
+    "message_stop",
+    "content_block_stop",
+    "ping",
+    "signature",
+    "response.created",
+    "response.in_progress",
+    "response.output_item.added",
+    "response.output_item.done",
+    "response.content_part.added",
+    "response.content_part.done",
+    "response.output_text.delta",
+    "response.output_text.done",
+    "response.function_call_arguments.delta",
+    "response.function_call_arguments.done",
+    "sequence_number",
+    "encrypted_content",
+    "usage",
+    "finish_reason",
+    "finishReason",
+    "usageMetadata",
+    "thoughtSignature",
+];
 
 /// A fault and its start: `fault-turn-N-REST` waits for N results of tools in the conversation.
 struct Planned {
@@ -74,6 +103,10 @@ impl Fault {
             _ if rest.starts_with("empty") => Some(Fault::Empty),
             _ if rest.starts_with("garbage") => Some(Fault::Garbage),
             _ if rest.starts_with("200-error") => Some(Fault::ErrorInside200),
+            _ if rest.starts_with("without-") => {
+                let part = rest.strip_prefix("without-")?.trim_end_matches('-');
+                PARTS.into_iter().find(|known| *known == part).map(Fault::Without)
+            }
             _ => number("slow-")
                 .map(|milliseconds| Fault::Slow(Duration::from_millis(milliseconds)))
                 .or_else(|| frames("cut-").map(Fault::Cut))
@@ -105,6 +138,7 @@ impl Fault {
                 Some(reply)
             }
             Fault::Slow(_) | Fault::Cut(_) | Fault::StreamError(_) | Fault::Hang(_) | Fault::Garbage => None,
+            Fault::Without(_) => None,
         }
     }
 
@@ -119,6 +153,9 @@ impl Fault {
                 reply.frames.push(format.stream_error(call));
             }
             Fault::Garbage => reply.frames = vec![garbage(&reply.frames)],
+            Fault::Without(part) if call.streaming => {
+                reply.frames = reply.frames.iter().filter_map(|frame| without(part, frame)).collect();
+            }
             _ => {}
         }
         reply
@@ -150,6 +187,31 @@ fn end_after(reply: &mut Reply, frames: usize, ending: Ending) {
         reply.frames.truncate(frames);
     }
     reply.ending = ending;
+}
+
+/// An event without a part: none if the event is the part. What is no event stays as it is.
+fn without(part: &str, frame: &Bytes) -> Option<Bytes> {
+    let whole = || Some(frame.clone());
+    let Ok(text) = str::from_utf8(frame) else { return whole() };
+    let Some((head, json)) = text.split_once("data: ") else { return whole() };
+    let Ok(mut event) = serde_json::from_str::<Value>(json.trim_end()) else { return whole() };
+    if event["type"] == part {
+        return None;
+    }
+    remove_member(part, &mut event);
+    let end = &json[json.trim_end().len()..];
+    Some(format!("{head}data: {event}{end}").into())
+}
+
+fn remove_member(name: &str, value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.remove(name);
+            members.values_mut().for_each(|value| remove_member(name, value));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| remove_member(name, item)),
+        _ => {}
+    }
 }
 
 /// The first frame with broken content: its framing is valid, so only a real parser notices.

@@ -91,6 +91,27 @@ async fn unusable_answers_may_look_like_successes() {
 }
 
 #[tokio::test]
+async fn a_stream_may_lack_a_kind_of_event_or_a_member() {
+    let mock = plain().await;
+    let text = async |name: &str| String::from_utf8(ask(&mock, name, true).await.body.to_vec()).unwrap();
+    let whole = text("m").await;
+    let part = "\"finish_reason\"";
+    assert!(whole.contains(part) && whole.contains("[DONE]"), "{whole}");
+    let without = text("fault-without-finish_reason").await;
+    assert!(!without.contains(part) && without.contains("[DONE]"), "{without}");
+    assert_eq!(text("fault-without-nonsense").await.matches(part).count(), whole.matches(part).count());
+    let body = json!({"model": "fault-without-content_block_stop", "max_tokens": 9, "stream": true,
+        "messages": [{"role": "user", "content": "hi"}]});
+    let answer = post(&mock, "/v1/messages", &body).await;
+    let events = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert!(
+        events.contains("event: content_block_start") && events.contains("event: message_stop"),
+        "{events}"
+    );
+    assert!(!events.contains("event: content_block_stop"), "{events}");
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_json_is_refused() {
     let mock = plain().await;
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: m\r\nconnection: close\r\ncontent-length: 2\r\n";
