@@ -1,4 +1,4 @@
-// A database with many records: every page is bounded, whatever there is. `cargo xtask generate-usage` makes more of them by hand.
+// A database with many records: every page is bounded, whatever there is. `cargo xtask dashboard` runs it with a million of them.
 import { after, before, test } from "node:test";
 import { execFileSync } from "node:child_process";
 import assert from "node:assert/strict";

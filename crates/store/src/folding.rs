@@ -28,14 +28,16 @@ const FOLDED_AT_ONCE: usize = 1_000;
 /// Sums the values of tags that exceed the limit together. The table is read in the transaction that writes it.
 macro_rules! limit_tags {
     ($transaction:ident, $hours:expr) => {
+        let mut known = tags::Known::new();
         for place in $hours.tags.places() {
-            let known: Vec<(String, String)> = sqlx::query_as(tags::VALUES)
+            let values = sqlx::query_as(tags::VALUES)
                 .bind(place.0)
                 .bind(&place.1)
                 .fetch_all(&mut *$transaction)
                 .await?;
-            $hours.tags.limit(&place, &known);
+            known.insert(place, values);
         }
+        $hours.tags.limit(known);
     };
 }
 

@@ -67,6 +67,12 @@ pub(crate) const DELETE_EXPIRED: &str = concat!(
     )
 );
 
+/// A day and a project.
+type Place = (i64, String);
+
+/// The tags and values that are in the table.
+pub(crate) type Known = HashMap<Place, Vec<(String, String)>>;
+
 /// The requests that are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Group<'a> {
@@ -133,28 +139,32 @@ impl<'a> TagDays<'a> {
     }
 
     /// The days and projects that have entries here.
-    pub(crate) fn places(&self) -> BTreeSet<(i64, String)> {
+    pub(crate) fn places(&self) -> BTreeSet<Place> {
         self.0.keys().map(|group| (group.day, group.project.clone().into_owned())).collect()
     }
 
-    /// Merges the entries of a day and a project that exceed the limit into [`OTHER`]. `known` has the tags and values that are in
-    /// the table.
-    pub(crate) fn limit(&mut self, place: &(i64, String), known: &[(String, String)]) {
-        let mut tags: HashMap<Cow<'_, str>, HashSet<Cow<'_, str>>> = HashMap::new();
-        for (tag, value) in known {
-            tags.entry(tag.into()).or_default().insert(value.into());
-        }
-        for (mut group, sums) in mem::take(&mut self.0) {
-            if (group.day, group.project.as_ref()) == (place.0, place.1.as_str()) {
-                if !tags.contains_key(&group.tag) && tags.len() >= MOST_TAGS {
-                    (group.tag, group.value) = (OTHER.into(), OTHER.into());
-                }
-                let values = tags.entry(group.tag.clone()).or_default();
-                if !values.contains(&group.value) && values.len() >= MOST_VALUES {
-                    group.value = OTHER.into();
-                }
-                values.insert(group.value.clone());
+    /// Merges the entries that exceed the limit of their day and project into [`OTHER`].
+    pub(crate) fn limit(&mut self, known: Known) {
+        let by_tag = |values: Vec<(String, String)>| {
+            let mut tags: HashMap<String, HashSet<String>> = HashMap::new();
+            for (tag, value) in values {
+                tags.entry(tag).or_default().insert(value);
             }
+            tags
+        };
+        let mut places: HashMap<Place, _> =
+            known.into_iter().map(|(place, values)| (place, by_tag(values))).collect();
+        for (mut group, sums) in mem::take(&mut self.0) {
+            let place = (group.day, group.project.clone().into_owned());
+            let tags = places.entry(place).or_default();
+            if !tags.contains_key(group.tag.as_ref()) && tags.len() >= MOST_TAGS {
+                (group.tag, group.value) = (OTHER.into(), OTHER.into());
+            }
+            let values = tags.entry(group.tag.clone().into_owned()).or_default();
+            if !values.contains(group.value.as_ref()) && values.len() >= MOST_VALUES {
+                group.value = OTHER.into();
+            }
+            values.insert(group.value.clone().into_owned());
             self.0.entry(group).or_default().add(&sums);
         }
     }
@@ -228,10 +238,7 @@ mod tests {
         // Two values of the day are in the table already, and one of them is here again.
         let known =
             [("team", "old"), ("team", "older")].map(|(tag, value)| (tag.to_owned(), value.to_owned()));
-        for place in days.places() {
-            let known = if place.1 == "big" { &known[..] } else { &[] };
-            days.limit(&place, known);
-        }
+        days.limit([((0, "big".to_owned()), known.to_vec())].into());
         let requests = |tag: &str, value: &str, project: &str| {
             let group = Group { tag: tag.into(), day: 0, project: project.into(), value: value.into() };
             days.0.get(&group).map_or(0, UsageSums::requests)

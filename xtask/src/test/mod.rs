@@ -218,7 +218,7 @@ fn end_to_end(place: &Place) -> Result<()> {
 }
 
 /// The longest time for the tests in a browser.
-const DASHBOARD_MOST: Duration = Duration::from_secs(900);
+const DASHBOARD_MOST: Duration = Duration::from_secs(1_500);
 
 /// Screenshots are kept in the target folder.
 fn dashboard(place: &Place) -> Result<()> {
@@ -271,6 +271,37 @@ pub fn kill(times: &str) -> Result<()> {
         .env("LLMGATEWAY_KILLS", times)
         .status()?;
     if status.success() { Ok(()) } else { bail!("records were lost, or the gateway failed") }
+}
+
+/// The dashboard on as many records, in Chromium.
+pub fn large_dashboard(records: &str) -> Result<()> {
+    let place = Place::find();
+    let chromium = tools::chromium(&place)?;
+    build_with_generator(&place)?;
+    let mut command = place.command("node");
+    command.args(["--test", "tests/ui/large.test.mjs"]).env("LLMGATEWAY_CHROMIUM", chromium);
+    let status = command
+        .env("LLMGATEWAY_BINARY", place.gateway())
+        .env("LLMGATEWAY_GENERATOR", place.generator())
+        .env("LLMGATEWAY_RECORDS", records)
+        .status()?;
+    if status.success() { Ok(()) } else { bail!("the dashboard failed with {records} records") }
+}
+
+/// Requests with and without an open dashboard, in turns.
+pub fn hot_path(arguments: &[&str]) -> Result<()> {
+    let place = Place::find();
+    tools::chromium(&place)?;
+    build_with_generator(&place)?;
+    let mut command = place.command("node");
+    command.arg("tests/ui/hot-path.mjs").args(arguments).env("LLMGATEWAY_BINARY", place.gateway());
+    let status = command.env("LLMGATEWAY_GENERATOR", place.generator()).status()?;
+    if status.success() { Ok(()) } else { bail!("the measurement failed") }
+}
+
+fn build_with_generator(place: &Place) -> Result<()> {
+    place.run("cargo", &["build", "--locked", "--package", "gateway"])?;
+    place.run("cargo", &["build", "--locked", "--package", "store", "--example", "generate_usage"])
 }
 
 /// Kills nodes that share a budget like the end-to-end tests, but with more callers and for minutes.
