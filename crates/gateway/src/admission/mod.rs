@@ -212,6 +212,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_request_that_panics_frees_its_place_and_its_money() {
+        let book = Book::new("p", false);
+        let policy = r#"{"limits":[{"concurrent":1}],"budgets":[{"usd":"1","per":"total"}]}"#;
+        let policy = serde_json::from_str(policy).unwrap();
+        let rules = book.lock().rules(&Scope::Project, &policy);
+        let unloaded = book.lock().unloaded();
+        for (account, ..) in unloaded {
+            book.lock().load(account, Pico::ZERO, 0);
+        }
+        let ask = limits::Ask { cost: Pico(5), ..limits::Ask::default() };
+        for _ in 0..2 {
+            let panicked = std::thread::scope(|scope| {
+                let request = || {
+                    let (ticket, _) = book.lock().reserve(rules.iter(), ask, 0).unwrap();
+                    let _grant = Grant { book: book.clone(), ticket: Some(ticket), reserved: Some(ask.cost) };
+                    assert_eq!(book.lock().open(), 1);
+                    let _held = book.lock();
+                    panic!("a bug, while the counters are locked");
+                };
+                scope.spawn(request).join().is_err()
+            });
+            assert!(panicked);
+            assert_eq!(book.lock().open(), 0);
+        }
+        let held: Vec<_> = rules.iter().filter_map(|rule| book.lock().held(rule.account())).collect();
+        let money: Vec<_> = rules.iter().filter_map(|rule| book.lock().spent(rule.account(), 0)).collect();
+        assert_eq!((held, money), (vec![0], vec![(Pico::ZERO, Pico::ZERO)]));
+    }
+
+    #[test]
     fn durations_are_written_as_openai_writes_them() {
         for (ms, text) in [
             (0, "0s"),
