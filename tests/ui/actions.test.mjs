@@ -38,14 +38,14 @@ for (const [theme, width] of LOOKS) for (const scripts of [true, false]) {
     await page.getByRole("button", { name: "Disable" }).click();
     await page.getByRole("button", { name: "Enable" }).waitFor();
     await page.getByRole("button", { name: "Enable" }).click();
-    await page.getByLabel("The old key works for another").selectOption("0");
+    await page.getByLabel("Keep the old key for").selectOption("0");
     await page.getByRole("button", { name: "Rotate" }).click();
     assert.notEqual((await page.locator("#newkey").textContent()).trim(), secret);
     await page.getByRole("link", { name: "I have copied it" }).click();
     await page.getByRole("link", { name: "ci & co" }).click();
     await page.getByLabel("Type ci & co to revoke it").fill("ci");
     await page.getByRole("button", { name: "Revoke" }).click();
-    await page.getByText("The name that was typed is not the key's.").waitFor();
+    await page.getByText("The typed name is not the name of the key.").waitFor();
     await good("a wrong name");
     await page.getByRole("link", { name: "Back" }).click();
     await page.getByLabel("Type ci & co to revoke it").fill("ci & co");
@@ -119,25 +119,25 @@ test("the theme is kept, and drawn by the server", async () => {
   await page.getByRole("button", { name: "Dark" }).click();
   const answer = await page.goto("/ui/settings");
   assert.match(await answer.text(), /<html lang="en" data-theme="dark">/);
-  await page.getByRole("button", { name: "As the system" }).click();
+  await page.getByRole("button", { name: "Same as the system" }).click();
   assert.match(await (await page.goto("/ui/settings")).text(), /<html lang="en">/);
   clean();
   await context.close();
 });
 
-for (const [theme, width] of LOOKS) test(`an administrator begins and ends the rest of a provider, ${theme}, ${width} px`, async () => {
+for (const [theme, width] of LOOKS) test(`an administrator suspends and resumes a provider, ${theme}, ${width} px`, async () => {
   const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN, scripts: width > 600, theme, width });
   await page.goto("/ui/routing?open=demo");
-  await page.getByLabel("Why All of it rests").fill("<b>maintenance</b>");
-  await page.getByRole("button", { name: "Rest", exact: true }).first().click();
+  await page.getByLabel("Reason to suspend: All keys").fill("<b>maintenance</b>");
+  await page.getByRole("button", { name: "Suspend", exact: true }).first().click();
   await page.getByText("<b>maintenance</b>").waitFor();
   await page.goto("/ui/routing?model=demo%2Fecho");
-  await page.getByText("an administrator suspended it").first().waitFor();
+  await page.getByText("suspended by an administrator").first().waitFor();
   await page.goto("/ui/audit");
   await page.getByText("routing.rest").first().waitFor();
   await page.goto("/ui/routing?open=demo");
-  await page.getByRole("button", { name: "End rest" }).click();
-  await page.getByRole("button", { name: "Rest", exact: true }).first().waitFor();
+  await page.getByRole("button", { name: "Resume" }).click();
+  await page.getByRole("button", { name: "Suspend", exact: true }).first().waitFor();
   clean();
   await context.close();
 });
@@ -149,7 +149,7 @@ for (const [theme, width] of LOOKS) test(`explain names the provider that would 
   await page.getByRole("button", { name: "Explain" }).first().click();
   await page.getByText(/^demo would serve echo/).waitFor();
   await page.getByText("Explain a whole request").click();
-  await page.getByLabel("The body, as for /v1/chat/completions").fill('{"model": "nobody/has-this", "messages": []}');
+  await page.getByLabel("Request body of /v1/chat/completions").fill('{"model": "nobody/has-this", "messages": []}');
   await page.getByRole("button", { name: "Explain" }).last().click();
   await page.locator(".verdict .st.bad").waitFor();
   await sound(page, "explain");

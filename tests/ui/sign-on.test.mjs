@@ -71,7 +71,7 @@ test("a viewer, somebody without a role, and a provider that is away", { skip },
     await page.goto("/ui/settings");
     await signIn(page, account);
     if (reload === null) {
-      await page.getByRole("alert").getByText("That account may not sign in here").waitFor();
+      await page.getByRole("alert").getByText("This account cannot sign in here").waitFor();
       await page.goto("/ui/settings");
       assert.match(page.url(), /login/);
     } else {

@@ -68,7 +68,11 @@ impl Console {
         if session.is_admin() && !security::is_foreign(&head.headers, &head.uri) {
             Ok(session.row.name)
         } else {
-            Err((http::StatusCode::FORBIDDEN, "Only an administrator may ask from here.\n").into_response())
+            Err((
+                http::StatusCode::FORBIDDEN,
+                "Only an administrator may send requests from the playground.\n",
+            )
+                .into_response())
         }
     }
 }

@@ -46,7 +46,7 @@ pub fn limit_words(limit: &Limit) -> String {
 pub fn checked(console: &Console, form: &Fields, before: &Policy) -> Result<String, String> {
     of_form(form, before)
         .and_then(|json| console.gateway.check_policy(&json))
-        .map_err(|mistake| format!("The policy is wrong: {mistake}."))
+        .map_err(|mistake| format!("The policy is not valid: {mistake}."))
 }
 
 /// The policy of a form, as JSON; or the mistake in a line. Fields that the form does not show stay
@@ -80,7 +80,7 @@ fn of_form(form: &Fields, before: &Policy) -> Result<String, String> {
 fn each_line(text: &str, read: impl Fn(&[&str]) -> Option<Value>) -> Result<Value, String> {
     let words = |line: &str| -> Result<Value, String> {
         let words: Vec<&str> = line.split_whitespace().collect();
-        read(&words).ok_or_else(|| format!("the line {line:?} is not understood"))
+        read(&words).ok_or_else(|| format!("the line {line:?} is not valid"))
     };
     text.lines().filter(|line| !line.trim().is_empty()).map(words).collect()
 }

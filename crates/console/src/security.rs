@@ -23,7 +23,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Puts the headers on every answer, and refuses changes that another site's page sends.
 pub async fn guard(request: Request, next: Next) -> Response {
     let mut response = if is_change(request.method()) && is_foreign(request.headers(), request.uri()) {
-        (StatusCode::FORBIDDEN, "This request comes from another site's page.\n").into_response()
+        (StatusCode::FORBIDDEN, "The request comes from a page of another site.\n").into_response()
     } else {
         next.run(request).await
     };

@@ -126,7 +126,7 @@ impl Session {
         if self.is_admin() {
             Ok(())
         } else {
-            let text = "A viewer changes nothing; sign in with a key that has the role admin.\n";
+            let text = "A viewer may not change anything. Sign in with a key that has the role admin.\n";
             Err((StatusCode::FORBIDDEN, text).into_response())
         }
     }
@@ -144,7 +144,7 @@ impl Session {
             Ok(())
         } else {
             let text =
-                "This form is of another session. Go back, load the page again and send it once more.\n";
+                "This form belongs to another session. Go back, reload the page and submit it again.\n";
             Err((StatusCode::FORBIDDEN, text).into_response())
         }
     }
@@ -178,7 +178,7 @@ impl FromRequestParts<Arc<Console>> for Session {
                 Err(Redirect::to(&format!("/ui/login?{}", query.finish())).into_response())
             }
             Ok(None) => {
-                Err((StatusCode::UNAUTHORIZED, "The session has ended; sign in again.\n").into_response())
+                Err((StatusCode::UNAUTHORIZED, "The session has ended. Sign in again.\n").into_response())
             }
             Err(error) => Err(crate::pages::away(&error)),
         }

@@ -147,7 +147,7 @@ pub async fn callback(
 }
 
 fn not_begun() -> NoSignOn {
-    let words = "This sign-in was not begun in this browser, or more than ten minutes ago. Begin again.";
+    let words = "This sign-in was started in another browser or more than ten minutes ago. Start again.";
     NoSignOn::Refused(words.to_owned())
 }
 
@@ -173,9 +173,9 @@ async fn arrival(
 fn refused(error: &str) -> String {
     let is_word = error.len() <= 60 && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     if is_word {
-        format!("The identity provider refused: {error}.")
+        format!("The identity provider refused the sign-in: {error}.")
     } else {
-        "The identity provider refused.".to_owned()
+        "The identity provider refused the sign-in.".to_owned()
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn only_error_codes_of_the_provider_are_repeated() {
-        assert_eq!(refused("access_denied"), "The identity provider refused: access_denied.");
-        assert_eq!(refused("<b>Call 0800"), "The identity provider refused.");
+        assert_eq!(refused("access_denied"), "The identity provider refused the sign-in: access_denied.");
+        assert_eq!(refused("<b>Call 0800"), "The identity provider refused the sign-in.");
     }
 }

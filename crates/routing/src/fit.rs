@@ -173,7 +173,7 @@ pub(crate) fn left_out(candidate: &Candidate<'_>, filter: Filter, needed: Featur
         Filter::Tight => "prompt and longest answer together do not fit".to_owned(),
         Filter::BreakerOpen => "closed for a while after repeated failures".to_owned(),
         Filter::KeysResting => "all its keys rest after rate limits or refusals".to_owned(),
-        Filter::Rested => "an administrator suspended it".to_owned(),
+        Filter::Rested => "suspended by an administrator".to_owned(),
     };
     Filtered { provider: candidate.provider.to_owned(), model: candidate.model.to_owned(), reason }
 }

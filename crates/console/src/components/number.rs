@@ -23,7 +23,7 @@ pub fn sum(amount: Pico, unpriced: u64) -> Markup {
         (money(Some(amount)))
         @if unpriced > 0 {
             " "
-            span.unpriced title="Requests of unknown price, which are in no sum" { "+ " (count(unpriced)) " unpriced" }
+            span.unpriced title="Requests without a known price; the sum does not include them" { "+ " (count(unpriced)) " unpriced" }
         }
     }
 }

@@ -147,7 +147,7 @@ fn side(reader: &Reader<'_>, current: &str) -> Markup {
                 div.rowx {
                     span { "Theme" }
                     span.themes role="group" aria-label="Theme" {
-                        @for (value, label, name) in [("light", "Light", "sun"), ("auto", "As the system", "auto"), ("dark", "Dark", "moon")] {
+                        @for (value, label, name) in [("light", "Light", "sun"), ("auto", "Same as the system", "auto"), ("dark", "Dark", "moon")] {
                             @let is_on = theme(reader.headers).unwrap_or("auto") == value;
                             button type="button" data-theme-set=(value) aria-label=(label) aria-pressed=(is_on) { (icon(name)) }
                         }
@@ -163,12 +163,12 @@ fn dialogs() -> Markup {
     let keys: &[(&[&str], &str)] = &[
         (&["/"], "Find or jump"),
         (&["g", "o r m h p y s"], "Overview, requests, models, routing, projects, playground, settings"),
-        (&["l"], "Live on and off (requests)"),
-        (&["←", "→"], "Points of a chart"),
+        (&["l"], "Turn live updates on or off (requests)"),
+        (&["←", "→"], "Move through the points of a chart"),
         (&["j", "k"], "Next, previous row"),
         (&["Enter"], "Open the row"),
         (&["f"], "Filter this page"),
-        (&["?"], "This list"),
+        (&["?"], "Show this list"),
         (&["Esc"], "Close, or leave a field"),
     ];
     html! {

@@ -30,7 +30,7 @@ pub async fn page(
             let next = rows.get(PAGE as usize).and_then(|_| rows.get(PAGE as usize - 1)).map(|row| row.id);
             let shown = &rows[..rows.len().min(PAGE as usize)];
             html! {
-                @if shown.is_empty() { (empty("Nothing yet", "Changes of projects and keys, sign-ins and reloads are noted here.")) }
+                @if shown.is_empty() { (empty("Nothing yet", "Changes of projects and keys, sign-ins and reloads are recorded here.")) }
                 @else { (table(shown, console.now_ms())) }
                 @if let Some(next) = next {
                     footer { a.link href={ "/ui/audit?before=" (next) } rel="next" { "Older" } }
@@ -54,7 +54,7 @@ pub fn table(rows: &[AuditRow], now_ms: i64) -> Markup {
     let table = Table {
         caption: "Who changed what",
         class: "dense",
-        columns: &[("When", ""), ("Who", ""), ("What", ""), ("Of what", "max")],
+        columns: &[("When", ""), ("Who", ""), ("Action", ""), ("Target", "max")],
     };
     table.around(html! {
         @for row in rows {

@@ -48,7 +48,7 @@ async fn content(reader: &Reader<'_>, record: &UsageRecord, number: usize) -> Ma
 /// Why there is nothing, and the setting that would change it.
 fn absent(keeps: Bodies, record: &UsageRecord) -> Markup {
     let setting = |value: &str, rest: &str| {
-        html! { code { "bodies = \"" (value) "\"" } " is in force for " b { (record.project) } ": " (rest) " Tokens, cost, attempts and losses are kept nevertheless." }
+        html! { code { "bodies = \"" (value) "\"" } " applies to " b { (record.project) } ": " (rest) " Tokens, cost, attempts and losses are kept in any case." }
     };
     match keeps {
         Bodies::None => empty(
@@ -57,13 +57,13 @@ fn absent(keeps: Bodies, record: &UsageRecord) -> Markup {
         ),
         Bodies::Errors if record.error_kind.is_none() => empty(
             "Bodies of this request are not kept",
-            setting("errors", "only failed and cancelled requests have them."),
+            setting("errors", "only bodies of failed and cancelled requests are kept."),
         ),
         keeps => empty(
-            "Bodies of this request are not here",
+            "No bodies of this request are stored",
             setting(
                 keeps.as_str(),
-                "they are older than bodies.keep_days, or were not written, or the request came another way (files, batches, a provider's own API).",
+                "they are older than bodies.keep_days, could not be written, or the endpoint stores none (files, batches, passthrough).",
             ),
         ),
     }
@@ -107,9 +107,9 @@ fn text(body: &Value, id: &str) -> Markup {
     let bytes = body["bytes"].as_u64().unwrap_or_default();
     let Some(text) = body["text"].as_str() else {
         let words = if body.is_null() {
-            "No body was kept: the request was refused before it was read."
+            "No body was kept: the request was refused before its body was read."
         } else {
-            "The body is no text."
+            "The body is not text."
         };
         return html! { p.t3.sm { (words) @if bytes > 0 { " " (count(bytes)) " bytes." } } };
     };
@@ -119,6 +119,6 @@ fn text(body: &Value, id: &str) -> Markup {
             pre id=(id) tabindex="0" { (indented.as_deref().unwrap_or(text)) }
             (copy_from(&format!("#{id}"), "Copy the body"))
         }
-        @if body["is_cut"] == true { p.t3.sm { "Cut: the whole body has " (count(bytes)) " bytes (bodies.size_limit)." } }
+        @if body["is_cut"] == true { p.t3.sm { "Truncated: the whole body has " (count(bytes)) " bytes (bodies.size_limit)." } }
     }
 }

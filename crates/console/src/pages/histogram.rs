@@ -38,14 +38,14 @@ pub async fn histogram(
         .collect();
     let labels: Vec<String> = buckets.iter().map(|bucket| label(*bucket, &span, now_ms)).collect();
     let all = Outcomes::of(rows.iter());
-    let what = if of.is_some() { "requests" } else { "requests without the filter" };
+    let what = if of.is_some() { "requests" } else { "requests, filter not applied" };
     let words = format!("{} {what}, {} recovered, {} failed", all.all, all.recovered, all.failed);
     Ok(html! {
         div.body.histb {
             (figure(&outcomes, &labels, &words))
             p.t3.sm {
                 (count(all.all)) " " (what) ", " (count(all.recovered)) " recovered, " (count(all.failed)) " failed, "
-                (count(all.callers)) " by the caller’s mistake"
+                (count(all.callers)) " by an error of the caller"
             }
         }
     })

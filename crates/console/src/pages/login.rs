@@ -60,13 +60,13 @@ pub fn page(console: &Console, headers: &HeaderMap, next: &str, refusal: Option<
                         }
                         p.t3.sm {
                             "No key yet? " code { "llmgateway keys create me --roles admin" }
-                            " on the machine where it runs prints one."
+                            " on the gateway's machine creates one and prints it."
                         }
                     }
                     p.t3.sm.lfoot {
                         span { (node.name) }
                         span { (node.version) }
-                        span { "The session ends after 12 hours" }
+                        span { "Sessions end after 12 hours" }
                     }
                 }
             }
@@ -101,39 +101,38 @@ pub fn signed_in(headers: &HeaderMap, next: &str) -> Response {
 
 fn reason(refusal: &Refusal) -> Markup {
     let (title, words) = match refusal {
-        Refusal::Unknown => (
-            "That key may not sign in.",
-            html! { "The gateway does not know it, or it has expired or is disabled." },
-        ),
+        Refusal::Unknown => {
+            ("This key cannot sign in.", html! { "The key is unknown, expired or disabled." })
+        }
         Refusal::Role { project } => (
-            "That key may not sign in.",
-            html! { "It is a key of " b { (project) } " for other things. Signing in needs the role admin or viewer." },
+            "This key cannot sign in.",
+            html! { "The key of project " b { (project) } " has neither the role admin nor viewer." },
         ),
         Refusal::Code => (
-            "That link has been used, or is too old.",
-            html! { "It signs in once, within an hour of the start. Sign in with a key, or restart the gateway at a terminal." },
+            "This link was used already or has expired.",
+            html! { "It works once, within an hour of the gateway's start. Sign in with a key, or restart the gateway in a terminal for a new link." },
         ),
         Refusal::TooMany => {
             ("Too many wrong keys came from this address.", html! { "Try again in a minute." })
         }
         Refusal::SignOn(NoSignOn::Off) => (
             "No identity provider is configured.",
-            html! { "Sign in with a key; " code { "[auth.oidc]" } " would name a provider." },
+            html! { "Sign in with a key, or configure a provider in " code { "[auth.oidc]" } "." },
         ),
         Refusal::SignOn(NoSignOn::Away(reason)) => (
-            "The identity provider cannot be asked.",
+            "The identity provider cannot be reached.",
             html! { (reason) ". Try again, or sign in with a key." },
         ),
-        Refusal::SignOn(NoSignOn::Refused(reason)) => ("That did not sign in.", html! { (reason) }),
+        Refusal::SignOn(NoSignOn::Refused(reason)) => ("The sign-in failed.", html! { (reason) }),
         Refusal::SignOn(NoSignOn::Role { name }) => (
-            "That account may not sign in here.",
+            "This account cannot sign in here.",
             html! {
-                "The identity provider knows " b { (name) } ", and no value of its roles is one of "
+                "The identity provider confirmed " b { (name) } ", but none of the account's roles is in "
                 code { "auth.oidc.admins" } " or " code { "auth.oidc.viewers" } "."
             },
         ),
         Refusal::Away => {
-            ("The key cannot be checked.", html! { "The database does not answer; the log has the reason." })
+            ("The key cannot be verified.", html! { "The database does not answer; the log has the reason." })
         }
     };
     html! {

@@ -36,7 +36,7 @@ pub async fn not_found(
     headers: HeaderMap,
 ) -> Response {
     let reader = Reader { console: &console, session: &session, headers: &headers };
-    absent(&reader, "There is no such page", "The side has those that there are.")
+    absent(&reader, "This page does not exist", "The navigation lists the pages.")
 }
 
 /// Something that does not exist.
@@ -57,7 +57,7 @@ pub fn away(error: &StoreError) -> Response {
                     div.empty {
                         (mark("bad", "badc"))
                         h1 { "The database does not answer" }
-                        p { "Without it no one can sign in. Callers' requests continue; the log has the reason." }
+                        p { "The dashboard cannot check sessions without it. Requests of callers continue; the log has the reason." }
                         div.acts { a.btn href="" { "Try again" } }
                     }
                 }
@@ -69,7 +69,7 @@ pub fn away(error: &StoreError) -> Response {
 
 /// A mistake in a form, with a link back.
 pub fn refused(reader: &Reader<'_>, status: StatusCode, words: &str, back: &str) -> Response {
-    let page = Page { title: "Not done", status: Some(status), ..Page::default() };
+    let page = Page { title: "Refused", status: Some(status), ..Page::default() };
     let body = html! {
         section.panel {
             div.empty role="alert" {

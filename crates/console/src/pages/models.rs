@@ -52,7 +52,7 @@ pub async fn page(
         div.stack {
             @if compared.len() > 1 { (compare(&compared)) }
             (filters(&query))
-            @if found.is_empty() { section.panel { (empty("No model is like that", "Take a feature away, or show models that no enabled provider serves.")) } }
+            @if found.is_empty() { section.panel { (empty("No model matches", "Remove a filter, or include models that no enabled provider serves.")) } }
             @else if is_matrix { (matrix(&console, &found)) }
             @else { (list(&found, models.len(), &query)) }
         }
@@ -90,7 +90,7 @@ fn filters(query: &Fields) -> Markup {
                 @for (name, label) in FEATURES { label.check { input type="checkbox" name="need" value=(name) checked[needs.contains(name)]; (label) } }
             }
             @if let Some(show) = query.get("show") { input type="hidden" name="show" value=(show); }
-            label.switch { input type="checkbox" role="switch" name="all" value="1" checked[query.has("all")]; "Also what is off" }
+            label.switch { input type="checkbox" role="switch" name="all" value="1" checked[query.has("all")]; "Include disabled providers" }
             button.btn.sm { "Filter" }
         }
     }
@@ -119,24 +119,24 @@ fn list(found: &[&Model], all: usize, query: &Fields) -> Markup {
     let mut columns = vec![
         ("~Compare", ""),
         ("Model", "max"),
-        ("Providers on", "p1"),
+        ("Enabled providers", "p1"),
         ("Input", "n"),
         ("Cached", "n p3"),
         ("Output", "n"),
-        ("cheapest at", "p3"),
+        ("Cheapest at", "p3"),
         ("Context", "n p1"),
     ];
     columns.extend(FEATURES.iter().map(|(_, label)| (*label, "fx p1")));
     let table = Table {
-        caption: "Models; prices in USD per million tokens at the cheapest provider that is on",
+        caption: "Models; prices in USD per million tokens at the cheapest enabled provider",
         class: "dense mt",
         columns: &columns,
     };
     let rows = html! { @for model in found.iter().take(ROWS) { (row(model, open == model.id, query, columns.len())) } };
     let foot = html! {
-        span { (found.len().min(ROWS)) " of " (all) " models shown. USD per million tokens, at the cheapest provider that is on." }
+        span { (found.len().min(ROWS)) " of " (all) " models shown. USD per million tokens, at the cheapest enabled provider." }
         span.push {}
-        button.btn.sm { "Compare the chosen" }
+        button.btn.sm { "Compare selected" }
     };
     html! {
         form method="get" action="/ui/models" {
@@ -164,7 +164,7 @@ fn row(model: &Model, is_open: bool, query: &Fields, columns: usize) -> Markup {
             td.n { @if on > 0 { (input(price)) } @else { (absent()) } }
             td.n.p3 { (cached(price)) }
             td.n { @if on > 0 { (output(price)) } @else { (absent()) } }
-            td.p3.sm { @match best { Some(offer) => span.t3 { (offer.provider) }, None if on == 0 => (state("off", "no provider on")), None => {} } }
+            td.p3.sm { @match best { Some(offer) => span.t3 { (offer.provider) }, None if on == 0 => (state("off", "no enabled provider")), None => {} } }
             td.n.p1 { (tokens(model.context)) }
             @for (name, _) in FEATURES { td.fx.p1 { @if model.features.contains(name) { i {} span.vh { "yes" } } @else { span.vh { "no" } } } }
         }
@@ -179,7 +179,7 @@ fn offers(model: &Model) -> Markup {
         class: "dense subt p8",
         columns: &[
             ("Provider", ""),
-            ("Its id there", ""),
+            ("Model id there", ""),
             ("Input", "n"),
             ("Cached", "n"),
             ("Output", "n"),
@@ -220,7 +220,7 @@ fn matrix(console: &Console, found: &[&Model]) -> Markup {
                 th scope="row" { span.clip title=(model.id) { (model.id) } }
                 @for provider in &on {
                     @match model.offers.iter().find(|offer| offer.provider == *provider) {
-                        None => td.mx.no { span.vh { "not there" } },
+                        None => td.mx.no { span.vh { "not offered" } },
                         Some(offer) => @match &offer.price {
                             None => td.mx { span.unpriced title="served, price unknown" { "?" } },
                             Some(price) => td.mx.best[lowest == Some(&price.input.0)] { (usd(price.input)) span.t3 { " / " (usd(price.output)) } },
@@ -230,7 +230,7 @@ fn matrix(console: &Console, found: &[&Model]) -> Markup {
             }
         }
     };
-    let foot = html! { span { "Input / output, USD per million tokens. On petrol: the lowest input price, where prices differ. " span.unpriced { "?" } " served, price unknown." } };
+    let foot = html! { span { "Input / output, USD per million tokens. Highlighted: the lowest input price, where prices differ. " span.unpriced { "?" } " served, price unknown." } };
     Panel { raw: true, foot: Some(foot), ..Panel::default() }.around(html! {
         div.tbl tabindex="0" role="region" aria-label="Prices by model and provider" {
             table.t.dense.matrix {
@@ -270,7 +270,7 @@ fn compare(models: &[&Model]) -> Markup {
             td.n { @match value { None => (absent()), Some(value) if best == Some(-(value as i64)) => b.accentc { (count(value)) }, Some(value) => (count(value)) } }
         } } }
     };
-    Panel { title: "Compare", raw: true, note: Some(html! { "at the cheapest provider that is on" }), ..Panel::default() }.around(html! {
+    Panel { title: "Compare", raw: true, note: Some(html! { "at the cheapest enabled provider" }), ..Panel::default() }.around(html! {
         div.tbl tabindex="0" role="region" aria-label="Models side by side" { table.t.dense {
             caption.vh { "Models side by side" }
             thead { tr { td {} @for model in models { th scope="col" { b.clip.mx160 title=(model.id) { (model.id) } } } } }
@@ -278,10 +278,10 @@ fn compare(models: &[&Model]) -> Markup {
                 (line("Input, USD per million", models.iter().map(|model| price(model).map(|it| it.input)).collect()))
                 (line("Cached input", models.iter().map(|model| price(model).and_then(|it| it.cached)).collect()))
                 (line("Output", models.iter().map(|model| price(model).map(|it| it.output)).collect()))
-                (line("6,000 in and 500 out", models.iter().map(|model| asked(model)).collect()))
+                (line("Cost of 6,000 tokens in and 500 out", models.iter().map(|model| asked(model)).collect()))
                 (figure("Context", models.iter().map(|model| model.context).collect()))
-                (figure("Longest answer", models.iter().map(|model| model.longest_answer).collect()))
-                tr { th.t3 scope="row" { "Providers on" } @for model in models { td.wrap { (model.offers.iter().filter(|offer| offer.on).map(|offer| offer.provider.as_str()).collect::<Vec<_>>().join(", ")) } } }
+                (figure("Maximum output", models.iter().map(|model| model.longest_answer).collect()))
+                tr { th.t3 scope="row" { "Enabled providers" } @for model in models { td.wrap { (model.offers.iter().filter(|offer| offer.on).map(|offer| offer.provider.as_str()).collect::<Vec<_>>().join(", ")) } } }
                 tr { th.t3 scope="row" { "Features" } @for model in models { td.wrap { (model.features.join(", ")) } } }
             }
         } }

@@ -102,7 +102,7 @@ pub async fn page(
     let span = Span::of(since_ms, now_ms);
     let (sums, unpriced) = match data(&console, &span).await {
         Ok(data) => (drawn(&data, &span, now_ms), total(&data.by_model).unpriced()),
-        Err(error) => (html! { section.panel { (unreadable("The sums", &error)) } }, 0),
+        Err(error) => (html! { section.panel { (unreadable("The totals", &error)) } }, 0),
     };
     let body = html! {
         div.stack {
@@ -136,7 +136,7 @@ fn spool_notice(node: &crate::gateway::Node) -> Option<(&'static str, Markup, St
     (share >= SPOOL_SHARE).then(|| {
         let words = html! {
             b { "The spool is " (format!("{:.0} %", share * 100.0)) " full." }
-            " Its records wait for the database; " code { "database.spool_limit" } " says how many may."
+            " Its records wait for the database; " code { "database.spool_limit" } " is its maximum size."
         };
         (if share >= 0.9 { "bad" } else { "warn" }, words, "/ui/settings".to_owned())
     })
@@ -146,7 +146,7 @@ fn spool_notice(node: &crate::gateway::Node) -> Option<(&'static str, Markup, St
 fn notices(console: &Console, unpriced: u64, range: &str) -> Markup {
     let mut list: Vec<(&str, Markup, String)> = spool_notice(&console.gateway.node()).into_iter().collect();
     if unpriced > 0 {
-        let words = html! { b { (count(unpriced)) " requests have no known price." } " They are in no sum; prices of a model can be written in the configuration." };
+        let words = html! { b { (count(unpriced)) " requests have no known price." } " No sum includes them. You can set prices of a model in the configuration." };
         list.push(("warn", words, format!("/ui/requests?view=is%3Aunpriced&range={range}")));
     }
     if let Some(crate::gateway::LastReload { result: Err(_), .. }) = console.gateway.last_reload() {
@@ -169,7 +169,7 @@ fn notices(console: &Console, unpriced: u64, range: &str) -> Markup {
         let part = share(spent, ceiling);
         if part >= 0.8 {
             let kind = if part >= 1.0 { "bad" } else { "warn" };
-            let words = html! { b { (project) } " has spent " (format!("{:.0} %", part * 100.0)) " of its " (dollars(ceiling)) " a " (per.as_str()) };
+            let words = html! { b { (project) } " has spent " (format!("{:.0} %", part * 100.0)) " of its " (dollars(ceiling)) " per " (per.as_str()) };
             list.push((kind, words, format!("/ui/projects/{}", super::encoded(&project))));
         }
     }
@@ -205,14 +205,14 @@ fn all_budgets(console: &Console) -> Vec<(String, Money)> {
 async fn budgets(console: &Console) -> Markup {
     let list = all_budgets(console);
     if list.is_empty() {
-        return empty("No budget", "A project with a budget is shown here with what is left of it.");
+        return empty("No budget", "Projects with a budget are listed here with the remaining amount.");
     }
     html! {
         ul.meters {
             @for (project, (ceiling, per, spent, _)) in list.iter().take(6) {
                 @let part = share(*spent, *ceiling);
                 li {
-                    span.hstack.between { a.clip href={ "/ui/projects/" (super::encoded(project)) } { (project) } span.t3.nw { (dollars(*spent)) " of " (dollars(*ceiling)) " a " (per.as_str()) } }
+                    span.hstack.between { a.clip href={ "/ui/projects/" (super::encoded(project)) } { (project) } span.t3.nw { (dollars(*spent)) " of " (dollars(*ceiling)) " per " (per.as_str()) } }
                     (bar(part, super::projects::colour(part), None, &format!("{:.0} % spent", part * 100.0)))
                 }
             }
@@ -224,12 +224,15 @@ fn providers(console: &Console) -> Markup {
     let on: Vec<_> =
         console.gateway.providers().into_iter().filter(|provider| provider.off.is_none()).collect();
     let table = Table {
-        caption: "Providers that are on",
+        caption: "Enabled providers",
         class: "dense",
         columns: &[("Provider", "max"), ("State", ""), ("TTFT", "n"), ("Tokens/s", "n p1")],
     };
     if on.is_empty() {
-        return empty("No provider is on", "Set a provider's key, such as OPENAI_API_KEY, and start again.");
+        return empty(
+            "No provider is enabled",
+            "Set a provider's key, such as OPENAI_API_KEY, and restart the gateway.",
+        );
     }
     table.around(html! {
         @for provider in on.iter().take(10) {
@@ -248,7 +251,7 @@ async fn failures(console: &Console, since_ms: i64, now_ms: i64) -> Markup {
     let Ok(mut filter) = RequestFilter::parse("is:failed") else { return html! {} };
     filter.since_ms = Some(since_ms);
     match console.store.requests(&filter, None, 5).await {
-        Ok(page) if page.rows.is_empty() => empty("No request failed", "In the time that is shown."),
+        Ok(page) if page.rows.is_empty() => empty("No request failed", "None in this time range."),
         Ok(page) => requests::table("Latest failures", &page.rows, now_ms),
         Err(error) => unreadable("The failures", &error),
     }
@@ -329,12 +332,12 @@ fn strip(all: &UsageSums, data: &Data) -> Markup {
     let prompt =
         usage.input + usage.cache_read + usage.cache_write + usage.cache_write_1h + usage.audio_input;
     let change = |now: f64, before: f64| {
-        (before > 0.0).then(|| format!("{:+.0} % to the time before", (now / before - 1.0) * 100.0))
+        (before > 0.0).then(|| format!("{:+.0} % against the period before", (now / before - 1.0) * 100.0))
     };
     // Requests of unknown price are in no sum, so their number is shown beside it.
     let beside = match all.unpriced() {
         0 => change(all.cost().0 as f64, data.before.cost().0 as f64),
-        unpriced => Some(format!("and {} of unknown price", count(unpriced))),
+        unpriced => Some(format!("and {} unpriced requests", count(unpriced))),
     };
     let figure = |label: &str, value: Markup, words: Option<String>| {
         html! { div { div.fig-l { (label) } div.fig-v { (value) } div.fig-s { (words.unwrap_or_default()) } } }
@@ -343,10 +346,10 @@ fn strip(all: &UsageSums, data: &Data) -> Markup {
         div.strip {
             (figure("Cost", number::money(Some(all.cost())), beside))
             (figure("Requests", html! { span title=(count(all.requests())) { (number::short(all.requests())) } }, change(all.requests() as f64, data.before.requests() as f64)))
-            (figure("Served", html! { @match served { Some(share) => (percent(share)), None => (number::absent()) } }, Some(format!("{} failed for the caller", count(outcomes.failed)))))
+            (figure("Served", html! { @match served { Some(share) => (percent(share)), None => (number::absent()) } }, Some(format!("{} failed", count(outcomes.failed)))))
             (figure("First token, p50", number::maybe_duration(all.ttft().quantile(0.5).map(|ms| ms as f64)), all.ttft().quantile(0.95).map(|ms| format!("p95 {}", number::duration(ms as f64)))))
             (figure("Tokens", html! { span title=(count(prompt + usage.output)) { (number::short(prompt + usage.output)) } }, Some(format!("{} in, {} out", number::short(prompt), number::short(usage.output)))))
-            (figure("From providers' caches", html! { @if prompt > 0 { (format!("{:.0} %", usage.cache_read as f64 * 100.0 / prompt as f64)) } @else { (number::absent()) } }, Some("of all prompt tokens".to_owned())))
+            (figure("Read from prompt caches", html! { @if prompt > 0 { (format!("{:.0} %", usage.cache_read as f64 * 100.0 / prompt as f64)) } @else { (number::absent()) } }, Some("of all prompt tokens".to_owned())))
         }
     }
 }
@@ -385,7 +388,7 @@ fn ttft_chart(data: &Data, span: &Span, now_ms: i64) -> Markup {
 fn ttft(all: &UsageSums, data: &Data, span: &Span, now_ms: i64) -> Markup {
     let histogram = all.ttft();
     if histogram.count() == 0 {
-        return empty("Nothing was measured", "Requests that stream have a time to the first token.");
+        return empty("No measurements", "Only streamed requests have a time to the first token.");
     }
     html! {
         (ttft_chart(data, span, now_ms))
@@ -552,9 +555,9 @@ fn outcome_panel(data: &Data, span: &Span, now_ms: i64) -> Markup {
     let at = |bucket: i64| Outcomes::of(data.by_outcome.iter().filter(|row| row.start_ms == Some(bucket)));
     let outcomes: Vec<Outcomes> = buckets.iter().map(|bucket| at(*bucket)).collect();
     let kinds: [Kind; 3] = [
-        ("recovered by a second try", "k2", |it| it.recovered),
-        ("the caller's mistake", "kmute", |it| it.callers),
-        ("failed for the caller", "kbad", |it| it.failed),
+        ("recovered by a retry", "k2", |it| it.recovered),
+        ("caller's error", "kmute", |it| it.callers),
+        ("failed", "kbad", |it| it.failed),
     ];
     let highest =
         outcomes.iter().map(|it| it.recovered.max(it.callers).max(it.failed)).max().unwrap_or(0) as f64;

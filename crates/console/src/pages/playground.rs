@@ -26,7 +26,7 @@ pub async fn page(
 ) -> Response {
     let reader = Reader { console: &console, session: &session, headers: &headers };
     if !session.is_admin() {
-        let words = "A viewer changes nothing, and a request spends money. Sign in with a key that has the role admin.";
+        let words = "Requests of the playground cost money, and a viewer may not cause costs. Sign in with a key that has the role admin.";
         let body = html! { section.panel { (empty("The playground needs an administrator", words)) } };
         return Page { nav: "playground", title: "Playground", ..Page::default() }.around(&reader, body);
     }
@@ -41,7 +41,7 @@ pub async fn page(
                 div.pcols #pcols data-n=(models.len()) { @for model in &models { (column(model)) } }
                 form.composer.panel #composer {
                     label.vh for="prompt" { "Message" }
-                    textarea #prompt rows="2" placeholder="Enter sends, Shift and Enter makes a line." {}
+                    textarea #prompt rows="2" placeholder="Enter sends the message. Shift+Enter starts a new line." {}
                     div.hstack {
                         label.btn.sm.ghost { "Attach" input.vh #files type="file" multiple accept="image/*,application/pdf,text/plain,text/markdown,text/csv"; }
                         span.t3.sm.clip #attached {}
@@ -50,7 +50,7 @@ pub async fn page(
                         button.btn.primary.sm #send { (icon("send")) "Send" }
                     }
                 }
-                noscript { p.banner.warn { "The playground needs JavaScript: it streams." } }
+                noscript { p.banner.warn { "The playground needs JavaScript." } }
             }
             (parameters(&projects))
         }
@@ -62,7 +62,7 @@ pub async fn page(
         dialog.wide #code aria-labelledby="code-h" {
             div.dlg {
                 div.hstack.between {
-                    h2 #code-h { "The same in code" }
+                    h2 #code-h { "This request as code" }
                     div.seg.sm role="group" aria-label="Language" {
                         @for (at, language) in ["curl", "Python", "Node"].iter().enumerate() { button type="button" data-lang data-v=(language) aria-pressed=(at == 0) { (language) } }
                     }
@@ -91,7 +91,7 @@ fn column(model: &str) -> Markup {
         section.panel.pcol aria-label="Answer" {
             header {
                 div.pick.grow { input.in.sm name="model" list="modellist" value=(model) aria-label="Model" spellcheck="false" autocomplete="off"; }
-                button.btn.ghost.icon type="button" data-drop aria-label="Take this column away" { (icon("x")) }
+                button.btn.ghost.icon type="button" data-drop aria-label="Remove this column" { (icon("x")) }
             }
             div.thread tabindex="0" role="log" aria-label="Conversation" {}
             div.pmeta {
@@ -104,7 +104,7 @@ fn column(model: &str) -> Markup {
 
 fn parameters(projects: &[String]) -> Markup {
     let number = |name: &str, label: &str| {
-        html! { label.field { span { (label) } input.in name=(name) inputmode="decimal" placeholder="as the model" autocomplete="off"; } }
+        html! { label.field { span { (label) } input.in name=(name) inputmode="decimal" placeholder="model's default" autocomplete="off"; } }
     };
     let switch = |name: &str, label: &str, is_on: bool| {
         html! { label.switch { input type="checkbox" role="switch" name=(name) checked[is_on]; (label) } }
@@ -116,16 +116,16 @@ fn parameters(projects: &[String]) -> Markup {
                 label.field { span { "Project" } select.sel name="project" { @for project in projects { option selected[project == store::DEFAULT_PROJECT] { (project) } } } }
                 label.field { span { "System prompt" } textarea.area name="system" rows="3" {} }
                 div.cols.c-2 { (number("temperature", "Temperature")) (number("top_p", "Top p")) }
-                div.cols.c-2 { (number("max_completion_tokens", "Longest answer")) (number("seed", "Seed")) }
-                label.field { span { "Reasoning" } select.sel name="reasoning_effort" { @for (value, words) in [("", "as the model"), ("none", "none"), ("low", "low"), ("medium", "medium"), ("high", "high")] { option value=(value) { (words) } } } }
+                div.cols.c-2 { (number("max_completion_tokens", "Maximum output tokens")) (number("seed", "Seed")) }
+                label.field { span { "Reasoning" } select.sel name="reasoning_effort" { @for (value, words) in [("", "model's default"), ("none", "none"), ("low", "low"), ("medium", "medium"), ("high", "high")] { option value=(value) { (words) } } } }
                 details { summary { "Tools, structured output" } div.stack {
                     label.field { span { "Tools, a JSON array" } textarea.area.mono name="tools" rows="4" spellcheck="false" placeholder="[{\"type\": \"function\", \"function\": {…}}]" {} }
-                    label.field { span { "Schema of the answer, JSON" } textarea.area.mono name="schema" rows="4" spellcheck="false" placeholder="{\"type\": \"object\", …}" {} }
+                    label.field { span { "JSON schema of the answer" } textarea.area.mono name="schema" rows="4" spellcheck="false" placeholder="{\"type\": \"object\", …}" {} }
                 } }
                 div.stack.g6 {
-                    (switch("stream", "Stream", true)) (switch("strict", "Strict: a loss is an error", false)) (switch("fallback", "Other providers may step in", true))
+                    (switch("stream", "Stream", true)) (switch("strict", "Strict: refuse losses", false)) (switch("fallback", "Fall back to other providers", true))
                 }
-                p.note-b.t3.sm { "Requests are charged to the project, by the key “console”." }
+                p.note-b.t3.sm { "Requests are charged to the project. Their key is “console”." }
             }
         }
     }

@@ -56,7 +56,7 @@ pub async fn page(
     };
     let (project, keys, days) = match found.await {
         Ok(Some(found)) => found,
-        Ok(None) => return absent(&reader, "There is no such project", "It may have been deleted."),
+        Ok(None) => return absent(&reader, "This project does not exist", "It may have been deleted."),
         Err(error) => {
             let body = html! { section.panel { (unreadable("The project", &error)) } };
             return Page { nav: "projects", title: &id, ..Page::default() }.around(&reader, body);
@@ -88,7 +88,7 @@ pub async fn page(
     let crumb = html! { a href="/ui/projects" { "Projects" } (crate::components::icon::small("chev")) span.clip { (project.name) } };
     let sub = match (project.version, project.disabled_at_ms) {
         (0, _) => Some(html! { "declared in the configuration file; change it there" }),
-        (_, Some(_)) => Some(state("off", "disabled: none of its keys is good")),
+        (_, Some(_)) => Some(state("off", "disabled: all its keys are refused")),
         _ => None,
     };
     Page { nav: "projects", title: &id, crumb: Some(crumb), sub, ..Page::default() }.around(&reader, body)
@@ -96,7 +96,10 @@ pub async fn page(
 
 fn meters(taken: &[Taken]) -> Markup {
     if taken.is_empty() {
-        return empty("No budget and no limit", "Requests are recorded and never refused.");
+        return empty(
+            "No budget and no limit",
+            "Requests are recorded. None is refused for its cost or rate.",
+        );
     }
     html! {
         ul.meters {
@@ -110,8 +113,8 @@ fn meters(taken: &[Taken]) -> Markup {
                         span.t3.sm { (dollars(spent)) " spent, " (dollars(reserved)) " reserved" }
                     }
                     @if let Some((most, now)) = taken.concurrent {
-                        (bar(now as f64 / most.max(1) as f64, "kacc", None, &format!("{now} of {most} under way")))
-                        span.t3.sm { (now) " of " (most) " under way" }
+                        (bar(now as f64 / most.max(1) as f64, "kacc", None, &format!("{now} of {most} running")))
+                        span.t3.sm { (now) " of " (most) " running" }
                     }
                 }
             }
@@ -124,7 +127,7 @@ fn facts(project: &Project, policy: &Policy) -> Markup {
         dl.kv {
             dt { "Unpriced models" }
             dd { @match policy.unpriced { Some(limits::Unpriced::Allow) => "allowed", Some(limits::Unpriced::Block) => "refused", None if policy.budgets.is_empty() => "allowed", None => "refused, because a budget applies" } }
-            dt { "Answers kept" } dd { (if policy.stored_responses == Some(false) { "no" } else { "where a request asks for it" }) }
+            dt { "Answers stored" } dd { (if policy.stored_responses == Some(false) { "no" } else { "if the request asks for it" }) }
             dt { "Guardrails" }
             dd { @if policy.guardrails.is_empty() { span.t3 { "–" } } @for name in &policy.guardrails { span.tag.clip { (name) } " " } }
             dt { "Tags" }
@@ -233,12 +236,12 @@ fn burn_down(taken: &[Taken], days: &[LedgerDay], now_ms: i64) -> Markup {
         }
     });
     if ceiling == 0 {
-        let note = html! { "no budget a month" };
+        let note = html! { "no monthly budget" };
         return Panel { title: "Spend of the month", note: Some(note), raw: true, ..Panel::default() }
             .around(table);
     }
     let label =
-        format!("What is left of the month's budget of {}: {}", dollars(Pico(ceiling)), dollars(Pico(left)));
+        format!("Remaining of the month's budget of {}: {}", dollars(Pico(ceiling)), dollars(Pico(left)));
     let top = ceiling as f64;
     // The line begins where the days so far end.
     let drawn: Vec<Option<f64>> = (start..=end)
@@ -260,15 +263,15 @@ fn burn_down(taken: &[Taken], days: &[LedgerDay], now_ms: i64) -> Markup {
     };
     let foot = match crossing {
         Some(day) => {
-            html! { span.badc { (forecast.basis()) " it is spent on " (time::day_of(day * DAY_MS, now_ms)) "." } }
+            html! { span.badc { (forecast.basis()) " the budget is spent on " (time::day_of(day * DAY_MS, now_ms)) "." } }
         }
         None if left <= 0 => {
             html! { span.badc { "Spent: requests are refused or downgraded until " (time::day_of(end * DAY_MS, now_ms)) "." } }
         }
-        None => html! { (forecast.basis()) " it lasts until the end of the month." },
+        None => html! { (forecast.basis()) " the budget lasts until the end of the month." },
     };
     let note = html! { (dollars(Pico(left))) " of " (dollars(Pico(ceiling))) " left" };
-    Panel { title: "What is left of the month", note: Some(note), foot: Some(foot), ..Panel::default() }
+    Panel { title: "Remaining monthly budget", note: Some(note), foot: Some(foot), ..Panel::default() }
         .around(chart)
 }
 
@@ -305,7 +308,7 @@ fn key_state(key: &KeyRow, now_ms: i64) -> Markup {
         (.., Some(at)) if at - now_ms < 7 * DAY_MS => {
             state("warn", format!("ends in {}", time::span(at - now_ms)))
         }
-        _ => state("ok", "good"),
+        _ => state("ok", "active"),
     }
 }
 
@@ -325,7 +328,7 @@ fn keys_panel(project: &Project, keys: &[KeyRow], session: &Session, now_ms: i64
                 td {
                     (key_state(key, now_ms))
                     @if let Some(until) = key.previous_until_ms.filter(|until| *until > now_ms && key.revoked_at_ms.is_none()) {
-                        " " span.t3.sm { "the old one until " (time::when(until, now_ms)) }
+                        " " span.t3.sm { "the old key works until " (time::when(until, now_ms)) }
                     }
                 }
             }
@@ -339,11 +342,11 @@ fn keys_panel(project: &Project, keys: &[KeyRow], session: &Session, now_ms: i64
                 form.stack method="post" action={ "/ui/projects/" (encoded(&project.id)) "/keys" } {
                     (form_token(session)) (once_field())
                     div.cols.c-3 {
-                        label.field { span { "Name" } input.in name="name" required placeholder="what will use it" autocomplete="off" maxlength="200"; }
+                        label.field { span { "Name" } input.in name="name" required placeholder="the application that uses the key" autocomplete="off" maxlength="200"; }
                         label.field { span { "Role" } select.sel name="role" { @for role in ["inference", "viewer", "passthrough", "admin"] { option { (role) } } } }
                         label.field { span { "Expires" } select.sel name="days" { @for (value, words) in [("", "never"), ("7", "in 7 days"), ("30", "in 30 days"), ("90", "in 90 days")] { option value=(value) { (words) } } } }
                     }
-                    details { summary { "Narrow it further than its project" } div.stack { (policy_fields(&Policy::default())) } }
+                    details { summary { "Restrict it further than its project" } div.stack { (policy_fields(&Policy::default())) } }
                     div { button.btn.primary { (icon("key")) "Create" } }
                 }
             }
@@ -378,7 +381,7 @@ fn models_panel(console: &Console, project: &Project, policy: &Policy, asked: Op
     Panel { title: "Allowed models", id: Some("models"), ..Panel::default() }.around(html! {
         div.stack {
             @if policy.restricts_models() {
-                (globs("", &policy.models)) (globs("not", &policy.deny))
+                (globs("", &policy.models)) (globs("except", &policy.deny))
                 @if !policy.providers.is_empty() { div.globs { span.lab { "at" } @for it in &policy.providers { span.chip { code { (it) } } } } }
                 @if !policy.deny_providers.is_empty() { div.globs { span.lab { "not at" } @for it in &policy.deny_providers { span.chip { code { (it) } } } } }
                 @if !policy.regions.is_empty() { div.globs { span.lab { "in" } @for it in &policy.regions { span.chip { code { (it) } } } } }
@@ -386,8 +389,8 @@ fn models_panel(console: &Console, project: &Project, policy: &Policy, asked: Op
                 @if policy.zdr == Some(true) { p.t2 { "Only providers that are known to store nothing." } }
             } @else { p.t2 { "Every model of every provider." } }
             form.hstack method="get" action={ "/ui/projects/" (encoded(&project.id)) "#models" } {
-                label.field.grow { span { "May this project use…" } input.in.mono name="model" value=[asked] spellcheck="false" autocomplete="off"; }
-                button.btn { "Ask" }
+                label.field.grow { span { "May this project use the model…" } input.in.mono name="model" value=[asked] spellcheck="false" autocomplete="off"; }
+                button.btn { "Check" }
             }
             @if let Some(asked) = asked { (may_use(&console.gateway.refusals(policy, asked))) }
         }
@@ -418,7 +421,7 @@ fn edit_panel(project: &Project, policy: &Policy, session: &Session) -> Markup {
                 input type="hidden" name="version" value=(project.version);
                 label.field { span { "Name" } input.in name="name" value=(project.name); }
                 (policy_fields(policy))
-                label.check { input type="checkbox" name="disabled" value="1" checked[project.disabled_at_ms.is_some()]; "Disabled: none of its keys is good" }
+                label.check { input type="checkbox" name="disabled" value="1" checked[project.disabled_at_ms.is_some()]; "Disabled: all its keys are refused" }
                 div { button.btn.primary { "Save" } }
             }
         }
@@ -445,8 +448,8 @@ pub async fn change(
         Ok(_) => {
             return absent(
                 &reader,
-                "There is no such project that can be changed here",
-                "Projects of the configuration file are changed there.",
+                "This project cannot be changed here",
+                "It does not exist, or the configuration file declares it. Change it there.",
             );
         }
         Err(error) => return super::away(&error),
@@ -492,7 +495,7 @@ pub async fn create_key(
     let back = format!("/ui/projects/{}", encoded(&id));
     match find(&console, &id).await {
         Ok(Some(_)) => {}
-        Ok(None) => return absent(&reader, "There is no such project", "It may have been deleted."),
+        Ok(None) => return absent(&reader, "This project does not exist", "It may have been deleted."),
         Err(error) => return super::away(&error),
     }
     let Some(name) = form.get("name") else {
@@ -507,7 +510,7 @@ pub async fn create_key(
         return refused(
             &reader,
             StatusCode::CONFLICT,
-            "This form has made its key already, which was shown once.",
+            "This form already created its key. A key is shown only once.",
             &back,
         );
     }
@@ -558,7 +561,11 @@ pub async fn key_page(
     let key = match console.store.key(&id).await {
         Ok(Some(key)) => key,
         Ok(None) => {
-            return absent(&reader, "There is no such key", "Keys of the configuration file have no page.");
+            return absent(
+                &reader,
+                "This key does not exist",
+                "Keys of the configuration file have no page.",
+            );
         }
         Err(error) => return super::away(&error),
     };
@@ -568,7 +575,7 @@ pub async fn key_page(
     let used = match days {
         Ok(days) => {
             let table = Table {
-                caption: "Use by day",
+                caption: "Usage by day",
                 class: "dense",
                 columns: &[("Day", ""), ("Requests", "n"), ("Unpriced", "n"), ("Spent", "n")],
             };
@@ -581,7 +588,7 @@ pub async fn key_page(
                 }
             }
         }
-        Err(error) => unreadable("The use of the key", &error),
+        Err(error) => unreadable("The usage of the key", &error),
     };
     let policy: Policy = serde_json::from_str(&key.fields.policy).unwrap_or_default();
     let is_active = key.revoked_at_ms.is_none();
@@ -597,10 +604,10 @@ pub async fn key_page(
                         dt { "Project" } dd { a.link href={ "/ui/projects/" (encoded(&key.fields.project_id)) } { (key.fields.project_id) } }
                         dt { "Created" } dd { (time::iso(key.created_at_ms)) }
                         dt { "Expires" } dd { @match key.fields.expires_at_ms { Some(at) => (time::iso(at)), None => "never" } }
-                        dt { "Only" } dd { @if policy == Policy::default() { span.t3 { "as the project" } } @else { code { (key.fields.policy) } } }
+                        dt { "Restrictions" } dd { @if policy == Policy::default() { span.t3 { "the project's" } } @else { code { (key.fields.policy) } } }
                     }
                 }))
-                (Panel { title: "Use", raw: true, ..Panel::default() }.around(used))
+                (Panel { title: "Usage", raw: true, ..Panel::default() }.around(used))
             }
             @if is_active && session.is_admin() { (key_forms(&key, &session)) }
         }
@@ -618,9 +625,9 @@ fn key_forms(key: &KeyRow, session: &Session) -> Markup {
             (Panel { title: "Rotate", ..Panel::default() }.around(html! {
                 form.stack method="post" action=(action("rotate")) {
                     (form_token(session)) (once_field())
-                    p.t2 { "A new key with the same rights. The old one goes on for a while, so that nothing has to change at once." }
-                    label.field { span { "The old key works for another" } select.sel name="hours" {
-                        @for (value, words) in [("6", "6 hours"), ("1", "1 hour"), ("24", "1 day"), ("168", "7 days"), ("0", "0: it stops now")] { option value=(value) { (words) } }
+                    p.t2 { "Creates a new key with the same rights. The old key works for the time below, so that its users can change over." }
+                    label.field { span { "Keep the old key for" } select.sel name="hours" {
+                        @for (value, words) in [("6", "6 hours"), ("1", "1 hour"), ("24", "1 day"), ("168", "7 days"), ("0", "0: disable it now")] { option value=(value) { (words) } }
                     } }
                     div { button.btn.primary { "Rotate" } }
                 }
@@ -628,14 +635,14 @@ fn key_forms(key: &KeyRow, session: &Session) -> Markup {
             (Panel { title: if is_off { "Enable" } else { "Disable" }, ..Panel::default() }.around(html! {
                 form.stack method="post" action=(action(if is_off { "enable" } else { "disable" })) {
                     (form_token(session))
-                    p.t2 { @if is_off { "It works again, on every node within a second." } @else { "It stops on every node within a second, until it is enabled again." } }
+                    p.t2 { @if is_off { "Every node accepts the key again within a second." } @else { "Every node refuses the key within a second, until it is enabled again." } }
                     div { button.btn { @if is_off { "Enable" } @else { "Disable" } } }
                 }
             }))
             (Panel { title: "Revoke", ..Panel::default() }.around(html! {
                 form.stack method="post" action=(action("revoke")) {
                     (form_token(session))
-                    p.t2 { "It stops on every node within a second and cannot come back." }
+                    p.t2 { "Every node refuses the key within a second. A revoked key cannot be enabled again." }
                     label.field { span { "Type " b { (key.fields.name) } " to revoke it" } input.in name="sure" autocomplete="off" spellcheck="false" required; }
                     div { button.btn.danger.primary { "Revoke" } }
                 }
@@ -659,7 +666,7 @@ pub async fn change_key(
     let back = format!("/ui/keys/{}", encoded(&id));
     let mut key = match console.store.key(&id).await {
         Ok(Some(key)) if key.revoked_at_ms.is_none() => key,
-        Ok(_) => return absent(&reader, "There is no such active key", "It may have been revoked."),
+        Ok(_) => return absent(&reader, "No active key has this id", "It may have been revoked."),
         Err(error) => return super::away(&error),
     };
     let now_ms = console.now_ms();
@@ -670,7 +677,7 @@ pub async fn change_key(
                 return refused(
                     &reader,
                     StatusCode::CONFLICT,
-                    "This form has rotated the key already; the new one was shown once.",
+                    "This form already rotated the key. The new key was shown once.",
                     &back,
                 );
             }
@@ -682,7 +689,7 @@ pub async fn change_key(
                     return shown_once(&reader, &key, secret.expose());
                 }
                 Ok(None) => {
-                    return absent(&reader, "There is no such active key", "It may have been revoked.");
+                    return absent(&reader, "No active key has this id", "It may have been revoked.");
                 }
                 Err(error) => Err(error),
             }
@@ -691,7 +698,7 @@ pub async fn change_key(
             return refused(
                 &reader,
                 StatusCode::BAD_REQUEST,
-                "The name that was typed is not the key's.",
+                "The typed name is not the name of the key.",
                 &back,
             );
         }
@@ -708,8 +715,8 @@ pub async fn change_key(
         _ => {
             return absent(
                 &reader,
-                "There is no such action",
-                "A key is rotated, disabled, enabled or revoked.",
+                "This action does not exist",
+                "A key can be rotated, disabled, enabled or revoked.",
             );
         }
     };

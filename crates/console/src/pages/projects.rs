@@ -117,7 +117,7 @@ pub async fn page(State(console): State<Arc<Console>>, session: Session, headers
                     raw: true,
                     foot: Some(html! {
                         "Budgets are hard ceilings: a request whose worst case does not fit is refused or downgraded before it is \
-                         sent. Calendar periods in UTC; what is spent is counted by this node."
+                         sent. Periods are calendar days and months in UTC. The spent amounts are this node's counts."
                     }),
                     ..Panel::default()
                 }.around(table(&lines)))
@@ -176,7 +176,7 @@ fn budget(line: &Line) -> Markup {
     let with_reserved = share(Pico(spent.0.saturating_add(reserved.0)), ceiling);
     html! {
         div.budc {
-            span.hstack.between { span { (dollars(spent)) } span.t3 { "of " (dollars(ceiling)) " a " (per.as_str()) } }
+            span.hstack.between { span { (dollars(spent)) } span.t3 { "of " (dollars(ceiling)) " per " (per.as_str()) } }
             (bar(spent_share, colour(spent_share), Some(with_reserved), &format!("{:.0} % spent", spent_share * 100.0)))
         }
     }
@@ -188,9 +188,9 @@ fn word(line: &Line) -> Markup {
         _ if line.is_disabled => state("off", "disabled"),
         most if most >= 1000 => state("bad", "a budget is spent"),
         most if most > 700 => state("warn", format!("{} % of a budget", most / 10)),
-        -1 if line.is_declared => state("off", "no budget, in the file"),
+        -1 if line.is_declared => state("off", "no budget, declared in the file"),
         -1 => state("off", "no budget"),
-        _ => state("ok", "within"),
+        _ => state("ok", "within budget"),
     }
 }
 
@@ -199,8 +199,8 @@ fn create_form(session: &Session) -> Markup {
         form.stack method="post" action="/ui/projects" {
             (form_token(session))
             div.cols.c-2 {
-                label.field { span { "Id" } input.in name="id" required maxlength="64" pattern="[a-z0-9._\\-]+" placeholder="small letters, digits, hyphens" autocomplete="off"; }
-                label.field { span { "Name" } input.in name="name" placeholder="as the id" autocomplete="off"; }
+                label.field { span { "Id" } input.in name="id" required maxlength="64" pattern="[a-z0-9._\\-]+" placeholder="lower-case letters, digits, hyphens" autocomplete="off"; }
+                label.field { span { "Name" } input.in name="name" placeholder="same as the id" autocomplete="off"; }
             }
             (policy_fields(&limits::Policy::default()))
             div { button.btn.primary { "Create" } }
@@ -220,12 +220,12 @@ pub fn policy_fields(given: &limits::Policy) -> Markup {
     };
     html! {
         div.cols.c-2 {
-            (area("models", "Allowed models", "patterns, one a line; none allows all", policy::lines(&given.models)))
-            (area("deny", "Not these models", "goes before the allowed ones", policy::lines(&given.deny)))
-            (area("providers", "Allowed providers", "none allows all", policy::lines(&given.providers)))
-            (area("deny_providers", "Not these providers", "", policy::lines(&given.deny_providers)))
-            (area("regions", "Regions", "eu*, one a line; none allows all", policy::lines(&given.regions)))
-            (area("guardrails", "Guardrails", "names of the configuration's, one a line", policy::lines(&given.guardrails)))
+            (area("models", "Allowed models", "one pattern per line; empty allows all", policy::lines(&given.models)))
+            (area("deny", "Denied models", "take precedence over allowed models", policy::lines(&given.deny)))
+            (area("providers", "Allowed providers", "one per line; empty allows all", policy::lines(&given.providers)))
+            (area("deny_providers", "Denied providers", "one per line", policy::lines(&given.deny_providers)))
+            (area("regions", "Regions", "eu*, one per line; empty allows all", policy::lines(&given.regions)))
+            (area("guardrails", "Guardrails", "names from the configuration, one per line", policy::lines(&given.guardrails)))
             (area("budgets", "Budgets, USD", "250 per month; 20 per day downgrade:ALIAS", policy::budget_lines(given)))
             (area("limits", "Limits", "600 requests per minute; 40 concurrent; 5 requests per minute for o3-*", policy::limit_lines(given)))
         }
@@ -235,7 +235,7 @@ pub fn policy_fields(given: &limits::Policy) -> Markup {
         }
         label.check { input type="checkbox" name="zdr" value="1" checked[given.zdr == Some(true)]; "Only providers that are known to store nothing" }
         label.field {
-            span { "Models of unknown price" }
+            span { "Models without a known price" }
             select.sel name="unpriced" {
                 @for (value, words) in [("", "refused where a budget applies"), ("allow", "allowed"), ("block", "refused")] {
                     option value=(value) selected[value == unpriced] { (words) }
@@ -259,10 +259,10 @@ pub async fn create(
     let id = form.text("id").to_owned();
     let wrong = |words: &str| refused(&reader, StatusCode::BAD_REQUEST, words, "/ui/projects#create");
     if let Some(mistake) = console.gateway.wrong_project_id(&id) {
-        return wrong(&format!("The id is wrong: {mistake}."));
+        return wrong(&format!("The id is not valid: {mistake}."));
     }
     if console.gateway.declared().iter().any(|(declared, _)| *declared == id) {
-        return wrong("The configuration file has a project of this id.");
+        return wrong("The configuration file declares a project with this id.");
     }
     let policy = match policy::checked(&console, &form, &limits::Policy::default()) {
         Ok(policy) => policy,

@@ -35,8 +35,8 @@ pub async fn page(
         }
     };
     let Some(newest) = rows.first() else {
-        let words = "It may still be running, be older than the records that are kept, or have been sent to another gateway.";
-        return absent(&reader, "No request of this id is recorded", words);
+        let words = "It may still be running, its record may have expired, or another gateway received it.";
+        return absent(&reader, "No request with this id is recorded", words);
     };
     let crumb = html! {
         a href="/ui/requests" { "Requests" } (crate::components::icon::small("chev"))
@@ -73,7 +73,7 @@ fn one(reader: &Reader<'_>, record: &UsageRecord, bodies: Markup) -> Markup {
         (figures(record))
         div.cols.c-side {
             div.stack {
-                (Panel { title: "Timeline", raw: true, note: Some(html! { "where " (duration(record.duration_ms as f64)) " went" }), ..Panel::default() }.around(timeline(record)))
+                (Panel { title: "Timeline", raw: true, note: Some(html! { "total " (duration(record.duration_ms as f64)) }), ..Panel::default() }.around(timeline(record)))
                 (Panel { title: "Attempts", raw: true, ..Panel::default() }.around(attempts(record)))
                 (decision(reader, record))
                 (bodies)
@@ -104,12 +104,12 @@ fn figures(record: &UsageRecord) -> Markup {
     html! {
         div.strip.reqk {
             (figure("Status", state(&format!("{} big", status_kind(record)), record.status), html! {
-                @if record.canceled { "the caller left" } @else if let Some(kind) = &record.error_kind { (kind) } @else { (record.attempts.len()) (if record.attempts.len() == 1 { " attempt, " } else { " attempts, " }) (failed) " failed" }
+                @if record.canceled { "the caller disconnected" } @else if let Some(kind) = &record.error_kind { (kind) } @else { (record.attempts.len()) (if record.attempts.len() == 1 { " attempt, " } else { " attempts, " }) (failed) " failed" }
             }))
-            (figure("First token", number::maybe_duration(record.ttft_ms.map(|ms| ms as f64)), html! { "whole " (duration(record.duration_ms as f64)) }))
+            (figure("First token", number::maybe_duration(record.ttft_ms.map(|ms| ms as f64)), html! { "total " (duration(record.duration_ms as f64)) }))
             (figure("Speed", html! { @match speed { Some(speed) => { (count(speed)) span.u { "tokens/s" } }, None => (number::absent()) } }, html! { (if record.streamed { "streamed" } else { "not streamed" }) }))
             (figure("Tokens", html! { @match &record.usage { Some(usage) => { (count(prompt_tokens(usage))) span.u { "in" } " " (count(usage.output)) span.u { "out" } }, None => (number::absent()) } },
-                html! { @if record.usage_estimated { "estimated" } @else if let Some(usage) = record.usage.as_ref().filter(|usage| usage.cache_read > 0) { (usage.cache_read * 100 / prompt_tokens(usage).max(1)) " % of the prompt cached" } @else { "as the provider counts" } }))
+                html! { @if record.usage_estimated { "estimated" } @else if let Some(usage) = record.usage.as_ref().filter(|usage| usage.cache_read > 0) { (usage.cache_read * 100 / prompt_tokens(usage).max(1)) " % of the prompt cached" } @else { "as reported by the provider" } }))
             (figure("Cost", money(record.cost.as_ref().map(|cost| cost.total)), html! {
                 @match (record.cost.as_ref().map(|cost| cost.total), record.upstream_cost) {
                     (Some(charged), Some(billed)) if billed != charged => { "providers bill " (number::dollars(billed)) },
@@ -165,7 +165,7 @@ fn timeline(record: &UsageRecord) -> Markup {
         }
         @match &record.phases {
             Some(times) => (phases(times, record.duration_ms)),
-            None => p.t3.sm.body { "The record is of an earlier release: only the times of attempts are known." },
+            None => p.t3.sm.body { "An earlier release wrote this record: only the times of attempts are known." },
         }
     }
 }
@@ -173,12 +173,12 @@ fn timeline(record: &UsageRecord) -> Markup {
 /// The time by phase. From planning on the phases add up to the whole; earlier ones precede it.
 fn phases(times: &Phases, duration_ms: u64) -> Markup {
     let names = [
-        ("Admission", "the key, room for the request"),
+        ("Admission", "check of the key and of the node's capacity"),
         ("Reading", "the body"),
-        ("Planning", "names of models, the choice, budgets and limits"),
-        ("Queue", "between attempts, by rule"),
-        ("Connecting", "connections that had to be opened"),
-        ("Waiting", "for the first content, or for a failure"),
+        ("Planning", "model names, provider choice, budgets and limits"),
+        ("Queue", "pauses between attempts"),
+        ("Connecting", "opening new connections"),
+        ("Waiting", "until the first content or a failure"),
         ("Streaming", "from the first content to the last"),
         ("Settling", "from the answer to the record"),
     ];
@@ -202,8 +202,8 @@ fn phases(times: &Phases, duration_ms: u64) -> Markup {
                     }
                 }
                 tr {
-                    td { b { "Together" } }
-                    td.p1 { span.t3 { "without what was before; the record says " (duration(duration_ms as f64)) } }
+                    td { b { "Total" } }
+                    td.p1 { span.t3 { "without the phases before planning; the record has " (duration(duration_ms as f64)) } }
                     td.n { (precise(whole)) }
                     td.n.p1 { }
                 }
@@ -225,11 +225,11 @@ fn precise(micros: u64) -> Markup {
 fn decision(reader: &Reader<'_>, record: &UsageRecord) -> Markup {
     let is_chat = record.operation.as_deref().is_none_or(|operation| operation == "chat");
     let (note, selection) = match &record.decision {
-        Some(kept) => ("as it was decided then", Some(kept.clone())),
+        Some(kept) => ("as recorded with the request", Some(kept.clone())),
         None if is_chat && !record.requested_model.is_empty() => {
             let answer = reader.console.gateway.explain(routing::request_like(record).into());
             (
-                "was not kept: recomputed as of now, for a request of this size",
+                "not recorded: computed now for a request of this size",
                 answer.ok().map(|it| it["selection"].clone()),
             )
         }
@@ -240,7 +240,10 @@ fn decision(reader: &Reader<'_>, record: &UsageRecord) -> Markup {
             div.body { p.t2 { "Reason: " b { (selection["reason"].as_str().unwrap_or("unknown").replace('_', " ")) } } }
             (routing::candidates(&selection))
         },
-        None => empty("Nobody would serve it now", "The model, its providers or the settings have changed."),
+        None => empty(
+            "No provider can serve this request now",
+            "The model, its providers or the settings have changed.",
+        ),
     };
     Panel { title: "Decision", raw: true, note: Some(html! { (note) }), ..Panel::default() }.around(body)
 }
@@ -273,8 +276,8 @@ fn failure(attempt: &AttemptRecord) -> String {
 fn attempts(record: &UsageRecord) -> Markup {
     if record.attempts.is_empty() {
         return empty(
-            "No provider was asked",
-            "The gateway answered itself: it refused the request, or had a cached answer.",
+            "No request was sent to a provider",
+            "The gateway refused the request or answered from its cache.",
         );
     }
     let table = Table {
@@ -287,7 +290,7 @@ fn attempts(record: &UsageRecord) -> Markup {
             ("Key", "p1"),
             ("Result", ""),
             ("Time", "n"),
-            ("Its id", "p3"),
+            ("Provider's id", "p3"),
         ],
     };
     html! {
@@ -320,7 +323,7 @@ fn tokens(record: &UsageRecord) -> Markup {
                 dl.kv {
                     @if let Some(amount) = amount { dt { "Amount" } dd { (amount) } }
                     dt { "Cost" } dd { (exact(record.cost.as_ref().map(|cost| cost.total))) }
-                    @if record.amount.is_none() { dt { "Tokens" } dd { span.t3 { "none were counted" } } }
+                    @if record.amount.is_none() { dt { "Tokens" } dd { span.t3 { "not counted" } } }
                 }
             }
         };
@@ -330,11 +333,11 @@ fn tokens(record: &UsageRecord) -> Markup {
         ("read from the cache", usage.cache_read),
         ("written to the cache", usage.cache_write),
         ("written for an hour", usage.cache_write_1h),
-        ("audio of the prompt", usage.audio_input),
+        ("audio in the prompt", usage.audio_input),
         ("Answer", usage.output),
-        ("of it thinking", usage.reasoning),
-        ("audio of the answer", usage.audio_output),
-        ("images of the answer", usage.image_output),
+        ("reasoning in the answer", usage.reasoning),
+        ("audio in the answer", usage.audio_output),
+        ("images in the answer", usage.image_output),
         ("Searches", usage.web_searches),
     ];
     let table =
@@ -355,14 +358,14 @@ fn tokens(record: &UsageRecord) -> Markup {
                 dt { b { "Charged" } } dd.right { (exact(record.cost.as_ref().map(|cost| cost.total))) }
                 @if record.upstream_cost != record.cost.as_ref().map(|cost| cost.total) { dt { "Billed by providers" } dd.right { (exact(record.upstream_cost)) } }
             }
-            @if record.usage_estimated { p.t3.sm { "The provider reported no counts: they are estimated." } }
+            @if record.usage_estimated { p.t3.sm { "The provider reported no token counts; these are estimates." } }
         }
     }
 }
 
 fn losses(record: &UsageRecord) -> Markup {
     html! {
-        @if record.losses.is_empty() { (empty("Nothing was lost", "Everything in the request reached the provider.")) }
+        @if record.losses.is_empty() { (empty("Nothing was lost", "The provider received every field of the request.")) }
         @else {
             ul.losses {
                 @for loss in &record.losses {
@@ -376,8 +379,8 @@ fn losses(record: &UsageRecord) -> Markup {
 /// The text for what the gateway's own cache did.
 fn cache_words(cache: &str) -> &str {
     match cache {
-        "hit" => "hit: the answer to an equal request; no provider was called",
-        "miss" => "miss: no equal request was answered before",
+        "hit" => "hit: the stored answer to an equal request; no provider was called",
+        "miss" => "miss: no answer to an equal request was stored",
         other => other,
     }
 }
@@ -391,17 +394,17 @@ fn facts(record: &UsageRecord, now_ms: i64) -> Markup {
             dt { "Arrived" } dd { (time::iso(record.started_at_ms)) " " span.t3 { (time::span(now_ms - record.started_at_ms)) " ago" } }
             dt { "Project" } dd { a.link href={ "/ui/projects/" (encoded(&record.project)) } { (record.project) } }
             dt { "Key" } dd.mono { (record.key_id) }
-            (fact("Asked for", Some(&record.requested_model)))
-            (fact("At provider", record.requested_provider.as_deref()))
+            (fact("Requested model", Some(&record.requested_model)))
+            (fact("Requested provider", record.requested_provider.as_deref()))
             (fact("Served by", record.used_provider.as_deref()))
             (fact("Model there", record.used_model.as_deref()))
-            (fact("It ran", record.underlying_model.as_deref()))
+            (fact("Underlying model", record.underlying_model.as_deref()))
             (fact("Operation", record.operation.as_deref()))
             @if let Some(session) = &record.session_id {
                 dt { "Session" } dd { a.link href={ "/ui/requests?range=30d&q=" (encoded(&format!("session:{session}"))) } { (session) } }
             }
-            (fact("Cache of answers", record.cache.as_deref().map(cache_words)))
-            (fact("Ended", record.finish_reason.as_deref()))
+            (fact("Response cache", record.cache.as_deref().map(cache_words)))
+            (fact("Finish reason", record.finish_reason.as_deref()))
             (fact("Error", record.error_kind.as_deref()))
             @if !record.tags.is_empty() { dt { "Tags" } dd { @for (name, value) in &record.tags { span.tag { (name) "=" (value) } " " } } }
         }

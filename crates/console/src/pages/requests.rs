@@ -37,7 +37,7 @@ const VIEWS: &[(&str, &str)] = &[
     ("Lossy", "is:lossy"),
     ("Unpriced", "is:unpriced"),
     ("Cached", "is:cached"),
-    ("From our cache", "is:hit"),
+    ("From the response cache", "is:hit"),
     ("Cancelled", "is:cancelled"),
 ];
 /// The interval of checks for new requests.
@@ -80,7 +80,7 @@ pub async fn page(
     let before = query.get("before").and_then(|text| text.parse::<Cursor>().ok());
     let body = match filter(&query, since_ms) {
         Err(wrong) => html! {
-            section.panel { div.empty role="alert" { h3 { "The filter is not understood" } p { (wrong.to_string()) } } }
+            section.panel { div.empty role="alert" { h3 { "The filter is not valid" } p { (wrong.to_string()) } } }
         },
         Ok(filter) => match console.store.requests(&filter, before, ROWS).await {
             Ok(found) => {
@@ -149,7 +149,7 @@ pub async fn page(
 /// The text in place of an empty list: the reason, and what to do.
 async fn nothing(console: &Console, query: &Fields, searches_on: bool, now_ms: i64) -> Markup {
     if searches_on {
-        return html! { div.empty { h3 { "None so far" } p { "A bounded number of requests was searched. “Older” goes on from there." } } };
+        return html! { div.empty { h3 { "No match so far" } p { "One page searches a limited number of requests. “Older” continues the search." } } };
     }
     let last = console.store.requests(&RequestFilter::default(), None, 1).await;
     let last = last.ok().and_then(|page| page.rows.first().map(|row| row.record.started_at_ms));
@@ -157,8 +157,8 @@ async fn nothing(console: &Console, query: &Fields, searches_on: bool, now_ms: i
         None => first_steps(),
         Some(at) => html! {
             div.empty {
-                h3 { "No request of this time matches" }
-                p { "The last request came " (time::when(at, now_ms)) ". Widen the time range, or take the filter away." }
+                h3 { "No request in this time range matches" }
+                p { "The last request arrived " (time::when(at, now_ms)) ". Choose a longer time range, or clear the filter." }
                 div.acts {
                     a.btn href="/ui/requests" { "Clear the filter" }
                     a.btn href={ "/ui/requests?" (query.with("range", Some("30d"))) } { "Last 30 days" }
@@ -173,7 +173,7 @@ pub fn first_steps() -> Markup {
     html! {
         div.empty {
             h3 { "No request yet" }
-            p { "Send one, and it is here within a second. As long as no provider has a key, " b { "demo/echo" } " answers." }
+            p { "A request appears here within a second. While no provider has a key, " b { "demo/echo" } " answers." }
         }
         div.code.flush {
             pre #firstcurl tabindex="0" {
@@ -203,7 +203,7 @@ pub fn table(caption: &str, rows: &[RequestRow], now_ms: i64) -> Markup {
             ("TTFT", "n"),
             ("Whole", "n"),
             ("Tokens in", "n"),
-            ("cached", "n p3"),
+            ("Cached", "n p3"),
             ("out", "n"),
             ("Cost", "n"),
             ("~Tags", "p3"),
@@ -313,7 +313,7 @@ fn tags(record: &UsageRecord) -> Markup {
 /// `GET /ui/requests/live`: how many requests have come, as events.
 pub async fn live(State(console): State<Arc<Console>>, session: Session, Query(query): Query) -> Response {
     let Ok(filter) = filter(&query, 0) else {
-        return (http::StatusCode::BAD_REQUEST, "The filter is not understood.\n").into_response();
+        return (http::StatusCode::BAD_REQUEST, "The filter is not valid.\n").into_response();
     };
     let tail =
         Tail { console, filter, seen: None, session: session.row.id, left: TAIL_LASTS, is_open: false };

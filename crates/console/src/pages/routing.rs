@@ -54,7 +54,7 @@ pub fn figures(provider: &Provider) -> Figures {
 /// The problem of an enabled provider: severity and text.
 pub fn trouble(provider: &Provider) -> Option<(&'static str, String)> {
     if provider.rest_of(None).is_some() {
-        return Some(("warn", "an administrator suspended it".to_owned()));
+        return Some(("warn", "suspended by an administrator".to_owned()));
     }
     let keys: Vec<KeyState> =
         provider.routes.iter().flat_map(|route| route.keys.iter().map(|key| key.state)).collect();
@@ -64,12 +64,12 @@ pub fn trouble(provider: &Provider) -> Option<(&'static str, String)> {
     let up = keys.contains(&KeyState::Ready);
     match (open, refused) {
         (_, refused) if refused > 0 && !up => Some(("bad", "refuses its key".to_owned())),
-        (open, _) if open > 0 && !up => Some(("bad", "fails: its breaker is open".to_owned())),
-        (open, _) if open > 0 => Some(("warn", format!("fails for {open} of {} routes", keys.len()))),
+        (open, _) if open > 0 && !up => Some(("bad", "fails: its circuit breaker is open".to_owned())),
+        (open, _) if open > 0 => Some(("warn", format!("fails on {open} of {} routes", keys.len()))),
         (_, refused) if refused > 0 => Some(("warn", "refuses one of its keys".to_owned())),
-        _ if !provider.rests.is_empty() => Some(("warn", "an administrator has a key rest".to_owned())),
-        _ if count(KeyState::CoolingDown) > 0 => Some(("warn", "a key rests".to_owned())),
-        _ if count(KeyState::HalfOpen) > 0 => Some(("warn", "is tried again after failures".to_owned())),
+        _ if !provider.rests.is_empty() => Some(("warn", "has a suspended key".to_owned())),
+        _ if count(KeyState::CoolingDown) > 0 => Some(("warn", "has a key in cool-down".to_owned())),
+        _ if count(KeyState::HalfOpen) > 0 => Some(("warn", "probing after failures".to_owned())),
         _ if figures(provider).uptime.is_some_and(|share| share < LIMPS_BELOW) => {
             Some(("warn", "fails often".to_owned()))
         }
@@ -170,7 +170,7 @@ fn paste(session: &Session, text: &str) -> Markup {
     html! {
         form.stack method="post" action="/ui/routing/explain" {
             (form_token(session))
-            label.field { span { "The body, as for /v1/chat/completions" } textarea.area.mono name="request" rows="8" spellcheck="false" required { (text) } }
+            label.field { span { "Request body of /v1/chat/completions" } textarea.area.mono name="request" rows="8" spellcheck="false" required { (text) } }
             div { button.btn { "Explain" } }
         }
     }
@@ -214,7 +214,7 @@ fn verdict(answer: &Value) -> Markup {
             div #scores {
                 (ranking(&scores))
                 @if !losses.is_empty() {
-                    div.excl { h3 { "What the first one would lose" } ul { @for loss in &losses { li { code { (text(&loss["field"])) } " " span.t2 { (text(&loss["action"])) ": " (text(&loss["reason"])) } } } } }
+                    div.excl { h3 { "Losses at the first candidate" } ul { @for loss in &losses { li { code { (text(&loss["field"])) } " " span.t2 { (text(&loss["action"])) ": " (text(&loss["reason"])) } } } } }
                 }
                 (left_out(&filtered))
             }
@@ -267,7 +267,7 @@ fn ranking(scores: &[Value]) -> Markup {
                 }))
                 div.legend.lpad {
                     @for (class, words) in [("k1", "price"), ("k5", "uptime"), ("k3", "throughput"), ("k2", "latency")] { span class=(class) { i.sw {} (words) } }
-                    span.t3 { "less is better" }
+                    span.t3 { "a lower score is better" }
                 }
     }
 }
@@ -320,7 +320,10 @@ fn parts(parts: &Value, score: f64, widest: f64) -> Markup {
 
 fn health(reader: &Reader<'_>, on: &[Provider], open: &str) -> Markup {
     if on.is_empty() {
-        return empty("No provider is on", "Set a provider's key, such as OPENAI_API_KEY, and start again.");
+        return empty(
+            "No provider is enabled",
+            "Set a provider's key, such as OPENAI_API_KEY, and restart the gateway.",
+        );
     }
     let mut sorted: Vec<&Provider> = on.iter().collect();
     sorted.sort_by_key(|provider| match trouble(provider) {
@@ -366,13 +369,13 @@ fn health(reader: &Reader<'_>, on: &[Provider], open: &str) -> Markup {
 
 fn routes(provider: &Provider) -> Markup {
     if provider.routes.is_empty() {
-        return html! { p.t3.body { "It has had no requests since this node started." } };
+        return html! { p.t3.body { "No requests since this node started." } };
     }
     let caption = format!("Routes of {}", provider.id);
     let table = Table {
         caption: &caption,
         class: "dense subt nopad",
-        columns: &[("Model there", ""), ("Key", ""), ("State", ""), ("Estimate", "n"), ("Tries in", "n")],
+        columns: &[("Model there", ""), ("Key", ""), ("State", ""), ("Estimate", "n"), ("Next try in", "n")],
     };
     html! {
         (table.around(html! {
@@ -386,7 +389,7 @@ fn routes(provider: &Provider) -> Markup {
                 }
             } }
         }))
-        div.subfoot { (icon("info")) span.t3.sm { "A key with an open breaker is tried again when its time has passed; a refused key rests for all models." } }
+        div.subfoot { (icon("info")) span.t3.sm { "A key with an open circuit breaker is tried again when the time is over. A key that the provider refuses is not used for any model." } }
     }
 }
 
@@ -400,26 +403,26 @@ fn rests(reader: &Reader<'_>, provider: &Provider) -> Markup {
                 input type="hidden" name="provider" value=(provider.id);
                 @if let Some(key) = key { input type="hidden" name="key" value=(key); }
                 (fields)
-                button.btn.sm name="does" value=(does) { (if does == "rest" { "Rest" } else { "End rest" }) }
+                button.btn.sm name="does" value=(does) { (if does == "rest" { "Suspend" } else { "Resume" }) }
             }
         }
     };
     let line = |key: Option<&str>| {
-        let what = key.map_or_else(|| "All of it".to_owned(), |key| format!("Key {key}"));
+        let what = key.map_or_else(|| "All keys".to_owned(), |key| format!("Key {key}"));
         html! {
             li.hstack.wrap {
                 b.w5 { (what) }
                 @match provider.rest_of(key) {
                     Some(rest) => {
-                        (state("warn", html! { "rests since " (time::when(rest.since_ms, now_ms)) }))
+                        (state("warn", html! { "suspended since " (time::when(rest.since_ms, now_ms)) }))
                         span.t2 { "by " (rest.actor) @if !rest.reason.is_empty() { ": " (rest.reason) } }
                         @if let Some(until) = rest.until_ms { span.t3 { "until " (time::when(until, now_ms)) } }
                         @if reader.session.is_admin() { (form(key, "end", html! {})) }
                     }
                     None if reader.session.is_admin() => (form(key, "rest", html! {
-                        input.in name="reason" maxlength="500" placeholder="Why" aria-label={ "Why " (what) " rests" } autocomplete="off";
+                        input.in name="reason" maxlength="500" placeholder="Reason" aria-label={ "Reason to suspend: " (what) } autocomplete="off";
                         select.sel name="hours" aria-label="For how long" {
-                            option value="" { "until it is ended" }
+                            option value="" { "until it is resumed" }
                             @for hours in [1, 4, 24] { option value=(hours) { (hours) " h" } }
                         }
                     })),
@@ -430,8 +433,8 @@ fn rests(reader: &Reader<'_>, provider: &Provider) -> Markup {
     };
     html! {
         div.excl {
-            h3 { "Rest by hand" }
-            p.t3.sm { "A resting provider or key gets no requests on any node, even after a reload or restart." }
+            h3 { "Suspension" }
+            p.t3.sm { "A suspended provider or key gets no requests on any node, also after a reload or restart." }
             ul {
                 (line(None))
                 @if provider.keys.len() > 1 { @for key in &provider.keys { (line(Some(key))) } }
@@ -464,7 +467,7 @@ pub async fn rest(
     if found.filter(has_key).is_none() {
         return super::absent(
             &reader,
-            "There is no such provider or key",
+            "This provider or key does not exist",
             "The configuration may have changed.",
         );
     }
@@ -497,10 +500,10 @@ fn key_state(key: KeyState) -> Markup {
     match key {
         KeyState::Ready => state("ok", "closed"),
         KeyState::HalfOpen => state("warn", "half-open"),
-        KeyState::CoolingDown => state("warn", "rests after a rate limit"),
-        KeyState::Probing => state("run", "is tried now"),
+        KeyState::CoolingDown => state("warn", "in cool-down after a rate limit"),
+        KeyState::Probing => state("run", "probing"),
         KeyState::Open => state("bad", "open"),
         KeyState::Benched => state("bad", "refused by the provider"),
-        KeyState::Rested => state("warn", "an administrator suspended it"),
+        KeyState::Rested => state("warn", "suspended by an administrator"),
     }
 }

@@ -30,7 +30,7 @@ pub async fn page(State(console): State<Arc<Console>>, session: Session, headers
     .await;
     let nodes = match all {
         Ok(rows) if !rows.is_empty() => nodes(&rows, now_ms),
-        Ok(_) => empty("No node has reported yet", "Each does within seconds of its start."),
+        Ok(_) => empty("No node has reported yet", "A node reports within seconds of its start."),
         Err(error) => unreadable("The list of nodes", &error),
     };
     let sessions = match sessions {
@@ -38,7 +38,7 @@ pub async fn page(State(console): State<Arc<Console>>, session: Session, headers
         Err(error) => unreadable("The list of sessions", &error),
     };
     let log = match log {
-        Ok(rows) if rows.is_empty() => empty("Nothing yet", "Changes and sign-ins are noted here."),
+        Ok(rows) if rows.is_empty() => empty("Nothing yet", "Changes and sign-ins are recorded here."),
         Ok(rows) => audit::table(&rows, now_ms),
         Err(error) => unreadable("The audit log", &error),
     };
@@ -68,7 +68,7 @@ pub async fn page(State(console): State<Arc<Console>>, session: Session, headers
     let page = Page {
         nav: "settings",
         title: "Settings",
-        sub: Some(html! { "read only: the file is the truth" }),
+        sub: Some(html! { "read only: change the configuration file" }),
         acts: Some(acts),
         ..Page::default()
     };
@@ -103,13 +103,13 @@ fn reload_panel(last: Option<&LastReload>, session: &Session, now_ms: i64) -> Ma
     });
     let body = match last {
         None => html! {
-            div.rl { p.t2 { "Not reloaded since this node started. The file is checked as a whole; a file with mistakes changes nothing." } }
+            div.rl { p.t2 { "Not reloaded since this node started. A file with mistakes is refused as a whole and changes nothing." } }
         },
         Some(LastReload { at_ms, result: Ok(needs_restart) }) => html! {
             div.rl {
                 div.rl-h { (state("ok", html! { b { "In force since " (time::when(*at_ms, now_ms)) } })) }
                 @if !needs_restart.is_empty() {
-                    p.t2 { "Changed in the file, and in force only after a restart: " @for name in needs_restart { code { (name) } " " } }
+                    p.t2 { "Changed in the file; these take effect only after a restart: " @for name in needs_restart { code { (name) } " " } }
                 }
             }
         },
@@ -130,7 +130,7 @@ fn stores(node: &Node) -> Markup {
     html! {
         dl.kv.stores {
             dt { "Database" } dd { (node.database) }
-            dt { "Spool" } dd { (bytes(node.spool_bytes)) " " span.t3 { "records that wait for the database" } }
+            dt { "Spool" } dd { (bytes(node.spool_bytes)) " " span.t3 { "records waiting for the database" } }
         }
     }
 }
@@ -138,9 +138,9 @@ fn stores(node: &Node) -> Markup {
 fn node_state(node: &store::Node, now_ms: i64) -> Markup {
     match node.state_at(now_ms) {
         store::STOPPED => state("off", "stopped"),
-        "gone" => state("bad", html! { "gone since " (time::when(node.seen_at_ms, now_ms)) }),
-        "draining" => state("run", "drains"),
-        _ => state("ok", "serves"),
+        "gone" => state("bad", html! { "not seen since " (time::when(node.seen_at_ms, now_ms)) }),
+        "draining" => state("run", "draining"),
+        _ => state("ok", "serving"),
     }
 }
 

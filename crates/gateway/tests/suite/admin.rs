@@ -304,7 +304,7 @@ async fn a_provider_rests_until_an_administrator_ends_it() {
     assert_eq!(state.at("/rests/0/provider"), json!("mine"));
     assert_eq!(state.at("/routes/0/keys/0/state"), json!("rested"));
     let explained = root(&gateway, "POST /admin/v1/explain", question("fast")).await;
-    assert_eq!(explained.at("/selection/filtered/0/reason"), json!("an administrator suspended it"));
+    assert_eq!(explained.at("/selection/filtered/0/reason"), json!("suspended by an administrator"));
     assert_eq!(gateway.metric("llmgateway_resting{provider=\"mine\",key=\"\"}").await, Some(1.0));
 
     assert_eq!(root(&gateway, "POST /admin/v1/reload", Value::Null).await.status, 200);
@@ -314,7 +314,7 @@ async fn a_provider_rests_until_an_administrator_ends_it() {
     root(&gateway, "POST /admin/v1/rests", json!({"provider": "other"})).await;
     let nobody = gateway.chat(&question("fast")).await;
     assert_eq!(nobody.status, 503);
-    assert!(nobody.text().contains("an administrator suspended it"), "{}", nobody.text());
+    assert!(nobody.text().contains("suspended by an administrator"), "{}", nobody.text());
 
     assert_eq!(root(&gateway, "DELETE /admin/v1/rests/mine/k", Value::Null).await.status, 404);
     assert_eq!(root(&gateway, "DELETE /admin/v1/rests/mine", Value::Null).await.status, 200);

@@ -432,7 +432,7 @@ async fn projects_and_keys_are_made_and_revoked_by_forms() {
     assert!(browser.get("/ui/projects").await.text().contains("&lt;b&gt;Team&lt;/b&gt;"));
 
     let page = browser.get("/ui/projects/team?model=mine%2Fm").await.text();
-    assert!(page.contains("0 of 40 under way") && page.contains(">Yes<"), "{page}");
+    assert!(page.contains("0 of 40 running") && page.contains(">Yes<"), "{page}");
     let once = hidden(&page, "once");
     let fields =
         [("token", token), ("once", &once), ("name", "ci \"x\""), ("role", "inference"), ("days", "30")];

@@ -200,7 +200,7 @@ async fn a_long_body_is_cut_and_says_so() {
     assert_eq!(received["text"].as_str().unwrap().len(), 1024);
     assert_eq!((&received["is_cut"], &received["bytes"]), (&json!(true), &json!(body.to_string().len())));
     let page = Browser::with(&gateway, "root").await.get(&format!("/ui/requests/{id}")).await.text();
-    assert!(page.contains("Cut: the whole body has"), "{page}");
+    assert!(page.contains("Truncated: the whole body has"), "{page}");
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ async fn a_rest_is_in_force_and_shown_on_every_node_and_by_the_command() {
         assert!(state.to_string().contains("rested"), "{state}");
         assert_eq!(gateway.metric("llmgateway_resting{provider=\"mine\",key=\"\"}").await, Some(1.0));
         let page = Browser::with(gateway, "root").await.get("/ui/routing?open=mine").await.text();
-        assert!(page.contains("maintenance") && page.contains("End rest"), "{page}");
+        assert!(page.contains("maintenance") && page.contains("Resume"), "{page}");
     }
 
     let folder = folders[2].path();

@@ -475,7 +475,7 @@ async fn an_unrequested_answer_is_refused_without_a_request_to_the_provider() {
         assert!(!cookies(&reply).iter().any(|cookie| cookie.starts_with("llmgateway_session")), "{path}");
     }
     let denied = get(&gateway, &format!("/ui/oidc/callback?state={state}&error=%3Cb%3E"), &way.cookie).await;
-    assert!(denied.text().contains("The identity provider refused."), "{}", denied.text());
+    assert!(denied.text().contains("The identity provider refused the sign-in."), "{}", denied.text());
     assert_eq!(issuer.asked("/token").len(), 0);
     // An answer of another provider, if the provider names itself.
     let reply = come_back(&gateway, &way, "&iss=https%3A%2F%2Fevil.example").await;

@@ -456,7 +456,7 @@ fn a_suspended_provider_is_left_out() {
     let found = world.plan(&candidates, T0);
     assert_eq!(found.order.iter().map(|choice| choice.index).collect::<Vec<_>>(), [1]);
     let selection = found.selection(&candidates);
-    assert_eq!(selection.filtered[0].reason, "an administrator suspended it");
+    assert_eq!(selection.filtered[0].reason, "suspended by an administrator");
     assert_eq!(selection.scores.len(), 1);
     assert!(world.health.begin(keyed.route(1), T0).is_none());
     let seen = world.health.snapshot(T0);
@@ -476,7 +476,7 @@ fn a_suspended_provider_is_left_out() {
     assert_eq!(no.filter, Some(Filter::Rested));
     let error = no.to_error();
     assert_eq!(error.kind, ErrorKind::Unavailable);
-    assert!(error.message.contains("an administrator suspended it"), "{}", error.message);
+    assert!(error.message.contains("suspended by an administrator"), "{}", error.message);
 
     rests.set(std::iter::empty());
     assert_eq!(world.plan(&candidates, T0).order.len(), 2);
@@ -499,5 +499,5 @@ fn a_suspended_candidate_does_not_make_others_look_too_small() {
     let found = world.plan(&candidates, T0);
     assert_eq!(found.order.iter().map(|choice| choice.index).collect::<Vec<_>>(), [1]);
     assert!(!found.is_trial(), "{:?}", found.reason());
-    assert_eq!(found.selection(&candidates).filtered[0].reason, "an administrator suspended it");
+    assert_eq!(found.selection(&candidates).filtered[0].reason, "suspended by an administrator");
 }
