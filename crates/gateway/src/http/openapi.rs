@@ -30,7 +30,7 @@ fn written() -> String {
         "info": {
             "title": "llmgateway",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Every provider of models, in the format that the caller speaks.",
+            "description": "One endpoint for all model providers, in the caller's API format.",
         },
         "paths": paths,
         "components": components,
@@ -101,20 +101,20 @@ fn operation(route: &Route) -> Value {
     let id: Vec<&str> = std::iter::once(route.method.as_str()).chain(words).collect();
     let mut operation = json!({ "operationId": id.join("_").to_ascii_lowercase() });
     if serve == Serve::NotYet {
-        operation["summary"] = json!("Known and not served: the answer is 404 and says so.");
+        operation["summary"] = json!("Not served: the answer is 404.");
         operation["responses"] = json!({ "404": failure(serve) });
     } else {
         operation["summary"] = json!(about(serve));
         operation["responses"] = json!({ "200": success(serve), "default": failure(serve) });
     }
     if route.access == Access::Operator {
-        operation["description"] = json!("Served at the operator's listener where there is one.");
+        operation["description"] = json!("Served only at the operator's listener if one is configured.");
     }
     if route.access == Access::Admin {
         operation["description"] = json!("Needs an admin key.");
     }
     if route.access == Access::Viewer {
-        operation["description"] = json!("Needs a viewer's or an admin key.");
+        operation["description"] = json!("Needs a viewer or admin key.");
     }
     if route.access.needs_key() {
         let schemes = ["bearer", "x-api-key", "api-key", "x-goog-api-key", "key"];
@@ -159,7 +159,7 @@ fn parameters(route: &Route) -> Vec<Value> {
             "in": "path",
             "required": true,
             "schema": { "type": "string" },
-            "description": "The rest of the path, slashes and all.",
+            "description": "The remaining path, including slashes.",
         }));
     }
     if route.serve.is_answered_by_model() {
@@ -198,7 +198,7 @@ fn success(serve: Serve) -> Value {
     }
     let header = |name: &str| (name.to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }));
     let headers: Map<String, Value> = headers.into_iter().map(header).collect();
-    json!({ "description": "A good answer.", "headers": headers, "content": content })
+    json!({ "description": "A successful answer.", "headers": headers, "content": content })
 }
 
 /// An error in the format of the route's callers.
@@ -209,7 +209,7 @@ fn failure(serve: Serve) -> Value {
         _ => "Error",
     };
     json!({
-        "description": "An error: its status says what helps.",
+        "description": "An error; the status gives its kind.",
         "content": { "application/json": { "schema": schema(name) } },
     })
 }

@@ -427,110 +427,110 @@ pub(super) fn about(serve: Serve) -> &'static str {
         }
         Serve::Chat(Protocol::OpenaiResponses) => "a conversation, in the format of OpenAI's Responses",
         Serve::Chat(_) => "a conversation",
-        Serve::Completions => "a text that the model continues, in the format of OpenAI's legacy completions",
+        Serve::Completions => "a continuation of a text, in the format of OpenAI's legacy completions",
         Serve::Console => "the dashboard ([dashboard.md](dashboard.md))",
         Serve::Conversations => {
-            "a stored conversation: `POST` makes one, `GET`, `POST` and `DELETE ID`, `GET` and `POST ID/items`, `GET` and `DELETE ID/items/ITEM` ([responses.md](responses.md))"
+            "stored conversations: `POST` to create one; `GET`, `POST` and `DELETE ID`; `GET` and `POST ID/items`; `GET` and `DELETE ID/items/ITEM` ([responses.md](responses.md))"
         }
         Serve::Stored => {
-            "a stored answer: `GET ID`, `GET ID/input_items`, `DELETE ID`, `POST ID/cancel` ([responses.md](responses.md))"
+            "stored answers: `GET ID`, `GET ID/input_items`, `DELETE ID`, `POST ID/cancel` ([responses.md](responses.md))"
         }
         Serve::CountTokens(_) => {
-            "how many tokens such a request has; the header `x-llmgateway-count` says whether the count is `exact` or an `estimate`"
+            "the number of tokens of a request; the header `x-llmgateway-count` is `exact` or `estimate`"
         }
-        Serve::Endpoint(Operation::Embeddings) => "vectors of texts, in the format of OpenAI's embeddings",
+        Serve::Endpoint(Operation::Embeddings) => "embeddings of texts, in the format of OpenAI's embeddings",
         Serve::Endpoint(Operation::Rerank) => {
-            "documents by how much they say on a query, in the shape of Cohere's and Jina's rerank"
+            "documents ranked by relevance to a query, in the format of Cohere's and Jina's rerank"
         }
         Serve::Endpoint(Operation::Moderations) => {
-            "whether texts or images break rules, in the format of OpenAI's moderations"
+            "moderation of texts and images, in the format of OpenAI's moderations"
         }
         Serve::Endpoint(Operation::Speech) => {
-            "speech from a text: sound as it is made, or events with `stream_format` `sse` ([media.md](media.md))"
+            "speech from a text: audio while it is generated, or events with `stream_format: sse` ([media.md](media.md))"
         }
         Serve::Endpoint(Operation::ImageGenerations) => {
-            "images from a text, whole or as events with `stream` ([media.md](media.md))"
+            "images from a text; with `stream`, as events ([media.md](media.md))"
         }
         Serve::Endpoint(Operation::ImageEdits) => {
-            "images from images and a text, by form or JSON, whole or as events with `stream` ([media.md](media.md))"
+            "images from images and a text, as a form or JSON; with `stream`, as events ([media.md](media.md))"
         }
         Serve::Endpoint(Operation::Transcriptions) => {
-            "the text of a recording, by form; whole, as subtitles, or as events with `stream` ([media.md](media.md))"
+            "the transcription of a recording, sent as a form: a text, subtitles, or events with `stream` ([media.md](media.md))"
         }
-        Serve::Endpoint(_) => "the text of a recording in English, by form ([media.md](media.md))",
+        Serve::Endpoint(_) => "the English translation of a recording, sent as a form ([media.md](media.md))",
         Serve::Kept(kept::Resource::Files) => {
-            "files for batches: `POST` a form, `GET`, `GET` and `DELETE ID`, `GET ID/content` ([batches.md](batches.md))"
+            "files for batches: `POST` a form to create one, `GET` to list them, `GET ID`, `DELETE ID`, `GET ID/content` ([batches.md](batches.md))"
         }
         Serve::Kept(kept::Resource::Uploads) => {
-            "files that come in parts: `POST`, `POST ID/parts` a form, `POST ID/complete`, `POST ID/cancel` ([batches.md](batches.md))"
+            "files uploaded in parts: `POST` to start, `POST ID/parts` with a form, `POST ID/complete`, `POST ID/cancel` ([batches.md](batches.md))"
         }
         Serve::Kept(kept::Resource::Batches) => {
-            "batches, in OpenAI's form: `POST`, `GET`, `GET ID`, `POST ID/cancel` ([batches.md](batches.md))"
+            "batches, in OpenAI's format: `POST` to create one, `GET` to list them, `GET ID`, `POST ID/cancel` ([batches.md](batches.md))"
         }
         Serve::Kept(kept::Resource::MessageBatches) => {
-            "batches, in Anthropic's form: `POST`, `GET` and `DELETE ID`, `GET ID/results`, `POST ID/cancel` ([batches.md](batches.md))"
+            "batches, in Anthropic's format: `POST` to create one, `GET` to list them, `GET ID`, `DELETE ID`, `GET ID/results`, `POST ID/cancel` ([batches.md](batches.md))"
         }
         Serve::Passthrough => {
-            "a provider's own API: what follows the provider's name is the path there, and the credential is the gateway's; for keys with the role `passthrough` ([passthrough.md](passthrough.md))"
+            "the provider's own API: the path after the provider's name is the path there, and the gateway adds its credential; for keys with the role `passthrough` ([passthrough.md](passthrough.md))"
         }
-        Serve::Models(Protocol::Gemini) => "the list of models, in Google's shape, page by page",
+        Serve::Models(Protocol::Gemini) => "the list of models, in Google's format, in pages",
         Serve::Models(_) => "the list of models",
-        Serve::Model(Protocol::Gemini) => "one model, in Google's shape",
-        Serve::Model(_) => "one model; its id may hold slashes, plain or as `%2F`",
-        Serve::Routing => "the state of routing: health of providers and models",
-        Serve::Health => "whether the process lives",
-        Serve::Ready => "whether it can serve",
+        Serve::Model(Protocol::Gemini) => "one model, in Google's format",
+        Serve::Model(_) => "one model; its id may contain slashes, plain or as `%2F`",
+        Serve::Routing => "the health of providers and models",
+        Serve::Health => "200 while the process runs",
+        Serve::Ready => "200 while the node accepts requests, else 503",
         Serve::Admin(resource) => about_resource(resource),
-        Serve::Reload => "reads the configuration again",
+        Serve::Reload => "reloads the configuration",
         Serve::Metrics => "Prometheus metrics",
-        Serve::OpenApi => "this document of all routes, as OpenAPI 3.1",
-        Serve::Root => "what this server is",
+        Serve::OpenApi => "the OpenAPI 3.1 document of all routes",
+        Serve::Root => "the name of the server and the base path of its API",
         Serve::NotYet => "",
     }
 }
 
 fn about_resource(resource: Resource) -> &'static str {
     match resource {
-        Resource::Projects => "the projects ([governance.md](governance.md)); `POST` makes one",
+        Resource::Projects => "the projects ([governance.md](governance.md)); `POST` creates one",
         Resource::Project => {
-            "one project; `PATCH` changes it (`If-Match`), `DELETE` deletes it when it has no active key"
+            "one project; `PATCH` changes it (with `If-Match`, only if unchanged), `DELETE` deletes it if it has no active key"
         }
         Resource::Keys => {
-            "the keys of the database, of one project with `?project=ID`; `POST` makes one and shows its secret once"
+            "the keys of the database, with `project=ID` those of one project; `POST` creates one and returns its secret once"
         }
         Resource::Key => {
-            "one key; `PATCH` changes it (`If-Match`), `DELETE` revokes it, `POST ID/rotate` makes another secret"
+            "one key; `PATCH` changes it (with `If-Match`, only if unchanged), `DELETE` revokes it, `POST ID/rotate` creates a new secret"
         }
-        Resource::Budgets => "the rules of every project, with what this node has counted",
+        Resource::Budgets => "the budgets and limits of every project, with the counts of this node",
         Resource::Usage => {
-            "what was used since `since` (or in `days`) until `until`, by `group=project,key,model,provider,operation,outcome` or `tag:NAME`, and `bucket=hour` or `day`, only of `project=ID` and the like; with `scope=project:ID` or `key:ID` what was charged on each of the last `days`"
+            "usage from `since` (or the last `days`) to `until`, grouped by `group=project,key,model,provider,operation,outcome` or `tag:NAME`, and by `bucket=hour` or `day`, filtered by `project=ID` or another dimension; with `scope=project:ID` or `key:ID` the amounts charged on each of the last `days`"
         }
         Resource::Requests => {
-            "requests, the newest first: `filter=model:gpt-* status:5xx …`, `since`, `until`, `limit`, `after` ([governance.md](governance.md#requests-and-usage))"
+            "requests, newest first: `filter=model:gpt-* status:5xx …`, `since`, `until`, `limit`, `after` ([governance.md](governance.md#requests-and-usage))"
         }
         Resource::Models => {
-            "models at the providers that are on, page by page; `all=true` also where they are off, `provider=ID` of one"
+            "models of enabled providers, in pages; `all=true` includes disabled providers, `provider=ID` selects one provider"
         }
-        Resource::Providers => "the providers, and why one is off",
-        Resource::Routing => "what routing knows of each provider's models, by operation, on this node",
+        Resource::Providers => "the providers; a disabled one has the reason",
+        Resource::Routing => "this node's routing measurements, by provider, model and operation",
         Resource::Rests => {
-            "what administrators have rest by hand; `POST` has a `provider` rest, or one `key` of it by its label, with a `reason` and `seconds` or for good, on all nodes, whatever is reloaded or restarted"
+            "suspended providers and keys; `POST` suspends a `provider`, or one `key` of it by its label, on all nodes, with a `reason`, for `seconds` or until it is resumed; reloads and restarts do not end a suspension"
         }
         Resource::Rest => {
-            "`DELETE` ends the rest of a provider (`PROVIDER`) or of one of its keys (`PROVIDER/KEY`)"
+            "`DELETE` ends the suspension of a provider (`PROVIDER`) or of one of its keys (`PROVIDER/KEY`)"
         }
-        Resource::Cache => "`DELETE` has every node forget the cached answers of a project",
+        Resource::Cache => "`DELETE` removes the cached answers of a project on every node",
         Resource::Explain => {
-            "who would serve the request in the body and why, and what would be sent, with secrets masked; nothing is sent. `operation=embeddings` and the like for other endpoints"
+            "a dry run of the request in the body: the provider that would serve it, the reason, and the request to that provider with masked secrets; nothing is sent. Other endpoints: `operation=embeddings` and so on"
         }
         Resource::Nodes => {
-            "the processes on this database: release, hash of the configuration file, uptime, spool, last reload; `gone` was not seen for 20 seconds"
+            "the nodes of this database: release, hash of the configuration file, uptime, spool, last reload; `gone` means not seen for 20 seconds"
         }
         Resource::Node => {
             "`DELETE` declares a node lost that was not seen for 15 minutes: within a minute the others release what it holds of budgets"
         }
-        Resource::Request => "one request with everything that is known of it",
-        Resource::Audit => "who changed what, the newest first",
+        Resource::Request => "one request with its complete record",
+        Resource::Audit => "changes and their authors, newest first",
     }
 }
 
@@ -557,13 +557,13 @@ mod tests {
                 Access::Anyone => "nothing",
                 Access::Operator => "nothing; only at the operator's listener where there is one",
                 Access::Key => "a key",
-                Access::Viewer => "an admin key, or one of a viewer",
+                Access::Viewer => "a viewer or admin key",
                 Access::Admin => "an admin key",
             };
             page += &format!("| `{path}` | {method} | {access} | {} |\n", about(*serve));
         }
         page +=
-            "\n## Known and not served\n\nThe answer is 404 and says so.\n\n| path | method |\n|---|---|\n";
+            "\n## Known and not served\n\nThe answer is 404 with an error that names the route.\n\n| path | method |\n|---|---|\n";
         for Route { path, method, .. } in known {
             page += &format!("| `{path}` | {method} |\n");
         }
