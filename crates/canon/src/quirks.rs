@@ -35,15 +35,15 @@ pub enum StreamUsage {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Quirks {
-    /// By which name the output limit goes.
+    /// The name of the field for the output limit.
     pub max_tokens_field: MaxTokensField,
     /// How usage is requested in a stream.
     pub stream_usage: StreamUsage,
-    /// Top-level fields that the provider refuses or ignores: left out, each a loss.
+    /// Top-level fields that the provider refuses or ignores: each is left out and reported as a loss.
     pub drop: Vec<String>,
-    /// Top-level fields that go by another name: ours → theirs.
+    /// Top-level fields with another name at the provider: our name → its name.
     pub rename: BTreeMap<String, String>,
-    /// The `developer` role is unknown: sent as `system`.
+    /// The provider does not know the role `developer`: `system` is sent instead.
     pub no_developer_role: bool,
     /// Fields of messages that the provider refuses, such as `name`.
     pub drop_message_fields: Vec<String>,
@@ -51,56 +51,58 @@ pub struct Quirks {
     pub drop_call_fields: Vec<String>,
     /// Fields of function tools that the provider refuses, such as `strict`.
     pub drop_tool_fields: Vec<String>,
-    /// Media are taken as bytes only: the gateway fetches the media of URLs.
+    /// The provider accepts media only as bytes: the gateway fetches the media of URLs.
     pub no_media_urls: bool,
-    /// For Gemini's own format: `fileUri` names no web address for models before Gemini 3. The gateway
-    /// fetches the file.
+    /// For Gemini's own format: `fileUri` cannot be a web address for models before Gemini 3. The gateway fetches the
+    /// file.
     pub no_web_file_uris: bool,
-    /// The field of the assistant's messages by which the provider takes thinking back: `reasoning_content`,
-    /// `reasoning` or `reasoning_details`. Thinking that the caller dropped is restored beside its tool
-    /// calls; thinking in other fields is sent in this one.
+    /// The field of assistant messages in which the provider accepts earlier thinking: `reasoning_content`, `reasoning`
+    /// or `reasoning_details`. Thinking that the caller dropped is restored beside its tool calls; thinking in other
+    /// fields is sent in this one.
     pub reasoning_field: Option<String>,
-    /// A thinking model refuses tool calls without their thinking: this text replaces it where it is unknown.
+    /// The text that replaces unknown thinking: a thinking model refuses tool calls without their thinking.
     pub reasoning_stand_in: Option<String>,
-    /// Content must be a string: lists of text parts are joined.
+    /// Content must be a string: the gateway joins lists of text parts.
     pub string_content: bool,
     /// The value that is sent for `tool_choice: "required"`.
     pub required_tool_choice: Option<String>,
     /// Only `tool_choice` `auto` and `none` are served: a forced choice is approximated by `auto`.
     pub no_forced_tool_choice: bool,
-    /// Fields that the model or the provider refuses are refused even with OpenAI's default value.
+    /// The provider refuses a field that it does not accept even if the value is OpenAI's default.
     pub refuses_defaults: bool,
     /// Tools that take free text (`type: "custom"`) and choices among `allowed_tools`, which came with GPT-5, are understood.
     /// Elsewhere such a tool is sent as a function with one text field, and tools that are not allowed are left out.
     pub takes_custom_tools: bool,
-    /// Hints of OpenAI's own API that the provider takes (`verbosity`, `prompt_cache_key` …), `*` for all: what callers of other
-    /// formats send goes there, and is a loss elsewhere. Fields of chat callers go to every provider.
+    /// Hints of OpenAI's own API that the provider accepts (`verbosity`, `prompt_cache_key` …), `*` for all. Such a
+    /// hint of a caller of another format is sent, and is a loss at other providers. Fields of chat callers are sent to
+    /// every provider.
     pub takes_fields: Vec<String>,
-    /// Cache marks of Anthropic's format (`cache_control`) are read on content and tools; elsewhere they are left out of what is
-    /// translated.
+    /// The provider reads cache marks of Anthropic's format (`cache_control`) on content and tools. Other providers do
+    /// not get them in translated requests.
     pub takes_cache_marks: bool,
-    /// `json_schema` is refused: sent as `json_object` with the schema in an instruction.
+    /// The provider refuses `json_schema`: `json_object` is sent, with the schema in an instruction.
     pub no_json_schema: bool,
-    /// Tools and a response format together are refused: the format goes into an instruction.
+    /// The provider refuses tools together with a response format: an instruction asks for the format.
     pub no_tools_with_response_format: bool,
-    /// Tool-call ids must be exactly nine letters or digits: longer ones are mapped, the same way on both sides.
+    /// Tool-call ids must be exactly nine letters or digits: the gateway maps longer ids, in the same way in both
+    /// directions.
     pub short_tool_call_ids: bool,
     /// Models whose `prompt_tokens` do not include tokens read from the cache: these are added. A `*` at the
     /// end of a name matches any rest.
     pub cached_outside_prompt: Vec<String>,
-    /// The provider is a router itself and takes `provider`, `models` and `routing` as the caller wrote them.
+    /// The provider is a router itself and gets `provider`, `models` and `routing` unchanged.
     pub takes_routing_fields: bool,
-    /// More than one answer (`n`) is refused.
+    /// The provider refuses more than one answer (`n`).
     pub single_choice: bool,
     /// The provider counts the tokens of Responses requests, at `/responses/input_tokens`.
     pub counts_input_tokens: bool,
     /// Values of `anthropic-beta` that the provider refuses: each is left out as a loss. A `*` at the end of
     /// a name matches any rest.
     pub refused_betas: Vec<String>,
-    /// Values of `anthropic-beta` that go by another name: ours → theirs.
+    /// Values of `anthropic-beta` with another name at the provider: our name → its name.
     pub renamed_betas: BTreeMap<String, String>,
-    /// Models that are served by the Responses API only, for a provider that has it. A `*` at the end of a
-    /// name matches any rest.
+    /// Models that only the Responses API serves, for a provider that has it. A `*` at the end of a name matches any
+    /// rest.
     pub responses_only: Vec<String>,
 }
 

@@ -45,7 +45,7 @@ impl FromStr for Pattern {
         }
         let wrong = || {
             format!(
-                "{text:?} is no origin; write SCHEME://HOST[:PORT], such as https://app.example.com, http://localhost:* or https://*.example.com"
+                "{text:?} is not a valid origin; write SCHEME://HOST[:PORT], such as https://app.example.com, http://localhost:* or https://*.example.com"
             )
         };
         let (scheme, host) = text.split_once("://").ok_or_else(wrong)?;

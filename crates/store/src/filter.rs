@@ -185,7 +185,7 @@ impl Test {
         }
         let Some(field) = Field::named(&name) else {
             let known: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).chain(["tag", "is"]).collect();
-            return Err(format!("there is no field {name:?}; there are {}", known.join(", ")));
+            return Err(format!("there is no field {name:?}; the fields are {}", known.join(", ")));
         };
         let compare = match value.split_at_checked(1) {
             Some((">", number)) => Compare::Above(field.number(number)?),
@@ -215,7 +215,7 @@ impl Test {
             "hit" => (Field::Cache, Compare::Like(vec!["hit".to_owned()]), false),
             _ => {
                 let known = "failed, recovered, cancelled, slow, lossy, unpriced, cached, hit";
-                return Err(format!("there is no view {name:?}; there are {known}"));
+                return Err(format!("there is no view {name:?}; the views are {known}"));
             }
         };
         Ok(Self { field, not: not != turned, compare })
@@ -254,7 +254,7 @@ impl Field {
     }
 
     fn number(&self, text: &str) -> Result<i64, String> {
-        let wrong = || format!("{text:?} is no number, such as {}", self.example());
+        let wrong = || format!("{text:?} is not a number, such as {}", self.example());
         match self.unit() {
             Unit::Usd => Ok(text.parse::<Pico>().map_err(|_| wrong())?.0),
             Unit::Time => {
@@ -267,7 +267,7 @@ impl Field {
                 if number.is_finite() { Ok((number * factor) as i64) } else { Err(wrong()) }
             }
             Unit::None if matches!(self, Self::Status | Self::Attempts | Self::CacheRead) => {
-                text.parse().map_err(|_| format!("{text:?} is no whole number"))
+                text.parse().map_err(|_| format!("{text:?} is not a whole number"))
             }
             Unit::None => Err("only numbers are compared with > and <".to_owned()),
         }

@@ -76,7 +76,7 @@ pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) async fn open(url: &str) -> Result<PgPool, StoreError> {
     // The parser's message may quote the invalid text, and with it the password.
     let options = PgConnectOptions::from_str(url)
-        .map_err(|_| StoreError::Url { reason: "it is no valid PostgreSQL URL".to_owned() })?;
+        .map_err(|_| StoreError::Url { reason: "it is not a valid PostgreSQL URL".to_owned() })?;
     let options = options.application_name("llmgateway").disable_statement_logging();
     let name = display_name(&options);
     try_connect(&options).await.map_err(|reason| StoreError::Open { path: name.clone(), reason })?;

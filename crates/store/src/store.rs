@@ -163,7 +163,7 @@ impl Store {
             Some(("sqlite", path)) => Pool::Sqlite(sqlite::open(path).await?),
             Some(("postgres" | "postgresql", _)) => Pool::Postgres(postgres::open(url).await?),
             Some((scheme, _)) => {
-                return Err(StoreError::Url { reason: format!("{scheme:?} is no database") });
+                return Err(StoreError::Url { reason: format!("{scheme:?} is not a supported database") });
             }
             None => return Err(StoreError::Url { reason: "it has no scheme".to_owned() }),
         };

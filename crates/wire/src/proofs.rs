@@ -28,7 +28,8 @@ const MOST_CALLS: usize = 1 << 9;
 /// The family whose proofs are valid at each of its providers.
 const PORTABLE_FORMAT: &str = "anthropic-claude-v1";
 
-pub(crate) const FOREIGN: &str = "It is another provider's signature, which this provider does not accept.";
+pub(crate) const FOREIGN: &str =
+    "The signature is from another provider, and this provider does not accept it.";
 
 /// The proofs of one answer, which are restored beside its tool calls.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -506,9 +507,10 @@ pub fn strip(request: &mut Request) {
         }
         if found {
             let field = Field::of_message(index, MessageField::Proofs);
-            request
-                .losses
-                .dropped(field, "The provider refused the thinking of earlier turns: sent without it.");
+            request.losses.dropped(
+                field,
+                "The provider refused the thinking of earlier turns: the request was sent without it.",
+            );
         }
     }
 }

@@ -76,7 +76,7 @@ fn operation(name: &str) -> Result<Operation, String> {
     let known = [Operation::Chat, Operation::Embeddings, Operation::Rerank, Operation::Moderations];
     known.into_iter().find(|operation| operation.as_str() == name).ok_or_else(|| {
         let names = known.map(Operation::as_str).join(", ");
-        format!("{name:?} is no operation that can be explained; known are {names}")
+        format!("{name:?} is not an operation that can be explained; the operations are {names}")
     })
 }
 

@@ -155,7 +155,9 @@ fn check_roles(words: &str) -> anyhow::Result<()> {
     match Roles::unknown(words) {
         None => Ok(()),
         Some(wrong) => {
-            anyhow::bail!("There is no role {wrong:?}; known are inference, passthrough, viewer, admin.")
+            anyhow::bail!(
+                "There is no role {wrong:?}; the roles are inference, passthrough, viewer and admin."
+            )
         }
     }
 }
@@ -164,7 +166,7 @@ fn check_roles(words: &str) -> anyhow::Result<()> {
 fn day_ms(day: &str) -> anyhow::Result<i64> {
     match clock::seconds_of(day) {
         Some(seconds) if seconds > 0 => Ok(seconds * 1000),
-        _ => anyhow::bail!("{day:?} is no day; write it as 2027-01-31."),
+        _ => anyhow::bail!("{day:?} is not a valid date; write it as 2027-01-31."),
     }
 }
 

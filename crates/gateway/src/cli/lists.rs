@@ -64,12 +64,10 @@ pub fn requests(arguments: &RequestsArguments) -> anyhow::Result<()> {
     };
     filter.since_ms = time("since", &arguments.since)?;
     filter.until_ms = time("until", &arguments.until)?;
-    let after: Option<Cursor> = arguments
-        .after
-        .as_deref()
-        .map(str::parse)
-        .transpose()
-        .map_err(|_| anyhow::anyhow!("--after must be a place that the end of a page shows."))?;
+    let after: Option<Cursor> =
+        arguments.after.as_deref().map(str::parse).transpose().map_err(|_| {
+            anyhow::anyhow!("--after must be the cursor that is printed at the end of a page.")
+        })?;
     with_store(&arguments.config.load()?.database_url, async |store| {
         let (rows, next) = match &arguments.id {
             Some(id) => (store.request(id).await?, None),

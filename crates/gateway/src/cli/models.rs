@@ -37,7 +37,8 @@ pub fn run(arguments: &ModelsArguments) -> anyhow::Result<()> {
         && settings.catalog.provider(provider).is_none()
     {
         let near = settings.catalog.nearest_providers(provider, 3);
-        let hint = if near.is_empty() { String::new() } else { format!(" Near to it: {}.", near.join(", ")) };
+        let hint =
+            if near.is_empty() { String::new() } else { format!(" Did you mean {}?", near.join(", ")) };
         anyhow::bail!("The provider {provider:?} is unknown.{hint}");
     }
     runtime()?.block_on(async {

@@ -108,7 +108,7 @@ pub(super) fn audit(action: &'static str, target: String) -> Audit {
 /// A policy from JSON, in its stored form; the error lists all its mistakes.
 pub(super) fn checked_policy(json: &str, settings: &Settings) -> anyhow::Result<String> {
     let policy = read_policy(json, settings);
-    let policy = policy.map_err(|wrong| anyhow::anyhow!("The policy is wrong: {wrong}."))?;
+    let policy = policy.map_err(|wrong| anyhow::anyhow!("The policy is not valid: {wrong}."))?;
     Ok(serde_json::to_string(&policy)?)
 }
 

@@ -76,23 +76,22 @@ pub struct ServerSection {
     /// Maximum size of a request's head. Default 64 KiB.
     #[schemars(regex(pattern = SIZE))]
     pub header_limit: String,
-    /// How long open streams may continue after a stop was requested, in seconds. Default 30.
+    /// Seconds for which open streams may continue after a stop was requested. Default 30.
     pub shutdown_seconds: u64,
-    /// How long all requests are still served after a stop was requested, in seconds, while `/ready` answers
-    /// 503 and load balancers redirect their traffic; `shutdown_seconds` begin after that. Default 0; behind
-    /// a load balancer, a little more than its checks take to notice.
+    /// Seconds for which all requests are still served after a stop was requested. `/ready` answers 503 meanwhile, so
+    /// that load balancers redirect their traffic; `shutdown_seconds` begin after that. Default 0. Behind a load
+    /// balancer, set a little more than the time in which its checks detect the 503.
     pub drain_seconds: u64,
-    /// How long a client may take to send its request head, and between two pieces of its body, in seconds.
-    /// Default 30.
+    /// Maximum seconds in which a client sends its request head, and between two pieces of its body. Default 30.
     pub read_seconds: u64,
-    /// How long a client may take to send a whole body, in seconds. Default 300.
+    /// Maximum seconds in which a client sends a whole body. Default 300.
     pub body_seconds: u64,
-    /// How long a client's connection may be idle between two requests, in seconds. Choose more than the idle
-    /// time of a load balancer in front, which is usually 60. Default 75.
+    /// Maximum seconds for which a client's connection is idle between two requests. Choose more than the idle time of
+    /// a load balancer in front, which is usually 60. Default 75.
     pub keep_alive_seconds: u64,
-    /// Most bytes of request bodies and whole answers in memory. An answer counts twice until it is written:
-    /// as it arrived and as it is sent. Above this, a request waits for a moment and is then refused with
-    /// 503. Default `1GiB`.
+    /// Maximum bytes of request bodies and whole answers in memory. An answer counts twice until it is written: as it
+    /// arrived and as it is sent. Above this limit, a request waits for a moment and is then refused with 503. Default
+    /// `1GiB`.
     #[schemars(regex(pattern = SIZE))]
     pub buffer_limit: String,
     /// A second address and port, only for `/metrics` and `/ready`, which are then not served at `listen`.
@@ -152,7 +151,8 @@ pub struct AuthSection {
     /// Keys for the admin routes.
     #[schemars(with = "Vec<Reference>")]
     pub admin_keys: Vec<String>,
-    /// Who signs people in to the dashboard, besides keys ([single-sign-on.md](single-sign-on.md)). Default: nobody.
+    /// The identity provider for the dashboard, in addition to keys ([single-sign-on.md](single-sign-on.md)). Default:
+    /// none.
     pub oidc: Option<OidcSection>,
 }
 
@@ -160,25 +160,26 @@ pub struct AuthSection {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OidcSection {
-    /// URL of an OpenID Connect provider, exactly as it names itself: `/.well-known/openid-configuration` is below it.
+    /// The issuer URL of an OpenID Connect provider, exactly as its metadata has it:
+    /// `/.well-known/openid-configuration` is below it.
     pub issuer: String,
-    /// What the provider calls this gateway.
+    /// The client id of this gateway at the provider.
     pub client_id: String,
-    /// The client's secret; without one it is a public client, which PKCE alone protects.
+    /// The client secret. Without one, the gateway is a public client, which only PKCE protects.
     pub client_secret: Option<String>,
-    /// Where browsers reach the gateway, such as `https://gateway.example.com`. The redirect URI to register at the provider is
-    /// `/ui/oidc/callback` there.
+    /// The URL at which browsers reach the gateway, such as `https://gateway.example.com`. The redirect URI to register
+    /// at the provider is `/ui/oidc/callback` there.
     pub public_url: String,
     /// Default `["openid", "profile", "email"]`.
     pub scopes: Vec<String>,
-    /// The claim of the ID token, or of the provider's userinfo, whose values say what somebody may do: a name, or a path such
-    /// as `realm_access.roles`. Default `roles`.
+    /// The claim of the ID token, or of the provider's userinfo, whose values are the roles of an account: a name, or a
+    /// path such as `realm_access.roles`. Default `roles`.
     pub roles_claim: String,
     /// Values of that claim for administrators.
     pub admins: Vec<String>,
-    /// Values of that claim for viewers; `"*"` is everybody whom the provider signs in.
+    /// Values of that claim for viewers; `"*"` allows every account of the provider.
     pub viewers: Vec<String>,
-    /// The words of the button. Default: `Sign in with` and the issuer's host.
+    /// The text of the button. Default: `Sign in with` and the issuer's host.
     pub label: Option<String>,
     /// How far the provider's clock may differ, in seconds, at most 300. Default 60.
     pub clock_skew_seconds: u64,
@@ -216,11 +217,10 @@ pub struct AnswersSection {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ResponsesSection {
-    /// Whether answers of the Responses API are stored unless the request says `store: false`, so that a
-    /// later request can continue one by `previous_response_id`. Otherwise an answer says `store: false`.
-    /// Default true.
+    /// Whether answers of the Responses API are stored unless the request has `store: false`, so that a later request
+    /// can continue one by `previous_response_id`. If false, answers have `store: false`. Default true.
     pub store: bool,
-    /// How many days an answer is stored, at least one. Default 30.
+    /// Days for which an answer is stored, at least 1. Default 30.
     #[schemars(range(min = 1))]
     pub keep_days: u32,
     /// Largest stored answer, including the items that its request added. Default `32MiB`.
@@ -238,13 +238,13 @@ impl Default for ResponsesSection {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BodiesSection {
-    /// Of which requests: `none`, `errors` (failed and cancelled ones) or `all`. A project's policy may set
-    /// `bodies` instead. Default `none`.
+    /// The requests whose bodies are kept: `none`, `errors` (failed and cancelled requests) or `all`. A project's
+    /// policy may set `bodies` instead. Default `none`.
     pub keep: Bodies,
-    /// How many days they are kept, at least one. Default 7.
+    /// Days for which they are kept, at least 1. Default 7.
     #[schemars(range(min = 1))]
     pub keep_days: u32,
-    /// Most bytes of one body; a longer one is cut. Default `64KiB`.
+    /// Maximum bytes of one body; a longer one is truncated. Default `64KiB`.
     #[schemars(regex(pattern = SIZE))]
     pub size_limit: String,
     /// Names of JSON members whose values are replaced, at any depth: `["email", "user"]`.
@@ -266,12 +266,12 @@ pub struct DatabaseSection {
     pub url: String,
     /// Folder of the spool. Default: beside the SQLite file, else `llmgateway.spool`.
     pub spool: Option<String>,
-    /// Most bytes of usage records that wait for the database. Default `1GiB`.
+    /// Maximum bytes of usage records that wait for the database. Default `1GiB`.
     #[schemars(regex(pattern = SIZE))]
     pub spool_limit: String,
-    /// Days for which usage records are kept, at least 1. PostgreSQL drops whole calendar months (UTC), as soon as all of a month's
-    /// records are older. Sums by tag of days that are older are deleted too; other sums, budgets and the ledger stay. Default: for
-    /// ever.
+    /// Days for which usage records are kept, at least 1. PostgreSQL drops whole calendar months (UTC), as soon as all
+    /// of a month's records are older. Totals by tag of older days are deleted too; other totals, budgets and the ledger
+    /// are kept. Default: no limit.
     #[schemars(range(min = 1))]
     pub keep_usage_days: Option<u32>,
 }
@@ -312,7 +312,7 @@ impl Default for LoggingSection {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TimeoutSection {
-    /// To connect to a provider; not for aliases. Default 10.
+    /// Connecting to a provider; not for aliases. Default 10.
     #[schemars(range(min = 0))]
     pub connect: Option<f64>,
     /// From sending the request to the head of the answer. Default 600.
@@ -395,10 +395,10 @@ pub struct ProviderSection {
     /// Further headers of every request. A value may be `env:NAME` or `file:PATH`.
     #[schemars(with = "BTreeMap<String, Reference>")]
     pub headers: BTreeMap<String, String>,
-    /// Its deviations from the wire format. Quirks that are not given keep the catalog's value.
+    /// Its deviations from the wire format. Other quirks keep the catalog's value.
     #[schemars(with = "canon::Quirks")]
     pub quirks: toml::Table,
-    /// The operator's preference: 1 is neutral.
+    /// The operator's preference for this provider; 1 is neutral.
     pub priority: Option<f64>,
     /// The proxy for its connections: `http://user:password@host:port`, `https://…` or `socks5h://…`; `none`
     /// for a direct connection. Default: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the
@@ -437,7 +437,7 @@ pub struct ModelSection {
     pub targets: Vec<String>,
     /// `best` (by score), `order` (in this order) or `weight`.
     pub pick: Pick,
-    /// One weight for each target, with `pick = "weight"`.
+    /// One weight per target, with `pick = "weight"`.
     pub weights: Vec<u32>,
     /// Timeouts for its answers, which take precedence over those of the providers.
     pub timeouts: Option<TimeoutSection>,
@@ -489,11 +489,10 @@ struct ProjectKey {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ClusterSection {
-    /// Redis or Valkey, where nodes share the counters of budgets and limits, conversations and outages:
-    /// `env:NAME`, `file:PATH`, or the literal URL. `redis://USER:PASSWORD@HOST:PORT/DATABASE`,
-    /// `redis+sentinel://HOST:PORT,HOST:PORT/MASTER` or `redis+cluster://HOST:PORT,HOST:PORT`; `rediss` with
-    /// TLS, for which `tls.ca_file` replaces the system's authorities. Needs PostgreSQL as the database.
-    /// Default: this node has no others.
+    /// Redis or Valkey, where nodes share the counters of budgets and limits, conversations and outages: `env:NAME`,
+    /// `file:PATH`, or the literal URL. `redis://USER:PASSWORD@HOST:PORT/DATABASE`,
+    /// `redis+sentinel://HOST:PORT,HOST:PORT/MASTER` or `redis+cluster://HOST:PORT,HOST:PORT`; `rediss` with TLS, for
+    /// which `tls.ca_file` replaces the system's authorities. Needs PostgreSQL as the database. Default: a single node.
     #[schemars(with = "Option<Reference>")]
     pub redis: Option<String>,
 }
@@ -502,8 +501,8 @@ pub struct ClusterSection {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LimitsSection {
-    /// Every request asks the common counters for exactly what it needs, and a node holds nothing in advance.
-    /// This costs a round trip to Redis per request. Needs `cluster.redis`. Default false.
+    /// Every request reserves exactly its amount at the shared counters; a node reserves nothing in advance. This costs
+    /// a round trip to Redis per request. Needs `cluster.redis`. Default false.
     pub exact: bool,
 }
 
@@ -511,7 +510,7 @@ pub struct LimitsSection {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CacheSection {
-    /// Most memory for answers; the least recently used ones are evicted. `0` stores none in memory. Default
+    /// Maximum memory for answers; the least recently used ones are evicted. `0` stores none in memory. Default
     /// `256MiB`.
     #[schemars(regex(pattern = SIZE))]
     pub memory: String,
@@ -552,10 +551,10 @@ pub struct GuardrailSection {
     pub url: Option<String>,
     /// The form of the check: `openai` (OpenAI's moderations) or `webhook`. Default `openai`.
     pub form: CheckForm,
-    /// Sent to it as a bearer token: `env:NAME`, `file:PATH`, or the literal token.
+    /// The bearer token for that server: `env:NAME`, `file:PATH`, or the literal token.
     #[schemars(with = "Option<Reference>")]
     pub key: Option<String>,
-    /// The model to name in OpenAI's form.
+    /// The model in the request, with `openai`.
     pub model: Option<String>,
     /// Its deadline in seconds. Default 2.
     pub timeout_seconds: Option<f64>,

@@ -41,23 +41,23 @@ pub struct OwnModel {
     /// USD per million tokens as decimal strings: `input`, `output`, `cache_read`, `cache_write` …; USD each: `request`, `web_search`;
     /// `tiers` and `service_tiers`. Without a price the cost is unknown.
     price: BTreeMap<String, AnyValue>,
-    /// It costs nothing.
+    /// The model is free of charge.
     free: bool,
-    /// What may be asked of it. Default `["chat"]`.
+    /// The operations that the model serves. Default `["chat"]`.
     operations: Vec<String>,
-    /// What other operations than chat have to know of it.
+    /// Facts for operations other than chat.
     endpoint: BTreeMap<String, AnyValue>,
-    /// Longest prompt and answer together.
+    /// Maximum tokens of the prompt and the answer together.
     context_tokens: u64,
-    /// Longest answer.
+    /// Maximum tokens of an answer.
     max_output_tokens: u64,
-    /// What it can do. Without the list the provider decides.
+    /// The features of the model. Without the list, the provider decides.
     features: Vec<String>,
-    /// Features that it has in the catalog and not at this provider.
+    /// Features that the model has in the catalog but not at this provider.
     lacks: Vec<String>,
-    /// The catalog's model that it is, where its name is another.
+    /// The id of the model in the catalog, if the provider uses another name.
     model: String,
-    /// Further facts, as in the catalog.
+    /// Further facts, in the form of the catalog.
     #[schemars(flatten)]
     others: BTreeMap<String, AnyValue>,
 }

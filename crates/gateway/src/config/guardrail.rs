@@ -143,12 +143,12 @@ impl Guardrail {
         if !is_name(name) {
             reading.mistake(
                 "",
-                "the name of a guardrail has 1 to 32 small letters, digits, hyphens and underscores",
+                "the name of a guardrail has 1 to 32 lower-case letters, digits, hyphens and underscores",
             );
         }
         let on = |side| section.on.contains(&side);
         if section.on.is_empty() {
-            reading.mistake("on", "names neither \"input\" nor \"output\"");
+            reading.mistake("on", "must contain \"input\" or \"output\"");
         }
         let does = match section.action {
             GuardrailAction::Deny => reading.matcher().map(Does::Deny),
@@ -189,7 +189,7 @@ impl Reading<'_> {
         let placeholder = self.section.placeholder.clone().unwrap_or_else(usual);
         let is_plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
         if !(1..=32).contains(&placeholder.len()) || !placeholder.bytes().all(is_plain) {
-            self.mistake("placeholder", "has 1 to 32 capital letters, digits and underscores");
+            self.mistake("placeholder", "must have 1 to 32 capital letters, digits and underscores");
         }
         placeholder
     }
@@ -227,8 +227,9 @@ impl Reading<'_> {
     fn pattern(&self, pattern: &str) -> Result<(Regex, usize), String> {
         let ignore_case = self.section.ignore_case;
         let read = regex_syntax::ParserBuilder::new().case_insensitive(ignore_case).build().parse(pattern);
-        let read =
-            read.map_err(|error| format!("is no regular expression: {}", one_line(&error.to_string())))?;
+        let read = read.map_err(|error| {
+            format!("is not a valid regular expression: {}", one_line(&error.to_string()))
+        })?;
         let lengths = read.properties();
         if lengths.minimum_len().unwrap_or(0) == 0 {
             return Err("matches the empty text, or nothing".to_owned());
@@ -290,10 +291,10 @@ impl Reading<'_> {
     fn check(&mut self, resolve: &mut impl FnMut(&str, &str) -> String) -> Option<Check> {
         let section = self.section;
         if !section.patterns.is_empty() || !section.words.is_empty() || section.placeholder.is_some() {
-            self.mistake("", "patterns, words and placeholder do not go with action = \"check\"");
+            self.mistake("", "patterns, words and placeholder have no effect with action = \"check\"");
         }
         let Some(url) = &section.url else {
-            self.mistake("url", "is missing: whom to ask");
+            self.mistake("url", "is missing: the URL of the check");
             return None;
         };
         let url = resolve("url", url);

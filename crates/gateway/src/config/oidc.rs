@@ -60,7 +60,7 @@ impl OidcSettings {
         if !section.scopes.iter().any(|scope| scope == "openid")
             || section.scopes.iter().any(|scope| scope.is_empty() || scope.contains(char::is_whitespace))
         {
-            mistakes.push(mistake("scopes", "must hold \"openid\", and one scope in each text"));
+            mistakes.push(mistake("scopes", "must contain \"openid\", and each text must be one scope"));
         }
         if section.clock_skew_seconds > MOST_SKEW_SECONDS {
             mistakes.push(mistake("clock_skew_seconds", &format!("must be at most {MOST_SKEW_SECONDS}")));
@@ -97,7 +97,7 @@ fn check_addresses(issuer: &str, origin: &str, mistakes: &mut Vec<Mistake>) {
 
 fn check_roles(section: &OidcSection, mistakes: &mut Vec<Mistake>) {
     if section.admins.is_empty() && section.viewers.is_empty() {
-        mistakes.push(mistake("", "needs admins or viewers: without them nobody could sign in"));
+        mistakes.push(mistake("", "needs admins or viewers: otherwise no one can sign in"));
     }
     if section.admins.iter().any(|value| value == EVERYBODY) {
         let message = "must not hold \"*\": everybody whom the provider knows would be an administrator";

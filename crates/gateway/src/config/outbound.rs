@@ -77,7 +77,7 @@ impl Check<'_> {
         let read = CertificateDer::pem_file_iter(&file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         match read {
             Ok(certificates) if !certificates.is_empty() => return certificates,
-            Ok(_) => self.mistake(path, format!("the file {} holds no certificate in PEM", file.display())),
+            Ok(_) => self.mistake(path, format!("the file {} contains no PEM certificate", file.display())),
             Err(error) => self.mistake(path, unreadable(&file, &error)),
         }
         Vec::new()

@@ -36,7 +36,7 @@ impl Overlay {
             FOLDERS.map(|name| folder.join(name)).into_iter().filter(|path| path.is_dir()).collect();
         if found.is_empty() {
             let shown = folder.display();
-            overlay.refuse(format!("{shown} is no folder with a folder `providers` or `models` in it"));
+            overlay.refuse(format!("{shown} is not a folder that contains a folder `providers` or `models`"));
         }
         for folder in FOLDERS.map(|name| folder.join(name)) {
             environment.note_file(&folder);

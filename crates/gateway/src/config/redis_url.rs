@@ -74,7 +74,7 @@ impl RedisUrl {
             form => (form, path),
         };
         let database = if database.is_empty() { Ok(0) } else { database.parse() };
-        let database = database.map_err(|_| "ends with something that is no number of a database")?;
+        let database = database.map_err(|_| "does not end with the number of a database")?;
         if form == RedisForm::Cluster && database != 0 {
             return Err("chooses a database, and a cluster has only 0");
         }
@@ -87,7 +87,7 @@ impl RedisUrl {
     }
 }
 
-const SCHEMES: &str = "is no URL of Redis: redis://HOST:PORT, rediss:// with TLS, redis+sentinel://HOST:PORT/NAME or \
+const SCHEMES: &str = "is not a Redis URL: redis://HOST:PORT, rediss:// with TLS, redis+sentinel://HOST:PORT/NAME or \
                        redis+cluster://HOST:PORT";
 
 fn host_and_port(text: &str, port: u16) -> Result<(String, u16), &'static str> {
@@ -152,7 +152,7 @@ mod tests {
             ("http://cache", SCHEMES),
             ("redis://", "has a host or port that cannot be read"),
             ("redis://cache:port", "has a host or port that cannot be read"),
-            ("redis://cache/name", "ends with something that is no number of a database"),
+            ("redis://cache/name", "does not end with the number of a database"),
             ("redis://a,b", "names several servers: say redis+sentinel:// or redis+cluster://"),
             ("redis+sentinel://a", "has no name of a master: redis+sentinel://HOST:PORT/NAME"),
             ("redis+cluster://a/1", "chooses a database, and a cluster has only 0"),

@@ -485,7 +485,7 @@ impl Check<'_> {
             None => self.text(path, text),
         };
         text.replace("localhost", "127.0.0.1").parse().unwrap_or_else(|_| {
-            self.mistake(path, format!("{text:?} is no address with a port, such as 127.0.0.1:4000"));
+            self.mistake(path, format!("{text:?} is not an address with a port, such as 127.0.0.1:4000"));
             SocketAddr::from(([127, 0, 0, 1], 4000))
         })
     }
@@ -503,7 +503,7 @@ impl Check<'_> {
 
     fn bytes(&mut self, path: &str, text: &str) -> u64 {
         parse_bytes(text).unwrap_or_else(|| {
-            self.mistake(path, format!("{text:?} is no size, such as 64MiB"));
+            self.mistake(path, format!("{text:?} is not a valid size, such as 64MiB"));
             1 << 20
         })
     }
@@ -657,7 +657,7 @@ impl Check<'_> {
     fn cache(&mut self, file: &ConfigFile) -> CacheSettings {
         let section = &file.cache;
         if section.redis && file.cluster.redis.is_none() {
-            self.mistake("cache.redis", "needs cluster.redis, which says where it is");
+            self.mistake("cache.redis", "needs cluster.redis, the address of Redis");
         }
         CacheSettings {
             memory: self.bytes("cache.memory", &section.memory),
@@ -721,7 +721,10 @@ impl Check<'_> {
         let expires_at_ms = key.expires.as_deref().map(|day| {
             let seconds = clock::seconds_of(day).unwrap_or_default();
             if seconds <= 0 || day.len() != "2027-01-31".len() {
-                self.mistake(format!("{path}.expires"), format!("{day:?} is no day; write it as 2027-01-31"));
+                self.mistake(
+                    format!("{path}.expires"),
+                    format!("{day:?} is not a valid date; write it as 2027-01-31"),
+                );
             }
             seconds.saturating_mul(1000)
         });
@@ -1085,9 +1088,9 @@ impl Check<'_> {
     fn header(&mut self, path: &str, name: &str, value: &str) -> String {
         let value = self.text(path, value);
         if http::HeaderName::try_from(name).is_err() {
-            self.mistake(path, format!("{name:?} is no name of an HTTP header"));
+            self.mistake(path, format!("{name:?} is not a valid name of an HTTP header"));
         } else if http::HeaderValue::from_str(&value).is_err() {
-            self.mistake(path, "holds a character that no HTTP header can carry");
+            self.mistake(path, "contains a character that is not allowed in an HTTP header");
         }
         value
     }
@@ -1479,7 +1482,7 @@ pub fn wrong_project_id(id: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
     let is_good = (1..=64).contains(&id.len()) && id.bytes().all(is_plain);
     (!is_good).then(|| {
-        "the id of a project has 1 to 64 small letters, digits, hyphens, underscores and dots".to_owned()
+        "the id of a project has 1 to 64 lower-case letters, digits, hyphens, underscores and dots".to_owned()
     })
 }
 
@@ -1492,7 +1495,7 @@ fn wrong_key(key: &str) -> Option<String> {
     let (index, letter) = key.chars().enumerate().find(impossible)?;
     let code = u32::from(letter);
     Some(format!(
-        "holds a character that no HTTP header can carry (U+{code:04X}, character {} of {})",
+        "contains a character that is not allowed in an HTTP header (U+{code:04X}, character {} of {})",
         index + 1,
         key.chars().count()
     ))

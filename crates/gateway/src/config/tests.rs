@@ -17,7 +17,7 @@ const ROUTING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../rout
 
 /// Section, the struct that reads it, and what is said before its table.
 const SECTIONS: [(&str, &str, &str); 19] = [
-    ("server", "ServerSection", "Where and how to listen."),
+    ("server", "ServerSection", "The listener of the gateway."),
     (
         "server.tls",
         "ServerTlsSection",
@@ -26,47 +26,48 @@ const SECTIONS: [(&str, &str, &str); 19] = [
     (
         "auth",
         "AuthSection",
-        "Who may call. Without any key here, in \
-         `LLMGATEWAY_API_KEY` and in the database, `serve` makes one at its start, prints it, and keeps it in a file that only its \
-         owner reads: `llmgateway.key` beside `llmgateway.db` (not with PostgreSQL).",
+        "The permitted callers. If there is no key here, in `LLMGATEWAY_API_KEY` or in the database, `serve` creates \
+         one at its start, prints it, and stores it in a file that only its owner can read: `llmgateway.key` beside \
+         `llmgateway.db` (not with PostgreSQL).",
     ),
     (
         "auth.oidc",
         "OidcSection",
         "Signing in to the dashboard by an OpenID Connect provider ([single-sign-on.md](single-sign-on.md)).",
     ),
-    ("answers", "AnswersSection", "What answers look like."),
+    ("answers", "AnswersSection", "The form of answers."),
     (
         "responses",
         "ResponsesSection",
-        "Which answers the gateway keeps for later requests, in its database and for the key alone that asked.",
+        "Answers that the gateway stores in its database for later requests. Only the key that made the request can use \
+         them.",
     ),
     (
         "bodies",
         "BodiesSection",
-        "Which bodies and headers of requests are kept for administrators, in the database: the page of a request shows them. \
-         [governance.md](governance.md#bodies-and-headers) says what is masked.",
+        "Bodies and headers of requests that the database keeps for administrators: the page of a request shows them. \
+         [governance.md](governance.md#bodies-and-headers) lists the masked parts.",
     ),
-    ("database", "DatabaseSection", "Where usage and keys are kept."),
+    ("database", "DatabaseSection", "The storage of usage and keys."),
     (
         "logging",
         "LoggingSection",
-        "The log goes to standard error, and never makes a request wait or fail. `LLMGATEWAY_LOG` says what is in it; the lines \
-         of requests have the target `access`.",
+        "The log is written to standard error and never delays or fails a request. `LLMGATEWAY_LOG` selects its \
+         content; the lines of requests have the target `access`.",
     ),
     (
         "timeouts",
         "TimeoutSection",
-        "How long to wait for providers, in seconds. The nearest counts: \
-        an alias's (`[models.NAME.timeouts]`), its provider's (`[providers.ID.timeouts]`), and these.",
+        "Timeouts for providers, in seconds. The timeouts of an alias (`[models.NAME.timeouts]`) take precedence over \
+         those of its provider (`[providers.ID.timeouts]`), which take precedence over the values here.",
     ),
     ("tls", "TlsSection", "TLS to providers and to other servers that the gateway calls."),
     (
         "catalog",
         "CatalogSection",
         "Facts about providers and models beyond the built-in ones. The folder's files have the form of the built-in catalog's \
-         ([catalog/README.md](../catalog/README.md)); a provider or model of a known id replaces the built-in one as a whole. \
-         `llmgateway check` reports mistakes with file and line, and a file that was written, added or deleted is a reload.",
+         ([catalog/README.md](../catalog/README.md)); a provider or model with a known id replaces the built-in one as a whole. `llmgateway check` reports mistakes \
+         with file and line. A changed, added or deleted file causes a reload.",
     ),
     ("providers.ID", "ProviderSection", OWN_PROVIDERS),
     (
@@ -78,30 +79,32 @@ const SECTIONS: [(&str, &str, &str); 19] = [
     (
         "cluster",
         "ClusterSection",
-        "Several nodes: besides a PostgreSQL they share Redis or Valkey; [operations.md](operations.md) says what happens when one of \
-         them is away.",
+        "Several nodes share a PostgreSQL database and Redis or Valkey; [operations.md](operations.md) describes \
+         outages of either.",
     ),
     (
         "limits",
         "LimitsSection",
-        "How budgets and limits are counted where nodes share them; [governance.md](governance.md) has what they are.",
+        "The counting of budgets and limits that nodes share; [governance.md](governance.md) describes budgets and \
+         limits.",
     ),
     (
         "cache",
         "CacheSection",
-        "Room for answers that equal requests get again. They are kept where a project's policy or a request asks for it: \
+        "The size of the response cache. An answer is cached if the project's policy or the request asks for it: \
          [caching.md](caching.md).",
     ),
     (
         "guardrails.NAME",
         "GuardrailSection",
-        "What is looked for in requests and answers of projects and keys whose policy names it (`guardrails = [\"NAME\"]`); \
-         [governance.md](governance.md#guardrails) has examples and bounds.",
+        "A rule for the texts of requests and answers. It applies to projects and keys whose policy names it \
+         (`guardrails = [\"NAME\"]`); [governance.md](governance.md#guardrails) has examples and bounds.",
     ),
     (
         "webhooks",
         "WebhookSection",
-        "Addresses that get an event when a budget reaches a threshold; [governance.md](governance.md#webhooks) has the form.",
+        "URLs that get an event when a budget reaches a threshold; [governance.md](governance.md#webhooks) describes \
+         the event.",
     ),
 ];
 
@@ -125,7 +128,7 @@ const OWN_MODELS: &str = "
 
 The facts of a model. Its price counts in answers, records and the choice of a provider, its limits and features decide which requests
 it gets, and `GET /v1/models` and `llmgateway models` show them. `NAME` is the provider's name of the model. It can be requested as
-`ID/NAME` and as `NAME`. If the catalog has a model of this name, this provider is one more that serves it. For a
+`ID/NAME` and as `NAME`. If the catalog has a model of this name, it gets one more provider. For a
 provider of the catalog, the values here overlay those of the catalog: another price, a model that it does not have.
 
 ```toml
@@ -139,14 +142,14 @@ price = { input = \"0.10\", output = \"0.25\" }
 | key | type | meaning |
 |---|---|---|
 | `price` | table of strings | Decimal strings by the names of [catalog/README.md](../catalog/README.md#modelsfamilytoml). Without a price the cost is unknown. |
-| `free` | true or false | It costs nothing. |
-| `operations` | list of strings | The operations that it serves. Default: conversations (`chat`). Known are `chat`, `embeddings`, `rerank`, `moderations`, `image_generations`, `image_edits`, `transcriptions`, `translations`, `speech`. |
-| `endpoint` | table | Its facts for other operations than chat, as in the catalog. |
-| `context_tokens` | whole number | Longest prompt and answer together. |
-| `max_output_tokens` | whole number | Longest answer. |
-| `features` | list of strings | Its features. A request that needs another feature is sent elsewhere or refused. Without the list the provider decides. Known are FEATURES |
-| `lacks` | list of strings | Features that it has in the catalog and not at this provider. |
-| `model` | string | The model of the catalog that it is, if its name differs. This provider then is one more provider of that model, with its facts. |
+| `free` | true or false | The model is free of charge. |
+| `operations` | list of strings | The operations that it serves. Default: conversations (`chat`). The operations are `chat`, `embeddings`, `rerank`, `moderations`, `image_generations`, `image_edits`, `transcriptions`, `translations`, `speech`. |
+| `endpoint` | table | Its facts for operations other than chat, in the form of the catalog. |
+| `context_tokens` | whole number | Maximum tokens of the prompt and the answer together. |
+| `max_output_tokens` | whole number | Maximum tokens of an answer. |
+| `features` | list of strings | Its features. A request that needs another feature is sent elsewhere or refused. Without the list, the provider decides. The features are FEATURES |
+| `lacks` | list of strings | Features that the model has in the catalog but not at this provider. |
+| `model` | string | The id of the model in the catalog, if the provider uses another name. The model then has the facts of the catalog and one more provider. |
 | `reasoning`, `rejects`, `rejects_thinking`, `thinks_by_default`, `functions_exclude_thinking`, `responses_only`, `completions_only`, `no_media_in_results`, `strict_subset`, `deprecated` | | As in the catalog ([catalog/README.md](../catalog/README.md)). |
 ";
 
@@ -154,7 +157,7 @@ const QUIRKS: &str = "
 ### `[providers.ID.quirks]`
 
 How a provider differs from its wire format. A quirk that is not given here
-stays as the catalog has it.
+keeps the catalog's value.
 
 | key | type | meaning |
 |---|---|---|
@@ -492,19 +495,19 @@ fn guardrails_are_checked_with_their_lines() {
         }
     };
     let cases = [
-        ("patterns = ['(']", "guardrails.a.patterns[0]: is no regular expression: unclosed group"),
+        ("patterns = ['(']", "guardrails.a.patterns[0]: is not a valid regular expression: unclosed group"),
         ("patterns = ['a', 'x*']", "guardrails.a.patterns[1]: matches the empty text"),
         (
             "patterns = ['(a{1,900}){1,900}']",
             "guardrails.a.patterns[0]: cannot be used: Compiled regex exceeds size limit",
         ),
-        ("patterns = ['(.)\\1']", "guardrails.a.patterns[0]: is no regular expression"),
+        ("patterns = ['(.)\\1']", "guardrails.a.patterns[0]: is not a valid regular expression"),
         ("on = [\"output\"]\npatterns = ['a+']", "guardrails.a.patterns[0]: may match more than 4096 bytes"),
         (
             "on = [\"output\"]\npatterns = ['a{1,5000}']",
             "guardrails.a.patterns[0]: may match more than 4096 bytes",
         ),
-        ("on = []\npatterns = ['a']", "guardrails.a.on: names neither"),
+        ("on = []\npatterns = ['a']", "guardrails.a.on: must contain"),
         ("on = [\"both\"]\npatterns = ['a']", "guardrails.a.on"),
         ("", "guardrails.a: has nothing to search for"),
         ("words = [\" x\"]", "guardrails.a.words[0]: is empty, has spaces around it"),

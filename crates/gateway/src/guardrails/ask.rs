@@ -71,7 +71,7 @@ impl Guard {
             OnError::Closed => {
                 self.did(rule, way, "unavailable", 1);
                 let message = format!(
-                    "The guardrail {name:?} could not be asked, and nothing passes without it; try again later."
+                    "The guardrail {name:?} did not answer, and requests are refused without its verdict. Try again later."
                 );
                 Err(Error::gateway(ErrorKind::Unavailable, message))
             }

@@ -646,14 +646,14 @@ async fn model(
         return refuse(
             api,
             head,
-            &Error::invalid("model", "The model's id in the path is no UTF-8 once unescaped."),
+            &Error::invalid("model", "The model's id in the path is not UTF-8 after unescaping."),
         );
     };
     let lists = api.discovery.lists(snapshot).await;
     match Models::new(snapshot, &lists).of(caller).find(&id) {
         Some(entry) => respond::json(StatusCode::OK, dialect.model_entry(entry).to_string()),
         None => {
-            let message = format!("The model {:?} is unknown; GET /v1/models lists the models.", shown(&id));
+            let message = format!("The model {:?} is unknown. GET /v1/models lists the models.", shown(&id));
             refuse(api, head, &Error::caller(ErrorKind::ModelNotFound, message).at("model"))
         }
     }

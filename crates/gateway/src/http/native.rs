@@ -183,7 +183,7 @@ fn addressed(api: &Api, inbound: &mut Inbound, head: &Parts) -> Result<(Arc<Prov
     let Some(provider) = snapshot.providers.get(&*id) else {
         let shown: String = id.chars().take(100).collect();
         let near = snapshot.catalog.nearest_providers(&id, 3).join(", ");
-        let hint = if near.is_empty() { String::new() } else { format!(" Near to it: {near}.") };
+        let hint = if near.is_empty() { String::new() } else { format!(" Did you mean {near}?") };
         return Err(not_found(format!("The provider {shown:?} in the path is unknown.{hint}")));
     };
     inbound.dialect = wire::dialect(provider.row.protocol).unwrap_or(OWN);

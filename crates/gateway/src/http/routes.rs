@@ -562,8 +562,7 @@ mod tests {
             };
             page += &format!("| `{path}` | {method} | {access} | {} |\n", about(*serve));
         }
-        page +=
-            "\n## Known and not served\n\nThe answer is 404 with an error that names the route.\n\n| path | method |\n|---|---|\n";
+        page += "\n## Known and not served\n\nThe answer is 404 with an error that names the route.\n\n| path | method |\n|---|---|\n";
         for Route { path, method, .. } in known {
             page += &format!("| `{path}` | {method} |\n");
         }

@@ -113,7 +113,7 @@ impl Provider {
             }),
             names_itself: document.get("authorization_response_iss_parameter_supported")
                 == Some(&Value::Bool(true)),
-            keys: KeySet::read(&keys).ok_or("the provider's keys (jwks_uri) are no JWK set")?,
+            keys: KeySet::read(&keys).ok_or("the provider's keys (jwks_uri) are not a JWK set")?,
         })
     }
 }
@@ -125,6 +125,6 @@ fn address(document: &Value, name: &str) -> Result<String, String> {
     if is_plain && is_safe(url) {
         Ok(url.to_owned())
     } else {
-        Err(format!("the provider's {name} is no https:// URL"))
+        Err(format!("the provider's {name} is not an https:// URL"))
     }
 }

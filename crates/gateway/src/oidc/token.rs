@@ -66,7 +66,7 @@ impl KeySet {
 /// The claims of a valid token.
 pub fn claims(token: &str, keys: &KeySet, expected: &Expected<'_>) -> Result<Claims, WrongToken> {
     signature::install();
-    let header = decode_header(token).map_err(|_| invalid("is no signed JWT"))?;
+    let header = decode_header(token).map_err(|_| invalid("is not a signed JWT"))?;
     if !ACCEPTED.contains(&header.alg) {
         return Err(invalid(format!("is signed with {:?}, which is not accepted", header.alg)));
     }

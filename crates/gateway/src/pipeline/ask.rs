@@ -302,6 +302,7 @@ async fn follow(
 
 /// An error with the place of its part's first input.
 fn of_part(mut error: Error, first_input: usize) -> Error {
-    error.message = format!("Of the part from input[{first_input}] on: {}", error.message).into();
+    error.message =
+        format!("In the part of the input that begins at input[{first_input}]: {}", error.message).into();
     error
 }

@@ -147,7 +147,7 @@ fn check_names(preferences: &Preferences, catalog: &Catalog) -> Result<(), Error
         } else {
             format!("did you mean {}", near.join(" or "))
         };
-        let message = format!("provider.{field} names {shown:?}, which is no provider; {hint}.");
+        let message = format!("provider.{field} contains {shown:?}, which is not a provider; {hint}.");
         return Err(Error::invalid(param, message));
     }
     Ok(())

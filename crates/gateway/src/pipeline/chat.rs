@@ -118,7 +118,10 @@ impl ChatAttempt<'_> {
         };
         if record.is_downgraded() {
             for losses in [&mut prepared.losses, &mut prepared.caller_losses] {
-                losses.approximated(Field::Model, "a budget is exhausted, and names another model for that");
+                losses.approximated(
+                    Field::Model,
+                    "A budget is spent, and its policy names this model instead.",
+                );
             }
         }
         record.losses(&prepared.losses);

@@ -437,8 +437,8 @@ fn unknown(snapshot: &Snapshot, name: &str) -> Error {
     };
     let what = if name.contains('/') { "provider of the model" } else { "model" };
     not_found(if near.is_empty() {
-        format!("The {what} {shown:?} is unknown; GET /v1/models lists the models.")
+        format!("The {what} {shown:?} is unknown. GET /v1/models lists the models.")
     } else {
-        format!("The {what} {shown:?} is unknown; near to it: {near}. GET /v1/models lists what there is.")
+        format!("The {what} {shown:?} is unknown. Did you mean {near}? GET /v1/models lists the models.")
     })
 }

@@ -55,7 +55,7 @@ impl RequestContext<'_> {
             Some(loss) if self.inbound.options.strict => Err(Error::unsupported(
                 loss.field.clone(),
                 format!(
-                    "{} would be {}: {} (x-llmgateway-strict is set).",
+                    "{} would be {}, and x-llmgateway-strict is set. {}",
                     loss.field,
                     loss.action.as_str(),
                     loss.reason

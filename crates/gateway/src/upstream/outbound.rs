@@ -100,7 +100,9 @@ impl Proxies {
     pub fn mistake(url: &str) -> Option<&'static str> {
         let uri: Uri = match url.parse() {
             Ok(uri) => uri,
-            Err(_) => return Some("is no URL; write http://host:port, or http://user:password@host:port"),
+            Err(_) => {
+                return Some("is not a valid URL; write http://host:port, or http://user:password@host:port");
+            }
         };
         let has_port = uri.port_u16().is_some();
         match uri.scheme_str() {

@@ -293,7 +293,7 @@ fn mistakes_of_an_overlay_are_reported_with_file_and_line() {
     }
     let folder = folder_with("[catalog]\noverlay = \"nowhere\"\n");
     let (code, _, told) = run(folder.path(), &["check"], &[]);
-    assert!(code == 1 && told.contains("line 2: catalog.overlay: nowhere is no folder"), "{told}");
+    assert!(code == 1 && told.contains("line 2: catalog.overlay: nowhere is not a folder"), "{told}");
 }
 
 #[test]
@@ -357,8 +357,8 @@ fn keys_are_changed_and_changes_are_listed() {
     assert_eq!(run(&format!("keys update {id} --expires never")).1, format!("changed {id}\n"));
     for (line, reason) in [
         (format!("keys update {id} --roles boss"), "There is no role \"boss\""),
-        (format!("keys update {id} --expires soon"), "\"soon\" is no day"),
-        (format!("keys update {id} --policy [1]"), "The policy is wrong"),
+        (format!("keys update {id} --expires soon"), "\"soon\" is not a valid date"),
+        (format!("keys update {id} --policy [1]"), "The policy is not valid"),
         ("keys update key_0 --name x".to_owned(), "There is no active key \"key_0\""),
         ("projects purge-cache nobody".to_owned(), "There is no project \"nobody\""),
         ("requests --filter color:red".to_owned(), "color"),

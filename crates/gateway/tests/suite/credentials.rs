@@ -519,7 +519,7 @@ fn secrets_are_not_printed() {
         "",
         &[("GOOGLE_CLOUD_PROJECT", "p"), ("GOOGLE_APPLICATION_CREDENTIALS", &broken)],
     );
-    assert_eq!(wrong.disabled.as_deref(), Some("the private_key is no RSA key in PEM"));
+    assert_eq!(wrong.disabled.as_deref(), Some("the private_key is not an RSA key in PEM"));
 }
 
 #[tokio::test]

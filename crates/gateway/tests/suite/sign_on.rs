@@ -558,10 +558,13 @@ async fn keys_sign_in_while_the_provider_is_away() {
 async fn a_discovery_document_with_wrong_addresses_is_refused() {
     for (document, words) in [
         (json!({"issuer": "https://other.example"}), "calls itself &quot;https://other.example&quot;"),
-        (json!({"token_endpoint": "http://10.0.0.1/token"}), "token_endpoint is no https://"),
-        (json!({"authorization_endpoint": "javascript:alert(1)"}), "authorization_endpoint is no https://"),
+        (json!({"token_endpoint": "http://10.0.0.1/token"}), "token_endpoint is not an https://"),
+        (
+            json!({"authorization_endpoint": "javascript:alert(1)"}),
+            "authorization_endpoint is not an https://",
+        ),
         (json!({"jwks_uri": null}), "no jwks_uri"),
-        (json!({"userinfo_endpoint": "http://a.example/"}), "userinfo_endpoint is no https://"),
+        (json!({"userinfo_endpoint": "http://a.example/"}), "userinfo_endpoint is not an https://"),
     ] {
         let issuer = Issuer::start().await;
         issuer.bend(|bend| bend.document = document.clone());

@@ -114,7 +114,7 @@ impl EndpointRequest for ModerationsRequest {
         let usual = ModerationsRow::default();
         let row = target.rows.moderations.as_ref().unwrap_or(&usual);
         if self.has_images && row.text_only {
-            return Err(Error::unsupported("input", format!("{} moderates texts only.", target.model)));
+            return Err(Error::unsupported("input", format!("{} moderates only texts.", target.model)));
         }
         let losses = Losses::new();
         let mut edit = self.intake.addressed_to(target.model);

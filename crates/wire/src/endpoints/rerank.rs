@@ -271,7 +271,7 @@ impl<'a> Writing<'a> {
         }
         let text =
             Members::of(raw).and_then(|members| members.get("text")).filter(|text| text.starts_with('"'));
-        text.ok_or_else(|| Error::unsupported("query", format!("{} takes a query of text only.", self.model)))
+        text.ok_or_else(|| Error::unsupported("query", format!("{} accepts only a text query.", self.model)))
     }
 
     /// The documents as raw JSON. For a provider that takes only texts, an object becomes its `text`, or else
@@ -300,7 +300,7 @@ impl<'a> Writing<'a> {
         }
         if is_lossy {
             self.losses
-                .approximated("documents", "The provider takes texts; objects are sent as their JSON text.");
+                .approximated("documents", "The provider accepts texts: objects were sent as JSON text.");
         }
         all
     }

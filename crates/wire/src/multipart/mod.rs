@@ -172,7 +172,7 @@ impl Form {
     pub fn text(&self, name: &str) -> Result<Option<&str>> {
         let Some(value) = self.field(name) else { return Ok(None) };
         let text = std::str::from_utf8(value);
-        text.map(Some).map_err(|_| Error::invalid(name.to_owned(), format!("{name} is no UTF-8 text.")))
+        text.map(Some).map_err(|_| Error::invalid(name.to_owned(), format!("{name} is not UTF-8 text.")))
     }
 
     /// The checker of the rest of the form.

@@ -53,12 +53,12 @@ pub(super) fn function_tools<'a>(
                 if is_restricted(format.as_ref()) {
                     losses.dropped(
                         Field::tool(index, ToolField::Grammar),
-                        "the provider does not support grammars",
+                        "The provider does not support grammars.",
                     );
                 }
                 losses.emulated(
                     Field::tool(index, ToolField::Whole),
-                    "a tool that takes free text is sent as a function",
+                    "A tool that takes free text is sent as a function.",
                 );
                 decoding.custom_tools.push(tool.name.clone());
                 Cow::Owned(free_text_schema())
@@ -118,7 +118,7 @@ pub(super) fn note_wrapped(request: &Request, losses: &mut Losses) {
             let is_kept = call.custom || call.arguments.trim().is_empty();
             if !is_kept && as_object(&call.arguments).is_none() {
                 let field = Field::call(index, position, CallField::Arguments);
-                losses.approximated(field, "arguments that are no JSON object are sent inside of one");
+                losses.approximated(field, "The arguments are not a JSON object: they were wrapped in one.");
             }
         }
     }

@@ -123,7 +123,10 @@ pub(super) fn is_left_out(
     if !offered.has_functions || is_chosen || task(raw) != Some(Task::WebSearch) {
         return false;
     }
-    losses.dropped(Field::tool(tool, ToolField::Whole), "The provider has no web search beside functions.");
+    losses.dropped(
+        Field::tool(tool, ToolField::Whole),
+        "The provider does not combine web search with function tools.",
+    );
     true
 }
 

@@ -66,7 +66,7 @@ pub(super) fn refuse_features(request: &Request, offers: Offers<'_>) -> Result<(
 /// Reports the hints without a field in this format. `carried` are those that the caller of this function
 /// handles.
 pub(super) fn lose_hints(request: &Request, carried: &[&str], losses: &mut Losses) {
-    const REASON: &str = "the provider has no such parameter";
+    const REASON: &str = "The provider has no such parameter.";
     let sampling = &request.sampling;
     let typed = [
         (Field::TopK, sampling.top_k.is_some()),
@@ -94,7 +94,7 @@ pub(super) fn lose_marks(request: &Request, losses: &mut Losses) {
         if message.name.is_some() {
             losses.dropped(
                 Field::of_message(index, MessageField::Name),
-                "the provider has no names of participants",
+                "The provider has no names of participants.",
             );
         }
         let is_marked = message.parts.iter().any(|part| match &part.kind {
@@ -104,11 +104,11 @@ pub(super) fn lose_marks(request: &Request, losses: &mut Losses) {
             _ => part.cache.is_some(),
         });
         if is_marked {
-            losses.dropped(Field::CacheMark, "the provider decides itself what it caches");
+            losses.dropped(Field::CacheMark, "The provider itself decides what it caches.");
         }
     }
     if request.tools.iter().any(|tool| tool.cache.is_some()) {
-        losses.dropped(Field::CacheMark, "the provider decides itself what it caches");
+        losses.dropped(Field::CacheMark, "The provider itself decides what it caches.");
     }
 }
 
@@ -130,7 +130,7 @@ fn lose_details_of(field: impl Fn(usize) -> Field, parts: &[Part], losses: &mut 
         if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
             let kind = if media.kind == MediaKind::Video { MediaKind::Video } else { MediaKind::Image };
             let detail = field(position).with(PartField::Detail(kind));
-            losses.dropped(detail, "the provider chooses the resolution");
+            losses.dropped(detail, "The provider chooses the resolution.");
         }
     }
 }
@@ -138,7 +138,7 @@ fn lose_details_of(field: impl Fn(usize) -> Field, parts: &[Part], losses: &mut 
 /// Reports the proofs that a provider attached to texts and calls, for formats without proofs there: they are
 /// invalid for other providers.
 pub(super) fn lose_proofs(request: &Request, losses: &mut Losses) {
-    const REASON: &str = "only the provider that signed it has a use for this proof";
+    const REASON: &str = "Only the provider that issued this signature accepts it.";
     for (index, message) in request.messages.iter().enumerate() {
         let mut calls = 0;
         for (position, part) in message.parts.iter().enumerate() {
@@ -166,7 +166,7 @@ pub(super) fn lose_failures(request: &Request, losses: &mut Losses) {
         if message.parts.iter().any(is_failed) {
             losses.dropped(
                 Field::of_message(index, MessageField::Failed),
-                "the provider has no field for the failure of a tool",
+                "The provider has no field for the failure of a tool.",
             );
         }
     }
@@ -175,7 +175,7 @@ pub(super) fn lose_failures(request: &Request, losses: &mut Losses) {
 /// Reports the description of the answer's form, for formats that take only its schema.
 pub(super) fn lose_description(output: &OutputFormat, losses: &mut Losses) {
     if matches!(output, OutputFormat::JsonSchema { description: Some(_), .. }) {
-        losses.dropped(Field::Output(OutputField::Description), "the provider takes only the schema");
+        losses.dropped(Field::Output(OutputField::Description), "The provider accepts only the schema.");
     }
 }
 
@@ -197,9 +197,11 @@ pub(super) fn lose_budget(request: &Request, losses: &mut Losses) {
     match (reasoning.effort, reasoning.budget_tokens) {
         (_, None) | (_, Some(0)) => {}
         (None, Some(_)) => {
-            losses.approximated(BUDGET, "the model takes a level instead of a number of tokens")
+            losses.approximated(BUDGET, "The model accepts a level instead of a number of tokens.")
         }
-        (Some(_), Some(_)) => losses.dropped(BUDGET, "the model takes a level, and the caller named one"),
+        (Some(_), Some(_)) => {
+            losses.dropped(BUDGET, "The model accepts a level, and the request also has one.")
+        }
     }
 }
 

@@ -138,7 +138,7 @@ pub(super) fn authorize(call: &Call<'_>, headers: &mut HeaderMap) -> Result<()> 
             (name, key.expose().to_owned())
         }
         (Credential::Aws { .. }, _) => {
-            return Err(refused_key("The provider takes an API key, and keys of AWS are configured."));
+            return Err(refused_key("The provider needs an API key, but AWS keys are configured."));
         }
     };
     headers.insert(name, secret_value(text)?);
@@ -148,7 +148,7 @@ pub(super) fn authorize(call: &Call<'_>, headers: &mut HeaderMap) -> Result<()> 
 /// A header value that debug output does not show.
 pub(super) fn secret_value(text: String) -> Result<HeaderValue> {
     let mut value = HeaderValue::try_from(text).map_err(|_| {
-        refused_key("The provider's API key holds a character that no HTTP header can carry.")
+        refused_key("The provider's API key contains a character that is not allowed in an HTTP header.")
     })?;
     value.set_sensitive(true);
     Ok(value)

@@ -385,7 +385,7 @@ fn fate_of(
         LossAction::Dropped => 2,
     };
     if let Some(worst) = new.max_by_key(|loss| severity(loss.action)) {
-        return Fate::Lost(worst.action, worst.reason.trim_end_matches('.').to_owned());
+        return Fate::Lost(worst.action, worst.reason.to_string());
     }
     let is_wrapped = !with.decoding.custom_tools.is_empty() || with.decoding.json_tool.is_some();
     let was_wrapped = without.as_ref().is_some_and(|without| without.decoding.json_tool.is_some());

@@ -101,7 +101,7 @@ impl Target {
 }
 
 fn bad_url(url: &str) -> anyhow::Error {
-    anyhow::anyhow!("{url:?} is no URL of a gateway; it looks like https://gateway.example.com.")
+    anyhow::anyhow!("{url:?} is not the URL of a gateway, such as https://gateway.example.com.")
 }
 
 fn local_url(scheme: &str, listen: SocketAddr) -> String {

@@ -175,7 +175,7 @@ impl Asked<'_> {
     fn policy(&self, json: Option<&RawValue>) -> Result<Option<String>, Error> {
         let Some(json) = json else { return Ok(None) };
         let policy = read_policy(json.get(), self.snapshot)
-            .map_err(|wrong| Error::invalid("policy", format!("The policy is wrong: {wrong}.")))?;
+            .map_err(|wrong| Error::invalid("policy", format!("The policy is not valid: {wrong}.")))?;
         Ok(Some(serde_json::to_string(&policy).unwrap_or_default()))
     }
 
@@ -565,7 +565,7 @@ fn conflict(message: String) -> Refused {
 }
 
 fn changed() -> Refused {
-    let message = "It was changed after it was read (If-Match); read it again.";
+    let message = "The object was changed after you read it (If-Match). Read it again.";
     let mut error = Error::caller(ErrorKind::InvalidRequest, message);
     error.code = Some("precondition_failed".to_owned());
     Refused { error, status: Some(StatusCode::PRECONDITION_FAILED) }

@@ -89,7 +89,7 @@ impl<'a> Exchange<'a> {
         if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept")) {
             request = request.header(ACCEPT, "application/json");
         }
-        let invalid = |_| format!("{:?} is no URL, or a header does not fit", host(self.url));
+        let invalid = |_| format!("{:?} is not a valid URL, or a header is not valid", host(self.url));
         request.body(self.body.clone()).map_err(invalid)
     }
 
@@ -168,7 +168,7 @@ pub fn seconds(answer: &Value, name: &str) -> Option<u64> {
 pub fn timestamp(text: &str) -> Fetched<std::time::SystemTime> {
     use time::format_description::well_known::Rfc3339;
     let parsed = time::OffsetDateTime::parse(text, &Rfc3339);
-    parsed.map(Into::into).map_err(|_| "the answer's time of expiry is no time".to_owned())
+    parsed.map(Into::into).map_err(|_| "the expiry time in the answer is not valid".to_owned())
 }
 
 /// Secrets are sent only over TLS, or to this machine, or to the addresses where clouds issue tokens to their

@@ -274,7 +274,7 @@ impl ServiceAccount {
 
     /// The signing key. Variables often contain the line ends of the PEM text as `\n`.
     fn key(&self) -> Fetched<RsaKeyPair> {
-        let wrong = || "the private_key is no RSA key in PEM".to_owned();
+        let wrong = || "the private_key is not an RSA key in PEM".to_owned();
         let pem = self.private_key.expose().replace("\\n", "\n");
         match PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| wrong())? {
             PrivateKeyDer::Pkcs8(key) => RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).map_err(|_| wrong()),
@@ -382,7 +382,7 @@ impl SubjectSource {
 async fn impersonate(client: &Client, url: &str, delegates: &[String], token: &Token) -> Fetched<Token> {
     safe(url)?;
     let Credential::Token(source) = &token.credential else {
-        return Err("there is no token to impersonate with".to_owned());
+        return Err("there is no token for the impersonation".to_owned());
     };
     let authorization = format!("Bearer {}", source.expose());
     let body = json!({"scope": [SCOPE], "lifetime": format!("{CLAIM_SECONDS}s"), "delegates": delegates});

@@ -230,7 +230,7 @@ impl Writing<'_> {
             Some(_) if self.format.knows(&word) => Some(word),
             Some(purpose) => {
                 let own = own_word(purpose).or_else(|| {
-                    losses.approximated(name, format!("The provider has no word for {word:?}."));
+                    losses.approximated(name, format!("The provider has no value for {word:?}."));
                     fallback
                 });
                 own.map(Cow::Borrowed)

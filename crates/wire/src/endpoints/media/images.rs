@@ -91,7 +91,7 @@ impl ImagesRequest {
         edit.remove("size");
         match (row.size, self.size) {
             // `auto`, or a value that only the provider can interpret.
-            (_, None) => losses.dropped("size", "The provider takes numbers only."),
+            (_, None) => losses.dropped("size", "The provider accepts only numbers."),
             (SizeField::WidthHeight, Some((width, height))) => {
                 edit.set("width", width.to_string().as_bytes());
                 edit.set("height", height.to_string().as_bytes());
@@ -99,7 +99,7 @@ impl ImagesRequest {
             (_, Some((width, height))) => {
                 let (wide, high) = nearest(&RATIOS, width, height);
                 edit.set("aspect_ratio", format!("\"{wide}:{high}\"").as_bytes());
-                losses.approximated("size", "The provider takes a ratio of width and height.");
+                losses.approximated("size", "The provider accepts only a ratio of width and height.");
             }
         }
     }

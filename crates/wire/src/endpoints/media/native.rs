@@ -81,7 +81,7 @@ impl AnswerReader for SoundInJson {
         let read = serde_json::from_slice::<Sound<'_>>(body).ok();
         let sound = read.and_then(|read| STANDARD.decode(read.audio_data.as_bytes()).ok());
         let Some(sound) = sound.filter(|sound| !sound.is_empty()) else {
-            let message = "The provider's answer has no sound.";
+            let message = "The provider's answer has no audio.";
             return Err(Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message));
         };
         let progress = Progress {

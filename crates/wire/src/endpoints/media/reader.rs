@@ -41,7 +41,7 @@ impl AnswerReader for OpenaiReader {
             return Err(broken("The provider's answer is empty."));
         };
         if self.speaks() {
-            return Err(broken("The provider answered with JSON instead of sound."));
+            return Err(broken("The provider answered with JSON instead of audio."));
         }
         let kind = headers.get(CONTENT_TYPE).map(media_type).unwrap_or_default();
         let condensed = condensed(body);

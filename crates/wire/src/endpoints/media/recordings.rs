@@ -99,7 +99,7 @@ impl FormRequest {
             query.add("diarize", "true");
         }
         let Some((content_type, body)) = source else {
-            return Err(Error::unsupported("file", "The provider takes a file, or url."));
+            return Err(Error::unsupported("file", "The provider accepts a file or a URL."));
         };
         let path = format!("/v1/listen?{}", query.text).into();
         Ok(Written { path, headers: vec![(CONTENT_TYPE, content_type)], body })
@@ -117,7 +117,7 @@ impl FormRequest {
             }
         }
         let Some(part) = source else {
-            return Err(Error::unsupported("file", "The provider takes a file."));
+            return Err(Error::unsupported("file", "The provider accepts only a file."));
         };
         let sound = json!({"data": STANDARD.encode(self.form.value(part)), "format": extension(part)});
         let body = json!({"model": model, "input_audio": sound}).to_string().into_bytes();

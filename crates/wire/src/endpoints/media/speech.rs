@@ -200,7 +200,7 @@ impl SpeechRequest {
             let mut settings = own.unwrap_or_default();
             let within = speed.clamp(0.7, 1.2);
             if within != speed {
-                losses.approximated("speed", "The provider takes 0.7 to 1.2.");
+                losses.approximated("speed", "The provider's range is 0.7 to 1.2.");
             }
             settings.insert("speed".to_owned(), within.into());
             body.set("voice_settings", serde_json::Value::Object(settings).to_string().as_bytes());

@@ -55,7 +55,7 @@ impl SpeechRequest {
             // Deepgram's model ids contain a voice (`aura-2-thalia-en`). An id without one is a family.
             None if model.matches('-').count() > 1 => {
                 if self.voice().is_some() {
-                    losses.dropped("voice", "The voice is the model there.");
+                    losses.dropped("voice", "The model's id already names the voice.");
                 }
                 model.to_owned()
             }
@@ -122,7 +122,7 @@ impl SpeechRequest {
             None => {
                 losses.approximated(
                     "response_format",
-                    "The provider makes WAV and PCM; MP3 is the usual format.",
+                    "The provider has only WAV and PCM: WAV was requested instead of MP3.",
                 );
                 true
             }
@@ -187,7 +187,7 @@ impl AnswerReader for GoogleSound {
                     let message = format!("The provider did not speak this text ({reason}).");
                     Error::upstream(ErrorKind::ContentFilter, Retry::No, message)
                 }
-                None => broken(Retry::Elsewhere, "The provider's answer has no sound.".to_owned()),
+                None => broken(Retry::Elsewhere, "The provider's answer has no audio.".to_owned()),
             });
         }
         let progress = Progress {

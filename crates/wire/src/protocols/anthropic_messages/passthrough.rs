@@ -136,8 +136,8 @@ impl Forward<'_> {
 
     /// Fields that this model or this provider refuses.
     fn refused_fields(&mut self) {
-        const MODEL_LACKS: &str = "The model does not take it.";
-        const PROVIDER_LACKS: &str = "The provider does not take it.";
+        const MODEL_LACKS: &str = "The model does not accept this parameter.";
+        const PROVIDER_LACKS: &str = "The provider does not accept this parameter.";
         let target = self.forwarding.target;
         let by_name: &[&str] = match Generation::of(target.model) {
             Some(generation) if generation.refuses_sampling() => &["temperature", "top_p", "top_k"],

@@ -222,7 +222,7 @@ impl Signing<'_> {
                 (Some(_), _) if self.drops_all => {
                     losses.dropped(
                         path(),
-                        "The provider refused the thinking of earlier turns: sent without it.",
+                        "The provider refused the thinking of earlier turns: the request was sent without it.",
                     );
                     None
                 }
@@ -237,8 +237,7 @@ impl Signing<'_> {
             if wanted.is_none() && is_first_call && self.wants_signatures {
                 wanted = Some(Cow::Borrowed(SKIP_SIGNATURE));
                 if is_current && given.is_none() {
-                    let reason =
-                        "The call has no thought signature of the model: the documented stand-in is sent.";
+                    let reason = "The tool call has no thought signature of the model: the documented placeholder was sent.";
                     losses.approximated(path(), reason);
                 }
             }

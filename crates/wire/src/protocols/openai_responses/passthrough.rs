@@ -33,7 +33,10 @@ impl Passthrough for OpenaiResponses {
         }
         for name in target.quirks.drop.iter().chain(&target.facts.rejects) {
             if intake.given(name).is_some() && edit.remove(name) {
-                losses.dropped(Field::extra(name.clone()), "The provider or the model does not take it.");
+                losses.dropped(
+                    Field::extra(name.clone()),
+                    "The provider or the model does not accept this parameter.",
+                );
             }
         }
         let sifting = Sifting { memory: forwarding.memory, without_thinking: forwarding.without_thinking };

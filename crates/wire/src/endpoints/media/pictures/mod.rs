@@ -85,7 +85,9 @@ impl Given {
             }
             Self::Object { image_url: Some(inner), .. } => inner.picture(&format!("{param}.image_url")),
             Self::Object { url: Some(url), .. } => Picture::of_url(url, param),
-            Self::Object { .. } => Err(Error::invalid(param.to_owned(), format!("{param} names no image."))),
+            Self::Object { .. } => {
+                Err(Error::invalid(param.to_owned(), format!("{param} does not name an image.")))
+            }
         }
     }
 }
@@ -189,7 +191,7 @@ impl Picture {
             Some((media_type, data)) if STANDARD.decode(data).is_ok() => {
                 Ok(Self::Bytes { media_type: media_type.to_owned(), base64: data.to_owned() })
             }
-            _ => Err(Error::invalid(param.to_owned(), format!("{param} is no data URI in base64."))),
+            _ => Err(Error::invalid(param.to_owned(), format!("{param} is not a base64 data URI."))),
         }
     }
 

@@ -73,8 +73,7 @@ impl Wanted {
             }
         };
         if self.response_format.as_deref() == Some("url") {
-            let message =
-                format!("{} answers with images in b64_json: a URL is nothing that it makes.", target.model);
+            let message = format!("{} returns images only as b64_json, not as URLs.", target.model);
             return Err(Error::unsupported("response_format", message));
         }
         let reader = PicturesReader { format, operation, is_stream: self.stream };
@@ -132,7 +131,7 @@ impl Wanted {
                     body["aspect_ratio"] = ratio.into();
                 }
             }
-            (_, None) => losses.dropped("size", "The provider takes numbers only."),
+            (_, None) => losses.dropped("size", "The provider accepts only numbers."),
         }
     }
 
@@ -141,12 +140,12 @@ impl Wanted {
         let asked = self.size.as_deref()?;
         let Some((width, height)) = parsed(asked) else {
             if asked != "auto" {
-                losses.dropped("size", "The provider takes numbers only.");
+                losses.dropped("size", "The provider accepts only numbers.");
             }
             return None;
         };
         let (wide, high) = nearest(known, width, height);
-        losses.approximated("size", "The provider takes a ratio of width and height.");
+        losses.approximated("size", "The provider accepts only a ratio of width and height.");
         Some(format!("{wide}:{high}"))
     }
 
@@ -192,7 +191,7 @@ impl Wanted {
                 }
             }
             (Operation::ImageEdits, _) => {
-                return Err(Error::unsupported("image", "The provider takes one image."));
+                return Err(Error::unsupported("image", "The provider accepts one image."));
             }
             _ => {
                 body["mode"] = "text-to-image".into();

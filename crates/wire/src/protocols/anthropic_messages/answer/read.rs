@@ -161,7 +161,7 @@ impl Answer {
             "message_start" => self.message_start(&event, events),
             "content_block_start" => {
                 let Some(block) = event.content_block else {
-                    return Err(broken("The provider began a block without saying which."));
+                    return Err(broken("The provider began a block without its index."));
                 };
                 self.block_start(event.index, read(block.get().as_bytes())?, events)
             }
@@ -286,7 +286,7 @@ impl Answer {
 
     fn tool_start(&mut self, block: AnswerBlock<'_>, events: &mut dyn EventSink) -> Result<Open> {
         let Some(name) = block.name.filter(|name| !name.is_empty()) else {
-            return Err(broken("The provider called a tool without naming it."));
+            return Err(broken("The provider called a tool without its name."));
         };
         // An empty input is a placeholder: the arguments follow as text.
         let input = block.input.map(|input| repair::arguments(input.get()));
@@ -544,7 +544,7 @@ fn in_answer_error(event: &StreamEvent<'_>) -> Error {
         event.error.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     let status = status_of_type(object.kind.as_deref().unwrap_or_default());
     read_error(status, &HeaderMap::new(), event)
-        .unwrap_or_else(|| broken("The provider reported an error without saying which."))
+        .unwrap_or_else(|| broken("The provider reported an error without its details."))
 }
 
 pub(crate) fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
@@ -552,7 +552,7 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
 }
 
 fn malformed() -> Error {
-    broken("The provider's answer does not have the form of its format.")
+    broken("The provider's answer does not match its format.")
 }
 
 fn stray() -> Error {

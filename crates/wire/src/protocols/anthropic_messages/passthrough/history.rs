@@ -18,9 +18,10 @@ use crate::taken_ids::{CalledIds, TakenIds};
 /// The longest call id that all hosts accept.
 const ID_LIMIT: usize = 64;
 
-const FOREIGN: &str = "It is thinking of another family of models, whose signature is of no use to this one.";
-const UNSIGNED: &str = "The model takes back its thinking only with the signature.";
-const REFUSED: &str = "The provider refused the thinking of earlier turns: sent without it.";
+const FOREIGN: &str =
+    "The thinking is from another family of models, and this model does not accept its signature.";
+const UNSIGNED: &str = "The model accepts earlier thinking only with its signature.";
+const REFUSED: &str = "The provider refused the thinking of earlier turns: the request was sent without it.";
 
 /// How the turns are changed.
 pub(super) struct History<'a> {

@@ -144,7 +144,7 @@ impl Transcoder for WholeRelay {
 }
 
 fn not_a_message() -> Error {
-    broken("The provider's answer does not have the form of its format.")
+    broken("The provider's answer does not match its format.")
 }
 
 /// The content of a message with new ids for calls that have none or that of another call; none when nothing

@@ -173,7 +173,7 @@ fn form(request: &Request, enforced: Option<&mut Enforced>, losses: &mut Losses)
         }
         Ok(Form::Instruction(text))
     };
-    const NO_MODE: &str = "The provider has no such mode: an instruction asks the model for JSON.";
+    const NO_MODE: &str = "The provider has no JSON mode: an instruction asks the model for JSON.";
     let (name, description, schema) = match &request.output {
         OutputFormat::Text => return Ok(Form::Text),
         OutputFormat::JsonObject => return instruct(losses, None, NO_MODE),
@@ -211,7 +211,7 @@ fn form(request: &Request, enforced: Option<&mut Enforced>, losses: &mut Losses)
         );
     }
     if description.is_some() {
-        losses.dropped(Field::Output(OutputField::Description), "The provider takes only the schema.");
+        losses.dropped(Field::Output(OutputField::Description), "The provider accepts only the schema.");
     }
     Ok(Form::Native(OutputSchema { kind: "json_schema", schema: fitted.schema }))
 }
@@ -288,7 +288,7 @@ fn sampling<'a>(
             losses.dropped(Field::Temperature, "A model that thinks does not accept a temperature.");
         } else {
             if temperature > 1.0 {
-                losses.approximated(Field::Temperature, "The provider's scale ends at 1.");
+                losses.approximated(Field::Temperature, "The provider's range ends at 1.");
             }
             body.temperature = number(temperature.clamp(0.0, 1.0));
         }
@@ -299,7 +299,7 @@ fn sampling<'a>(
         if gone("top_p") {
             losses.dropped(Field::TopP, "The model does not accept sampling parameters.");
         } else if both {
-            losses.dropped(Field::TopP, "The model takes either a temperature or top-p.");
+            losses.dropped(Field::TopP, "The model accepts either a temperature or top-p.");
         } else if plan.is_on() && top_p < 0.95 {
             losses.dropped(Field::TopP, "A model that thinks does not accept a top-p below 0.95.");
         } else {
@@ -344,7 +344,7 @@ fn extras<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, los
             "metadata" => metadata(value, &mut user, losses),
             name if OWN_FIELDS.contains(&name) => body.own.push((name, value)),
             "safety_identifier" => {
-                losses.dropped(Field::extra("safety_identifier"), "The provider takes one id of a user.")
+                losses.dropped(Field::extra("safety_identifier"), "The provider accepts one user id.")
             }
             // Read elsewhere, or lost.
             _ => {}
@@ -354,7 +354,7 @@ fn extras<'a>(request: &'a Request, target: Target<'_>, body: &mut Body<'a>, los
     let Some(user_id) = user else { return };
     // The API refuses anything that looks like an e-mail address: it wants no personal data.
     if user_id.contains('@') || user_id.len() > USER_LIMIT || target.facts.rejects("user") {
-        losses.dropped(Field::User, "The provider takes a short opaque id only.");
+        losses.dropped(Field::User, "The provider accepts only a short opaque id.");
     } else if !user_id.is_empty() {
         body.metadata = Some(Metadata { user_id });
     }
@@ -378,14 +378,14 @@ fn service_tier(value: &Json, losses: &mut Losses) -> Option<&'static str> {
 /// `metadata.user_id` is the user; the provider stores no other labels.
 fn metadata(value: &Json, user: &mut Option<Cow<'_, str>>, losses: &mut Losses) {
     let Ok(fields) = Fields::parse(value.as_str(), "metadata".to_owned()) else {
-        losses.dropped(Field::extra("metadata"), "It is no object.");
+        losses.dropped(Field::extra("metadata"), "The value is not an object.");
         return;
     };
     let id = fields.opt_text("user_id").ok().flatten();
     match (id, user.as_ref()) {
         (Some(id), None) => *user = Some(Cow::Owned(id)),
         (Some(id), Some(user)) if id != *user => {
-            losses.dropped(Field::extra("metadata"), "The provider takes one id of a user.");
+            losses.dropped(Field::extra("metadata"), "The provider accepts one user id.");
         }
         _ => {}
     }

@@ -316,7 +316,7 @@ impl Answer {
 
     fn stop(&mut self, native: Option<&str>, events: &mut dyn EventSink) -> Result<()> {
         let Some(native) = native else {
-            return Err(broken("The provider's answer does not say why it ended."));
+            return Err(broken("The provider's answer has no finish reason."));
         };
         if self.is_stopped {
             return Ok(());
@@ -374,7 +374,7 @@ fn tier(tier: Option<Tier>, events: &mut dyn EventSink) {
 }
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|_| broken("The provider sent something that is no answer."))
+    serde_json::from_slice(bytes).map_err(|_| broken("The provider's answer cannot be parsed."))
 }
 
 fn broken(message: &'static str) -> Error {

@@ -115,9 +115,10 @@ fn obstacle(request: &Request, family: Family, facts: &ModelFacts) -> Option<&'s
         return None;
     }
     if tools::is_call_forced(request) {
-        return Some("the model cannot think when it is forced to call a tool");
+        return Some("The model cannot think when it is forced to call a tool.");
     }
-    is_last_call_unproven(request).then_some("the last tool calls came without the thinking that led to them")
+    is_last_call_unproven(request)
+        .then_some("The last tool calls came without the thinking that led to them.")
 }
 
 /// With a thinking budget, Claude requires the turn whose calls are being answered to begin with its signed
@@ -173,24 +174,24 @@ fn inference_config<'a>(
     }
     if config.temperature.is_some_and(|temperature| temperature > 1.0) {
         config.temperature = Some(1.0);
-        losses.approximated(Field::Temperature, "the provider's range ends at 1");
+        losses.approximated(Field::Temperature, "The provider's range ends at 1.");
     }
     if config.temperature.is_some() && config.top_p.is_some() && family.takes_one_of_temperature_and_top_p() {
         config.top_p = None;
-        losses.dropped(Field::TopP, "the model takes either a temperature or top-p");
+        losses.dropped(Field::TopP, "The model accepts either a temperature or top-p.");
     }
     if thinking.no_inference_config && config.max_tokens.take().is_some() && request.max_tokens.is_some() {
         losses
-            .dropped(Field::MaxTokens, "the model does not accept a limit at its highest level of thinking");
+            .dropped(Field::MaxTokens, "The model does not accept a limit at its highest level of thinking.");
     }
     config
 }
 
 fn refusal(thinking: &Thinking) -> &'static str {
     if thinking.is_on || thinking.no_inference_config {
-        "the model does not take it while it thinks"
+        "The model does not accept this parameter while it thinks."
     } else {
-        "the model does not take it"
+        "The model does not accept this parameter."
     }
 }
 
@@ -202,11 +203,11 @@ fn usual_limit(facts: &ModelFacts) -> Option<u64> {
 
 fn stop_sequences<'a>(request: &'a Request, facts: &ModelFacts, losses: &mut Losses) -> StopTexts<'a> {
     if facts.rejects("stop") && !request.stop.is_empty() {
-        losses.dropped(Field::Stop, "the model does not take it");
+        losses.dropped(Field::Stop, "The model does not accept this parameter.");
         return StopTexts::default();
     }
     if request.stop.iter().any(|stop| stop.trim().is_empty()) {
-        losses.dropped(Field::Stop, "the provider refuses stop texts of white space");
+        losses.dropped(Field::Stop, "The provider refuses stop texts of white space.");
     }
     StopTexts(&request.stop)
 }
@@ -220,11 +221,11 @@ fn top_k(
 ) {
     let Some(top_k) = request.sampling.top_k else { return };
     let (name, value) = match family {
-        _ if is_refused => return losses.dropped(Field::TopK, "the model does not take it"),
+        _ if is_refused => return losses.dropped(Field::TopK, "The model does not accept this parameter."),
         Family::Claude(..) | Family::Mistral { .. } => ("top_k", json!(top_k)),
         Family::Cohere => ("k", json!(top_k)),
         Family::Nova { .. } => ("inferenceConfig", json!({"topK": top_k})),
-        _ => return losses.dropped(Field::TopK, "the model has no such parameter"),
+        _ => return losses.dropped(Field::TopK, "The model has no such parameter."),
     };
     fields.insert(name.to_owned(), value);
 }

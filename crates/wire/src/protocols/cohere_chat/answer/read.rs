@@ -311,7 +311,7 @@ fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
 }
 
 fn no_answer(_: serde_json::Error) -> Error {
-    broken("The provider sent something that is no answer.")
+    broken("The provider's answer cannot be parsed.")
 }
 
 fn broken(message: &'static str) -> Error {

@@ -208,7 +208,7 @@ fn settings<'a>(
     let within = |field: Field, value: Option<f64>, low: f64, high: f64, losses: &mut Losses| {
         let value = value?;
         if !(low..=high).contains(&value) {
-            losses.approximated(field, format!("the provider's range is {low} to {high}"));
+            losses.approximated(field, format!("The provider's range is {low} to {high}."));
         }
         Some(value.clamp(low, high))
     };
@@ -243,7 +243,7 @@ fn settings<'a>(
 fn top_k(request: &Request, losses: &mut Losses) -> Option<u64> {
     let top_k = request.sampling.top_k?;
     if top_k > MOST_CANDIDATES {
-        losses.approximated(Field::TopK, format!("the provider's range ends at {MOST_CANDIDATES}"));
+        losses.approximated(Field::TopK, format!("The provider's range ends at {MOST_CANDIDATES}."));
     }
     Some(top_k.min(MOST_CANDIDATES))
 }
@@ -335,7 +335,7 @@ fn spoken<'a>(role: &'static str, index: usize, message: &'a Message) -> Result<
             PartKind::Text(_) | PartKind::Refusal(_) => {}
             PartKind::Media(media) if role == "user" => check_image(media, path)?,
             _ => {
-                return Err(Error::unsupported(path(), "This provider takes only text in this place."));
+                return Err(Error::unsupported(path(), "This provider accepts only text here."));
             }
         }
     }
@@ -353,9 +353,9 @@ fn check_image(media: &Media, path: impl Fn() -> Field) -> Result<()> {
     match (media.kind, &media.source) {
         (MediaKind::Image, Source::Url(_) | Source::Base64 { .. }) => Ok(()),
         (MediaKind::Image, Source::FileId(_) | Source::Text(_)) => {
-            Err(Error::unsupported(path(), "This provider takes images as URLs only."))
+            Err(Error::unsupported(path(), "This provider accepts images only as URLs."))
         }
-        _ => Err(Error::unsupported(path(), "This provider takes text and images only.")),
+        _ => Err(Error::unsupported(path(), "This provider accepts only text and images.")),
     }
 }
 
@@ -380,12 +380,12 @@ fn answered<'a>(index: usize, message: &'a Message, ids: &'a CallIds<'a>, losses
             }
             PartKind::Reasoning(_) => losses.dropped(
                 Field::thinking(index, position),
-                "thinking can be sent back only to the family of models that wrote it",
+                "Thinking can be sent back only to the family of models that wrote it.",
             ),
             PartKind::ToolCall(_) => calls = Some(CallsOf { ids, index, message }),
             PartKind::Media(_) | PartKind::ToolResult(_) => losses.dropped(
                 Field::part(index, position),
-                "the provider does not accept media in assistant messages",
+                "The provider does not accept media in assistant messages.",
             ),
         }
     }
@@ -394,12 +394,15 @@ fn answered<'a>(index: usize, message: &'a Message, ids: &'a CallIds<'a>, losses
     let mut turn = Turn { role: "assistant", ..Turn::default() };
     if calls.is_none() {
         if !thoughts.is_empty() {
-            losses.dropped(thinking(), "the provider takes thinking back only with calls");
+            losses.dropped(thinking(), "The provider accepts earlier thinking only with tool calls.");
         }
         turn.content = Some(Content::Text(Cow::Owned(text)));
     } else {
         if !text.is_empty() && !thoughts.is_empty() {
-            losses.dropped(thinking(), "the provider accepts one plan before calls: the text is sent there");
+            losses.dropped(
+                thinking(),
+                "The provider accepts one plan before tool calls: the text was sent as the plan.",
+            );
         }
         let plan = if text.is_empty() { thoughts } else { text };
         turn.tool_plan = Some(plan).filter(|plan| !plan.is_empty());
@@ -459,7 +462,7 @@ fn strict_tools(request: &Request, losses: &mut Losses) -> Option<bool> {
     for (index, _) in request.tools.iter().enumerate().filter(|(_, tool)| strict(&tool.kind)) {
         losses.dropped(
             Field::tool(index, ToolField::Strict),
-            "the provider's tools are strict all together or not at all",
+            "The provider's strict mode applies to all tools or to none.",
         );
     }
     None
@@ -504,7 +507,7 @@ fn response_format<'a>(
         if fitted.as_ref().is_some_and(|fitted| fitted.weakened) {
             losses.approximated(
                 Field::Output(OutputField::Schema),
-                "the provider enforces a part of JSON schema; the rest was moved into descriptions",
+                "The provider enforces a part of JSON schema; the rest was moved into descriptions.",
             );
         }
         let json_schema = fitted.map(|fitted| Cow::Owned(fitted.schema)).or(json_schema.map(Cow::Borrowed));
@@ -512,7 +515,7 @@ fn response_format<'a>(
     }
     losses.emulated(
         Field::Output(OutputField::Whole),
-        "beside tools the model is instructed to answer in this form",
+        "The provider does not combine this format with tools: an instruction asks the model for it.",
     );
     (None, json_instruction(&request.output))
 }
@@ -529,7 +532,7 @@ fn thinking(request: &Request, target: Target<'_>, losses: &mut Losses) -> Optio
     if !thinks {
         let always = matches!(target.facts.reasoning, Some(ReasoningControl::Always));
         if reasoning.is_on() || always {
-            lose_thinking(request, "the model does not allow control of its thinking", losses);
+            lose_thinking(request, "The model does not allow control of its thinking.", losses);
         }
         return None;
     }
@@ -541,7 +544,7 @@ fn thinking(request: &Request, target: Target<'_>, losses: &mut Losses) -> Optio
     // Thinking counts towards the limit: a quarter is left for the answer.
     let budget = request.max_tokens.map_or(asked, |limit| asked.min(limit - limit / 4)).max(1);
     if reasoning.budget_tokens.is_some_and(|asked| asked != budget) {
-        losses.approximated(BUDGET, "lowered, because the answer needs a part of the output limit");
+        losses.approximated(BUDGET, "The budget was lowered: the answer needs a part of the output limit.");
     }
     Some(json!({"type": "enabled", "token_budget": budget}))
 }

@@ -270,7 +270,7 @@ impl History {
     /// Thinking of another family of models, which its call brings back. It replaces the client's own copy.
     fn unseal(&mut self, (path, place): (&str, Place), sealed: &str, parts: &mut Vec<Part>) {
         let Some(thoughts) = envelope::open_thoughts(sealed) else {
-            let reason = "It is the gateway's own envelope of a signature, and damaged.";
+            let reason = "The signature was wrapped by the gateway and is damaged.";
             return self.losses.dropped(format!("{path}.thoughtSignature"), reason);
         };
         let after_calls = parts.iter().rposition(|part| matches!(part.kind, PartKind::ToolCall(_)));
@@ -321,7 +321,7 @@ impl History {
     }
 
     fn told_as_text(&mut self, path: &str, name: &str) {
-        self.losses.approximated(format!("{path}.{name}"), "Passed on as text, in a code block.");
+        self.losses.approximated(format!("{path}.{name}"), "Sent as text in a code block.");
     }
 
     /// Results come first, then the rest of the user's message.
@@ -424,7 +424,7 @@ fn media(path: &str, fields: &mut Fields<'_>, losses: &mut Losses) -> Result<Opt
         let kind = mime.as_deref().map_or(usual, kind_of);
         // A URL has no type of its own here: the type is guessed again from the name.
         if mime.as_deref().is_some_and(|mime| mime != guessed_mime(kind, &uri)) {
-            let reason = "The type of what is behind an address is guessed from its name.";
+            let reason = "The media type of a URL is guessed from its file name.";
             losses.dropped(format!("{path}.fileData.mimeType"), reason);
         }
         let filename = file.take_text("displayName")?;
@@ -552,7 +552,7 @@ fn tool_choice(mut config: Fields<'_>, losses: &mut Losses) -> Result<Option<Too
     let mode = calling.take_text("mode")?.unwrap_or_default().to_ascii_uppercase();
     calling.lose_rest(losses);
     if mode == "VALIDATED" {
-        let reason = "Arguments that are checked without being asked for are Google's own: sent as AUTO.";
+        let reason = "Only Google has the mode VALIDATED: AUTO was sent.";
         losses.approximated("toolConfig.functionCallingConfig.mode", reason);
     }
     Ok(match mode.as_str() {
@@ -643,10 +643,10 @@ fn output_format(config: &mut Fields<'_>, losses: &mut Losses) -> Result<OutputF
     let schema = config.take("responseJsonSchema").map(Json::copy_of);
     let schema = schema.or_else(|| config.take("responseSchema").map(json_schema));
     if schema.is_some() && matches!(mime.as_str(), "" | "text/plain") {
-        losses.dropped("generationConfig.responseSchema", "A schema is of use to answers in JSON only.");
+        losses.dropped("generationConfig.responseSchema", "A schema applies only to answers in JSON.");
     }
     if mime == "text/x.enum" {
-        let reason = "Asked for as JSON: one of the words, in quotes.";
+        let reason = "The answer is requested as JSON: one of the values, in quotes.";
         losses.approximated("generationConfig.responseMimeType", reason);
     }
     Ok(match (mime.as_str(), schema) {
@@ -659,7 +659,7 @@ fn output_format(config: &mut Fields<'_>, losses: &mut Losses) -> Result<OutputF
         ("application/json", None) => OutputFormat::JsonObject,
         ("" | "text/plain", _) => OutputFormat::Text,
         (other, _) => {
-            let message = format!("The answer cannot be had as \"{other}\".");
+            let message = format!("The response type \"{other}\" is not supported.");
             return Err(Error::unsupported("generationConfig.responseMimeType", message));
         }
     })

@@ -62,7 +62,7 @@ impl Answer {
 
     fn document(&mut self, text: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let document: Document = serde_json::from_slice(&sound(text))
-            .map_err(|_| broken("The provider sent something that is no answer."))?;
+            .map_err(|_| broken("The provider's answer cannot be parsed."))?;
         if let Some(words) = document.error {
             return Err(failed(&words));
         }

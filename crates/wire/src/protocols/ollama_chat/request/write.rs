@@ -186,7 +186,10 @@ fn turn<'a>(
                         PartKind::Text(text) => add_text(&mut turn.content, text),
                         PartKind::Media(media) => turn.images.push(image(media, path)?),
                         _ => {
-                            return Err(Error::invalid(path(), "Results of tools hold text and media only."));
+                            return Err(Error::invalid(
+                                path(),
+                                "A tool result may contain only text and media.",
+                            ));
                         }
                     }
                 }
@@ -197,7 +200,7 @@ fn turn<'a>(
                 }
                 _ => losses.dropped(
                     Field::thinking(index, position),
-                    "thinking can be sent back only to the family of models that wrote it",
+                    "Thinking can be sent back only to the family of models that wrote it.",
                 ),
             },
         }
@@ -229,7 +232,7 @@ fn image(media: &Media, path: impl Fn() -> Field) -> Result<&str> {
             path(),
             "This provider does not fetch images; send the image itself as base64 or in a data URL.",
         )),
-        _ => Err(Error::unsupported(path(), "This provider takes text and images only.")),
+        _ => Err(Error::unsupported(path(), "This provider accepts only text and images.")),
     }
 }
 
@@ -247,11 +250,11 @@ fn tools<'a>(
         Some(ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Allowed { required: true, .. })
     );
     if is_forced && !request.tools.is_empty() {
-        losses.approximated(Field::ToolChoice, "the provider cannot force the model to call a tool");
+        losses.approximated(Field::ToolChoice, "The provider cannot force the model to call a tool.");
     }
     let is_strict = |tool: &Tool| matches!(tool.kind, ToolKind::Function { strict: Some(true), .. });
     for (index, _) in request.tools.iter().enumerate().filter(|(_, tool)| is_strict(tool)) {
-        losses.dropped(Field::tool(index, ToolField::Strict), "the provider has no strict tools");
+        losses.dropped(Field::tool(index, ToolField::Strict), "The provider has no strict tools.");
     }
     function_tools(request, decoding, losses)
 }
@@ -317,7 +320,7 @@ fn think(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<V
     let levels: &[Effort] = match &target.facts.reasoning {
         Some(ReasoningControl::None | ReasoningControl::Always) => {
             if reasoning.is_on() || target.facts.reasoning == Some(ReasoningControl::Always) {
-                lose_thinking(request, "the model does not allow control of its thinking", losses);
+                lose_thinking(request, "The model does not allow control of its thinking.", losses);
             }
             return None;
         }
@@ -335,7 +338,8 @@ fn think(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<V
         Some(Effort::None) => Some(json!(false)),
         Some(level) => {
             if level != wanted {
-                losses.approximated(wish_field(request), "sent as the nearest level that the model takes");
+                losses
+                    .approximated(wish_field(request), "The nearest level that the model accepts was sent.");
             }
             Some(json!(level.as_str()))
         }

@@ -111,9 +111,9 @@ struct Forward<'a> {
     thinks: bool,
 }
 
-const MODEL_LACKS: &str = "The model does not take it.";
-const THINKING_LACKS: &str = "The model does not take it while it thinks.";
-const PROVIDER_LACKS: &str = "The provider does not take it.";
+const MODEL_LACKS: &str = "The model does not accept this parameter.";
+const THINKING_LACKS: &str = "The model does not accept this parameter while it thinks.";
+const PROVIDER_LACKS: &str = "The provider does not accept this parameter.";
 
 impl Forward<'_> {
     fn refuse_what_is_lacking(&self) -> Result<()> {
@@ -322,7 +322,7 @@ impl Forward<'_> {
         self.thinks = false;
         if let Some(field) = asked {
             self.edit.remove(field);
-            self.losses.dropped(field, "The model does not think while it is given functions.");
+            self.losses.dropped(field, "The model does not think when the request has function tools.");
         }
         for (name, value) in control_fields(control, Effort::None, None).into_iter().flatten() {
             self.edit.set(name, &bytes_of(&value));
@@ -337,7 +337,8 @@ impl Forward<'_> {
             }),
         };
         if !kept {
-            self.losses.approximated(given.field, "The model knows levels of effort; the nearest was sent.");
+            self.losses
+                .approximated(given.field, "The model accepts levels of effort: the nearest was sent.");
         }
         let member = given.member_of();
         if !fields.iter().any(|(name, _)| *name == member) {
@@ -360,7 +361,10 @@ impl Forward<'_> {
         }
         if quirks.no_tools_with_response_format && self.intake.seen.tools {
             self.edit.remove("response_format");
-            self.losses.emulated("response_format", "Not taken together with tools; sent as an instruction.");
+            self.losses.emulated(
+                "response_format",
+                "The provider does not combine this format with tools: an instruction asks the model for it.",
+            );
             self.instruct();
             return Ok(());
         }
@@ -373,8 +377,10 @@ impl Forward<'_> {
             } else {
                 self.edit.remove("response_format");
             }
-            self.losses
-                .emulated("response_format", "The model has no such output format; sent as an instruction.");
+            self.losses.emulated(
+                "response_format",
+                "The model has no such output format: an instruction asks the model for it.",
+            );
             self.instruct();
             return Ok(());
         }
@@ -441,7 +447,8 @@ impl Forward<'_> {
         for (name, new_name) in &quirks.rename {
             if let Some(value) = self.intake.given(name) {
                 if self.edit.has(new_name) {
-                    self.losses.dropped(new_name.clone(), "It was given by its other name too.");
+                    self.losses
+                        .dropped(new_name.clone(), "The request also has this field under its other name.");
                 }
                 self.edit.rename(name, new_name, value);
             }

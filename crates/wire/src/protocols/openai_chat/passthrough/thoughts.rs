@@ -202,7 +202,7 @@ impl Recall<'_> {
             if name == DETAILS && raw(name).is_some_and(holds_proofs) {
                 losses.dropped(
                     format!("messages[{index}].reasoning_details"),
-                    "The provider takes thinking as text, without signatures.",
+                    "The provider accepts thinking only as text without signatures.",
                 );
             }
             changed |= edit.remove(name);
@@ -245,7 +245,7 @@ impl Recall<'_> {
         let stand_in = self.stand_in?;
         losses.approximated(
             format!("messages[{index}].{}", self.field),
-            "The thinking that led to the tool calls is not known: a stand-in was sent, which the provider wants.",
+            "The thinking that led to the tool calls is unknown: a placeholder was sent, as the provider requires.",
         );
         Some(quoted(stand_in))
     }

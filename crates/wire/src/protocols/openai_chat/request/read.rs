@@ -181,7 +181,7 @@ fn losses(intake: &Intake, turns: Items<'_>, declared: Items<'_>) -> Losses {
                     .dropped(format!("reasoning.{name}"), "Only the provider's own format has such a field.");
             }
         }
-        None => losses.dropped("reasoning", "It is not an object."),
+        None => losses.dropped("reasoning", "The value is not an object."),
     }
     losses
 }

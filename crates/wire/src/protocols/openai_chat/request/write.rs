@@ -193,12 +193,14 @@ impl<'a> Writer<'a> {
         let reasoning = &request.reasoning;
         self.put("reasoning_effort", reasoning.effort);
         if reasoning.effort.is_some() && reasoning.budget_tokens.is_some() {
-            self.losses.dropped(Field::ReasoningBudget, "The format takes an effort or a budget, not both.");
+            self.losses
+                .dropped(Field::ReasoningBudget, "The format accepts an effort or a budget, not both.");
         }
         let mut budget = reasoning.budget_tokens.filter(|_| reasoning.effort.is_none());
         if let Some(tokens) = budget.filter(|_| !self.takes_budgets) {
             self.put("reasoning_effort", Effort::of_budget(tokens).min(Effort::Xhigh));
-            self.losses.approximated(Field::ReasoningBudget, "The format has efforts in place of budgets.");
+            self.losses
+                .approximated(Field::ReasoningBudget, "The format has levels of effort instead of budgets.");
             budget = None;
         }
         // A router removes thinking by itself; elsewhere it is removed from the answer here.
@@ -509,7 +511,7 @@ impl<'a> Writer<'a> {
             }
             if !is_content(part) {
                 if part.cache.is_some() {
-                    self.losses.dropped(Field::CacheMark, "The format takes cache marks on content only.");
+                    self.losses.dropped(Field::CacheMark, "The format accepts cache marks only on content.");
                 }
                 continue;
             }
@@ -539,7 +541,8 @@ impl<'a> Writer<'a> {
         self.note_part(field.clone(), part)?;
         let mark = self.taken_mark(part.cache.as_ref());
         self.shown.push((part, mark));
-        let reason = "The format takes texts only as results of tools: sent after them as a user message.";
+        let reason =
+            "The format accepts only text as a tool result: the content was sent after it as a user message.";
         self.losses.approximated(field, reason);
         Ok(())
     }
@@ -548,7 +551,8 @@ impl<'a> Writer<'a> {
     fn note_part(&mut self, field: Field, part: &Part) -> Result<()> {
         if part.signature.is_some() && matches!(part.kind, PartKind::Text(_) | PartKind::Refusal(_)) {
             let proof = field.clone().with(PartField::Proof);
-            self.losses.dropped(proof, "The format takes proofs with thinking and with calls only.");
+            self.losses
+                .dropped(proof, "The format accepts signatures only with thinking and with tool calls.");
         }
         let PartKind::Media(media) = &part.kind else { return Ok(()) };
         match (media.kind, &media.source) {
@@ -568,7 +572,7 @@ impl<'a> Writer<'a> {
     fn taken_mark(&mut self, mark: Option<&CacheMark>) -> Option<&'static str> {
         let mark = mark?;
         if !self.quirks.takes_cache_marks {
-            self.losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
+            self.losses.dropped(Field::CacheMark, "The provider itself decides what it caches.");
             return None;
         }
         Some(cache_control(mark))
@@ -578,7 +582,7 @@ impl<'a> Writer<'a> {
     fn thinking(&mut self, index: usize, message: &Message) -> Result<()> {
         for (position, part) in message.parts.iter().enumerate() {
             if matches!(&part.kind, PartKind::Reasoning(thought) if thought.extra.is_some()) {
-                let reason = "A block that exists only in another format.";
+                let reason = "The block exists only in another format.";
                 self.losses.dropped(Field::thinking(index, position), reason);
             }
         }

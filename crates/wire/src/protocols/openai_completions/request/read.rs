@@ -111,7 +111,10 @@ fn check_for_conversation(intake: &Intake) -> Result<()> {
 fn losses(intake: &Intake) -> Losses {
     let mut losses = Losses::new();
     if intake.whole("best_of") > Some(intake.whole("n").unwrap_or(1)) {
-        losses.dropped("best_of", "No chat API chooses the best of several answers; the first are given.");
+        losses.dropped(
+            "best_of",
+            "No chat API selects the best of several answers: the first answers are returned.",
+        );
     }
     losses
 }

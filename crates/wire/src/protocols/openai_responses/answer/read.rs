@@ -84,7 +84,7 @@ impl Answer {
         let body = repair::sound(body);
         let response: Response<'_> = parse(&body)?;
         if response.output.is_none() && response.status.is_none() {
-            return Err(broken("The provider's answer is no response object."));
+            return Err(broken("The provider's answer is not a response object."));
         }
         self.whole(response, events)
     }
@@ -180,7 +180,7 @@ impl Answer {
             // An unused field of an event may have any type.
             Err(_) if kind_of(&data).is_some_and(|kind| !is_known(&kind)) => return Ok(()),
             Err(_) => {
-                return Err(broken("The provider sent an event that does not have the form of its format."));
+                return Err(broken("The provider sent an event that does not match its format."));
             }
         };
         let kind = match parsed.kind.as_deref() {
@@ -785,7 +785,7 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
 }
 
 fn unreadable() -> Error {
-    broken("The provider's answer does not have the form of its format.")
+    broken("The provider's answer does not match its format.")
 }
 
 fn no_response() -> Error {

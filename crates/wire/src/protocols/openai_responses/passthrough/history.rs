@@ -51,7 +51,7 @@ impl Sifting<'_> {
         out.push(b'[');
         for (index, item) in items().enumerate() {
             if !self.keeps(item) {
-                let reason = "It is thinking that is of no use to this provider.";
+                let reason = "The provider does not accept this thinking.";
                 losses.dropped(format!("input[{index}]"), reason);
                 continue;
             }

@@ -236,14 +236,14 @@ impl<'a> Writer<'a> {
                 if given != asked && reasoning.effort.is_some() {
                     self.losses.approximated(
                         Field::ReasoningEffort,
-                        "The model knows other levels of effort; the nearest was sent.",
+                        "The model has other levels of effort: the nearest was sent.",
                     );
                 } else if reasoning.effort.is_none()
                     && reasoning.budget_tokens == Some(0)
                     && given != Effort::None
                 {
                     self.losses
-                        .approximated(Field::ReasoningBudget, "The model cannot be kept from thinking.");
+                        .approximated(Field::ReasoningBudget, "The model's thinking cannot be switched off.");
                 }
                 return Some(given);
             }
@@ -287,7 +287,8 @@ impl<'a> Writer<'a> {
                 && self.request.extra(name).is_some_and(|value| !value.is_null());
             let is_user = here == "user" && self.user.take().is_some();
             if self.settings.shift_remove(here).is_some() || is_extra || is_user {
-                self.losses.dropped(field_of(name), "The provider or the model does not take it.");
+                self.losses
+                    .dropped(field_of(name), "The provider or the model does not accept this parameter.");
             }
         }
     }

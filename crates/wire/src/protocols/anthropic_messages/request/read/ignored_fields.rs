@@ -62,10 +62,10 @@ fn thinking(body: &Members<'_>, losses: &mut Losses) {
     let thinking = Members::of(thinking);
     let kind = thinking.as_ref().and_then(|thinking| word(thinking, "type")).unwrap_or_default();
     if kind == "between_tools" {
-        losses.approximated("thinking", "Read as a request not to think.");
+        losses.approximated("thinking", "Treated as a request without thinking.");
     }
     if matches!(&*kind, "disabled" | "between_tools") && !matches!(of_config("effort"), "" | "null") {
-        losses.dropped("output_config.effort", "Without thinking there is no effort to choose.");
+        losses.dropped("output_config.effort", "An effort has no effect without thinking.");
     }
 }
 
@@ -82,7 +82,7 @@ fn blocks(content: &str, path: &str, losses: &mut Losses) {
         let path = format!("{path}[{index}]");
         others(&block, known, &path, losses);
         if PASSED_AS_TEXT.contains(&&*kind) {
-            losses.approximated(path.clone(), "Passed on as text.");
+            losses.approximated(path.clone(), "Sent as text.");
         }
         if kind == "document" {
             document(&block, &path, losses);
@@ -95,11 +95,11 @@ fn blocks(content: &str, path: &str, losses: &mut Losses) {
 
 fn document(block: &Members<'_>, path: &str, losses: &mut Losses) {
     if block.last("context").is_some_and(|context| context != "null") {
-        losses.approximated(format!("{path}.context"), "Passed on as text before the document.");
+        losses.approximated(format!("{path}.context"), "Sent as text before the document.");
     }
     let source = block.last("source").and_then(Members::of);
     if source.is_some_and(|source| word(&source, "type").as_deref() == Some("content")) {
-        losses.approximated(format!("{path}.source"), "Its pieces were joined to one text.");
+        losses.approximated(format!("{path}.source"), "The pieces were joined into one text.");
     }
 }
 

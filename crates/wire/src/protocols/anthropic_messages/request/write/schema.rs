@@ -93,7 +93,7 @@ impl Unfit {
     /// The reason in a sentence.
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            Self::NotAnObject => "The schema is no JSON object.",
+            Self::NotAnObject => "The schema is not a JSON object.",
             Self::Recursive => "The model cannot enforce a recursive schema.",
             Self::ReferenceInAllOf => "The model cannot enforce `allOf` with `$ref`.",
             Self::TooManyTools => "The model takes 20 strict tools in a request.",

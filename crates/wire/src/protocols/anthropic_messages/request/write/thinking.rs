@@ -223,7 +223,7 @@ pub(super) fn plan(request: &Request, target: Target<'_>, losses: &mut Losses) -
             });
             let budget = wanted.clamp(min, max.max(min));
             if asked.is_some_and(|asked| asked != budget) {
-                losses.approximated(BUDGET, format!("The model thinks with {min} to {max} tokens."));
+                losses.approximated(BUDGET, format!("The model's thinking budget is {min} to {max} tokens."));
             }
             spend(request, budget, limit, &mut plan, losses);
         }
@@ -366,7 +366,7 @@ fn switch_off(request: &Request, control: &Control, plan: &mut Plan, losses: &mu
         Off::Never => {
             losses.approximated(
                 wish_field(request),
-                "The model always thinks; it is asked to think as little as it can.",
+                "The model's thinking cannot be switched off: its minimum was sent.",
             );
             if let Control::Adaptive { levels, .. } = control {
                 plan.effort = levels.iter().min().copied().map(Effort::as_str);
@@ -385,7 +385,7 @@ fn adapt(reasoning: &ReasoningRequest, levels: &[Effort], plan: &mut Plan, losse
     plan.thinking = Some(Thinking::Adaptive { display: "summarized" });
     let nearest = wanted.nearest(levels);
     if nearest != Some(wanted) && reasoning.effort.is_some() {
-        losses.approximated(EFFORT, "The model has no such level; the nearest one is used.");
+        losses.approximated(EFFORT, "The model has other levels of effort: the nearest was sent.");
     }
     plan.effort = nearest.map(Effort::as_str);
 }
@@ -409,11 +409,10 @@ fn spend(request: &Request, budget: u64, limit: Option<u64>, plan: &mut Plan, lo
         return;
     }
     if request.max_tokens.is_some_and(|tokens| tokens != plan.max_tokens) {
-        losses
-            .approximated(Field::MaxTokens, "Raised, because it has to stay above the tokens for thinking.");
+        losses.approximated(Field::MaxTokens, "The limit was raised: it must be above the thinking budget.");
     }
     if budget != asked && request.reasoning.budget_tokens.is_some() {
-        losses.approximated(BUDGET, "Lowered, because the answer needs a part of the output limit.");
+        losses.approximated(BUDGET, "The budget was lowered: the answer needs a part of the output limit.");
     }
     plan.thinking = Some(Thinking::Enabled { budget_tokens: budget });
 }

@@ -76,7 +76,7 @@ pub(super) fn tools<'a>(
                 decoding.custom_tools.push(tool.name.clone());
                 losses.emulated(
                     Field::tool(index, ToolField::Whole),
-                    "Free-text tools do not exist here: sent as a function with one text field.",
+                    "A tool that takes free text is sent as a function.",
                 );
                 Tool::Client(custom(tool, format.as_ref(), names))
             }
@@ -114,7 +114,7 @@ fn web_search<'a>(options: &Json, losses: &mut Losses) -> Result<Tool<'a>> {
     if options.raw("search_context_size").is_some() {
         losses.dropped(
             Field::extra("web_search_options.search_context_size"),
-            "The provider decides how much it reads.",
+            "The provider itself decides how much of the results it reads.",
         );
     }
     if let Some(location) =
@@ -149,7 +149,7 @@ fn function<'a>(
     if let Some(gone) = gone {
         losses.approximated(
             Field::tool(index, ToolField::Parameters),
-            "Alternatives at the top of a schema are not possible: moved into the description.",
+            "The model does not accept alternatives at the top of a schema: they were moved into the description.",
         );
         let text =
             format!("{}\nThe input also has to fit: {gone}", tool.description.as_deref().unwrap_or_default());
@@ -212,7 +212,10 @@ fn native<'a>(raw: &Json, cache: Option<CacheControl>) -> Option<Tool<'a>> {
 fn history_tools<'a>(request: &'a Request, names: &'a Names<'_>, losses: &mut Losses) -> Vec<Tool<'a>> {
     let called = called_names(request);
     if !called.is_empty() {
-        losses.approximated(Field::Tools, "Declared those of the history, which the provider wants to see.");
+        losses.approximated(
+            Field::Tools,
+            "The called tools of the history were declared, as the provider requires.",
+        );
     }
     let declare = |name: &'a str| ClientTool {
         name: Cow::Borrowed(names.wire(name)),

@@ -25,8 +25,8 @@ use crate::protocols::turns::{ResultsOf, Turn, Turns};
 const BEGINNING: &str = "(The conversation begins with the assistant.)";
 const CONTINUE: &str = "Continue.";
 
-const WORDS_FIRST: &str = "Calls come last in a turn: text after them was moved before them.";
-const NO_CONTENT: &str = "There is no content to mark.";
+const WORDS_FIRST: &str = "Tool calls come last in a turn: text after them was moved before them.";
+const NO_CONTENT: &str = "There is no content for the cache mark.";
 
 /// The inputs of the turns.
 #[derive(Clone, Copy)]
@@ -131,13 +131,15 @@ impl<'a> Writer<'a, '_> {
     fn note(&mut self, leading: usize) {
         for (index, message) in self.messages.iter().enumerate() {
             if message.name.is_some() {
-                self.losses
-                    .dropped(Field::of_message(index, MessageField::Name), "Messages have no names here.");
+                self.losses.dropped(
+                    Field::of_message(index, MessageField::Name),
+                    "The provider has no names of participants.",
+                );
             }
             if index >= leading && message.role.is_instruction() {
                 self.losses.approximated(
                     Field::of_message(index, MessageField::Role),
-                    "Instructions are allowed only at the beginning: sent as user text, at their position.",
+                    "Instructions are allowed only at the beginning: these were sent as user text at their position.",
                 );
             }
             let mut has_called = false;
@@ -167,7 +169,7 @@ impl<'a> Writer<'a, '_> {
             self.losses.dropped(field, reason);
         }
         if part.cache.is_some() {
-            self.losses.dropped(Field::CacheMark, "Thinking cannot be marked.");
+            self.losses.dropped(Field::CacheMark, "Thinking cannot have a cache mark.");
         }
     }
 
@@ -200,10 +202,8 @@ impl<'a> Writer<'a, '_> {
         if system.is_empty() {
             return Err(Error::invalid(Field::Messages, "There must be at least one message with content."));
         }
-        self.losses.approximated(
-            Field::Messages,
-            "A request needs a turn of the user: the instructions were sent as one.",
-        );
+        self.losses
+            .approximated(Field::Messages, "Instructions without a conversation were sent as a user turn.");
         self.begin(true)?;
         system.into_iter().try_for_each(|block| self.block(0, block))
     }
@@ -224,7 +224,7 @@ impl<'a> Writer<'a, '_> {
         if self.open.is_none() && !is_users {
             self.losses.approximated(
                 Field::Messages,
-                "A conversation begins with the user: a turn was added in front.",
+                "A conversation must begin with the user: a user turn was added in front.",
             );
             self.begin(true)?;
             self.block(0, text_block(BEGINNING.into(), None))?;
@@ -311,7 +311,7 @@ impl<'a> Writer<'a, '_> {
             if !continues {
                 self.losses.approximated(
                     Field::Messages,
-                    "The model does not continue its own words: a turn of the user was added.",
+                    "The model cannot continue its own text: a user turn was added.",
                 );
                 self.begin(true)?;
                 self.block(0, text_block(CONTINUE.into(), None))?;
@@ -370,7 +370,8 @@ impl<'a> Writer<'a, '_> {
         let mut wrapped = false;
         let input = input(call, &mut wrapped);
         if wrapped {
-            self.losses.approximated(arguments, "The arguments are no JSON object: wrapped into one.");
+            self.losses
+                .approximated(arguments, "The arguments are not a JSON object: they were wrapped in one.");
         }
         if let Some(open) = &mut self.open {
             open.has_calls = true;
@@ -522,7 +523,7 @@ fn picture<'a>(source: &'a canon::Source, path: &Field) -> Result<Source<'a>> {
             };
             Ok(Source::Base64 { media_type, data })
         }
-        canon::Source::Text(_) => Err(Error::unsupported(path.clone(), "A picture cannot be given as text.")),
+        canon::Source::Text(_) => Err(Error::unsupported(path.clone(), "An image cannot be sent as text.")),
     }
 }
 

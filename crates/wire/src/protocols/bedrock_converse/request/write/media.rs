@@ -60,7 +60,7 @@ impl Documents {
         let name = (media.kind == MediaKind::Document).then(|| {
             let name = self.name(filename);
             if filename.is_some_and(|given| !given.is_empty() && stem_of(given) != name) {
-                let reason = "the provider takes letters, digits and a few signs, and each name once";
+                let reason = "The provider accepts letters, digits and a few signs, and each name only once.";
                 losses.approximated(path.clone().with(PartField::Filename), reason);
             }
             name

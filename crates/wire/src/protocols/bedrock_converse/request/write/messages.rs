@@ -120,7 +120,7 @@ impl<'a> Writer<'a, '_> {
             if message.name.is_some() {
                 self.losses.dropped(
                     Field::of_message(index, MessageField::Name),
-                    "the provider has no names of participants",
+                    "The provider has no names of participants.",
                 );
             }
             let mut has_called = false;
@@ -130,12 +130,12 @@ impl<'a> Writer<'a, '_> {
                     PartKind::Text(text) | PartKind::Refusal(text) if has_called && !is_blank(text) => {
                         self.losses.approximated(
                             Field::part(index, position),
-                            "calls come last in a turn: text after them was moved before them",
+                            "Tool calls come last in a turn: text after them was moved before them.",
                         );
                     }
                     PartKind::Reasoning(_) if !self.talk.is_content(part) => self.losses.dropped(
                         Field::thinking(index, position),
-                        "thinking can be sent back only with its signature and to the family of models that wrote it",
+                        "Thinking can be sent back only with its signature and to the family of models that wrote it.",
                     ),
                     _ => {}
                 }
@@ -145,7 +145,7 @@ impl<'a> Writer<'a, '_> {
                 // conversation.
                 self.losses.approximated(
                     Field::of_message(index, MessageField::Role),
-                    "instructions are allowed only at the beginning: sent as user text, at their position",
+                    "Instructions are allowed only at the beginning: these were sent as user text at their position.",
                 );
             }
         }
@@ -160,7 +160,7 @@ impl<'a> Writer<'a, '_> {
         if turns.is_empty() {
             self.losses.approximated(
                 Field::Messages,
-                "instructions without a conversation were sent as a user turn",
+                "Instructions without a conversation were sent as a user turn.",
             );
             self.begin(true);
             self.instructions(turns.leading())?;
@@ -197,7 +197,7 @@ impl<'a> Writer<'a, '_> {
             if self.talk.no_prefill {
                 self.losses.approximated(
                     Field::Messages,
-                    "the model does not continue its own words: a user turn was added",
+                    "The model cannot continue its own text: a user turn was added.",
                 );
                 self.begin(true);
                 self.words(CONTINUE);
@@ -213,7 +213,10 @@ impl<'a> Writer<'a, '_> {
             return;
         }
         if self.open.is_none() && !is_users {
-            self.losses.emulated(Field::Messages, "a user turn was put before the first assistant turn");
+            self.losses.emulated(
+                Field::Messages,
+                "A conversation must begin with the user: a user turn was added in front.",
+            );
             self.begin(true);
             self.words(OPENING);
         }
@@ -262,7 +265,7 @@ impl<'a> Writer<'a, '_> {
     fn point(&mut self, mark: Option<&CacheMark>, group: usize) -> Result<()> {
         let Some(mark) = mark else { return Ok(()) };
         if !self.talk.takes_cache_points {
-            self.losses.dropped(Field::CacheMark, "the model has no prompt cache");
+            self.losses.dropped(Field::CacheMark, "The model has no prompt cache.");
             return Ok(());
         }
         if let Some(open) = &mut self.open {
@@ -321,7 +324,8 @@ impl<'a> Writer<'a, '_> {
         if self.talk.facts.no_media_in_results {
             beside.try_for_each(|(path, part)| match &part.kind {
                 PartKind::Media(media) => {
-                    let reason = "the model takes only text as the result of a tool: sent beside it";
+                    let reason =
+                        "The model accepts only text as a tool result: the content was sent beside it.";
                     self.losses.approximated(path.clone(), reason);
                     let block = self.documents.media(media, &path, self.losses)?;
                     self.block(&block)
@@ -374,7 +378,9 @@ impl<'a> Writer<'a, '_> {
                         let block = self.documents.media(media, &path(), self.losses)?;
                         self.out.item(&block)?;
                     }
-                    _ => return Err(Error::invalid(path(), "Results of tools hold text and media only.")),
+                    _ => {
+                        return Err(Error::invalid(path(), "A tool result may contain only text and media."));
+                    }
                 }
                 is_empty = false;
             }

@@ -47,7 +47,7 @@ pub(super) fn decide(
     match control {
         ReasoningControl::None if !reasoning.is_on() => Thinking::default(),
         ReasoningControl::None => {
-            lose_thinking(request, "the model does not think", losses);
+            lose_thinking(request, "The model does not think.", losses);
             Thinking::default()
         }
         ReasoningControl::Budget { min, max, can_disable } => {
@@ -55,7 +55,7 @@ pub(super) fn decide(
         }
         ReasoningControl::Effort { levels } => effort(request, family, &levels, losses),
         _ => {
-            lose_thinking(request, "the model always thinks and takes no control", losses);
+            lose_thinking(request, "The model always thinks, and its thinking cannot be controlled.", losses);
             Thinking::default()
         }
     }
@@ -115,7 +115,7 @@ fn budget(
     let reasoning = &request.reasoning;
     if !reasoning.is_on() {
         if !can_disable {
-            lose_thinking(request, "the model's thinking cannot be switched off", losses);
+            lose_thinking(request, "The model's thinking cannot be switched off.", losses);
         }
         return Thinking::default();
     }
@@ -131,14 +131,14 @@ fn budget(
         budget = budget.min(most.saturating_sub(most / 4));
     }
     if budget < SMALLEST_BUDGET || budget >= limit {
-        lose_thinking(request, "the model's output limit leaves no room for thinking", losses);
+        lose_thinking(request, "The model's output limit leaves no room for thinking.", losses);
         return Thinking::default();
     }
     if request.max_tokens.is_some_and(|tokens| tokens != limit) {
-        losses.approximated(Field::MaxTokens, "raised by the thinking budget, which is part of the limit");
+        losses.approximated(Field::MaxTokens, "The limit was raised: it includes the thinking budget.");
     }
     if reasoning.budget_tokens.is_some_and(|tokens| tokens != budget) {
-        losses.approximated(BUDGET, "moved into the range that the model takes");
+        losses.approximated(BUDGET, "The budget was moved into the model's range.");
     }
     let thinking = json!({"type": "enabled", "budget_tokens": budget});
     Thinking {
@@ -156,16 +156,16 @@ fn effort(request: &Request, family: Family, levels: &[Effort], losses: &mut Los
     let wanted =
         reasoning.effort.unwrap_or_else(|| Effort::of_budget(reasoning.budget_tokens.unwrap_or_default()));
     let Some(level) = wanted.nearest(levels) else {
-        lose_thinking(request, "the model does not accept a level of thinking", losses);
+        lose_thinking(request, "The model does not accept a level of thinking.", losses);
         return Thinking::default();
     };
     if wanted == Effort::None && level != Effort::None && family == Family::Qwen {
-        lose_thinking(request, "the model has no word for no thinking", losses);
+        lose_thinking(request, "The model cannot switch its thinking off.", losses);
         return Thinking::default();
     }
     lose_budget(request, losses);
     if level != wanted {
-        losses.approximated(wish_field(request), "sent as the nearest level that the model takes");
+        losses.approximated(wish_field(request), "The nearest level that the model accepts was sent.");
     }
     let word = level.as_str();
     let mut fields = Map::new();

@@ -46,8 +46,7 @@ pub(super) fn form(
         OutputFormat::Text => return Ok(Form::default()),
         OutputFormat::JsonSchema { schema: Some(schema), .. } => schema,
         OutputFormat::JsonObject | OutputFormat::JsonSchema { schema: None, .. } => {
-            losses
-                .emulated(FIELD, "the provider has no JSON mode: the model is instructed to answer in JSON");
+            losses.emulated(FIELD, "The provider has no JSON mode: an instruction asks the model for JSON.");
             let instruction = json_instruction(&request.output);
             return Ok(Form { instruction, ..Form::default() });
         }
@@ -63,7 +62,8 @@ pub(super) fn form(
             }
             Some(Ok(fitted)) => {
                 if fitted.weakened {
-                    let reason = "the model takes only a part of JSON schema; the rest is in descriptions";
+                    let reason =
+                        "The model enforces a part of JSON schema; the rest was moved into descriptions.";
                     losses.approximated(FIELD, reason);
                 }
                 let output_config = Some(text_format(&request.output, &fitted.schema));
@@ -76,11 +76,11 @@ pub(super) fn form(
         || matches!(request.tool_choice, Some(ToolChoice::Allowed { required: true, .. }));
     let can_force = family.takes_forced_choice() && facts.allows(Feature::Tools);
     if can_force && !has_forced_tool && is_object_schema(schema) {
-        let usual = "the model answers through a tool whose arguments follow the schema";
+        let usual = "The model answers through a tool whose arguments follow the schema.";
         losses.emulated(FIELD, reason.unwrap_or(usual));
         return Ok(Form { json_tool: Some(schema.clone()), ..Form::default() });
     }
-    losses.emulated(FIELD, reason.unwrap_or("the model is instructed to follow the schema"));
+    losses.emulated(FIELD, reason.unwrap_or("An instruction asks the model to follow the schema."));
     let instruction = json_instruction(&request.output);
     Ok(Form { instruction, ..Form::default() })
 }
@@ -163,7 +163,7 @@ impl<'a> ToolWriter<'a, '_> {
                 if self.takes_cache_points && self.family.is_claude() {
                     room::push(&mut entries, ToolEntry::CachePoint(CachePoint::of(mark)))
                 } else {
-                    self.losses.dropped(Field::CacheMark, "the model does not cache tools")
+                    self.losses.dropped(Field::CacheMark, "The model does not cache tools.")
                 }
             }
         }
@@ -185,7 +185,7 @@ impl<'a> ToolWriter<'a, '_> {
                 if let Some(gone) = gone {
                     self.losses.approximated(
                         Field::tool(index, ToolField::Parameters),
-                        "the model does not accept alternatives at the top of a schema; they are in the description",
+                        "The model does not accept alternatives at the top of a schema: they were moved into the description.",
                     );
                     let text = description.unwrap_or_default();
                     description = Some(Cow::Owned(format!("{text}\n\nThe input must also fit {gone}")));
@@ -197,12 +197,12 @@ impl<'a> ToolWriter<'a, '_> {
                 if is_restricted(format.as_ref()) {
                     self.losses.dropped(
                         Field::tool(index, ToolField::Grammar),
-                        "the provider does not support grammars",
+                        "The provider does not support grammars.",
                     );
                 }
                 self.losses.emulated(
                     Field::tool(index, ToolField::Whole),
-                    "a tool that takes free text is sent as a function",
+                    "A tool that takes free text is sent as a function.",
                 );
                 decoding.custom_tools.push(tool.name.clone());
                 (free_text_schema(), None)
@@ -213,7 +213,7 @@ impl<'a> ToolWriter<'a, '_> {
             ToolKind::Native(raw) => return Err(hosted::unsupported(raw, index)),
         };
         let strict = (strict == Some(true)).then(|| match () {
-            () if !takes_schemas(self.facts) => Err("the model has no strict tools"),
+            () if !takes_schemas(self.facts) => Err("The model has no strict tools."),
             () if !is_whole => Err(Unfit::Changed.reason()),
             () if self.family.is_claude() => self.enforced.tool(&schema).map_err(Unfit::reason),
             () => Ok(()),
@@ -233,7 +233,7 @@ impl<'a> ToolWriter<'a, '_> {
     fn remembered(&mut self) -> Vec<ToolEntry<'a>> {
         self.losses.emulated(
             Field::Tools,
-            "the called tools of the history were declared, as the provider requires",
+            "The called tools of the history were declared, as the provider requires.",
         );
         let calls = self.request.messages.iter().flat_map(|message| message.tool_calls());
         let called: BTreeSet<&str> = calls.map(|call| &*call.name).collect();
@@ -278,8 +278,10 @@ impl<'a> ToolWriter<'a, '_> {
         let wanted = match choice {
             None => return Ok(None),
             Some(ToolChoice::None) => {
-                self.losses
-                    .approximated(FIELD, "the provider cannot forbid calls while the history holds some");
+                self.losses.approximated(
+                    FIELD,
+                    "The provider cannot forbid tool calls while the history contains some.",
+                );
                 return Ok(None);
             }
             Some(ToolChoice::Auto) => Choice::Auto {},
@@ -299,7 +301,7 @@ impl<'a> ToolWriter<'a, '_> {
             }
         };
         if wanted.is_forced() && !self.family.takes_forced_choice() {
-            self.losses.approximated(FIELD, "the model cannot be forced to call a tool");
+            self.losses.approximated(FIELD, "The model cannot be forced to call a tool.");
             return Ok(Some(Choice::Auto {}));
         }
         Ok(Some(wanted))

@@ -122,7 +122,7 @@ fn sampling<'a>(
     config.seed = accepted(given.seed, Field::Seed, target, losses).filter(|seed| {
         let fits = i32::try_from(*seed).is_ok();
         if !fits {
-            losses.dropped(Field::Seed, "The provider takes seeds of 32 bits only.");
+            losses.dropped(Field::Seed, "The provider accepts only seeds of 32 bits.");
         }
         fits
     });
@@ -132,7 +132,7 @@ fn sampling<'a>(
 fn penalty(value: Option<f64>, field: Field, losses: &mut Losses) -> Option<f64> {
     let value = value?;
     if value >= 2.0 {
-        losses.approximated(field, "The provider takes penalties below 2 only.");
+        losses.approximated(field, "The provider accepts only penalties below 2.");
         return Some(1.99);
     }
     Some(value)
@@ -150,7 +150,7 @@ fn choices(request: &Request, target: Target<'_>, config: &mut GenerationConfig<
     let top = request.top_logprobs.filter(|count| *count > 0);
     if request.logprobs == Some(true) || top.is_some() {
         if !target.facts.allows(Feature::Logprobs) {
-            return Err(Error::unsupported(Field::Logprobs, "This model gives no log probabilities."));
+            return Err(Error::unsupported(Field::Logprobs, "This model returns no log probabilities."));
         }
         config.response_logprobs = Some(true);
         config.logprobs = top;
@@ -169,7 +169,7 @@ fn stops<'a>(request: &'a Request, target: Target<'_>, losses: &mut Losses) -> V
         return Vec::new();
     }
     if stops.len() > STOP_LIMIT {
-        losses.approximated(Field::Stop, "The provider takes 5 stop texts: the others are not sent.");
+        losses.approximated(Field::Stop, "The provider accepts 5 stop texts: the others were not sent.");
         stops.truncate(STOP_LIMIT);
     }
     stops
@@ -210,7 +210,8 @@ fn output_format(
     };
     // "Function calling with a response mime type: 'application/json' is unsupported" before Gemini 3.
     if has_functions && !Generation::of(target.model).at_least(3, 0) {
-        let reason = "This model cannot have tools and a response format: the format is asked for in words.";
+        let reason =
+            "This model does not combine tools with a response format: an instruction asks the model for it.";
         losses.emulated(Field::Output(OutputField::Whole), reason);
         return Some(instruction(schema));
     }

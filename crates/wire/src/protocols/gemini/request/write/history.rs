@@ -192,14 +192,14 @@ impl<'a> Writer<'a, '_> {
 
     fn note_mark(&mut self, part: &Part) {
         if part.cache.is_some() {
-            self.losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
+            self.losses.dropped(Field::CacheMark, "The provider itself decides what it caches.");
         }
     }
 
     fn note_media(&mut self, media: &Media, field: Field) {
         if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
             let detail = field.clone().with(PartField::Detail(media.kind));
-            self.losses.dropped(detail, "The provider has no detail of single pictures.");
+            self.losses.dropped(detail, "The provider has no detail setting per image.");
         }
         if media.filename.is_some() {
             self.losses.dropped(field.with(PartField::Filename), "The provider does not accept file names.");
@@ -280,7 +280,7 @@ impl<'a> Writer<'a, '_> {
         let (args, wrapped) = arguments(call);
         if wrapped {
             let field = Field::call(place.0 as usize, number as usize, CallField::Arguments);
-            self.losses.approximated(field, "Arguments that are no JSON object are sent inside of one.");
+            self.losses.approximated(field, "The arguments are not a JSON object: they were wrapped in one.");
         }
         self.out.push(br#"{"functionCall":{"#);
         self.out.text("name", self.names.wire(&call.name));
@@ -382,7 +382,7 @@ impl<'a> Writer<'a, '_> {
         if results.is_empty() {
             // The API requires a result for every call, and the caller gave none.
             let field = Field::call(message as usize, call.number as usize, CallField::Whole);
-            self.losses.approximated(field, "The call has no result: it is sent as failed.");
+            self.losses.approximated(field, "The tool call has no result: it was sent as failed.");
             self.out.raw("response", r#"{"error":"The tool gave no result."}"#);
         } else {
             self.response(results)?;
@@ -425,7 +425,7 @@ impl<'a> Writer<'a, '_> {
             None if role == MODEL => {
                 self.losses.approximated(
                     Field::message(0),
-                    "A conversation begins with the user: \".\" was put first.",
+                    "A conversation must begin with the user: a user turn \".\" was added in front.",
                 );
                 self.out.push(br#"{"role":"user","parts":[{"text":"."}]},"#);
             }
@@ -449,7 +449,7 @@ impl<'a> Writer<'a, '_> {
             }
             self.losses.approximated(
                 Field::of_message(0, MessageField::Role),
-                "Instructions alone are sent as the user's text.",
+                "Instructions without a conversation were sent as a user turn.",
             );
             for (index, message) in leading.iter().enumerate().filter(|(_, one)| has_content(&one.parts)) {
                 self.said(index, message, true)?;
@@ -458,7 +458,7 @@ impl<'a> Writer<'a, '_> {
         for (message, call) in self.unsigned {
             self.losses.approximated(
                 Field::call(message as usize, call as usize, CallField::Whole),
-                "The call has no thought signature of the model: the documented stand-in is sent.",
+                "The tool call has no thought signature of the model: the documented placeholder was sent.",
             );
         }
         self.out.push(b"]}");

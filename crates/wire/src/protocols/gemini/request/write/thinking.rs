@@ -73,7 +73,8 @@ fn by_budget(request: &Request, limits: Limits, losses: &mut Losses) -> Thinking
         (_, Some(asked)) => {
             let budget = asked.clamp(limits.min.max(1), limits.max);
             if budget != asked {
-                let reason = format!("The model thinks {} to {} tokens.", limits.min, limits.max);
+                let reason =
+                    format!("The model's thinking budget is {} to {} tokens.", limits.min, limits.max);
                 losses.approximated(BUDGET, reason);
             }
             budget
@@ -89,7 +90,7 @@ fn off_budget(by_effort: bool, limits: Limits, losses: &mut Losses) -> u64 {
         return 0;
     }
     let field = if by_effort { EFFORT } else { BUDGET };
-    losses.approximated(field, "The model cannot be kept from thinking: it thinks as little as possible.");
+    losses.approximated(field, "The model's thinking cannot be switched off: its minimum was sent.");
     limits.min
 }
 
@@ -119,9 +120,7 @@ fn by_level(request: &Request, levels: &[Effort], losses: &mut Losses) -> Thinki
     let level = level.unwrap_or(Effort::High);
     if level != asked {
         let reason = match asked {
-            Effort::None => {
-                "The model cannot be kept from thinking: it thinks as little as possible.".to_owned()
-            }
+            Effort::None => "The model's thinking cannot be switched off: its minimum was sent.".to_owned(),
             _ => format!("The nearest level of the model is {}.", level.as_str()),
         };
         losses.approximated(field, reason);

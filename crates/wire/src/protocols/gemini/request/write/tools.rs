@@ -123,7 +123,7 @@ pub(super) fn tools(
         config.function_calling_config.is_none() && config.include_server_side_tool_invocations.is_none();
     found.config = (!is_empty).then_some(config);
     if request.parallel_tool_calls == Some(false) {
-        losses.dropped(Field::ParallelToolCalls, "The provider cannot be kept to one call per turn.");
+        losses.dropped(Field::ParallelToolCalls, "The provider cannot be limited to one tool call per turn.");
     }
     Ok(found)
 }
@@ -141,7 +141,7 @@ fn functions(
     let offered = Offered::only(only_these(request), request);
     for (index, tool) in request.tools.iter().enumerate() {
         if tool.cache.is_some() {
-            losses.dropped(Field::CacheMark, "The provider decides itself what it caches.");
+            losses.dropped(Field::CacheMark, "The provider itself decides what it caches.");
         }
         if matches!(tool.kind, ToolKind::Native(_)) || is_silenced || !offered.has(&tool.name) {
             continue;
@@ -257,7 +257,7 @@ fn parameters_of(index: usize, schema: &Json, losses: &mut Losses) -> Option<Jso
         return None;
     }
     let Some(sanitised) = sanitise(schema) else {
-        losses.dropped(field(), "The schema is no JSON object.");
+        losses.dropped(field(), "The schema is not a JSON object.");
         return None;
     };
     if let Some(reason) = sanitised.reason() {

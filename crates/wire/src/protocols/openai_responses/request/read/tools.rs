@@ -127,7 +127,7 @@ impl CallerTools {
             "tool_search" if fields.opt_text("execution")?.as_deref() != Some("client") => {
                 self.losses.emulated(
                     fields.path("type"),
-                    "All tools are given at once in place of a search for them.",
+                    "All tools were sent at once: there is no search for tools.",
                 );
                 return Ok(());
             }
@@ -212,7 +212,7 @@ fn unread(fields: &Fields<'_>, losses: &mut Losses) {
     if fields.raw("defer_loading").is_some_and(|raw| raw == "true") {
         losses.emulated(
             fields.path("defer_loading"),
-            "All tools are given at once in place of a search for them.",
+            "All tools were sent at once: there is no search for tools.",
         );
     }
 }

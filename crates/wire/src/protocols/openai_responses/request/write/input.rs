@@ -188,7 +188,7 @@ impl<'a> Writer<'a, '_> {
         match media.kind {
             MediaKind::Document if !is_picture => Ok(document(media)),
             MediaKind::Image | MediaKind::Document => Ok(picture(media)),
-            MediaKind::Audio => Err(Error::unsupported(path, "The Responses API does not accept sound.")),
+            MediaKind::Audio => Err(Error::unsupported(path, "The Responses API does not accept audio.")),
             MediaKind::Video => Err(Error::unsupported(path, "The Responses API does not accept video.")),
         }
     }
@@ -223,7 +223,7 @@ impl<'a> Writer<'a, '_> {
                 PartKind::Media(media) => {
                     let path = Field::part(index, position);
                     let part = self.media(media, path.clone())?;
-                    self.losses.approximated(path, "Pictures of the model are shown by the user.");
+                    self.losses.approximated(path, "Images from the model were sent as user messages.");
                     self.begin_message("user", None);
                     self.output.push(b"[");
                     self.output.item(&part)?;
