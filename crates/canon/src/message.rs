@@ -210,7 +210,7 @@ pub enum PartKind {
 pub enum MediaKind {
     /// A picture.
     Image,
-    /// A sound clip.
+    /// An audio clip.
     Audio,
     /// A PDF or text file.
     Document,

@@ -158,7 +158,7 @@ pub enum Unit {
     SearchUnit,
     /// One image.
     Image,
-    /// One thousandth of a second of sound: durations stay whole numbers.
+    /// One thousandth of a second of audio: durations are whole numbers.
     Millisecond,
     /// One character of text.
     Character,

@@ -347,7 +347,7 @@ fn price_list(price: &mut Fields<'_>, of_tokens: bool) -> PriceList {
     }
 }
 
-/// Prices by unit, in USD: `units = { search_unit = "0.002" }`. A second of sound is priced as `second`.
+/// Prices by unit, in USD: `units = { search_unit = "0.002" }`. A second of audio is priced as `second`.
 fn units(price: &mut Fields<'_>) -> BTreeMap<Unit, Pico> {
     let mut units = BTreeMap::new();
     price.named("units", |name, value, fields| {

@@ -18,7 +18,7 @@ pub struct Prompt {
     pub results: Vec<String>,
     /// All texts of users and results of tools, in order.
     pub story: Vec<Entry>,
-    /// Images, documents and sounds of all messages.
+    /// Images, documents and audio of all messages.
     pub media: Vec<Media>,
     pub tools: Vec<Tool>,
     pub choice: Choice,

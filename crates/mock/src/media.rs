@@ -168,7 +168,7 @@ fn openrouter_images(call: &Call) -> Reply {
     )
 }
 
-/// ElevenLabs' speech: the voice is in the path, the kind of sound in the query.
+/// ElevenLabs' speech: the voice is in the path, the audio format in the query.
 pub fn elevenlabs_speech(call: &Call) -> Reply {
     let words = text(&call.body, "text").split_whitespace().count();
     if words == 0 || text(&call.body, "model_id").is_empty() {
@@ -277,7 +277,7 @@ fn invalid(param: &str, message: &str) -> Reply {
     Reply::json(400, &json!({ "error": error }))
 }
 
-/// What Gemini's models make where the request asks for images or sound: a picture and a sentence, or half a second of silence for each
+/// What Gemini's models make where the request asks for images or audio: a picture and a sentence, or half a second of silence for each
 /// word, as a whole WAV.
 pub fn gemini(call: &Call) -> Option<Reply> {
     let modalities = crate::format::items(&call.body["generationConfig"], "responseModalities");
@@ -346,7 +346,7 @@ pub fn kontext_result(call: &Call) -> Reply {
     Reply::json(200, &json!({"id": id, "status": "Ready", "result": {"sample": sample}, "progress": 1}))
 }
 
-/// Deepgram's speech, and xAI's: the text in JSON, the kind of sound in the query or the body.
+/// Deepgram's speech, and xAI's: the text in JSON, the audio format in the query or the body.
 pub fn spoken(call: &Call) -> Reply {
     let words = text(&call.body, "text").split_whitespace().count();
     if words == 0 {

@@ -23,7 +23,7 @@ pub enum Filter {
     Tight,
     /// It failed too often.
     BreakerOpen,
-    /// All its keys cool down.
+    /// All its keys are in a cool-down.
     KeysResting,
     /// An administrator suspended it, or all its keys.
     Rested,
@@ -171,8 +171,8 @@ pub(crate) fn left_out(candidate: &Candidate<'_>, filter: Filter, needed: Featur
             None => "its price is unknown, and max_price is set".to_owned(),
         },
         Filter::Tight => "prompt and longest answer together do not fit".to_owned(),
-        Filter::BreakerOpen => "closed for a while after repeated failures".to_owned(),
-        Filter::KeysResting => "all its keys rest after rate limits or refusals".to_owned(),
+        Filter::BreakerOpen => "its circuit breaker is open after repeated failures".to_owned(),
+        Filter::KeysResting => "all its keys are in a cool-down after rate limits or refusals".to_owned(),
         Filter::Rested => "suspended by an administrator".to_owned(),
     };
     Filtered { provider: candidate.provider.to_owned(), model: candidate.model.to_owned(), reason }

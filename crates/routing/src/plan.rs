@@ -1,7 +1,7 @@
 //! From candidates to an ordered list of attempts.
 //!
-//! Candidates that cannot serve the request are left out, then those that are closed or rest, unless no other
-//! remains. The others are ordered by tier, by the caller's order, by the factor that the caller sorts by,
+//! Candidates that cannot serve the request are left out, then those whose breaker is open or that are in a
+//! cool-down, unless no other remains. The others are ordered by tier, by the caller's order, by the factor that the caller sorts by,
 //! and by score. The first of them is then reconsidered, in this order: a provider that failed before and
 //! would be the best is tried again (one request at a time); the provider that served this model until now
 //! stays when the new best is hardly better; one request out of a hundred goes to another provider so that
@@ -42,7 +42,7 @@ pub struct Choice {
 pub struct Plan {
     /// Never empty.
     pub order: Vec<Choice>,
-    /// Candidates that are closed or rest, best first: tried when everything in `order` has failed.
+    /// Candidates whose breaker is open or that are in a cool-down, best first: tried when everything in `order` has failed.
     pub(crate) reserve: Vec<Choice>,
     reason: Reason,
     needed: Features,
@@ -441,7 +441,7 @@ fn compare(a: &Entry<'_>, b: &Entry<'_>) -> Ordering {
         KeyState::Benched | KeyState::Rested => 3,
     };
     let by_wish = || a.place.cmp(&b.place).then(a.sorted_by.total_cmp(&b.sorted_by));
-    // Only a last resort contains resting candidates; the one that is ready soonest comes first.
+    // Only a last resort contains candidates in a cool-down; the one that is ready soonest comes first.
     let rests = rank(a) > 1 && rank(b) > 1;
     let waiting = if rests { a.access.until.cmp(&b.access.until) } else { Ordering::Equal };
     rank(a).cmp(&rank(b)).then(waiting).then_with(by_wish).then_with(|| by_score(a, b))

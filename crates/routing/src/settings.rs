@@ -146,9 +146,9 @@ pub struct HealthSettings {
     pub rate_limit_seconds: u64,
     /// Longest cool-down after a rate limit, also when the provider asks for more.
     pub max_rate_limit_seconds: u64,
-    /// How long a key rests after the provider refused it or its account is empty.
+    /// Cool-down of a key after the provider refused it, or after its account was empty.
     pub credential_seconds: u64,
-    /// How long a key rests for a model that the provider says it does not serve.
+    /// Cool-down of a key for a model that the provider does not serve.
     pub not_served_seconds: u64,
     /// Most pairs of provider and model to remember; the longest unused is forgotten first.
     pub max_routes: usize,

@@ -21,10 +21,10 @@ pub struct Rest {
 
 /// The longest reason, in bytes.
 const REASON_BYTES: usize = 500;
-/// The longest rest that ends by itself, in seconds: a leap year.
+/// The longest suspension that ends by itself, in seconds: a leap year.
 const MOST_SECONDS: i64 = 366 * 24 * 3600;
 
-/// What somebody wants to rest.
+/// A requested suspension.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewRest {
     /// The provider's id.
@@ -37,7 +37,7 @@ pub struct NewRest {
     pub seconds: Option<i64>,
 }
 
-/// What is wrong with a rest: the field, and a sentence.
+/// The mistake in a requested suspension: the field, and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct WrongRest {
@@ -48,14 +48,15 @@ pub struct WrongRest {
 }
 
 impl NewRest {
-    /// The rest from now on, with its entry in the audit log: the same limits for the API, the dashboard and the command line.
+    /// The suspension from now on, with its entry in the audit log: the same limits for the API, the dashboard and the command line.
     pub fn begin(self, actor: &str, now_ms: i64) -> Result<(Rest, Audit), WrongRest> {
         let wrong = |field, message: String| Err(WrongRest { field, message });
         if self.reason.len() > REASON_BYTES {
-            return wrong("reason", format!("The reason may have {REASON_BYTES} bytes."));
+            return wrong("reason", format!("The reason may have at most {REASON_BYTES} bytes."));
         }
         if self.seconds.is_some_and(|seconds| !(1..=MOST_SECONDS).contains(&seconds)) {
-            let message = format!("A rest takes from 1 to {MOST_SECONDS} seconds (366 days), or has no end.");
+            let message =
+                format!("A suspension lasts from 1 to {MOST_SECONDS} seconds (366 days), or has no end.");
             return wrong("seconds", message);
         }
         let audit = Audit {
@@ -77,7 +78,7 @@ impl NewRest {
 }
 
 impl Rest {
-    /// The entry of the audit log for the end of a rest.
+    /// The entry of the audit log for the end of a suspension.
     pub fn end(provider: &str, key: Option<&str>, actor: &str) -> Audit {
         Audit {
             actor: actor.to_owned(),
@@ -87,7 +88,7 @@ impl Rest {
         }
     }
 
-    /// What rests, in the audit log.
+    /// The suspended provider or key, in the audit log.
     fn target(provider: &str, key: Option<&str>) -> String {
         match key {
             Some(key) => format!("provider:{provider}/{key}"),

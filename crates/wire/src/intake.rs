@@ -75,7 +75,7 @@ impl Keeping {
 pub struct PromptSize {
     /// Bytes of text in messages and tools: the basis of an estimate. Media do not count.
     pub text_bytes: usize,
-    /// Images, sounds and files.
+    /// Images, audio and files.
     pub media_parts: usize,
     /// Number of messages.
     pub messages: usize,

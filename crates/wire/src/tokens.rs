@@ -54,7 +54,7 @@ pub struct Rules {
     pub picture: Picture,
     /// Tokens of a page of a PDF.
     pub page: f64,
-    /// Tokens of a second of sound.
+    /// Tokens of a second of audio.
     pub audio: f64,
     /// Tokens of a second of video.
     pub video: f64,

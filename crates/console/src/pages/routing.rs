@@ -449,7 +449,7 @@ fn seconds(form: &Fields) -> i64 {
     hours.unwrap_or(0).saturating_mul(3600)
 }
 
-/// `POST /ui/routing/rest`: begins or ends the rest of a provider or a key.
+/// `POST /ui/routing/rest`: suspends or resumes a provider or a key.
 pub async fn rest(
     State(console): State<Arc<Console>>,
     session: Session,
@@ -498,11 +498,11 @@ pub async fn rest(
 
 fn key_state(key: KeyState) -> Markup {
     match key {
-        KeyState::Ready => state("ok", "closed"),
-        KeyState::HalfOpen => state("warn", "half-open"),
+        KeyState::Ready => state("ok", "ready"),
+        KeyState::HalfOpen => state("warn", "breaker half-open"),
         KeyState::CoolingDown => state("warn", "in cool-down after a rate limit"),
         KeyState::Probing => state("run", "probing"),
-        KeyState::Open => state("bad", "open"),
+        KeyState::Open => state("bad", "breaker open"),
         KeyState::Benched => state("bad", "refused by the provider"),
         KeyState::Rested => state("warn", "suspended by an administrator"),
     }

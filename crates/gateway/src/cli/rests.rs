@@ -16,13 +16,13 @@ pub struct RestArguments {
     config: ConfigArgument,
     /// The provider to suspend. Without it, the suspensions are listed
     provider: Option<String>,
-    /// Only this key of it, by its label
+    /// Suspend only this key of the provider, by its label
     #[arg(long, requires = "provider")]
     key: Option<String>,
     /// The reason, for people
     #[arg(long, default_value = "")]
     reason: String,
-    /// For this many hours. Default: until it is ended
+    /// For this many hours. Default: until the suspension is ended
     #[arg(long)]
     hours: Option<u32>,
     /// End the suspension
@@ -53,14 +53,14 @@ async fn list(store: &Store) -> anyhow::Result<()> {
     let now = now_ms();
     let rests: Vec<Rest> = store.rests().await?.into_iter().filter(|rest| rest.is_active(now)).collect();
     if rests.is_empty() {
-        say("nothing rests");
+        say("nothing is suspended");
     }
     for rest in rests {
         let key = rest.key.map(|key| format!("/{key}")).unwrap_or_default();
         let until = rest.until_ms.map(|until| format!(" until {}", time_text(until))).unwrap_or_default();
         let reason = if rest.reason.is_empty() { String::new() } else { format!(": {}", rest.reason) };
         let since = time_text(rest.since_ms);
-        say(&format!("{}{key} rests since {since}{until}, by {}{reason}", rest.provider, rest.actor));
+        say(&format!("{}{key} is suspended since {since}{until}, by {}{reason}", rest.provider, rest.actor));
     }
     Ok(())
 }
@@ -74,7 +74,7 @@ async fn begin(store: &Store, provider: &str, arguments: &RestArguments) -> anyh
     };
     let (rest, entry) = asked.begin(ACTOR, now_ms())?;
     store.rest(&rest, entry).await?;
-    say(&format!("{provider} rests"));
+    say(&format!("{provider} is suspended"));
     Ok(())
 }
 

@@ -198,7 +198,7 @@ fn kind_name(kind: MediaKind) -> &'static str {
     }
 }
 
-/// Whether the content has the expected kind. Images, sound, videos and PDF are detected by their content;
+/// Whether the content has the expected kind. Images, audio, videos and PDF are detected by their content;
 /// the server's content type is enough only for types without a signature, and never for a text in place of a
 /// file.
 fn fits(kind: MediaKind, mime: &str, data: &[u8]) -> bool {
@@ -222,7 +222,7 @@ const OFFICE: [&str; 3] =
 fn mime_of(data: &[u8], declared: &str) -> String {
     let declared = declared.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     match mark_of(data) {
-        // These frames contain sound or video.
+        // These frames contain audio or video.
         Some("application/ogg") if declared.starts_with("video/") => "video/ogg".to_owned(),
         Some("application/ogg") => "audio/ogg".to_owned(),
         Some("video/webm") if declared.starts_with("audio/") => "audio/webm".to_owned(),

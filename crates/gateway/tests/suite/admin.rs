@@ -264,9 +264,9 @@ async fn nodes_are_listed_with_their_state() {
     assert_eq!(states, ["stopped", "serving", "gone"]);
 }
 
-/// A rest stops requests to the provider. A restart and a reload do not end it.
+/// A suspension stops requests to the provider. A restart and a reload do not end it.
 #[tokio::test]
-async fn a_provider_rests_until_an_administrator_ends_it() {
+async fn a_provider_is_suspended_until_an_administrator_ends_it() {
     let mine = Upstream::playing(vec![answer("mine"); 6]).await;
     let other = Upstream::playing(vec![answer("other"); 6]).await;
     let two = [mine.provider("mine", "openai-chat"), other.provider("other", "openai-chat")].concat();

@@ -308,10 +308,10 @@ async fn a_rest_set_in_the_console_has_the_limits_of_the_api() {
         }
     };
     for (reason, hours, words) in [
-        ("x".repeat(501), "", "The reason may have 500 bytes."),
-        ("x".to_owned(), "0", "A rest takes from 1 to"),
-        ("x".to_owned(), "soon", "A rest takes from 1 to"),
-        ("x".to_owned(), "8785", "A rest takes from 1 to"),
+        ("x".repeat(501), "", "The reason may have at most 500 bytes."),
+        ("x".to_owned(), "0", "A suspension lasts from 1 to"),
+        ("x".to_owned(), "soon", "A suspension lasts from 1 to"),
+        ("x".to_owned(), "8785", "A suspension lasts from 1 to"),
     ] {
         let reply = rest(reason, hours).await;
         assert!(reply.status == 400 && reply.text().contains(words), "{hours}: {}", reply.text());

@@ -45,7 +45,7 @@ async fn speech_is_relayed_unchanged_and_billed_by_character() {
 }
 
 #[tokio::test]
-async fn a_generic_sound_type_is_replaced_by_that_of_the_format() {
+async fn a_generic_audio_type_is_replaced_by_that_of_the_format() {
     for (asked, given, wanted) in [
         (json!("wav"), "application/octet-stream", "audio/wav"),
         (json!("opus"), "audio/opus", "audio/opus"),
@@ -78,7 +78,7 @@ async fn speech_as_events_has_its_tokens_counted() {
 }
 
 #[tokio::test]
-async fn interrupted_sound_is_never_a_complete_answer() {
+async fn interrupted_audio_is_never_a_complete_answer() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: 1000\r\n\r\n";
     let upstream = Upstream::playing(vec![[head.as_bytes(), &sound(500)].concat()]).await;
     let gateway = TestGateway::start(&provider("openai", &upstream)).await;

@@ -71,14 +71,14 @@ async fn a_rest_is_in_force_and_shown_on_every_node_and_by_the_command() {
     std::fs::write(folder.join("llmgateway.toml"), node(&common, &database, folder)).unwrap();
     let command = |arguments: &[&str]| run(folder, &[&["rest"], arguments].concat(), &[]);
     let (code, said, _) = command(&[]);
-    assert!(code == 0 && said.contains("mine rests since") && said.contains("maintenance"), "{said}");
+    assert!(code == 0 && said.contains("mine is suspended since") && said.contains("maintenance"), "{said}");
     assert_eq!(command(&["mine", "--end"]).0, 0);
     answered_by(&one, "mine").await;
     answered_by(&two, "mine").await;
-    assert_eq!(command(&[]).1.trim(), "nothing rests");
+    assert_eq!(command(&[]).1.trim(), "nothing is suspended");
 
     let (code, said, wrong) = command(&["mine", "--reason", "a <b>", "--hours", "2"]);
-    assert!(code == 0 && said.contains("mine rests"), "{said}{wrong}");
+    assert!(code == 0 && said.contains("mine is suspended"), "{said}{wrong}");
     answered_by(&two, "other").await;
     let (_, listed) = admin(&two, "GET /admin/v1/rests", &Value::Null).await;
     let listed = &listed["data"][0];

@@ -1,7 +1,7 @@
 //! Measurements of each provider: success, speed, cool-downs, breakers.
 //!
-//! Success and speed are kept for each provider and model, breakers and cool-downs for each of their keys,
-//! and a key that the provider refuses rests for all models. Errors that the caller caused change nothing.
+//! Success and speed are kept for each provider and model, breakers and cool-downs for each of their keys.
+//! The cool-down of a key that the provider refuses applies to all models. Errors that the caller caused change nothing.
 //! Every call takes one short lock of one part of the table and allocates only when it meets a name for the
 //! first time.
 
@@ -41,11 +41,11 @@ pub enum Outcome {
     Fault,
     /// The provider did not answer in time.
     Timeout,
-    /// Too many requests: this key rests for this model.
+    /// Too many requests: a cool-down of this key for this model.
     RateLimit(Option<Duration>),
-    /// The provider refuses the key, or its account is empty: the key rests for all models.
+    /// The provider refuses the key, or its account is empty: a cool-down of the key for all models.
     Credential,
-    /// The provider does not serve this model to this key: the key rests for this model.
+    /// The provider does not serve this model to this key: a cool-down of the key for this model.
     NotServed,
 }
 
@@ -128,11 +128,11 @@ pub enum Permit {
     Probe,
     /// The probe's answer has begun, so other requests may try too.
     Begun,
-    /// The route is closed, but there is no other.
+    /// The breaker of the route is open, but there is no other route.
     LastResort,
 }
 
-/// A key that rests for all models.
+/// A key in a cool-down for all models.
 #[derive(Debug)]
 struct Bench {
     provider: Box<str>,
@@ -209,7 +209,7 @@ impl Health {
         }
     }
 
-    /// Asks for permission to send a request. None when the route is closed or rests.
+    /// Asks for permission to send a request. None when the breaker of the route is open, or in a cool-down or suspension.
     pub fn begin(&self, route: Route<'_>, now: Timestamp) -> Option<Permit> {
         if self.rests.has(route.provider, route.key)
             || self.benched_until(route.provider, route.key, now).is_some()
@@ -380,7 +380,7 @@ impl Health {
     }
 
     /// Changes the entry of a refused key; a new key gets an entry. A full table first evicts the keys whose
-    /// rest has ended. If all keys still rest, the new key is not added.
+    /// cool-down has ended. If no cool-down has ended, the new key is not added.
     fn with_bench(&self, provider: &str, key: &str, now: Timestamp, change: impl FnOnce(&mut Bench)) {
         let mut benched = lock(&self.table.benched);
         let id = bench_id(provider, key);

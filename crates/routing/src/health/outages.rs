@@ -1,4 +1,4 @@
-//! Reports between gateways: which routes rest, and until when.
+//! Reports between gateways: which routes are closed or in a cool-down, and until when.
 //!
 //! Each reports only outages that it met itself. A reported outage is applied once: a gateway that has since
 //! found the route working ignores the same report.
@@ -13,11 +13,11 @@ use crate::{Route, Settings, Timestamp};
 pub struct Outage {
     /// The provider.
     pub provider: String,
-    /// The model; empty where the key rests for all of them.
+    /// The model; empty where the cool-down of the key applies to all of them.
     pub model: String,
     /// The label of the key.
     pub key: String,
-    /// Why it rests.
+    /// The kind of the outage.
     pub kind: OutageKind,
     pub until: Timestamp,
 }
@@ -51,7 +51,7 @@ impl OutageKind {
 }
 
 impl Health {
-    /// At most `most` routes that rest for a reason that this gateway met itself.
+    /// At most `most` outages that this gateway met itself.
     pub fn outages(&self, most: usize, now: Timestamp) -> Vec<Outage> {
         let mut outages = Vec::new();
         if now.0 < self.table.benched_until.load(std::sync::atomic::Ordering::Acquire) {
@@ -105,7 +105,7 @@ impl Bench {
 }
 
 impl KeyMemory {
-    /// Why it rests, if this gateway met the reason itself.
+    /// The kind of the outage, if this gateway met it itself.
     fn outage(&self, memory: &Memory, settings: &Settings, now: Timestamp) -> Option<Outage> {
         let access = self.access(settings, now);
         let kind = match access.state {
@@ -131,7 +131,7 @@ impl KeyMemory {
             OutageKind::Open if self.breaker.gate(&settings.breaker, now) == Gate::Closed => {
                 self.breaker.hear_open(outage.until);
             }
-            // It already rests at least as long, or for a reason of its own.
+            // The route is already closed at least as long, or for a reason that this gateway met itself.
             _ => return,
         }
         self.reported = outage.until;

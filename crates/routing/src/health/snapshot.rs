@@ -48,13 +48,13 @@ pub enum KeyState {
     Ready,
     /// The closed time has expired: one request may try.
     HalfOpen,
-    /// It rests after a rate limit, or because the model is not served.
+    /// In a cool-down: after a rate limit, or because the provider does not serve the model.
     CoolingDown,
     /// One request is testing whether it works again.
     Probing,
-    /// It failed too often: closed for a while.
+    /// It failed too often: its breaker is open.
     Open,
-    /// The provider refuses the key: it rests for all models.
+    /// The provider refuses the key: a cool-down for all models.
     Benched,
     /// An administrator suspended it.
     Rested,

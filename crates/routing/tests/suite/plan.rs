@@ -233,7 +233,7 @@ fn a_closed_provider_is_left_out_and_tried_again_later() {
     world.times(5, route("cheap", ""), Outcome::Fault, T0);
     assert_eq!(world.order(&candidates, T0), ["dear"]);
     let filtered = world.plan(&candidates, T0).selection(&candidates).filtered;
-    assert_eq!(filtered[0].reason, "closed for a while after repeated failures");
+    assert_eq!(filtered[0].reason, "its circuit breaker is open after repeated failures");
     let later = T0.plus_ms(10_000);
     assert_eq!(world.order(&candidates, later), ["cheap", "dear"]);
     assert_eq!(world.plan(&candidates, later).reason(), Reason::Probe);

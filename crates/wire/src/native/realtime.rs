@@ -165,7 +165,7 @@ struct CachedDetails {
 }
 
 impl From<RealtimeUsage> for Usage {
-    /// Cached sound is counted both as sound and as cached.
+    /// Cached audio is counted both as audio and as cached.
     fn from(usage: RealtimeUsage) -> Self {
         let input = usage.input_token_details.unwrap_or_default();
         let output = usage.output_token_details.unwrap_or_default();

@@ -203,7 +203,7 @@ impl FormatChoice {
         if !also.contains(&responses) {
             return usual;
         }
-        // Several answers and sound exist only in chat completions.
+        // Several answers and audio exist only in chat completions.
         let beyond = [Feature::MultipleChoices, Feature::AudioInput, Feature::AudioOutput];
         let fits = !beyond.into_iter().any(|feature| self.needs.has(feature));
         let thinks = facts.thinks_by_default || self.thinking;

@@ -1,4 +1,4 @@
-//! Images, documents, sounds and videos.
+//! Images, documents, audio and videos.
 
 use std::io::Read;
 
@@ -17,11 +17,11 @@ const PICTURE_HEAD: u64 = 256 << 10;
 const USUAL_PICTURE: (f64, f64) = (1024.0, 1024.0);
 /// Bytes per page of a PDF in which no page is found because it is compressed.
 const PAGE_BYTES: usize = 40_000;
-/// Bytes per second of sound without a header: MP3 of 128 kbit/s.
+/// Bytes per second of audio without a header: MP3 of 128 kbit/s.
 const SOUND_BYTES: f64 = 16_000.0;
 /// Bytes per second of video.
 const VIDEO_BYTES: f64 = 250_000.0;
-/// Seconds of sound or video that is given by reference.
+/// Seconds of audio or video that is given by reference.
 const USUAL_SECONDS: f64 = 60.0;
 
 /// How a family counts pictures.
@@ -170,7 +170,7 @@ fn is_page(rest: &[u8]) -> bool {
     name.is_some_and(|rest| rest.first().is_none_or(|next| !next.is_ascii_alphanumeric()))
 }
 
-/// Bytes per second of sound: a WAV file states it.
+/// Bytes per second of audio: a WAV file states it.
 fn sound_rate(data: &str) -> f64 {
     let mut head = [0; 44];
     let is_wav = reader(data).read_exact(&mut head).is_ok() && head.starts_with(b"RIFF");
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn sounds_count_by_the_second() {
+    fn audio_counts_by_the_second() {
         let rules = Rules { audio: 32.0, ..Rules::default() };
         let mut wav = b"RIFF....WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
         wav.extend(16_000_u32.to_le_bytes());

@@ -256,7 +256,7 @@ fn endpoint_streams(reader: &dyn AnswerReader, bytes: &[u8]) {
             // What comes behind the provider's error depends on the cut.
             if read.is_ok() {
                 read = transcoder.finish(&mut out);
-                assert_eq!(out, bytes, "sound and events pass unchanged");
+                assert_eq!(out, bytes, "audio and events are relayed unchanged");
             }
             (read.map_err(|error| error.message), transcoder.progress().usage)
         });

@@ -900,7 +900,7 @@ fn formats_of_the_answer_are_native_or_instructions() {
 }
 
 #[test]
-fn answers_with_pictures_are_requested_and_answers_with_sound_refused() {
+fn answers_with_pictures_are_requested_and_answers_with_audio_refused() {
     let asking = |modalities: Value| Request {
         messages: vec![user("q")],
         extra: vec![("modalities".into(), Json::of(&modalities))],

@@ -51,13 +51,15 @@ impl Asked<'_> {
     pub(super) async fn end_rest(&self, id: &str) -> Answer {
         let (provider, key) = id.split_once('/').map_or((id, None), |(provider, key)| (provider, Some(key)));
         if provider.is_empty() || key == Some("") {
-            return Err(
-                Error::caller(ErrorKind::NotFound, "The id of the rest is missing in the path.").into()
-            );
+            return Err(Error::caller(
+                ErrorKind::NotFound,
+                "The id of the suspension is missing in the path.",
+            )
+            .into());
         }
         let audit = Rest::end(provider, key, &format!("key:{}", self.caller.key_id));
         if !self.api.store.end_rest(provider, key, audit, now_ms()).await? {
-            return Err(absent("rest of", id).into());
+            return Err(absent("suspension of", id).into());
         }
         self.in_force().await;
         Ok(deleted("rest", id))

@@ -1,5 +1,5 @@
 //! JSON without the content of its long strings: enough for metering an answer with megabytes of images or
-//! sound.
+//! audio.
 
 use memchr::memchr2;
 

@@ -1,4 +1,4 @@
-//! Images and sound in answers of Google's generateContent.
+//! Images and audio in answers of Google's generateContent.
 
 use std::borrow::Cow;
 
@@ -44,7 +44,7 @@ struct Part<'a> {
     inline_data: Option<Media<'a>>,
 }
 
-/// An image or a sound.
+/// An image or audio.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Media<'a> {

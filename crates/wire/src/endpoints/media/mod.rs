@@ -59,7 +59,7 @@ pub enum MediaFormat {
     Openai,
     /// ElevenLabs': the voice is in the path, and a transcript has words.
     Elevenlabs,
-    /// Mistral's: sound is in JSON, and a transcript is always JSON.
+    /// Mistral's: audio is in JSON, and a transcript is always JSON.
     Mistral,
     /// Google's generateContent.
     Gemini,

@@ -60,12 +60,12 @@ impl AnswerReader for TranscriptReader {
     }
 }
 
-/// Reads sound within JSON: `{"audio_data": "…"}`.
+/// Reads audio within JSON: `{"audio_data": "…"}`.
 #[derive(Debug)]
 pub struct SoundInJson {
     /// The number of spoken characters.
     pub characters: u64,
-    /// The content type of the sound.
+    /// The content type of the audio.
     pub sound: &'static str,
 }
 

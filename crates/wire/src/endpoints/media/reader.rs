@@ -21,7 +21,7 @@ const TEXTS: usize = 32 << 20;
 pub struct OpenaiReader {
     /// What is metered.
     pub meter: Meter,
-    /// The requested content type of sound.
+    /// The requested content type of audio.
     pub sound: Option<&'static str>,
     /// A text was requested, which need not be JSON.
     pub is_text: bool,

@@ -1,4 +1,4 @@
-//! Answers that pass as they arrive: sound unchanged, and events whose counts are read.
+//! Answers that are relayed as they arrive: audio unchanged, and events whose counts are read.
 
 use bytes::Bytes;
 use canon::{Error, ErrorKind, Progress, Result, Retry};

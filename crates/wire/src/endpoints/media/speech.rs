@@ -23,7 +23,7 @@ pub struct SpeechRequest {
     pub(super) intake: Intake,
     /// The number of characters to speak.
     pub(super) characters: u64,
-    /// The requested content type of sound.
+    /// The requested content type of audio.
     sound: &'static str,
 }
 
@@ -159,7 +159,7 @@ impl SpeechRequest {
         voice.filter(|voice| !voice.is_empty())
     }
 
-    /// The voice is in the path, and the format of the sound in the query.
+    /// The voice is in the path, and the audio format in the query.
     fn elevenlabs_path(&self) -> Result<String> {
         let Some(voice) = self.voice() else {
             let message = "voice is missing; it needs the id of one of the provider's voices.";

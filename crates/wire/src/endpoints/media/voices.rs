@@ -42,7 +42,7 @@ impl SpeechRequest {
     }
 
     /// The path and the body for Deepgram, where each model is a voice and the query has the format of the
-    /// sound.
+    /// audio.
     pub(super) fn deepgram(
         &self,
         model: &str,
@@ -154,7 +154,7 @@ impl SpeechRequest {
     }
 }
 
-/// Reads sound of Google's models: a whole WAV, or PCM of 16 bits, little-endian.
+/// Reads audio of Google's models: a whole WAV, or PCM of 16 bits, little-endian.
 #[derive(Debug)]
 pub struct GoogleSound {
     /// The number of spoken characters.
@@ -214,7 +214,7 @@ impl AnswerReader for GoogleSound {
     }
 }
 
-/// The samples of a WAV and their rate; of any other sound, all bytes.
+/// The samples of a WAV and their rate; of any other audio, all bytes.
 fn samples_of(sound: &[u8]) -> (Option<u32>, &[u8]) {
     if !sound.starts_with(b"RIFF") || sound.get(8..12) != Some(b"WAVE") {
         return (None, sound);

@@ -295,7 +295,7 @@ fn outputs() -> Vec<Dimension> {
                 ))
             ))
         }),
-        Dimension::new("properties of a sound output", |count| {
+        Dimension::new("properties of an audio output", |count| {
             output(&format!(
                 r#""additionalProperties":false,"required":[{}],"properties":{{{}}}"#,
                 repeat(count, |at| format!(r#""p{at}""#)),

@@ -69,7 +69,7 @@ fn assert_usage(id: &str, found: &Value, native: &Value) {
     }
     let [prompt, completion, total] =
         ["prompt_tokens", "completion_tokens", "total_tokens"].map(|name| count(found, name));
-    // Some providers count cached tokens, or sound, outside the prompt.
+    // Some providers count cached tokens, or audio, outside the prompt.
     let inside = count(native, "prompt_tokens");
     let [cached, audio] =
         ["cached_tokens", "audio_tokens"].map(|name| count(&native["prompt_tokens_details"], name));

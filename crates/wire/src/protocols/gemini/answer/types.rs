@@ -208,7 +208,7 @@ impl UsageMetadata {
 /// Tokens of the kinds of media with their own prices, summed up from a list of kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Modalities {
-    /// Of sound.
+    /// Of audio.
     pub audio: u64,
     /// Of pictures.
     pub image: u64,

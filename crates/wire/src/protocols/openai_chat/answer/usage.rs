@@ -107,7 +107,7 @@ impl Reported {
         let cached = first([inputs.cached].into_iter().chain(self.cached));
         let written = first([inputs.cache_written, inputs.cache_created, self.cache_written]);
         let audio = inputs.audio.unwrap_or(0);
-        // Mistral counts sound besides the prompt, as the total shows (recorded: rig,
+        // Mistral counts audio besides the prompt, as the total shows (recorded: rig,
         // blocking_raw_model_sends_audio).
         let audio_apart = match self.total {
             Some(total) => total == prompt + completion + audio,
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn sound_is_counted_once_inside_or_outside_of_the_prompt() {
+    fn audio_is_counted_once_inside_or_outside_of_the_prompt() {
         for prompt in [11, 386] {
             let json = format!(
                 r#"{{"prompt_tokens":{prompt},"completion_tokens":15,"total_tokens":401,"prompt_tokens_details":{{"audio_tokens":375,"cached_tokens":9}}}}"#

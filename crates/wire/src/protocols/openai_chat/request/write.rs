@@ -560,7 +560,7 @@ impl<'a> Writer<'a> {
                 self.losses.approximated(field, "The format does not accept text files: sent as plain text.")
             }
             (MediaKind::Audio, Source::Url(_)) => {
-                let message = "The provider takes sound as base64 only, not by its address.";
+                let message = "The provider accepts audio only as base64, not as a URL.";
                 return Err(Error::unsupported(field, message));
             }
             _ => {}

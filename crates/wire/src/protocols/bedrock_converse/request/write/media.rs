@@ -1,4 +1,4 @@
-//! Images, documents, sounds and videos, inline: the API fetches only objects in S3.
+//! Images, documents, audio and videos, inline: the API fetches only objects in S3.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Images, sound, documents and videos of a request.
+//! Images, audio, documents and videos of a request.
 
 use std::borrow::Cow;
 
