@@ -269,9 +269,8 @@ pub struct DatabaseSection {
     /// Maximum bytes of usage records that wait for the database. Default `1GiB`.
     #[schemars(regex(pattern = SIZE))]
     pub spool_limit: String,
-    /// Days for which usage records are kept, at least 1. PostgreSQL drops whole calendar months (UTC), as soon as all
-    /// of a month's records are older. Totals by tag of older days are deleted too; other totals, budgets and the ledger
-    /// are kept. Default: no limit.
+    /// Days for which usage records are kept, at least 1
+    /// ([operations.md](operations.md#usage-records-in-the-database)). Default: no limit.
     #[schemars(range(min = 1))]
     pub keep_usage_days: Option<u32>,
 }
