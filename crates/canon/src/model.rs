@@ -15,11 +15,11 @@ pub enum Feature {
     Vision,
     /// PDF files in the prompt.
     Documents,
-    /// Sound in the prompt.
+    /// Audio in the prompt.
     AudioInput,
     /// Video in the prompt.
     Video,
-    /// Sound in the answer.
+    /// Audio in the answer.
     AudioOutput,
     /// Pictures in the answer.
     ImageOutput,

@@ -1,4 +1,4 @@
-//! Sound and images in OpenAI's shapes, as they were recorded.
+//! Audio and images in OpenAI's shapes, as they were recorded.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -7,7 +7,7 @@
 use canon::{Progress, Usage};
 use serde::Deserialize;
 
-/// Longest message that is read. Sound arrives in pieces of a few kilobytes; the message with the counts also
+/// Longest message that is read. Audio arrives in pieces of a few kilobytes; the message with the counts also
 /// contains the turn's text.
 const LONGEST: usize = 1 << 20;
 

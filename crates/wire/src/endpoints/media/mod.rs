@@ -1,4 +1,4 @@
-//! Sound and images of OpenAI's API: speech, transcripts, translations of recordings, images and image edits.
+//! Audio and images of OpenAI's API: speech, transcripts, translations of recordings, images and image edits.
 //!
 //! Providers of that format get the caller's request with their own name of the model, and their answers pass
 //! unchanged. The differences of a provider's fields are data of its row.

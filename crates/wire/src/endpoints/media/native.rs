@@ -1,4 +1,4 @@
-//! Sound of providers with a format of their own: ElevenLabs and Mistral.
+//! Audio of providers with a format of their own: ElevenLabs and Mistral.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
