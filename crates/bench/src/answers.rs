@@ -18,7 +18,6 @@ pub enum Format {
 pub struct Answers {
     /// Head and body.
     pub whole: Vec<u8>,
-    /// The head of a stream.
     pub stream_head: Vec<u8>,
     /// One HTTP chunk for each event. The last one ends the body.
     pub events: Vec<Vec<u8>>,
@@ -64,7 +63,6 @@ fn pieces() -> impl Iterator<Item = &'static str> {
 }
 
 impl Answers {
-    /// The answers of a format.
     pub fn of(format: Format) -> Self {
         let (whole, events) = match format {
             Format::OpenAi => (openai_whole(), openai_stream()),

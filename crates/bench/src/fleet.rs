@@ -64,7 +64,6 @@ impl Starter<'_> {
         Ok(folder.canonicalize()?)
     }
 
-    /// nginx.
     pub async fn nginx(&self, program: &Path) -> Result<Target> {
         let folder = self.folder("nginx")?;
         let (burst, paced) = (processes::free_address()?, processes::free_address()?);
@@ -95,7 +94,6 @@ impl Starter<'_> {
         Target { name, routes: false, places }.ready().await
     }
 
-    /// The gateway.
     pub async fn gateway(
         &self,
         name: &'static str,

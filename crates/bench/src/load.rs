@@ -29,7 +29,6 @@ pub struct Request {
 /// The number of requests and their rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// Requests.
     pub requests: usize,
     /// No new request after this.
     pub limit: Duration,

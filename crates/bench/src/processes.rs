@@ -24,7 +24,6 @@ pub struct Process {
 pub enum Processor {
     /// On processor 0. Load and upstream are on processor 1.
     Measured,
-    /// On any processor.
     Any,
 }
 
@@ -51,7 +50,6 @@ impl Process {
         Ok(Self { child, log, started })
     }
 
-    /// Its id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }

@@ -11,7 +11,6 @@ use crate::names::nearest;
 /// An error in a catalog file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// The file.
     pub file: String,
     /// The place in the file: `models[2].providers[0].price.input`. Empty for the file as a whole.
     pub path: String,
@@ -104,7 +103,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Text.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
         let text: String = self.typed(key)?;
         if text.trim().is_empty() {

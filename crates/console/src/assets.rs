@@ -23,7 +23,6 @@ static ASSETS: &[(&str, &str, &str)] = &[
     ("chevron.svg", SVG, include_str!("../assets/chevron.svg")),
 ];
 
-/// The URL of an asset.
 pub fn url(name: &str) -> String {
     format!("/ui/assets/{}/{name}", hash())
 }

@@ -176,13 +176,11 @@ pub async fn sign_in(State(console): State<Arc<Console>>, request: Request) -> R
 
 /// The data of a new session.
 pub struct Begin<'a> {
-    /// Who.
     pub who: Subject,
     /// `key`, `code`, `oidc`.
     pub means: &'static str,
     /// From where.
     pub address: IpAddr,
-    /// The requested page.
     pub next: &'a str,
 }
 

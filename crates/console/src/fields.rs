@@ -10,7 +10,6 @@ use http::request::Parts;
 #[derive(Clone, Debug, Default)]
 pub struct Fields(Vec<(String, String)>);
 
-/// Fields of the query.
 #[derive(Clone, Debug, Default)]
 pub struct Query(pub Fields);
 
@@ -47,7 +46,6 @@ impl Fields {
         self.get(name).is_some()
     }
 
-    /// A number.
     pub fn number(&self, name: &str) -> Option<u64> {
         let digits: String = self.get(name)?.chars().filter(|c| !matches!(c, ',' | ' ' | '_')).collect();
         digits.parse().ok()

@@ -78,10 +78,7 @@ pub enum NoSignOn {
     /// It refused, or its answer is invalid.
     Refused(String),
     /// The person is known and has no role here.
-    Role {
-        /// Who.
-        name: String,
-    },
+    Role { name: String },
 }
 
 /// Who signed in.
@@ -149,14 +146,12 @@ pub trait Configuration: Send + Sync + 'static {
     /// The last reload of this process.
     fn last_reload(&self) -> Option<LastReload>;
 
-    /// This node.
     fn node(&self) -> Node;
 
     /// Whose bodies are kept for a project.
     fn keeps_bodies(&self, project: &str) -> Bodies;
 }
 
-/// The configuration in force.
 #[derive(Clone, Debug, Default)]
 pub struct InForce {
     /// The file it was read from.
@@ -165,7 +160,6 @@ pub struct InForce {
     pub settings: Vec<Setting>,
 }
 
-/// One setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// `routing.max_retries`
@@ -188,7 +182,6 @@ pub struct LastReload {
 /// A process of the gateway.
 #[derive(Clone, Debug, Default)]
 pub struct Node {
-    /// Its name.
     pub name: String,
     /// Its release.
     pub version: String,
@@ -211,10 +204,8 @@ pub trait Routing: Send + Sync + 'static {
     fn explain(&self, request: Bytes) -> Result<Value, canon::Error>;
 }
 
-/// A provider.
 #[derive(Clone, Debug, Default)]
 pub struct Provider {
-    /// Its id.
     pub id: String,
     /// Why it cannot be called.
     pub off: Option<String>,
@@ -242,12 +233,9 @@ pub trait Models: Send + Sync + 'static {
     fn aliases(&self) -> Vec<(String, Vec<String>)>;
 }
 
-/// A model.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    /// Its id.
     pub id: String,
-    /// Its display name.
     pub name: String,
     /// Tokens of prompt and answer.
     pub context: Option<u64>,
@@ -262,7 +250,6 @@ pub struct Model {
 /// A model at a provider.
 #[derive(Clone, Debug, Default)]
 pub struct Offer {
-    /// The provider.
     pub provider: String,
     /// Its id there.
     pub id: String,

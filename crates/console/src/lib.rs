@@ -27,12 +27,10 @@ use auth::Gate;
 use gateway::Gateway;
 use session::Session;
 
-/// The largest form.
 pub const BODY_LIMIT: usize = 256 << 10;
 
 /// What pages need.
 pub struct Console {
-    /// The database.
     pub store: Store,
     /// What is not in the database.
     pub gateway: Arc<dyn Gateway>,

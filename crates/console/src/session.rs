@@ -35,7 +35,6 @@ pub struct Session {
 pub struct Token(String);
 
 impl Token {
-    /// A new one.
     pub fn random() -> Result<Self, StoreError> {
         let mut bytes = [0_u8; 32];
         getrandom::fill(&mut bytes)?;
@@ -75,7 +74,6 @@ impl Token {
     }
 }
 
-/// Deletes the cookie.
 pub fn no_cookie(is_secure: bool) -> HeaderValue {
     let secure = if is_secure { "; Secure" } else { "" };
     let text = format!("{COOKIE_NAME}=; Path=/ui; Max-Age=0; HttpOnly; SameSite=Strict{secure}");

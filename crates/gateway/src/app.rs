@@ -155,7 +155,6 @@ impl App {
         &self.api
     }
 
-    /// The database.
     pub fn store(&self) -> &Store {
         &self.store
     }

@@ -145,7 +145,6 @@ impl Capture {
         self.state().request = Some(Clip::of(body, self.limit()));
     }
 
-    /// A request to a provider.
     pub fn sent(&self, provider: &str, credentials: &Credentials, request: &http::Request<bytes::Bytes>) {
         let clean = |text: &str| credentials.cleaned(text);
         let attempt = SentAttempt {

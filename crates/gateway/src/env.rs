@@ -55,7 +55,6 @@ impl Environment {
         names.iter().find_map(|name| Some((name.as_str(), self.get(name)?)))
     }
 
-    /// The home folder.
     pub fn home(&self) -> Option<PathBuf> {
         self.get("HOME").or_else(|| self.get("USERPROFILE")).map(PathBuf::from)
     }

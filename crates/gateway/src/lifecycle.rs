@@ -12,7 +12,6 @@ use canon::{Error, ErrorKind, Retry};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-/// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
@@ -26,7 +25,6 @@ pub enum Phase {
     Cutting,
 }
 
-/// The current phase.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     phase: AtomicU8,
@@ -35,7 +33,6 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// The phase now.
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Serving,
@@ -45,7 +42,6 @@ impl Lifecycle {
         }
     }
 
-    /// Enters a phase.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
         if phase == Phase::Cutting {

@@ -42,7 +42,6 @@ pub struct Responses {
 /// The owner of an answer, and the settings.
 #[derive(Clone, Copy)]
 pub struct KeepFor<'a> {
-    /// The caller.
     pub owner: &'a Arc<str>,
     /// Whether the caller's answers may be stored.
     pub may_store: bool,

@@ -19,7 +19,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// The task that deletes them.
 pub struct Retention {
-    /// The database.
     pub store: Store,
     /// Days for which records are kept; none: for ever.
     pub keep_days: Option<u32>,

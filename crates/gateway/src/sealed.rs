@@ -8,30 +8,24 @@ use store::KeyHasher;
 /// The kind of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A file.
     File,
     /// The output of a batch.
     Output,
-    /// A batch.
     Batch,
     /// A batch of messages.
     MessageBatch,
     /// A file that comes in parts.
     Upload,
-    /// A part of it.
     Part,
 }
 
-/// Every kind.
 const KINDS: [Kind; 6] =
     [Kind::File, Kind::Output, Kind::Batch, Kind::MessageBatch, Kind::Upload, Kind::Part];
 
 /// The location of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// What it is.
     pub kind: Kind,
-    /// The provider.
     pub provider: String,
     /// The provider's own id.
     pub id: String,

@@ -39,7 +39,6 @@ pub struct Snapshot {
     pub providers: HashMap<String, Arc<ProviderHandle>>,
     /// Aliases by name.
     pub aliases: HashMap<String, ModelSection>,
-    /// Facts for unknown models.
     pub unknown_facts: Arc<ModelFacts>,
     /// How providers are chosen and retried.
     pub routing: routing::Settings,
@@ -148,7 +147,6 @@ impl Tools {
 }
 
 impl Snapshot {
-    /// The first snapshot.
     pub fn first(settings: Settings, tools: &Tools) -> Self {
         let routing = &settings.routing;
         let learnt = Learnt {
@@ -267,7 +265,6 @@ impl HealthByOperation {
         Self { chat, others: Default::default(), settings: settings.clone(), rests }
     }
 
-    /// Of one operation.
     pub fn of(&self, operation: Operation) -> &Health {
         match operation {
             Operation::Chat => &self.chat,
@@ -315,11 +312,9 @@ pub struct ProviderHandle {
     pub settings: ProviderSettings,
     /// How it is called.
     pub endpoint: &'static dyn Endpoint,
-    /// Its connections.
     pub client: Client,
     /// One credential per key; at least one.
     pub credentials: Arc<Credentials>,
-    /// The labels of the keys.
     pub key_labels: Vec<String>,
     /// Counters of this provider by model.
     pub metrics: Arc<RouteMetrics>,
@@ -334,7 +329,6 @@ fn names_its_models(row: &ProviderRow, catalog: &Catalog) -> bool {
 }
 
 impl ProviderHandle {
-    /// Its id.
     pub fn id(&self) -> &str {
         &self.row.id
     }

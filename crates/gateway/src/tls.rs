@@ -42,7 +42,6 @@ struct State {
 type Stamp = [(SystemTime, u64); 2];
 
 impl Tls {
-    /// Reads the certificate.
     pub fn load(files: Files) -> Result<Self, String> {
         let seen = files.stamp();
         let config = files.read()?;

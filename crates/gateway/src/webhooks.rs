@@ -54,7 +54,6 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Runs without end.
     pub async fn run(self) -> Infallible {
         let (mut forgotten_ms, mut due_ms) = (0, 0);
         // Events that could not be stored yet.

@@ -103,7 +103,6 @@ pub enum Granted {
         /// Spent by all nodes, this one included.
         all_spent: Pico,
     },
-    /// Of a rate.
     Rate {
         /// Taken, out of the wanted amount.
         taken: u64,

@@ -38,7 +38,6 @@ impl PacedBody {
         PacedBody { frames: frames.into(), ending, delay, pause: None, started: false }
     }
 
-    /// An empty body.
     pub fn nothing() -> PacedBody {
         PacedBody::new(Vec::new(), Ending::Complete, Duration::ZERO)
     }

@@ -182,7 +182,6 @@ impl Prompt {
     }
 }
 
-/// Answers a prompt.
 pub fn answer(prompt: &Prompt, flavour: Flavour) -> Answer {
     let step =
         if flavour == Flavour::Agent && matches!(prompt.json, Json::No) { agent::next(prompt) } else { None };

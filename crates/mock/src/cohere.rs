@@ -5,7 +5,6 @@ use crate::format::{Call, Format, Refusal, Reply, fragments, has, items, strings
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// The format.
 pub struct Cohere;
 
 impl Format for Cohere {

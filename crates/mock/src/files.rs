@@ -254,7 +254,6 @@ pub fn google_upload(visit: &Visit<'_>) -> Reply {
     Reply::json(200, &json!({ "file": about })).header("x-goog-upload-status", "final")
 }
 
-/// Google's files.
 fn google(visit: &Visit<'_>) -> Reply {
     let mut kept = visit.shelf.lock();
     match visit.rest[..] {

@@ -116,7 +116,6 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A whole body.
     pub fn whole(status: u16, content_type: &str, body: impl Into<Bytes>) -> Reply {
         Reply {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),

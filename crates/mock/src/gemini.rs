@@ -6,7 +6,6 @@ use crate::proof::signature;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-/// The format.
 pub struct Gemini;
 
 impl Format for Gemini {

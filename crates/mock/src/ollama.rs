@@ -5,7 +5,6 @@ use crate::format::{Call, Format, Refusal, Reply, items, strings, text};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// The format.
 pub struct Ollama;
 
 impl Format for Ollama {

@@ -6,7 +6,6 @@ use crate::openai_chat::OpenAiChat;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// The format.
 pub struct OpenAiCompletions;
 
 impl Format for OpenAiCompletions {

@@ -61,7 +61,6 @@ impl RetryBudget {
         KeyBudget { budget: self, key: hash(&key) }
     }
 
-    /// Retries that are left.
     pub fn left(&self, now: Timestamp) -> f64 {
         let terms = self.terms();
         let all = &mut lock(&self.buckets).all;

@@ -80,7 +80,6 @@ impl<'a> Candidate<'a> {
 /// Prices per token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnitPrices {
-    /// Of the prompt.
     pub prompt: Pico,
     /// Of the answer.
     pub completion: Pico,
@@ -89,7 +88,6 @@ pub struct UnitPrices {
 /// A provider, a model and a key: what health is kept for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route<'a> {
-    /// The provider's id.
     pub provider: &'a str,
     /// The provider's own id of the model.
     pub model: &'a str,

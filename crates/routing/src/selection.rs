@@ -97,7 +97,6 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The sum.
     pub fn total(&self) -> f64 {
         self.price + self.uptime + self.latency + self.throughput + self.other
     }

@@ -3,7 +3,6 @@
 /// A conversation, without its items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
-    /// Its id.
     pub id: String,
     /// Its owner: other callers do not see it.
     pub key_id: String,
@@ -15,10 +14,8 @@ pub struct Conversation {
     pub metadata: String,
 }
 
-/// An item of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredItem {
-    /// Its id.
     pub id: String,
     /// The item as JSON, with its id.
     pub item: String,
@@ -27,11 +24,9 @@ pub struct StoredItem {
 /// Items to append to a conversation. Existing items keep their place.
 #[derive(Clone, Copy, Debug)]
 pub struct Addition<'a> {
-    /// The conversation's id.
     pub conversation: &'a str,
     /// Its owner.
     pub key_id: &'a str,
-    /// The time.
     pub now_ms: i64,
     /// The new expiry of the conversation.
     pub expires_at_ms: i64,

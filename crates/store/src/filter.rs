@@ -16,14 +16,11 @@ pub struct RequestFilter {
     pub since_ms: Option<i64>,
     /// Before this time.
     pub until_ms: Option<i64>,
-    /// The conditions.
     pub tests: Vec<Test>,
 }
 
-/// A condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Test {
-    /// Of what.
     pub field: Field,
     /// True for a negated condition.
     pub not: bool,
@@ -38,7 +35,6 @@ pub enum Field {
     Model,
     /// The provider that answered, or was asked last.
     Provider,
-    /// The project.
     Project,
     /// The id of the key.
     Key,
@@ -50,7 +46,6 @@ pub enum Field {
     Loss,
     /// The value of a tag.
     Tag(String),
-    /// The session.
     Session,
     /// The format that the caller spoke.
     Dialect,
@@ -76,7 +71,6 @@ pub enum Field {
     Any,
 }
 
-/// The comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compare {
     /// Equal to one of these texts, in which `*` matches any text; letters match in either case.
@@ -93,7 +87,6 @@ pub enum Compare {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{word:?} cannot be read: {reason}")]
 pub struct FilterError {
-    /// The word.
     pub word: String,
     /// Why, in a sentence without its end.
     pub reason: String,

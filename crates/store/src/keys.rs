@@ -17,7 +17,6 @@ const SHOWN_BYTES: usize = 8;
 pub struct KeyFields {
     /// What the operator calls it.
     pub name: String,
-    /// Its project.
     pub project_id: String,
     /// Its roles, separated by commas.
     pub roles: String,
@@ -65,7 +64,6 @@ pub struct KeyRow {
 /// The data for recognising an active key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyHash {
-    /// The id of the key.
     pub id: String,
     /// What is said of it.
     pub fields: KeyFields,

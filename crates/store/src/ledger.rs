@@ -63,7 +63,6 @@ pub struct LedgerDay {
     pub day: i64,
     /// In 10⁻¹² USD.
     pub spent_pico: i64,
-    /// How many requests.
     pub requests: i64,
     /// How many of them have no known price.
     pub unpriced: i64,

@@ -1,6 +1,5 @@
 //! The processes on this database: each writes a row periodically.
 
-/// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Identifies the process: a new one after each start.

@@ -2,7 +2,6 @@
 
 use crate::sums::UsageSums;
 
-/// A parameter.
 #[derive(Clone, Debug)]
 pub(crate) enum Param {
     Number(i64),

@@ -22,7 +22,6 @@ pub struct Project {
 /// The result of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// It is done.
     Done,
     /// The object does not exist.
     Absent,
@@ -48,15 +47,11 @@ pub struct Audit {
 /// An entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
-    /// Its number.
     pub id: i64,
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
-    /// Who.
     pub actor: String,
-    /// What.
     pub action: String,
-    /// Of what.
     pub target: String,
     /// More, as JSON.
     pub detail: String,

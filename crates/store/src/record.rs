@@ -48,7 +48,6 @@ pub struct UsageRecord {
     pub canceled: bool,
     /// True for a streamed answer.
     pub streamed: bool,
-    /// The tokens.
     pub usage: Option<Usage>,
     /// True when the provider reported no counts and they were estimated.
     pub usage_estimated: bool,
@@ -124,7 +123,6 @@ impl Phases {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct AttemptRecord {
-    /// The provider.
     pub provider: String,
     /// The model, as the provider calls it.
     pub model: String,
@@ -164,7 +162,6 @@ pub struct GuardrailRecord {
     pub on: Cow<'static, str>,
     /// `redacted`, `denied`, `unchecked` or `unavailable`.
     pub action: Cow<'static, str>,
-    /// How many times.
     pub count: u64,
 }
 

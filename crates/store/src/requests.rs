@@ -50,7 +50,6 @@ impl FromStr for Cursor {
 pub struct RequestRow {
     /// Its place.
     pub cursor: Cursor,
-    /// The record.
     pub record: UsageRecord,
 }
 
@@ -83,7 +82,6 @@ impl Stretch {
         }
     }
 
-    /// As a condition.
     fn condition(self, params: &mut Params) -> String {
         let since = params.number(self.since_ms);
         let time = params.number(self.before.started_at_ms);

@@ -1,10 +1,8 @@
 //! Stored answers: each row contains the items that one request added to its conversation and the answer, and
 //! names the previous answer. A conversation is the chain of its answers.
 
-/// One stored answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredResponse {
-    /// The answer's id.
     pub id: String,
     /// Its owner: other callers do not see it.
     pub key_id: String,

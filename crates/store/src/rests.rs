@@ -5,7 +5,6 @@ use crate::projects::Audit;
 /// A provider that gets no requests for a while, or one of its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rest {
-    /// The provider's id.
     pub provider: String,
     /// The label of the key; none when the whole provider is suspended.
     pub key: Option<String>,
@@ -27,11 +26,9 @@ const MOST_SECONDS: i64 = 366 * 24 * 3600;
 /// A requested suspension.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewRest {
-    /// The provider's id.
     pub provider: String,
     /// The label of the key; none for all of the provider.
     pub key: Option<String>,
-    /// Why.
     pub reason: String,
     /// For how long; none: until somebody ends it.
     pub seconds: Option<i64>,

@@ -22,7 +22,6 @@ use crate::upserts::{MOST_ROWS, Statement, push_statements, upsert};
 /// The dimensions of sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dim {
-    /// The project.
     Project,
     /// The id of the key.
     Key,
@@ -61,7 +60,6 @@ impl Dim {
 /// A period of sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bucket {
-    /// An hour.
     Hour,
     /// A day, UTC.
     Day,
@@ -107,14 +105,12 @@ impl UsageQuery {
     }
 }
 
-/// One sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRow {
     /// When the stretch begins, in milliseconds since 1970.
     pub start_ms: Option<i64>,
     /// The values of what was grouped by, in that order.
     pub of: Vec<String>,
-    /// The sum.
     pub sums: UsageSums,
 }
 

@@ -5,7 +5,6 @@
 pub struct ConsoleSession {
     /// The hash of the token that the browser holds.
     pub id: String,
-    /// The display name.
     pub name: String,
     /// The subject for the gateway: a session ends when its subject loses its rights.
     pub subject: String,

@@ -293,7 +293,6 @@ impl Store {
         Ok(rows.into_iter().map(keys::listed).collect())
     }
 
-    /// One key.
     pub async fn key(&self, id: &str) -> Result<Option<KeyRow>, StoreError> {
         let row: Option<keys::ListedRow> = on_either!(self, QUICK, connection => {
             sqlx::query_as(keys::SELECT_ONE).bind(id).fetch_optional(connection).await
@@ -407,7 +406,6 @@ impl Store {
         Ok(rows.into_iter().map(projects::from_row).collect())
     }
 
-    /// One project.
     pub async fn project(&self, id: &str) -> Result<Option<Project>, StoreError> {
         let row: Option<projects::Row> = on_either!(self, QUICK, connection => {
             sqlx::query_as(projects::SELECT_ONE).bind(id).fetch_optional(connection).await
@@ -415,7 +413,6 @@ impl Store {
         Ok(row.map(projects::from_row))
     }
 
-    /// Makes a project.
     pub async fn create_project(
         &self,
         project: &Project,

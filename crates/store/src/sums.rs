@@ -62,7 +62,6 @@ impl Default for UsageSums {
 }
 
 impl UsageSums {
-    /// How many requests.
     pub fn requests(&self) -> u64 {
         self.count(0)
     }
@@ -113,7 +112,6 @@ impl UsageSums {
         self.count(22)
     }
 
-    /// The tokens.
     pub fn usage(&self) -> Usage {
         Usage {
             input: self.count(9),
@@ -219,7 +217,6 @@ impl Histogram {
         Self { counts: std::array::from_fn(|index| counts[index].unsigned_abs()), sum_ms }
     }
 
-    /// How many.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -255,7 +252,6 @@ impl Histogram {
         ends.zip(self.counts.iter().copied())
     }
 
-    /// Adds others.
     pub fn add(&mut self, other: &Self) {
         self.counts.iter_mut().zip(&other.counts).for_each(|(sum, more)| *sum += more);
         self.sum_ms += other.sum_ms;

@@ -24,9 +24,7 @@ pub struct UsageFilter {
     pub since_ms: Option<i64>,
     /// Before this time.
     pub until_ms: Option<i64>,
-    /// Of this key.
     pub key_id: Option<String>,
-    /// Of this request.
     pub request_id: Option<String>,
     /// The maximum number, newest first; 10,000 by default and at most.
     pub limit: Option<u32>,

@@ -7,7 +7,6 @@ pub struct Delivery {
     pub event: String,
     /// Names the address.
     pub endpoint: String,
-    /// The body.
     pub body: String,
     /// When it was noticed, in milliseconds since 1970.
     pub created_at_ms: i64,

@@ -52,26 +52,16 @@ pub enum WriterEvent {
     Rejected,
     /// The database refuses records for good; they are counted as lost, and were moved to a file.
     Refused {
-        /// How many.
         records: u64,
-        /// The file.
         file: PathBuf,
         /// The database's message about the last one.
         error: String,
     },
     /// Sums of records are in no table of hours and days; the records themselves are in the database.
-    SumsSetAside {
-        /// Which.
-        what: String,
-        /// Their error.
-        error: String,
-    },
+    SumsSetAside { what: String, error: String },
     /// A file of the spool was deleted or damaged from outside before its records had been moved; they are counted as
     /// lost.
-    Vanished {
-        /// How many.
-        records: u64,
-    },
+    Vanished { records: u64 },
 }
 
 /// The task that moves records from the spool into the database.

@@ -152,7 +152,6 @@ enum Way {
 pub struct MediaUrl {
     /// Its place in the request, in the caller's terms.
     pub path: String,
-    /// The URL.
     pub url: String,
     /// The expected kind.
     pub kind: MediaKind,

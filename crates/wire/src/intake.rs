@@ -70,7 +70,6 @@ impl Keeping {
     }
 }
 
-/// The size of a prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PromptSize {
     /// Bytes of text in messages and tools: the basis of an estimate. Media do not count.
@@ -94,11 +93,9 @@ impl PromptSize {
 pub struct Intake {
     /// The model as the caller addressed it.
     pub model: String,
-    /// The form of the answer.
     pub form: AnswerForm,
     /// The features that a provider must have.
     pub needs: Features,
-    /// The size of the prompt.
     pub size: PromptSize,
     /// The caller's limit of output tokens.
     pub max_output_tokens: Option<u64>,
@@ -321,7 +318,6 @@ impl Intake {
         }
     }
 
-    /// The body.
     pub fn body(&self) -> &Bytes {
         &self.body
     }

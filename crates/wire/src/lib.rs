@@ -141,9 +141,7 @@ pub trait Joiner: Send {
 /// The id prefixes of a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdPrefixes {
-    /// Of answers.
     pub answer: &'static str,
-    /// Of tool calls.
     pub tool_call: &'static str,
 }
 
@@ -308,7 +306,6 @@ pub trait Encoder: Send {
 /// A finished answer that the gateway stores, as its caller gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Its id.
     pub id: String,
     /// The whole answer as JSON, also where it was streamed.
     pub answer: Vec<u8>,

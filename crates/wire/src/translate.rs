@@ -41,7 +41,6 @@ struct Filtering {
     has_begun: bool,
 }
 
-/// The parts of a translator.
 pub struct TranslatorParts {
     /// Reads the provider's format.
     pub decoder: Box<dyn Decoder>,

@@ -18,12 +18,10 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The time.
     pub fn now(&self) -> u64 {
         self.now.get()
     }
 
-    /// Waits.
     pub fn sleep(&self, duration: Duration) -> Sleep<'_> {
         Sleep { clock: self, until: self.now() + duration.as_millis() as u64 }
     }

@@ -61,7 +61,6 @@ pub struct Served {
     pub attempts: u64,
 }
 
-/// Plays a scenario.
 pub fn play(policy: Policy, scenario: &Scenario, requests: &[Request]) -> Vec<Served> {
     let world = World::new(scenario);
     let served = RefCell::new(vec![Served::default(); requests.len()]);

@@ -16,7 +16,6 @@ pub struct Scenario {
     pub requests_per_second: f64,
     /// The random seed.
     pub seed: u64,
-    /// The providers.
     pub provider: Vec<Provider>,
 }
 
@@ -34,7 +33,6 @@ pub struct Provider {
     /// Spread of that time (of its logarithm).
     #[serde(default = "usual_spread")]
     pub spread: f64,
-    /// Tokens per second.
     pub tokens_per_second: f64,
     /// Share of requests that fail.
     #[serde(default)]

@@ -4,10 +4,8 @@ use routing::chance;
 
 use super::scenario::Scenario;
 
-/// A request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Request {
-    /// Its number.
     pub id: u64,
     /// When it arrives, in milliseconds.
     pub at: u64,

@@ -2,12 +2,10 @@
 
 use maud::{Markup, PreEscaped, html};
 
-/// An icon by its name.
 pub fn icon(name: &str) -> Markup {
     drawn("i", name)
 }
 
-/// A small icon.
 pub fn small(name: &str) -> Markup {
     drawn("i s", name)
 }
@@ -21,7 +19,6 @@ fn drawn(class: &str, name: &str) -> Markup {
     html! { svg class=(class) viewBox="0 0 16 16" aria-hidden="true" { (PreEscaped(path(name))) } }
 }
 
-/// The brand's sign.
 pub fn brand() -> Markup {
     html! {
         svg viewBox="0 0 18 18" aria-hidden="true" {

@@ -24,7 +24,6 @@ const PAGES: &[(&str, &str, &str, &str)] = &[
 
 /// The reader of a page: what a page needs besides its own content.
 pub struct Reader<'a> {
-    /// The console.
     pub console: &'a Console,
     /// Who is signed in.
     pub session: &'a Session,
@@ -32,12 +31,10 @@ pub struct Reader<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// A page.
 #[derive(Default)]
 pub struct Page<'a> {
     /// Its name among [`PAGES`].
     pub nav: &'a str,
-    /// The heading.
     pub title: &'a str,
     /// A grey sentence beside it.
     pub sub: Option<Markup>,

@@ -7,7 +7,6 @@ use crate::session::Session;
 /// A section of a page with its heading.
 #[derive(Default)]
 pub struct Panel<'a> {
-    /// The heading.
     pub title: &'a str,
     /// A grey word beside it.
     pub note: Option<Markup>,

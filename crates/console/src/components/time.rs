@@ -3,7 +3,6 @@
 use canon::date::date_of;
 use maud::{Markup, html};
 
-/// A day.
 pub const DAY_MS: i64 = 86_400_000;
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

@@ -33,7 +33,6 @@ const ROWS: usize = 150;
 /// The maximum number of compared models.
 const COMPARED: usize = 4;
 
-/// The page.
 pub async fn page(
     State(console): State<Arc<Console>>,
     session: Session,

@@ -90,7 +90,6 @@ async fn data(console: &Console, span: &Span) -> Result<Data, StoreError> {
     })
 }
 
-/// The page.
 pub async fn page(
     State(console): State<Arc<Console>>,
     session: Session,
@@ -264,7 +263,6 @@ fn total(rows: &[UsageRow]) -> UsageSums {
     })
 }
 
-/// Requests by outcome.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Outcomes {
     pub(super) all: u64,

@@ -17,7 +17,6 @@ use crate::session::Session;
 /// The maximum number of compared models.
 const COLUMNS: usize = 3;
 
-/// The page.
 pub async fn page(
     State(console): State<Arc<Console>>,
     session: Session,

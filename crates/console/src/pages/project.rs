@@ -34,7 +34,6 @@ fn policy_of(project: &Project) -> Policy {
     serde_json::from_str(&project.policy).unwrap_or_default()
 }
 
-/// The page.
 pub async fn page(
     State(console): State<Arc<Console>>,
     session: Session,

@@ -25,9 +25,7 @@ use crate::session::Session;
 
 /// A project as the list shows it.
 pub struct Line {
-    /// Its id.
     pub id: String,
-    /// Its display name.
     pub name: String,
     /// It is in the configuration file.
     pub is_declared: bool,
@@ -98,7 +96,6 @@ pub fn share(spent: Pico, ceiling: Pico) -> f64 {
     if ceiling.0 <= 0 { 1.0 } else { spent.0 as f64 / ceiling.0 as f64 }
 }
 
-/// The colour of a share.
 pub fn colour(share: f64) -> &'static str {
     match share {
         share if share > 0.9 => "kbad",
@@ -107,7 +104,6 @@ pub fn colour(share: f64) -> &'static str {
     }
 }
 
-/// The page.
 pub async fn page(State(console): State<Arc<Console>>, session: Session, headers: HeaderMap) -> Response {
     let reader = Reader { console: &console, session: &session, headers: &headers };
     let body = match lines(&console).await {
@@ -208,7 +204,6 @@ fn create_form(session: &Session) -> Markup {
     })
 }
 
-/// The fields of a policy.
 pub fn policy_fields(given: &limits::Policy) -> Markup {
     let area = |name: &str, label: &str, hint: &str, text: String| {
         html! { label.field { span { (label) " " span.t3 { (hint) } } textarea.area.mono name=(name) rows="3" spellcheck="false" { (text) } } }

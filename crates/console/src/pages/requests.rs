@@ -68,7 +68,6 @@ fn filter(query: &Fields, since_ms: i64) -> Result<RequestFilter, store::FilterE
     Ok(filter)
 }
 
-/// The page.
 pub async fn page(
     State(console): State<Arc<Console>>,
     session: Session,

@@ -31,7 +31,6 @@ pub struct Figures {
     pub uptime: Option<f64>,
     /// Milliseconds.
     pub first_token_ms: Option<f64>,
-    /// Tokens per second.
     pub tokens_per_second: Option<f64>,
 }
 

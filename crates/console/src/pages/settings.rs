@@ -18,7 +18,6 @@ use crate::fields::Fields;
 use crate::gateway::{InForce, LastReload, Node};
 use crate::session::Session;
 
-/// The page.
 pub async fn page(State(console): State<Arc<Console>>, session: Session, headers: HeaderMap) -> Response {
     let now_ms = console.now_ms();
     let node = console.gateway.node();

@@ -12,7 +12,6 @@ const HEAD_BYTES: usize = 1 + 1 + 8 + 2;
 /// A complete, successful answer, as the provider sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedAnswer {
-    /// The bytes.
     pub body: Bytes,
     /// The body is a stream.
     pub streams: bool,

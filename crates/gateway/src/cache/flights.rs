@@ -31,7 +31,6 @@ pub struct Flight {
 pub struct Landing(watch::Receiver<()>);
 
 impl Landing {
-    /// Waits for it.
     pub async fn wait(mut self) {
         // Nothing is ever sent: the wait ends when the sender is dropped.
         let _ = self.0.changed().await;

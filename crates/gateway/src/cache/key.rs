@@ -10,13 +10,11 @@ const FORM: &[u8] = b"llmgateway response 3";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(blake3::Hash);
 
-/// The parts of a key.
 pub struct KeyParts<'a> {
     /// The caller's project.
     pub project: &'a str,
     /// When its answers were purged last.
     pub purged_at: i64,
-    /// The provider.
     pub provider: &'a str,
     /// The model, as sent to the provider.
     pub model: &'a str,

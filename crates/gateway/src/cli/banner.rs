@@ -67,7 +67,6 @@ pub fn banner(at: Listening, key: &CallerKey, example: &Example, code: Option<&s
 /// The address of the gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Listening {
-    /// The address.
     pub address: SocketAddr,
     /// It has a certificate.
     pub tls: bool,

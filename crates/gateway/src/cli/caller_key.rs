@@ -16,7 +16,6 @@ use crate::env::Environment;
 pub enum CallerKey {
     /// Created by this start, and written to a file where possible.
     Fresh {
-        /// The key.
         secret: Secret,
         /// The file, if it was written.
         file: Option<PathBuf>,
@@ -28,21 +27,14 @@ pub enum CallerKey {
     /// In the configuration file, or in a file that it names.
     InConfiguration,
     /// In the database, which has only its hash and its prefix.
-    Stored {
-        /// Its prefix.
-        prefix: String,
-        /// Its name.
-        name: String,
-    },
+    Stored { prefix: String, name: String },
 }
 
 /// The source of the configured keys, noted before the settings are used up.
 pub enum Configured {
     /// There is none.
     None,
-    /// In this variable.
     Variable(String),
-    /// In the file.
     File,
 }
 

@@ -23,7 +23,6 @@ const PATTERN_BYTES: usize = 4 << 20;
 /// Maximum size of the characters around a match that decide whether it is one.
 const NEIGHBOURS: usize = 8;
 
-/// A rule.
 #[derive(Debug)]
 pub struct Guardrail {
     /// Its name in policies, errors, records and metrics.
@@ -32,7 +31,6 @@ pub struct Guardrail {
     pub on_input: bool,
     /// It checks answers.
     pub on_output: bool,
-    /// Its action.
     pub does: Does,
 }
 

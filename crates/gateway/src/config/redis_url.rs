@@ -16,7 +16,6 @@ pub struct RedisUrl {
     pub form: RedisForm,
     /// The user of an access list.
     pub user: Option<String>,
-    /// The password.
     pub password: Option<Secret>,
     /// The number of the database; a cluster has only 0.
     pub database: i64,

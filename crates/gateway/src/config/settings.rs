@@ -83,7 +83,6 @@ pub struct Settings {
     pub oidc: Option<OidcSettings>,
     /// Projects of the configuration.
     pub projects: Vec<ProjectSettings>,
-    /// The guardrails.
     pub guardrails: Vec<Arc<Guardrail>>,
     /// Where events are sent.
     pub webhooks: Vec<Webhook>,
@@ -93,7 +92,6 @@ pub struct Settings {
     pub exact_limits: bool,
     /// Limits of the response cache.
     pub cache: CacheSettings,
-    /// Database URL.
     pub database_url: String,
     /// Folder of the spool.
     pub spool: PathBuf,
@@ -111,7 +109,6 @@ pub struct Settings {
     pub outbound: OutboundSettings,
     /// Every provider of the catalog and of the configuration.
     pub providers: Vec<ProviderSettings>,
-    /// Aliases.
     pub aliases: BTreeMap<String, ModelSection>,
     /// The catalog with the operator's own providers.
     pub catalog: Catalog,
@@ -158,7 +155,6 @@ pub struct ProjectKey {
 /// How long to wait for providers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timeouts {
-    /// To connect.
     pub connect: Duration,
     /// To the head of an answer.
     pub first_byte: Duration,
@@ -237,7 +233,6 @@ pub struct ProviderSettings {
     pub base_url_source: Option<String>,
     /// Region, project and other settings.
     pub settings: BTreeMap<String, String>,
-    /// Its keys.
     pub keys: Vec<KeyEntry>,
     /// Secrets besides the keys that a provider could quote: in the settings, and in headers from references.
     pub secrets: Vec<Secret>,
@@ -251,7 +246,6 @@ pub struct ProviderSettings {
     pub outbound: ProviderOutbound,
     /// It gets the id of each request.
     pub forward_request_id: bool,
-    /// Its timeouts.
     pub timeouts: Timeouts,
     /// Whether it trains models with the data that it receives; none when unknown.
     pub trains_on_data: Option<bool>,

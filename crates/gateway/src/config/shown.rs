@@ -6,7 +6,6 @@ use super::Settings;
 use super::lines::Lines;
 use crate::tls;
 
-/// One setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// `routing.max_retries`
@@ -20,7 +19,6 @@ pub struct Shown {
 /// The settings of a file, and others in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InForce {
-    /// The file.
     pub file: Option<String>,
     /// In the file's order; then those that are not in the file.
     pub settings: Vec<Shown>,

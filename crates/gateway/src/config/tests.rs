@@ -113,7 +113,6 @@ const OWN_PROVIDERS: &str = "A provider of the catalog ([providers.md](providers
     with a user or password, or with the gateway's own address is refused. A provider that needs no key is enabled by its section, even an \
     empty one. A section takes precedence over the environment.";
 
-/// The parts of `[routing]`.
 const ROUTING_PARTS: [(&str, &str); 6] = [
     ("", "Settings"),
     ("weights", "Weights"),

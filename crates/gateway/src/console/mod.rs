@@ -22,9 +22,7 @@ pub use service::ConsoleService;
 pub struct View {
     /// The configuration in force.
     pub current: Current,
-    /// Keys.
     pub auth: Arc<Auth>,
-    /// Reloads.
     pub reloader: Arc<Reloader>,
     /// Sign-in by an identity provider.
     pub sign_on: SignOn,

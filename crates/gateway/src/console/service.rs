@@ -12,7 +12,6 @@ use http::request::Parts;
 use http::{Request, Response};
 use tower_service::Service;
 
-/// The dashboard.
 pub struct ConsoleService {
     router: Router,
     console: Arc<Console>,

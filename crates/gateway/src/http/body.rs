@@ -13,9 +13,7 @@ use crate::pipeline::pump::{BrokenOff, PING_AFTER, Pump};
 use crate::pipeline::several::Several;
 use crate::pipeline::{Answer, Failure, Pending};
 
-/// The body of a response.
 pub enum ResponseBody {
-    /// The whole body.
     Whole(Option<Bytes>),
     /// A stream that has begun.
     Stream(Box<Pump>),
@@ -36,7 +34,6 @@ pub struct Waiting {
 }
 
 impl ResponseBody {
-    /// A whole body.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self::Whole(Some(bytes.into()))
     }

@@ -55,7 +55,6 @@ pub struct Caller {
 pub struct Address {
     /// The part of the path for the braces in the route, unescaped.
     pub rest: String,
-    /// The query.
     pub query: String,
 }
 

@@ -79,7 +79,6 @@ pub struct Place {
 pub struct InFlight(Arc<Place>);
 
 impl Connections {
-    /// With this limit.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,

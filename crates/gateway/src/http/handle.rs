@@ -52,7 +52,6 @@ pub struct Api {
     pub pipeline: Arc<Pipeline>,
     /// Checks keys.
     pub auth: Arc<Auth>,
-    /// Counters.
     pub metrics: Metrics,
     /// Lists of models of providers outside of the catalog.
     pub discovery: Discovery,
@@ -62,7 +61,6 @@ pub struct Api {
     pub current: Current,
     /// Reloads it.
     pub reloader: Arc<Reloader>,
-    /// The dashboard.
     pub console: ConsoleService,
     /// The limit of bytes in memory.
     pub buffers: Buffers,

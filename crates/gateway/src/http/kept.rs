@@ -185,7 +185,6 @@ impl Ask {
         Self { method: Method::POST, path, query: String::new(), headers, body, hides_models: false }
     }
 
-    /// Without a body.
     fn of(desk: &Desk<'_>, method: Method, path: String) -> Self {
         Self { method, ..Self::post(path, desk.headers(), desk.nothing()) }
     }

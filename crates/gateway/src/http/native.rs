@@ -44,7 +44,6 @@ const HELD_FOR_MODEL: usize = 4 << 20;
 pub struct Asking {
     /// The snapshot of the request.
     pub snapshot: Arc<Snapshot>,
-    /// The id of the request.
     pub request_id: String,
     /// When its head was there.
     pub received: tokio::time::Instant,

@@ -29,7 +29,6 @@ pub struct Announced {
     pub(super) length: Option<usize>,
     /// The bytes must not change.
     is_raw: bool,
-    /// The boundary of a form.
     pub(super) form: Option<Boundary>,
 }
 
@@ -93,12 +92,10 @@ impl Announced {
     }
 }
 
-/// The announced length of a body.
 pub(super) fn announced_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body.
 pub async fn read(
     body: Incoming,
     announced: Announced,

@@ -20,7 +20,6 @@ use crate::pipeline::count::CountSource;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A JSON response.
 pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<ResponseBody> {
     with_type(status, JSON, ResponseBody::whole(body))
 }

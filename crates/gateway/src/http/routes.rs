@@ -8,7 +8,6 @@ use wire::{Dialect, OWN, Protocol};
 
 use super::kept;
 
-/// One route.
 #[derive(Debug)]
 pub struct Route {
     /// The path. A part in braces at its end matches the rest of the path, slashes included.
@@ -17,7 +16,6 @@ pub struct Route {
     pub method: Method,
     /// The access rule.
     pub access: Access,
-    /// The handler.
     pub serve: Serve,
 }
 
@@ -92,7 +90,6 @@ pub enum Serve {
 /// A resource of the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// All projects.
     Projects,
     /// One of them.
     Project,
@@ -110,7 +107,6 @@ pub enum Resource {
     Request,
     /// Models at their providers.
     Models,
-    /// Providers.
     Providers,
     /// The measurements of routing.
     Routing,

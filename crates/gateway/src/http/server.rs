@@ -25,7 +25,6 @@ use crate::tls::Tls;
 
 /// A listening socket and its settings.
 pub struct Listener {
-    /// The socket.
     pub socket: TcpListener,
     /// The routes that are served here.
     pub door: Door,

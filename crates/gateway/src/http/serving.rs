@@ -37,7 +37,6 @@ pub trait Protocol: Future<Output = Result<(), Self::Error>> + Unpin {
     fn close(&mut self);
 }
 
-/// See the module.
 pub struct Serving<C> {
     connection: C,
     place: Arc<Place>,
@@ -52,7 +51,6 @@ pub struct Serving<C> {
 }
 
 impl<C: Protocol> Serving<C> {
-    /// Serves a connection.
     pub fn new(connection: C, place: Arc<Place>, metrics: Metrics, times: Times) -> Self {
         metrics.connections().inc();
         let timer = Box::pin(tokio::time::sleep(times.keep_alive));

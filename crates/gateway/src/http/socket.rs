@@ -24,7 +24,6 @@ const LONGEST: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(2);
 const MOST: usize = 256 << 20;
 
-/// See the module.
 pub struct Socket {
     stream: TcpStream,
     slot: Arc<Slot>,

@@ -76,7 +76,6 @@ pub struct Known {
     pub changed: Option<Changed>,
     /// The valid keys.
     pub keys: Vec<KeyHash>,
-    /// Projects.
     pub projects: Vec<Project>,
     /// Suspensions by administrators.
     pub rests: Vec<Rest>,

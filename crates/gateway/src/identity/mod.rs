@@ -252,7 +252,6 @@ impl Caller {
 }
 
 impl Project {
-    /// A project of this policy.
     pub fn new(id: &str, policy: &Policy, is_disabled: bool, books: &Books) -> Arc<Self> {
         let book = books.of(id);
         let terms = Terms::new(policy, &Scope::Project, &book);

@@ -22,7 +22,6 @@ pub struct Terms {
     denies_retention: bool,
     /// It can refuse something: models, providers, or unknown prices.
     pub restricts: bool,
-    /// It has a budget.
     has_budget: bool,
     /// Budgets and limits, with their accounts in the project's book.
     pub rules: Vec<Rule>,
@@ -44,11 +43,9 @@ pub struct Terms {
 
 /// A model at a provider, under all of its names.
 pub struct Offered<'a> {
-    /// The provider.
     pub provider: &'a ProviderSettings,
     /// The requested name (empty for `auto`), the provider's own, the catalog's.
     pub names: [&'a str; 3],
-    /// Its price is unknown.
     pub price_unknown: bool,
 }
 

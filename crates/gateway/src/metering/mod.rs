@@ -93,7 +93,6 @@ pub struct Begin<'a> {
     pub request_id: &'a str,
     /// The path of the route.
     pub path: &'static str,
-    /// Who.
     pub caller: &'a Caller,
     /// The model as the caller wrote it.
     pub model: &'a str,
@@ -103,7 +102,6 @@ pub struct Begin<'a> {
     pub session: Option<String>,
     /// The estimated length of the prompt.
     pub prompt_tokens: u64,
-    /// The operation.
     pub operation: Operation,
     /// The tags of the request.
     pub tags: BTreeMap<String, String>,
@@ -331,7 +329,6 @@ pub struct Record {
     grant: Option<Grant>,
     /// The record in case the process dies; none without reserved money.
     open: Option<OpenRequest>,
-    /// The remaining limits.
     limits: Option<Box<Remaining>>,
     downgrade: Downgrade,
     cache: Option<CacheUse>,
@@ -356,7 +353,6 @@ impl Record {
         self.row.started_at_ms
     }
 
-    /// The reservations.
     pub fn grant(&self) -> Option<&Grant> {
         self.grant.as_ref()
     }
@@ -418,7 +414,6 @@ impl Record {
         self.started
     }
 
-    /// The id of the request.
     pub fn request_id(&self) -> &str {
         &self.row.request_id
     }
@@ -820,7 +815,6 @@ impl Record {
         }
     }
 
-    /// Counts the tokens of the record.
     fn count_tokens(&self) {
         let (Some(counters), Some(usage)) = (&self.counters, &self.row.usage) else { return };
         counters.input_tokens.inc_by(usage.input + usage.audio_input);

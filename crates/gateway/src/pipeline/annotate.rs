@@ -15,13 +15,11 @@ use crate::metering::{CacheUse, Pricing, Record, UpstreamCost};
 
 /// The envelope of one answer.
 pub struct Envelope {
-    /// The request's id.
     pub request_id: String,
     /// The place of the gateway's object.
     pub place: MetadataPlace,
     /// The answer's id where the provider gives none; created on first use.
     pub answer_id: OnceLock<String>,
-    /// The prefixes of ids.
     pub ids: IdPrefixes,
     /// Unix seconds.
     pub created: i64,
@@ -63,7 +61,6 @@ pub struct EarlierCost {
 }
 
 impl EarlierCost {
-    /// So much.
     pub fn new(cost: Option<Pico>) -> Self {
         Self { cost, shown: Mutex::new(None) }
     }
@@ -159,7 +156,6 @@ impl Envelope {
 /// The reason for a provider: `metadata.selection`.
 #[derive(Clone)]
 pub enum Selection {
-    /// In a word.
     Reason(Reason),
     /// With every candidate and its score, as JSON.
     Explained(Json),

@@ -29,7 +29,6 @@ const FAILED_QUESTIONS: usize = 3;
 
 /// A parsed request.
 pub struct Question {
-    /// The request.
     pub request: Box<dyn EndpointRequest>,
     /// Its share of memory.
     pub held: Held,

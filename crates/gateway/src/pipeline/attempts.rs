@@ -66,9 +66,7 @@ pub struct Repaired {
     pub thinking: bool,
 }
 
-/// An attempt that failed.
 pub struct Failed {
-    /// Why.
     pub error: Error,
     /// How the same key may work immediately.
     pub repair: Option<Box<Repair>>,

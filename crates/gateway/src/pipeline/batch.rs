@@ -27,7 +27,6 @@ const MOST: usize = 10_000;
 #[derive(Default)]
 pub struct Settled(Mutex<HashSet<String>>);
 
-/// An output.
 pub struct Output<'a> {
     /// The id prefix of its records.
     pub id: &'a str,

@@ -11,7 +11,6 @@ use crate::clock;
 /// Expected output tokens when the caller sets no limit: used to compare prices.
 const EXPECTED_OUTPUT: u64 = 500;
 
-/// Facts of an unknown model.
 static UNKNOWN: ModelFacts = ModelFacts {
     context_tokens: None,
     max_output_tokens: None,

@@ -61,7 +61,6 @@ struct Received {
 
 /// Chat completions.
 pub struct Chat<'a> {
-    /// The request.
     pub cx: &'a RequestContext<'a>,
     /// The caller's request.
     pub intake: &'a Intake,
@@ -70,7 +69,6 @@ pub struct Chat<'a> {
 }
 
 impl<'a> Chat<'a> {
-    /// This request.
     pub fn new(cx: &'a RequestContext<'a>, intake: &'a Intake) -> Self {
         Self { cx, intake, missed: Missed::default() }
     }
@@ -96,13 +94,10 @@ impl ProviderCall for Chat<'_> {
     }
 }
 
-/// One attempt.
 pub(super) struct ChatAttempt<'a> {
-    /// The request.
     pub(super) cx: &'a RequestContext<'a>,
     /// The caller's request.
     pub(super) intake: &'a Intake,
-    /// The attempt.
     pub(super) attempt: Attempt<'a>,
     /// The cache lookups; none where the answer is not to be cached.
     pub(super) missed: Option<&'a Missed<Written>>,

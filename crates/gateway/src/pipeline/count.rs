@@ -30,7 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Most counting rules that are tried where the name may mean many models: each reads the prompt.
 const MOST_WAYS: usize = 4;
 
-/// A count.
 pub struct Count {
     /// How many tokens.
     pub tokens: u64,

@@ -31,7 +31,6 @@ pub struct Deadlines {
     stream: bool,
 }
 
-/// The current phase.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Head,

@@ -65,7 +65,6 @@ pub struct Pipeline {
     pub responses: Responses,
     /// Conversations that may continue on another node; none for a single node.
     pub conversations: Option<SharedConversations>,
-    /// The response cache.
     pub cache: Arc<ResponseCache>,
     /// Proofs that callers drop and providers require.
     pub proof_memory: proof_memory::ProofMemory,
@@ -100,7 +99,6 @@ impl From<Error> for Failure {
 
 /// A successful answer.
 pub enum Answer {
-    /// All of it.
     Whole(Bytes, Option<Served>),
     /// A stream with its first piece.
     Stream(Box<Pump>, Option<Served>),

@@ -44,15 +44,12 @@ pub struct NativeQuestion {
     pub operation: Operation,
     /// No model is involved, as with a file, or the models were checked before.
     pub asks_no_model: bool,
-    /// The provider.
     pub provider: Arc<ProviderHandle>,
     /// The only permitted key.
     pub key: Option<usize>,
-    /// The method.
     pub method: Method,
     /// The path at the provider.
     pub path: String,
-    /// The query.
     pub query: String,
     /// The caller's headers that are forwarded.
     pub headers: Headers,
@@ -84,11 +81,8 @@ pub struct TunnelEnd {
 
 /// The provider's answer.
 pub struct NativeAnswer {
-    /// Its status.
     pub status: StatusCode,
-    /// Its headers.
     pub headers: HeaderMap,
-    /// Its body.
     pub body: NativeBody,
     /// Who served the request.
     pub served: Option<Served>,
@@ -98,7 +92,6 @@ pub struct NativeAnswer {
 
 /// See [`NativeAnswer`].
 pub enum NativeBody {
-    /// All of it.
     Whole(Bytes),
     /// It passes as it comes.
     Stream(Box<Pump>),

@@ -40,9 +40,7 @@ pub fn never_streams(_: &HeaderMap) -> Option<Box<dyn Transcoder>> {
     None
 }
 
-/// One attempt.
 pub struct PlainAttempt<'a> {
-    /// The request.
     pub cx: &'a RequestContext<'a>,
     /// The provider and its key.
     pub attempt: &'a Attempt<'a>,
@@ -56,7 +54,6 @@ pub struct PlainAttempt<'a> {
     pub upload: Option<&'a Upload>,
 }
 
-/// The answers.
 pub struct Received {
     /// One answer per part, in the order of the parts. The body of a streamed answer is empty.
     pub answers: Vec<PartAnswer>,
@@ -66,7 +63,6 @@ pub struct Received {
     pub begun: Option<Box<Begun>>,
 }
 
-/// A part that failed.
 struct PartFailed {
     error: Error,
     /// The provider has the request: it bills the prompt.

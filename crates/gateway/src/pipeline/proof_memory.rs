@@ -19,7 +19,6 @@ const MOST_BYTES: usize = 64 << 20;
 /// How long an answer is kept after its last use.
 const KEPT_MS: u64 = 60 * 60 * 1000;
 
-/// See the module.
 #[derive(Default)]
 pub struct ProofMemory {
     hasher: RandomState,

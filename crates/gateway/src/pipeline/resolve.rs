@@ -18,7 +18,6 @@ use crate::telemetry::OTHER;
 /// One model at one provider that could serve the request.
 #[derive(Clone)]
 pub struct Offer {
-    /// The provider.
     pub provider: Arc<ProviderHandle>,
     /// The wire format of this model there.
     pub protocol: Protocol,
@@ -36,7 +35,6 @@ pub struct Offer {
     pub timeouts: Option<Box<TimeoutSection>>,
 }
 
-/// The source of facts.
 #[derive(Clone)]
 pub enum FactsSource {
     /// The entry of this or a related model.
@@ -55,7 +53,6 @@ impl Offer {
         }
     }
 
-    /// The facts.
     pub fn facts(&self) -> &ModelFacts {
         match &self.facts {
             FactsSource::Serving(serving) => &serving.facts,
@@ -173,7 +170,6 @@ pub struct Resolver<'a> {
     pub random: u64,
     /// The caller whose policies apply; none for commands and the operator's own lists.
     pub caller: Option<&'a Caller>,
-    /// The operation.
     pub operation: Operation,
 }
 

@@ -41,7 +41,6 @@ impl RequestContext<'_> {
         }
     }
 
-    /// The deadlines of an attempt.
     pub(super) fn deadlines(&self, attempt: &Attempt<'_>, stream: bool) -> Deadlines {
         let offer = attempt.offer;
         let limits = offer.provider.settings.timeouts;

@@ -27,11 +27,9 @@ const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
 /// The status that ended HTTP.
 const SWITCHED: u16 = 101;
 
-/// See the module.
 pub struct Tunnel {
     /// The caller's connection, once the answer that ends HTTP has been sent.
     pub caller: OnUpgrade,
-    /// The provider's.
     pub provider: OnUpgrade,
     /// The data that are settled at the end.
     pub session: Session,
@@ -39,7 +37,6 @@ pub struct Tunnel {
     pub lifecycle: Arc<Lifecycle>,
     /// Longest silence.
     pub idle: Duration,
-    /// The deadline.
     pub end: Instant,
     /// Keeps the place of the caller's connection.
     pub place: Box<dyn Any + Send + Sync>,
@@ -47,9 +44,7 @@ pub struct Tunnel {
 
 /// The data that are settled at the end, in every case.
 pub struct Session {
-    /// The record.
     pub record: Record,
-    /// The permit.
     pub permit: HeldPermit,
     /// Reads the provider's messages.
     pub turns: Mutex<Realtime>,

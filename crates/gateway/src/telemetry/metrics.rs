@@ -58,7 +58,6 @@ struct Resting {
 
 type Histograms = Family<Route, Histogram, fn() -> Histogram>;
 
-/// All metrics.
 #[derive(Clone)]
 pub struct Metrics {
     inner: Arc<Inner>,
@@ -166,7 +165,6 @@ fn shared_memory_up(registry: &mut Registry) -> Gauge {
     )
 }
 
-/// The response cache.
 fn response_cache(registry: &mut Registry) -> (Family<Kind, Counter>, Gauge) {
     let requests = registered(
         registry,
@@ -332,7 +330,6 @@ impl Metrics {
         &self.inner.shared_memory_up
     }
 
-    /// The current suspensions.
     pub fn set_rests(&self, rests: &[store::Rest]) {
         self.inner.resting.clear();
         for rest in rests {
@@ -474,7 +471,6 @@ impl RouteCounters {
         self.metrics.inner.errors.get_or_create(&self.with(kind)).inc();
     }
 
-    /// A loss.
     pub fn loss(&self, action: &'static str) {
         self.metrics.inner.losses.get_or_create(&self.with(action)).inc();
     }

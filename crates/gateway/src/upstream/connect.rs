@@ -22,7 +22,6 @@ use super::outbound::{Proxies, Route};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Opens connections.
 #[derive(Clone)]
 pub(super) struct Connector {
     tls: HttpsConnector<Outlet>,

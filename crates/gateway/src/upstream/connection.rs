@@ -56,7 +56,6 @@ const PING_ANSWER: Duration = Duration::from_secs(15);
 
 /// What is sent.
 pub(super) enum RequestBody {
-    /// A complete body.
     Whole(Full<Bytes>),
     /// The rest comes from the caller. Boxed because it is rare and large.
     Upload(Box<UploadBody>),
@@ -130,7 +129,6 @@ impl Connection {
     }
 }
 
-/// An HTTP/1 connection.
 pub(super) struct Http1 {
     sender: http1::SendRequest<RequestBody>,
     driver: http1::Connection<Socket, RequestBody>,

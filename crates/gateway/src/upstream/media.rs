@@ -51,7 +51,6 @@ struct Limits {
 
 const LIMITS: Limits = Limits { file: 20 << 20, request: 50 << 20, time: Duration::from_secs(20) };
 
-/// Fetches media.
 #[derive(Clone)]
 pub struct MediaFetcher {
     client: Client,

@@ -73,7 +73,6 @@ impl Authority {
     }
 }
 
-/// A server with TLS.
 pub(super) struct TlsServer {
     pub(super) address: SocketAddr,
     pub(super) connections: Arc<AtomicUsize>,

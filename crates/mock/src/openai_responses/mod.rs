@@ -12,7 +12,6 @@ use crate::proof::signature;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// The format.
 pub struct OpenAiResponses;
 
 impl Format for OpenAiResponses {

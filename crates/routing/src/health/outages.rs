@@ -11,13 +11,11 @@ use crate::{Route, Settings, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// The provider.
     pub provider: String,
     /// The model; empty where the cool-down of the key applies to all of them.
     pub model: String,
     /// The label of the key.
     pub key: String,
-    /// The kind of the outage.
     pub kind: OutageKind,
     pub until: Timestamp,
 }

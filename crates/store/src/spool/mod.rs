@@ -238,9 +238,7 @@ struct Pending {
 #[derive(Debug, thiserror::Error)]
 #[error("{records} usage records could not be kept: {error}")]
 pub struct CommitError {
-    /// How many.
     pub records: u64,
-    /// Why.
     pub error: AppendError,
 }
 

@@ -68,7 +68,6 @@ pub struct Part {
     pub path: Cow<'static, str>,
     /// Headers besides those of every call: the content type where it is not JSON.
     pub headers: Headers,
-    /// The body.
     pub body: Bytes,
     /// The rest of the caller's form, which is not buffered, follows the body.
     pub goes_on: bool,
@@ -119,7 +118,6 @@ pub struct FollowUp {
 pub struct PartAnswer {
     /// Its headers: some providers count tokens there.
     pub headers: HeaderMap,
-    /// Its body.
     pub body: Bytes,
 }
 
@@ -141,11 +139,8 @@ pub struct EndpointAnswer {
 pub struct OperationRows {
     /// The provider's models have no chat.
     pub no_chat: bool,
-    /// Embeddings.
     pub embeddings: Option<embeddings::EmbeddingsRow>,
-    /// Rerank.
     pub rerank: Option<rerank::RerankRow>,
-    /// Moderations.
     pub moderations: Option<moderations::ModerationsRow>,
     /// Speech from a text.
     pub speech: Option<media::MediaRow>,
@@ -157,9 +152,7 @@ pub struct OperationRows {
     pub transcriptions: Option<media::MediaRow>,
     /// The text of a recording in English.
     pub translations: Option<media::MediaRow>,
-    /// Files for batches.
     pub files: Option<batches::FilesRow>,
-    /// Batches.
     pub batches: Option<batches::BatchesRow>,
 }
 

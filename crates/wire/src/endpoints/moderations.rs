@@ -25,7 +25,6 @@ const USUAL_MODEL: &str = "omni-moderation-latest";
 pub struct ModerationsRow {
     /// The path below the base URL, where it is not `/moderations`.
     pub path: Option<String>,
-    /// Texts only.
     pub text_only: bool,
     /// The provider's categories with OpenAI's names of them. A category without an entry keeps its name.
     pub categories: std::collections::BTreeMap<String, String>,

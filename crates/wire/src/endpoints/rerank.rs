@@ -24,7 +24,6 @@ const DOCUMENTS_OF_A_UNIT: usize = 100;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RerankRow {
-    /// The format.
     pub format: RerankFormat,
     /// The path below the base URL, where it is not the format's default.
     pub path: Option<String>,
@@ -76,7 +75,6 @@ impl RerankFormat {
     }
 }
 
-/// A request to rerank.
 #[derive(Clone, Debug)]
 pub struct RerankRequest {
     intake: Intake,

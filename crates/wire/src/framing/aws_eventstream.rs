@@ -16,12 +16,10 @@ const PRELUDE: usize = 12;
 /// The prelude and the checksum at the end.
 const OVERHEAD: usize = PRELUDE + 4;
 
-/// The value of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderValue<'a> {
     /// True or false, without further bytes.
     Bool(bool),
-    /// One byte.
     Byte(i8),
     /// Two bytes.
     Short(i16),
@@ -31,11 +29,9 @@ pub enum HeaderValue<'a> {
     Long(i64),
     /// Any bytes.
     Bytes(&'a [u8]),
-    /// Text.
     Text(&'a str),
     /// Milliseconds since 1970.
     Timestamp(i64),
-    /// A UUID.
     Uuid([u8; 16]),
 }
 
@@ -44,7 +40,6 @@ pub enum HeaderValue<'a> {
 pub struct Message<'a> {
     /// Headers in the order of the wire.
     pub headers: Vec<(&'a str, HeaderValue<'a>)>,
-    /// The payload.
     pub payload: &'a [u8],
 }
 

@@ -23,7 +23,6 @@ pub struct SseParser {
     started: bool,
 }
 
-/// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SseEvent<'a> {
     /// The `event:` field; empty when there was none.

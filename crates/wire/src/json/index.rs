@@ -16,7 +16,6 @@ pub struct Index<'a> {
 #[derive(Clone, Debug)]
 pub struct Places(Vec<Field>);
 
-/// One field.
 #[derive(Clone, Debug)]
 struct Field {
     /// Between the quotes.

@@ -315,7 +315,6 @@ impl<'a> Scanner<'a> {
         self.json
     }
 
-    /// The position.
     pub fn position(&self) -> usize {
         self.at
     }

@@ -30,10 +30,8 @@ const MOST: usize = 1 << 14;
 /// Up to this many members of an object are searched one by one.
 const FEW: usize = 16;
 
-/// A value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
-    /// `null`
     #[default]
     Null,
     /// `true` or `false`
@@ -132,7 +130,6 @@ impl Object {
         self.0.iter().map(|(name, value)| (&**name, value))
     }
 
-    /// The values.
     pub fn values(&self) -> impl Iterator<Item = &Value> {
         self.0.iter().map(|(_, value)| value)
     }
@@ -191,7 +188,6 @@ impl Value {
         }
     }
 
-    /// A string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -249,12 +245,10 @@ impl Value {
         matches!(self, Self::Raw(text) if text.starts_with(letter))
     }
 
-    /// `null`
     pub fn is_null(&self) -> bool {
         *self == Self::Null
     }
 
-    /// A string.
     pub fn is_string(&self) -> bool {
         matches!(self, Self::String(_))
     }
@@ -264,7 +258,6 @@ impl Value {
         matches!(self, Self::Array(_)) || self.begins_with('[')
     }
 
-    /// An object.
     pub fn is_object(&self) -> bool {
         matches!(self, Self::Object(_)) || self.begins_with('{')
     }

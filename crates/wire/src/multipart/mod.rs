@@ -65,7 +65,6 @@ impl Boundary {
     }
 }
 
-/// One part of a form.
 #[derive(Clone, Debug)]
 pub struct FormPart {
     /// Its headers.

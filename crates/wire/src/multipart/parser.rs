@@ -44,7 +44,6 @@ enum State {
     Epilogue,
 }
 
-/// See the module.
 #[derive(Clone, Debug)]
 pub struct Parser {
     delimiter: Arc<Finder<'static>>,

@@ -4,7 +4,6 @@ use canon::{Error, Result};
 
 use super::Boundary;
 
-/// See the module.
 #[derive(Debug)]
 pub struct FormWriter {
     /// `--boundary`
@@ -14,7 +13,6 @@ pub struct FormWriter {
 }
 
 impl FormWriter {
-    /// A form with this boundary.
     pub fn new(boundary: &Boundary, room: usize) -> Self {
         Self { line: format!("--{}", boundary.as_str()), out: Vec::with_capacity(room), is_broken: false }
     }

@@ -15,7 +15,6 @@ use crate::{DecoderContext, Protocol, Transcoder};
 /// Longest line that is read.
 const LONGEST: usize = 16 << 20;
 
-/// See the module.
 #[derive(Default)]
 pub struct BatchOutput {
     line: Vec<u8>,

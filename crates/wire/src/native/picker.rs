@@ -4,7 +4,6 @@
 /// Longest picked member.
 const LONGEST: usize = 64 << 10;
 
-/// See the module.
 pub(super) struct Picker {
     wanted: &'static [&'static str],
     /// The values of the wanted members as text; the last of duplicates.

@@ -126,7 +126,6 @@ pub(super) struct UniqueIds<'a> {
 }
 
 impl<'a> UniqueIds<'a> {
-    /// Ids in this form.
     pub fn new(form: IdForm) -> Self {
         Self { form, taken: BTreeSet::new(), counts: BTreeMap::new() }
     }

@@ -7,7 +7,6 @@ use serde::{Serialize, Serializer};
 pub(super) struct StopTexts<'a>(pub &'a [String]);
 
 impl StopTexts<'_> {
-    /// Nothing is written.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }

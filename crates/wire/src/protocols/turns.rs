@@ -19,7 +19,6 @@ pub(super) type Place = (usize, usize);
 /// The turns of a request.
 pub(super) struct Turns<'a> {
     messages: &'a [Message],
-    /// The ids of the calls.
     pub ids: CallIds<'a>,
     turns: Vec<Start>,
     /// The call that each result answers, and the result's position, in the order of the calls.
@@ -36,7 +35,6 @@ struct Start {
     is_users: bool,
 }
 
-/// One turn.
 pub(super) struct Turn<'t> {
     pub is_users: bool,
     messages: Range<usize>,
@@ -100,7 +98,6 @@ impl<'a> Turns<'a> {
         &self.messages[..self.leading]
     }
 
-    /// True without turns.
     pub fn is_empty(&self) -> bool {
         self.turns.is_empty()
     }

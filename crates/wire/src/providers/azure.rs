@@ -19,7 +19,6 @@ use crate::Protocol;
 
 const USUAL_BASE: &str = "https://{resource}.openai.azure.com";
 
-/// See the module.
 pub struct Azure;
 
 impl Endpoint for Azure {

@@ -30,7 +30,6 @@ const USUAL_REGION: &str = "us-east-1";
 /// The host of most regions.
 const USUAL_BASE: &str = "https://bedrock-runtime.{region}.amazonaws.com";
 
-/// See the module.
 pub struct Bedrock;
 
 impl Endpoint for Bedrock {

@@ -10,7 +10,6 @@ use super::segment::model_segment;
 use super::{Auth, Call, Credential, Endpoint};
 use crate::Protocol;
 
-/// See the module.
 pub struct Compatible;
 
 impl Endpoint for Compatible {

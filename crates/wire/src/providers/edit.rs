@@ -55,7 +55,6 @@ pub(super) fn messages_of_a_cloud(
     Ok(Bytes::from(edit.write(128)))
 }
 
-/// The betas in a body.
 fn given_betas(body: &[u8]) -> Vec<String> {
     #[derive(serde::Deserialize)]
     struct Given {

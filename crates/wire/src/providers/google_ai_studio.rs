@@ -9,7 +9,6 @@ use super::segment::model_segment;
 use super::{Call, Endpoint};
 use crate::Protocol;
 
-/// See the module.
 pub struct GoogleAiStudio;
 
 impl Endpoint for GoogleAiStudio {

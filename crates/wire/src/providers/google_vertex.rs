@@ -22,7 +22,6 @@ const ANTHROPIC_VERSION: &str = "vertex-2023-10-16";
 /// The host of most locations.
 const USUAL_BASE: &str = "https://{region}-aiplatform.googleapis.com";
 
-/// See the module.
 pub struct GoogleVertex;
 
 impl Endpoint for GoogleVertex {

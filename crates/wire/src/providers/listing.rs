@@ -15,7 +15,6 @@ pub const MOST_MODELS: usize = 1000;
 /// Longest id of a model that is taken.
 const LONGEST_ID: usize = 512;
 
-/// One model of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedModel {
     /// The provider's own id.

@@ -68,7 +68,6 @@ pub enum Auth {
 pub enum Credential {
     /// Nothing.
     None,
-    /// A key.
     Key(Secret),
     /// An access token of limited life, always sent as `Authorization: Bearer TOKEN`.
     Token(Secret),
@@ -95,9 +94,7 @@ pub struct Call<'a> {
     pub model: &'a str,
     /// The answer is to be streamed.
     pub streaming: bool,
-    /// The body.
     pub body: Bytes,
-    /// The credential.
     pub credential: &'a Credential,
     /// How the key is sent.
     pub auth: &'a Auth,
@@ -230,7 +227,6 @@ pub fn path_segment(text: &str, field: &'static str) -> Result<String> {
     })
 }
 
-/// The endpoint of a call style.
 pub fn endpoint(style: CallStyle) -> &'static dyn Endpoint {
     match style {
         CallStyle::Compatible => &compatible::Compatible,

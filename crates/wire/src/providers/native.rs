@@ -13,7 +13,6 @@ use super::segment::has_dot_segment;
 /// A call of a provider's own API. Its headers are those that the call passes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Native<'a> {
-    /// The method.
     pub method: &'a Method,
     /// The path at the provider, which begins with a slash. Still escaped.
     pub path: &'a str,

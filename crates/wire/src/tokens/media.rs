@@ -59,10 +59,7 @@ pub enum Picture {
         unit: f64,
     },
     /// The same for every picture.
-    Each {
-        /// Tokens of a picture.
-        tokens: f64,
-    },
+    Each { tokens: f64 },
 }
 
 impl Default for Picture {
@@ -100,7 +97,6 @@ impl Picture {
     }
 }
 
-/// The tokens of media.
 pub(super) fn tokens(media: &Media, rules: &Rules) -> f64 {
     let data = match &media.source {
         Source::Base64 { data, .. } => Some(data.as_str()),

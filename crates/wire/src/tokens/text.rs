@@ -91,7 +91,6 @@ impl Run {
     }
 }
 
-/// The pieces of a text.
 pub(super) fn pieces(text: &str) -> Pieces {
     let mut found = Pieces::default();
     let (mut run, mut length, mut last) = (Run::None, 0, ' ');

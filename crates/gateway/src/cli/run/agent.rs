@@ -34,7 +34,6 @@ pub struct Choice {
 /// How an agent is started.
 #[derive(Debug, Default, PartialEq)]
 pub struct Launch {
-    /// The variable with the key.
     pub key_variable: &'static str,
     /// Other variables.
     pub set: Vec<(&'static str, String)>,
@@ -55,7 +54,6 @@ pub const KEY_VARIABLE: &str = "LLMGATEWAY_API_KEY";
 const VARIABLE_LIMIT: usize = 120 << 10;
 
 impl Agent {
-    /// Its program.
     pub fn program(self) -> &'static str {
         match self {
             Self::Claude => "claude",

@@ -20,7 +20,6 @@ use crate::upstream::outbound::Route;
 pub struct Target {
     /// Without a trailing slash.
     pub url: String,
-    /// The key.
     pub key: Key,
 }
 

@@ -22,7 +22,6 @@ struct RestBody {
 }
 
 impl Asked<'_> {
-    /// The current suspensions.
     pub(super) async fn rests(&self) -> Answer {
         let now = now_ms();
         let rests = self.api.store.rests().await?;
@@ -47,7 +46,6 @@ impl Asked<'_> {
         Ok(respond::json(StatusCode::CREATED, report::rest_object(&rest).to_string()))
     }
 
-    /// Ends a suspension.
     pub(super) async fn end_rest(&self, id: &str) -> Answer {
         let (provider, key) = id.split_once('/').map_or((id, None), |(provider, key)| (provider, Some(key)));
         if provider.is_empty() || key == Some("") {

@@ -86,7 +86,6 @@ impl Mask {
     }
 }
 
-/// The secrets of a credential.
 pub fn secrets(credential: &Credential) -> Vec<&Secret> {
     match credential {
         Credential::None => Vec::new(),

@@ -49,7 +49,6 @@ pub struct Search<'a> {
     pub settings: &'a BTreeMap<String, String>,
     /// Those of the configuration file. None when it does not mention the provider.
     pub written: Option<&'a BTreeMap<String, toml::Value>>,
-    /// The environment.
     pub environment: &'a Environment,
 }
 
@@ -121,11 +120,9 @@ impl Absent {
 /// How to get credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipe {
-    /// A fixed credential.
     Fixed(Credential),
     /// Google Cloud.
     Google(google::Recipe),
-    /// AWS.
     Aws(Box<aws::Recipe>),
     /// Entra ID.
     Azure(azure::Recipe),
@@ -166,7 +163,6 @@ enum Source {
 
 /// A provider's settings of credentials.
 pub struct Given<'a> {
-    /// Its API keys.
     pub keys: Vec<&'a Secret>,
     /// The source of credentials where there is no key.
     pub recipe: Option<&'a Recipe>,

@@ -32,7 +32,6 @@ pub type Fetched<T> = Result<T, String>;
 /// A credential and its expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// The credential.
     pub credential: Credential,
     /// When it expires; none for one that does not.
     pub expires: Option<SystemTime>,

@@ -81,7 +81,6 @@ impl EmbeddingsFormat {
         }
     }
 
-    /// The format of the answers.
     pub(super) fn answer(self) -> AnswerFormat {
         match self {
             Self::Openai => AnswerFormat::Openai,

@@ -21,7 +21,6 @@ pub use request::EmbeddingsRequest;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmbeddingsRow {
-    /// The format.
     pub format: EmbeddingsFormat,
     /// The path below the base URL, where it is not the format's default.
     pub path: Option<String>,

@@ -23,7 +23,6 @@ pub(super) struct Native<'a> {
 }
 
 impl Native<'_> {
-    /// The body.
     pub(super) fn body(&self) -> Vec<u8> {
         let mut out =
             Vec::with_capacity(self.inputs.iter().map(|place| place.len() + 96).sum::<usize>() + 256);

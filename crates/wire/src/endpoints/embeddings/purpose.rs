@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -20,7 +19,6 @@ pub enum Purpose {
     Question,
     /// A claim to be verified.
     FactCheck,
-    /// A query for code.
     CodeQuery,
 }
 

@@ -10,7 +10,6 @@ use super::vector::VectorForm;
 use crate::intake::{Intake, check_kind};
 use crate::json::{Kind, Scanner};
 
-/// A request for embeddings.
 #[derive(Clone, Debug)]
 pub struct EmbeddingsRequest {
     pub(super) intake: Intake,
@@ -18,7 +17,6 @@ pub struct EmbeddingsRequest {
     pub(super) inputs: Vec<Range<usize>>,
     /// Inputs are lists of token numbers.
     pub(super) are_tokens: bool,
-    /// The requested form of vectors.
     pub(super) form: VectorForm,
     /// The requested length of vectors.
     pub(super) dimensions: Option<usize>,

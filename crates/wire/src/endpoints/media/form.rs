@@ -42,7 +42,6 @@ const SINGLE: [&str; 13] = [
     "routing",
 ];
 
-/// A request that is a form.
 #[derive(Debug)]
 pub struct FormRequest {
     operation: Operation,

@@ -48,7 +48,6 @@ struct Part<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Media<'a> {
-    /// Its type.
     #[serde(borrow, default)]
     pub mime_type: Cow<'a, str>,
     /// Its bytes in base64.
@@ -110,7 +109,6 @@ impl<'a> Generated<'a> {
         self.usage_metadata.as_ref().map_or(0, |counts| of(&counts.prompt_tokens_details, "IMAGE"))
     }
 
-    /// The tokens.
     pub fn usage(&self) -> Option<Usage> {
         let counts = self.usage_metadata.as_ref()?;
         let prompt = counts.prompt_token_count?;

@@ -12,14 +12,12 @@ use crate::endpoints::{EndpointRequest, EndpointTarget, Part, ProviderRequest};
 use crate::intake::{Asked, Intake, check_kind};
 use crate::json::{Edit, Kind, Scanner, text_of};
 
-/// A request for images.
 #[derive(Clone, Debug)]
 pub struct ImagesRequest {
     intake: Intake,
     operation: Operation,
     /// Estimated tokens of the prompt.
     tokens: u64,
-    /// The requested `response_format`.
     response_format: Option<String>,
     /// Width and height, where the request has them.
     size: Option<(u64, u64)>,

@@ -54,7 +54,6 @@ pub struct MediaRow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MediaFormat {
-    /// OpenAI's.
     #[default]
     Openai,
     /// ElevenLabs': the voice is in the path, and a transcript has words.
@@ -86,7 +85,6 @@ pub enum SizeField {
     /// `size`, as OpenAI has it.
     #[default]
     Size,
-    /// `width` and `height`.
     WidthHeight,
     /// `aspect_ratio`: the nearest known one.
     AspectRatio,

@@ -17,9 +17,7 @@ const IMAGES: usize = 192 << 20;
 /// Size limit: hours of speech with times of every word.
 const TEXTS: usize = 32 << 20;
 
-/// See the module.
 pub struct OpenaiReader {
-    /// What is metered.
     pub meter: Meter,
     /// The requested content type of audio.
     pub sound: Option<&'static str>,

@@ -21,12 +21,10 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay of events.
     pub fn of_events(meter: Meter) -> Self {
         Self::new(meter, Some(Events::default()))
     }
 
-    /// A relay of bytes.
     pub fn of_bytes(meter: Meter) -> Self {
         Self::new(meter, None)
     }

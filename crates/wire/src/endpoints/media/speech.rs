@@ -17,7 +17,6 @@ use crate::providers::path_segment;
 
 const PATH: &str = "/audio/speech";
 
-/// A request for speech.
 #[derive(Clone, Debug)]
 pub struct SpeechRequest {
     pub(super) intake: Intake,

@@ -33,7 +33,6 @@ pub(super) fn model(entry: &Value) -> Value {
     Value::Object(model)
 }
 
-/// A page of the list.
 pub(super) fn page(entries: Vec<Value>, query: &str) -> Result<Value> {
     let given = |wanted: &[&str]| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));

@@ -150,7 +150,6 @@ struct Turn<'a> {
     parts: &'a str,
 }
 
-/// A part of a turn.
 struct Part<'a> {
     text: &'a str,
     members: Members<'a>,

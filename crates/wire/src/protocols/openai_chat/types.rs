@@ -60,7 +60,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
 pub(super) struct List<'a>(&'a str);
 
 impl<'a> List<'a> {
-    /// The items.
     pub fn items(self) -> Items<'a> {
         Items::of(self.0)
     }
@@ -202,7 +201,6 @@ pub(super) struct ReasoningDetail {
     pub id: Option<String>,
 }
 
-/// A tool.
 #[derive(Debug, Deserialize)]
 pub(super) struct Tool {
     #[serde(rename = "type", default)]
@@ -250,7 +248,6 @@ pub(super) struct AllowedTools {
     pub tools: Vec<NamedChoice>,
 }
 
-/// `response_format`.
 #[derive(Debug, Deserialize)]
 pub(super) struct ResponseFormat {
     #[serde(rename = "type")]

@@ -23,7 +23,6 @@ const UNIQUE: usize = 32;
 pub struct Turn<'a> {
     /// The items that the request added, as a JSON list.
     pub input: &'a str,
-    /// The answer.
     pub answer: &'a str,
 }
 
@@ -56,7 +55,6 @@ pub fn items<'a>(turns: &[Turn<'a>]) -> Result<Vec<&'a RawValue>> {
     Ok(items)
 }
 
-/// A stored item.
 pub fn item(item: &str) -> Option<&RawValue> {
     serde_json::from_str(item).ok()
 }
@@ -74,7 +72,6 @@ fn unreadable(error: serde_json::Error) -> Error {
     Error::gateway(ErrorKind::Internal, format!("A stored answer cannot be read: {error}."))
 }
 
-/// The id of an item.
 pub fn id_of(item: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
     struct Id {

@@ -37,7 +37,6 @@ pub(super) struct IncompleteDetails {
     pub reason: Option<String>,
 }
 
-/// An event of a stream.
 #[derive(Debug, Deserialize)]
 pub(super) struct StreamEvent<'a> {
     #[serde(default, rename = "type")]

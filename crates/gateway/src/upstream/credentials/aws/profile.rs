@@ -67,7 +67,6 @@ impl Files {
 }
 
 impl Profiles {
-    /// The region of a profile.
     pub fn region(&self, name: &str) -> Option<String> {
         self.by_name.get(name)?.get("region").cloned()
     }

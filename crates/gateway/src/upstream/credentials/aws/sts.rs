@@ -65,7 +65,6 @@ impl Sts {
         Self { url: format!("{url}/"), region: region.to_owned() }
     }
 
-    /// Its URL.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -23,7 +23,6 @@ const MOST: u64 = 10;
 /// The request.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// The prompt.
     pub prompt: String,
     /// The number of images.
     pub count: u64,

@@ -16,7 +16,6 @@ use crate::protocols::repair::{self, sound};
 use crate::protocols::whole::{ReadWhole, WholeDecoder};
 use crate::{Decoder, DecoderContext, EventSink};
 
-/// Reads a stream.
 pub(crate) struct StreamDecoder {
     parser: SseParser,
     answer: Answer,

@@ -229,7 +229,6 @@ pub(super) struct OutgoingTurns {
     /// The conversation ends with results of calls, and the answer with these calls does not begin with
     /// thinking.
     pub is_thoughtless: bool,
-    /// The ids of all calls.
     pub called: TakenIds,
 }
 
@@ -244,7 +243,6 @@ struct Seen {
     begins_with_thinking: bool,
     /// Results of calls came after the last answer.
     has_results: bool,
-    /// The ids of all calls.
     called: CalledIds,
 }
 

@@ -152,7 +152,6 @@ fn takes_forced_tools(target: Target<'_>, plan: &Plan) -> bool {
 enum Form {
     Text,
     Native(OutputSchema),
-    /// By an instruction.
     Instruction(String),
     /// By a tool whose input is the answer.
     Tool {

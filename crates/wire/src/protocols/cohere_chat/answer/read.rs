@@ -47,7 +47,6 @@ impl ReadWhole for Answer {
     }
 }
 
-/// Reads a stream.
 pub(crate) struct StreamDecoder {
     parser: SseParser,
     answer: Answer,

@@ -22,7 +22,6 @@ pub struct Answer<'a> {
     pub usage_metadata: Option<UsageMetadata>,
     /// The model that ran.
     pub model_version: Option<String>,
-    /// The answer's id.
     pub response_id: Option<String>,
     /// An error instead of an answer, or in the middle of a stream.
     #[serde(borrow)]
@@ -49,7 +48,6 @@ pub struct Candidate<'a> {
     /// Sources that the answer quotes.
     #[serde(borrow)]
     pub citation_metadata: Option<CitationMetadata<'a>>,
-    /// Log probabilities.
     #[serde(borrow)]
     pub logprobs_result: Option<LogprobsResult<'a>>,
 }
@@ -85,11 +83,9 @@ pub struct Part<'a> {
     pub code_execution_result: Option<CodeExecutionResult>,
 }
 
-/// Media.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Blob {
-    /// MIME type.
     pub mime_type: String,
     /// Base64.
     pub data: String,
@@ -122,7 +118,6 @@ pub struct PartialArg {
     pub json_path: String,
     /// A piece of a text.
     pub string_value: Option<String>,
-    /// A number.
     pub number_value: Option<serde_json::Number>,
     /// True or false.
     pub bool_value: Option<bool>,
@@ -134,7 +129,6 @@ pub struct PartialArg {
 pub struct ExecutableCode {
     /// `PYTHON`.
     pub language: Option<String>,
-    /// The code.
     pub code: Option<String>,
 }
 
@@ -155,7 +149,6 @@ pub struct PromptFeedback {
     pub block_reason: Option<String>,
 }
 
-/// Token counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UsageMetadata {
@@ -171,7 +164,6 @@ pub struct UsageMetadata {
     /// The answer, normally without thinking.
     #[serde(deserialize_with = "count")]
     pub candidates_token_count: Option<u64>,
-    /// Thinking.
     #[serde(deserialize_with = "count")]
     pub thoughts_token_count: Option<u64>,
     /// Everything.
@@ -208,7 +200,6 @@ impl UsageMetadata {
 /// Tokens of the kinds of media with their own prices, summed up from a list of kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Modalities {
-    /// Of audio.
     pub audio: u64,
     /// Of pictures.
     pub image: u64,
@@ -221,7 +212,6 @@ struct ModalityCount {
     /// `TEXT`, `IMAGE`, `AUDIO` …
     #[serde(deserialize_with = "modality_word")]
     modality: String,
-    /// How many.
     #[serde(deserialize_with = "or_default")]
     token_count: u64,
 }
@@ -255,10 +245,8 @@ impl<'de> Deserialize<'de> for Modalities {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GroundingMetadata<'a> {
-    /// The search queries.
     #[serde(borrow)]
     pub web_search_queries: List<'a, IgnoredAny>,
-    /// The sources.
     #[serde(borrow)]
     pub grounding_chunks: List<'a, GroundingChunk>,
     /// Which source supports which piece of text.
@@ -266,15 +254,12 @@ pub struct GroundingMetadata<'a> {
     pub grounding_supports: List<'a, GroundingSupport<'a>>,
 }
 
-/// A source.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GroundingChunk {
-    /// A page.
     pub web: Option<Link>,
     /// A file of the caller's.
     pub retrieved_context: Option<Link>,
-    /// A place.
     pub maps: Option<Link>,
 }
 
@@ -284,7 +269,6 @@ pub struct GroundingChunk {
 pub struct Link {
     /// Its address.
     pub uri: Option<String>,
-    /// Its title.
     pub title: Option<String>,
 }
 
@@ -315,7 +299,6 @@ pub struct Segment {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CitationMetadata<'a> {
-    /// The sources.
     #[serde(alias = "citationSources", borrow)]
     pub citations: List<'a, Citation>,
 }
@@ -330,11 +313,9 @@ pub struct Citation {
     pub end_index: usize,
     /// Its address.
     pub uri: Option<String>,
-    /// Its title.
     pub title: Option<String>,
 }
 
-/// Log probabilities.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LogprobsResult<'a> {
@@ -361,7 +342,6 @@ pub struct TopCandidates<'a> {
 pub struct TokenLogprob {
     /// The token's text.
     pub token: String,
-    /// Its log probability.
     pub log_probability: f64,
 }
 

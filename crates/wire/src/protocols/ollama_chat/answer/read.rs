@@ -23,7 +23,6 @@ impl ReadWhole for Answer {
     }
 }
 
-/// Reads a stream.
 pub(crate) struct StreamDecoder {
     lines: JsonLines,
     answer: Answer,

@@ -11,7 +11,6 @@ use crate::json::{
 };
 use crate::{AnswerForm, Encoder};
 
-/// The encoder for one answer.
 pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
     let core = Core::new(form, annotator);
     if form.stream {

@@ -18,7 +18,6 @@ use crate::proofs::Proofs;
 use crate::protocols::whole::check_size;
 use crate::{AnswerForm, TakenIds, Transcoder};
 
-/// The parts of a relay.
 pub struct RelayParts {
     /// Streamed or whole, with usage or without.
     pub form: AnswerForm,

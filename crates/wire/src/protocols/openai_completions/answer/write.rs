@@ -11,7 +11,6 @@ use crate::{AnswerForm, Encoder};
 
 const OBJECT: &str = "text_completion";
 
-/// The encoder for one answer.
 pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<dyn Encoder> {
     let answer = Answer { core: Core::new(form, annotator), echo: echo(form), choices: Vec::new() };
     if form.stream { Box::new(StreamEncoder { answer }) } else { Box::new(WholeEncoder { answer }) }

@@ -28,7 +28,6 @@ const WRAPPER_LIMIT: usize = 1 << 20;
 /// gpt-5.4).
 const WRAPPERS: [&str; 2] = ["parallel", "multi_tool_use.parallel"];
 
-/// Reads a stream.
 pub(in super::super) struct StreamDecoder {
     sse: SseParser,
     answer: Answer,
@@ -79,7 +78,6 @@ impl ReadWhole for Answer {
 }
 
 impl Answer {
-    /// A whole answer.
     pub(in super::super) fn document(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let body = repair::sound(body);
         let response: Response<'_> = parse(&body)?;

@@ -370,7 +370,6 @@ fn write_event(kind: &str, data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(EVENT_END);
 }
 
-/// The end of an event.
 const EVENT_END: &[u8] = b"\n\n";
 
 fn is_last(kind: &str) -> bool {

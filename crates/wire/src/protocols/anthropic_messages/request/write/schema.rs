@@ -53,7 +53,6 @@ const FORMATS: [&str; 10] =
 
 /// A schema for the provider, and whether it accepts values that the original refuses.
 pub(crate) struct Fitted {
-    /// The schema.
     pub(crate) schema: Json,
     /// Something was removed.
     pub(crate) weakened: bool,

@@ -73,7 +73,6 @@ fn number(word: &[u8]) -> Option<u32> {
 /// A generation of Claude models, from the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation {
-    /// The family.
     pub family: Family,
     /// Major and minor version.
     pub version: (u32, u32),
@@ -144,7 +143,6 @@ impl Generation {
         }
     }
 
-    /// It thinks by default.
     pub(crate) fn thinks_by_default(self) -> bool {
         self.version >= (5, 0)
     }

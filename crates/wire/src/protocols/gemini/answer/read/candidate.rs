@@ -45,7 +45,6 @@ struct OpenCall {
 }
 
 impl CandidateState {
-    /// A new choice.
     pub fn new(choice: u32) -> Self {
         Self {
             choice,

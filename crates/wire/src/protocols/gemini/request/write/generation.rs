@@ -57,7 +57,6 @@ pub(crate) struct GenerationConfig<'a> {
 }
 
 impl GenerationConfig<'_> {
-    /// Nothing is set.
     pub fn is_empty(&self) -> bool {
         !self.is_set
     }

@@ -8,9 +8,7 @@ use crate::json::{Kind, Scanner, Syntax, Text, text_of};
 /// The kind of object.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
-    /// A message.
     Message,
-    /// A tool.
     Tool,
     Part,
     Function,

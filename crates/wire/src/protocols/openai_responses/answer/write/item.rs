@@ -12,7 +12,6 @@ use super::super::super::request::read::CallForm;
 use crate::json::{Extent, List, append, push_key, push_string, push_u64};
 use crate::protocols::envelope::{self, Proof};
 
-/// The end of an event.
 pub(super) const EVENT_END: &[u8] = b"}\n\n";
 
 /// The target of a stream's events; none for a whole answer.
