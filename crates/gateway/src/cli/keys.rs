@@ -38,7 +38,7 @@ enum KeysCommand {
         #[arg(long, default_value_t = 24)]
         overlap_hours: u32,
     },
-    /// Change a key. What is not given stays
+    /// Change a key. Fields that are not given stay unchanged
     Update(UpdateArguments),
     /// Disable a key until it is enabled again
     Disable {
@@ -88,7 +88,7 @@ struct UpdateArguments {
     /// Its roles: inference, passthrough, viewer, admin; several separated by commas
     #[arg(long)]
     roles: Option<String>,
-    /// The first day (UTC) on which it is no longer valid, such as 2027-01-31; `never`: it stays valid
+    /// The first day (UTC) on which it is no longer valid, such as 2027-01-31; `never`: it does not expire
     #[arg(long)]
     expires: Option<String>,
 }

@@ -20,7 +20,7 @@ pub struct RequestsArguments {
     config: ConfigArgument,
     /// Only the request with this id
     id: Option<String>,
-    /// Only those that pass: 'model:gpt-* status:5xx cost:>0.01 tag:team=a'. See docs/governance.md
+    /// Only requests that match: 'model:gpt-* status:5xx cost:>0.01 tag:team=a'. See docs/governance.md
     #[arg(long, default_value = "")]
     filter: String,
     /// From this time on: a date, a time such as 2026-11-27T10:00:00Z, or seconds since 1970
@@ -29,7 +29,7 @@ pub struct RequestsArguments {
     /// Before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// The page after this place, which the end of the page before shows
+    /// The page after this cursor, which is printed at the end of the previous page
     #[arg(long, value_name = "PLACE")]
     after: Option<String>,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub struct AuditArguments {
 
 #[derive(Clone, Debug, clap::Args)]
 struct PageArguments {
-    /// At most so many lines
+    /// The maximum number of lines
     #[arg(long, value_name = "N", default_value_t = USUAL, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
     limit: u32,
 }

@@ -56,7 +56,7 @@ enum Command {
     Requests(lists::RequestsArguments),
     /// List changes of projects, keys and suspensions with their authors, as JSON: one object per line
     Audit(lists::AuditArguments),
-    /// List the processes on the database, as JSON: one object per line; or declare one lost
+    /// List the nodes of the database, as JSON: one object per line; or declare one lost
     Nodes(lists::NodesArguments),
     /// Suspend a provider or one of its keys on all nodes, end a suspension, or list the suspensions
     Rest(rests::RestArguments),

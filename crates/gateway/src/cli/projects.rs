@@ -52,12 +52,12 @@ enum ProjectsCommand {
         /// Its id.
         id: String,
     },
-    /// Forget the cached answers of a project, on all nodes
+    /// Remove the cached answers of a project, on all nodes
     PurgeCache {
         /// Its id.
         id: String,
     },
-    /// Delete a project without active keys. Its records and its ledger stay
+    /// Delete a project without active keys. Its records and its ledger are kept
     Delete {
         /// Its id.
         id: String,

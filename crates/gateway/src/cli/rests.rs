@@ -19,7 +19,7 @@ pub struct RestArguments {
     /// Suspend only this key of the provider, by its label
     #[arg(long, requires = "provider")]
     key: Option<String>,
-    /// The reason, for people
+    /// The reason, shown to other administrators
     #[arg(long, default_value = "")]
     reason: String,
     /// For this many hours. Default: until the suspension is ended

@@ -11,7 +11,7 @@ use crate::report::{self, UsageWords, Wrong};
 pub struct UsageArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// This many days, today included. Default: 30
+    /// Number of days, including today. Default: 30
     #[arg(long, value_parser = clap::value_parser!(i64).range(1..=3660))]
     days: Option<i64>,
     /// From this time on: a date, a time such as 2026-11-27T10:00:00Z, or seconds since 1970

@@ -343,7 +343,7 @@ impl OutputFilter {
         if self.held_bytes > MOST_HELD {
             Err(Error::gateway(
                 ErrorKind::Unavailable,
-                format!("The answer has more than {MOST_HELD} bytes that a guardrail has to see at once."),
+                format!("A guardrail would have to check more than {MOST_HELD} bytes of the answer at once."),
             ))
         } else {
             Ok(())

@@ -322,7 +322,7 @@ async fn count(pipeline: Arc<Pipeline>, read: Box<Read>) -> Response<ResponseBod
             respond::counted(respond::served(response, count.served.as_ref()), count.source)
         }
         None => {
-            let message = "This format has no counts of tokens.";
+            let message = "This format has no token counts.";
             respond::error(dialect, &Error::gateway(ErrorKind::Internal, message))
         }
     }
@@ -371,7 +371,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
         "" | "application/json" | "text/json" | "text/plain" | "application/x-www-form-urlencoded" => Ok(()),
         kind if kind.ends_with("+json") => Ok(()),
         kind => {
-            let message = format!("The content type {kind:?} is not understood; send application/json.");
+            let message = format!("The content type {kind:?} is not supported; send application/json.");
             Err(Error::caller(ErrorKind::UnsupportedMedia, message).at("content-type"))
         }
     }

@@ -602,7 +602,7 @@ impl Desk<'_> {
             key: owner.key.unwrap_or_default(),
         };
         let away = |_| {
-            let message = "The database does not answer whether this output was recorded.";
+            let message = "The database cannot confirm whether this output was recorded.";
             Refused::Before(Error::gateway(ErrorKind::StoreUnavailable, message))
         };
         if self.api.pipeline.is_settled(&self.api.store, &output).await.map_err(away)? {

@@ -212,8 +212,7 @@ fn refused(error: &CodingError, limit: usize) -> Error {
     let at_fault = "content-encoding";
     match error {
         CodingError::Unknown(name) => {
-            let message =
-                format!("The content encoding {name:?} is not understood; send {ACCEPTED} or none.");
+            let message = format!("The content encoding {name:?} is not supported; send {ACCEPTED} or none.");
             Error::caller(ErrorKind::UnsupportedMedia, message).at(at_fault)
         }
         CodingError::Invalid(name) => {

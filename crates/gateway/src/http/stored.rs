@@ -42,7 +42,8 @@ pub async fn serve(
     match (&head.method, part) {
         (_, "") if is_get => {
             if parameter(query, "stream").is_some_and(|value| value == "true") {
-                let message = "Only answers in the background can be streamed again; ask without stream.";
+                let message =
+                    "Only background answers can be streamed again; send the request without stream.";
                 return Err(Error::unsupported("stream", message));
             }
             let answer = responses.get(owner, &id).await?.ok_or_else(|| not_found(&id))?;

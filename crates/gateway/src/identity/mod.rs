@@ -246,7 +246,10 @@ impl Caller {
             return Ok(BTreeMap::new());
         }
         limits::tags(self.terms().map(|terms| &terms.tags), header).map_err(|wrong| {
-            Error::invalid("x-llmgateway-tags", format!("The header x-llmgateway-tags is wrong: {wrong}."))
+            Error::invalid(
+                "x-llmgateway-tags",
+                format!("The header x-llmgateway-tags is not valid: {wrong}."),
+            )
         })
     }
 }

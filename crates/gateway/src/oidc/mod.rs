@@ -99,7 +99,9 @@ impl RelyingParty {
         let tokens = self.tokens(&known, secrets, answer.code).await?;
         let text = |name: &str| tokens.get(name).and_then(Value::as_str);
         let id_token = text("id_token").ok_or_else(|| {
-            NoSignOn::Refused("The identity provider sent no ID token; is openid a scope of it?".to_owned())
+            NoSignOn::Refused(
+                "The identity provider sent no ID token; auth.oidc.scopes must contain openid.".to_owned(),
+            )
         })?;
         let mut claims = self.id_claims(&known, secrets, id_token).await?;
         let name = &self.settings.roles_claim;
@@ -118,9 +120,9 @@ impl RelyingParty {
             Some(issuer) => issuer == self.settings.issuer,
             None => !known.names_itself,
         };
-        is_ours
-            .then_some(())
-            .ok_or_else(|| NoSignOn::Refused("The answer is of another identity provider (iss).".to_owned()))
+        is_ours.then_some(()).ok_or_else(|| {
+            NoSignOn::Refused("The answer is from another identity provider (iss).".to_owned())
+        })
     }
 
     async fn tokens(&self, known: &Known, secrets: &SignOnSecrets, code: &str) -> Result<Value, NoSignOn> {
@@ -148,7 +150,7 @@ impl RelyingParty {
             exchange = exchange.secret_header("authorization", basic);
         }
         let refused =
-            |words: &str| NoSignOn::Refused(format!("The identity provider gave no token: {words}."));
+            |words: &str| NoSignOn::Refused(format!("The identity provider returned no token: {words}."));
         let answer = exchange.ask(&self.client).await.map_err(NoSignOn::Away)?;
         let answer = answer.map_err(|reason| refused(&reason))?;
         serde_json::from_slice(&answer).map_err(|_| refused("its answer is not JSON"))
@@ -177,7 +179,9 @@ impl RelyingParty {
         };
         read.map_err(|wrong| {
             NoSignOn::Refused(match wrong {
-                WrongToken::Key => "No key of the identity provider has signed the ID token.".to_owned(),
+                WrongToken::Key => {
+                    "The ID token is not signed with a key of the identity provider.".to_owned()
+                }
                 WrongToken::Invalid(words) => format!("The ID token {words}."),
             })
         })
@@ -193,7 +197,7 @@ impl RelyingParty {
         let userinfo = exchange.send_for_json(&self.client).await.map_err(NoSignOn::Away)?;
         let Value::Object(userinfo) = userinfo else { return Ok(()) };
         if userinfo.get("sub") != claims.get("sub") {
-            let words = "The identity provider's userinfo is of somebody else than its ID token (sub).";
+            let words = "The identity provider's userinfo and its ID token name different accounts (sub).";
             return Err(NoSignOn::Refused(words.to_owned()));
         }
         for (name, value) in userinfo {

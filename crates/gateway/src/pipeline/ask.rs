@@ -166,7 +166,7 @@ pub(super) fn check_same_model(operation: Operation, resolved: &Resolved) -> Res
     let names = [first, others.iter().find(|other| !other.is_same_model(first)).unwrap_or(first)];
     let [first, other] = names.map(Offer::shown_model);
     let message = format!(
-        "The request may be served by {first} or {other}: {} of different models do not compare; name one model.",
+        "The request may be served by {first} or {other}: {} of different models cannot be compared; name one model.",
         operation.as_str()
     );
     Err(Error::invalid("model", message))

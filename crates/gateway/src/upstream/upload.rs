@@ -114,7 +114,7 @@ impl Upload {
     pub(super) fn body(&self, beginning: Bytes) -> Result<UploadBody, Error> {
         let rest = self.lock().unread.take();
         let rest = rest.ok_or_else(|| {
-            let message = "The body has passed to a provider already, and cannot be sent again.";
+            let message = "The body was already sent to a provider and cannot be sent again.";
             Error::gateway(ErrorKind::Upstream, message)
         })?;
         let timer = Box::pin(tokio::time::sleep_until(clock::now() + rest.bounds.pause));

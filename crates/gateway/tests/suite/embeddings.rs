@@ -209,7 +209,7 @@ async fn a_choice_of_several_models_is_refused() {
     ] {
         let reply = embed(&gateway, &body).await;
         assert_eq!((reply.status, reply.at("/error/param")), (400, json!("model")), "{}", reply.text());
-        assert!(reply.message().contains("do not compare"), "{}", reply.text());
+        assert!(reply.message().contains("cannot be compared"), "{}", reply.text());
     }
     assert!(upstream.heard().is_empty());
 }

@@ -168,8 +168,9 @@ impl Asked<'_> {
         if self.body.trim_ascii().is_empty() {
             return Ok(T::default());
         }
-        serde_json::from_slice(self.body)
-            .map_err(|error| Error::caller(ErrorKind::InvalidRequest, format!("The body is wrong: {error}.")))
+        serde_json::from_slice(self.body).map_err(|error| {
+            Error::caller(ErrorKind::InvalidRequest, format!("The body is not valid: {error}."))
+        })
     }
 
     fn policy(&self, json: Option<&RawValue>) -> Result<Option<String>, Error> {
@@ -251,7 +252,7 @@ impl Asked<'_> {
         let body: ProjectBody = self.body()?;
         let id = body.id.ok_or_else(|| Error::invalid("id", "The id of the project is missing."))?;
         if let Some(wrong) = wrong_project_id(&id) {
-            return Err(Error::invalid("id", format!("The id is wrong: {wrong}.")).into());
+            return Err(Error::invalid("id", format!("The id is not valid: {wrong}.")).into());
         }
         self.not_declared(&id)?;
         let project = Project {
@@ -278,7 +279,7 @@ impl Asked<'_> {
         let mut project = self.api.store.project(id).await?.ok_or_else(|| absent("project", id))?;
         self.check_version(project.version)?;
         if body.id.is_some_and(|other| other != id) {
-            return Err(Error::invalid("id", "The id of a project stays.").into());
+            return Err(Error::invalid("id", "The id of a project cannot be changed.").into());
         }
         project.name = body.name.unwrap_or(project.name);
         project.policy = self.policy(body.policy.as_deref())?.unwrap_or(project.policy);
@@ -377,7 +378,11 @@ impl Asked<'_> {
         self.check_version(row.version)?;
         let fields = &mut row.fields;
         if body.project.is_some_and(|project| project != fields.project_id) {
-            return Err(Error::invalid("project", "A key stays in its project; make another one.").into());
+            return Err(Error::invalid(
+                "project",
+                "A key cannot move to another project. Create another key.",
+            )
+            .into());
         }
         fields.name = body.name.unwrap_or_else(|| fields.name.clone());
         fields.roles = body.roles.map_or_else(|| fields.roles.clone(), |list| roles(&list));
@@ -412,7 +417,7 @@ impl Asked<'_> {
 
     async fn rotate_key(&self, rest: &str) -> Answer {
         let Some(id) = rest.strip_suffix("/rotate") else {
-            let message = "A key takes POST at /admin/v1/keys/ID/rotate.";
+            let message = "POST for a key is served only at /admin/v1/keys/ID/rotate.";
             return Err(Error::caller(ErrorKind::NotFound, message).into());
         };
         let overlap = self.body::<RotateBody>()?.overlap_seconds.unwrap_or(OVERLAP_SECONDS);
