@@ -382,7 +382,7 @@ async fn roles_come_from_the_claim_of_the_token_or_of_userinfo() {
     let (status, words) = sign_in(&gateway).await.unwrap_err();
     assert_eq!(status, 403);
     assert!(
-        words.contains("That account may not sign in here") && words.contains("Ada &lt;b&gt;"),
+        words.contains("This account cannot sign in here") && words.contains("Ada &lt;b&gt;"),
         "{words}"
     );
     issuer.bend(|bend| {
@@ -540,7 +540,7 @@ async fn keys_sign_in_while_the_provider_is_away() {
         let away = get(&gateway, "/ui/oidc/start", "").await;
         let text = away.text();
         assert_eq!(away.status, 503);
-        assert!(text.contains("cannot be asked") && text.contains("status 500"), "{text}");
+        assert!(text.contains("cannot be reached") && text.contains("status 500"), "{text}");
         assert!(text.contains("name=\"key\"") && !text.contains("canary"), "{text}");
         for _ in 0..5 {
             assert_eq!(get(&gateway, "/ui/oidc/start", "").await.status, 503);

@@ -146,7 +146,7 @@ mod tests {
         assert!(error.to_string().contains("set LLMGATEWAY_API_KEY"), "{error}");
         for bad in ["gateway.example.com", "ftp://x", "http://", "not a url"] {
             let error = Target::elsewhere(bad, &environment).err().unwrap();
-            assert!(error.to_string().contains("is no URL"), "{bad}: {error}");
+            assert!(error.to_string().contains("is not the URL"), "{bad}: {error}");
         }
     }
 
