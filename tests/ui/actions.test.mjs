@@ -128,7 +128,7 @@ test("the theme is kept, and drawn by the server", async () => {
 for (const [theme, width] of LOOKS) test(`an administrator suspends and resumes a provider, ${theme}, ${width} px`, async () => {
   const { page, context, clean } = await visitor(browser, gateway.origin, { key: ADMIN, scripts: width > 600, theme, width });
   await page.goto("/ui/routing?open=demo");
-  await page.getByLabel("Reason to suspend: All keys").fill("<b>maintenance</b>");
+  await page.getByLabel("Reason to suspend: Whole provider").fill("<b>maintenance</b>");
   await page.getByRole("button", { name: "Suspend", exact: true }).first().click();
   await page.getByText("<b>maintenance</b>").waitFor();
   await page.goto("/ui/routing?model=demo%2Fecho");

@@ -407,7 +407,7 @@ fn rests(reader: &Reader<'_>, provider: &Provider) -> Markup {
         }
     };
     let line = |key: Option<&str>| {
-        let what = key.map_or_else(|| "All keys".to_owned(), |key| format!("Key {key}"));
+        let what = key.map_or_else(|| "Whole provider".to_owned(), |key| format!("Key {key}"));
         html! {
             li.hstack.wrap {
                 b.w5 { (what) }

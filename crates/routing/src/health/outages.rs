@@ -24,7 +24,7 @@ pub struct Outage {
 pub enum OutageKind {
     /// Too many failures: the breaker is open.
     Open,
-    /// The provider asked for a pause, or does not serve the model to the key.
+    /// A cool-down: after a rate limit, or because the provider does not serve the model to the key.
     CoolingDown,
     /// The provider refuses the key.
     Benched,
