@@ -1793,7 +1793,10 @@ mod tests {
         {
             let mistake = mistakes.iter().find(|mistake| mistake.starts_with(path));
             let mistake = mistake.unwrap_or_else(|| panic!("{path}: {mistakes:#?}"));
-            assert!(mistake.contains("is not allowed in an HTTP header") && !mistake.contains("canary"), "{mistake}");
+            assert!(
+                mistake.contains("is not allowed in an HTTP header") && !mistake.contains("canary"),
+                "{mistake}"
+            );
         }
     }
 

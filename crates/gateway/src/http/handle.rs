@@ -328,7 +328,7 @@ fn route(
             Err(no_websocket(api, head, &path, &allowed))
         }
         Found::OtherMethods(allowed) => {
-            let message = format!("{path} does not take {}; it takes {}.", head.method, allowed.as_str());
+            let message = format!("{path} does not accept {}; it accepts {}.", head.method, allowed.as_str());
             let mut response = refuse(api, head, &Error::caller(ErrorKind::MethodNotAllowed, message));
             response.headers_mut().insert(ALLOW, allowed.header());
             Err(response)

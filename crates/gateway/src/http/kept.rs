@@ -384,7 +384,8 @@ impl Desk<'_> {
         let content_type = content_type.unwrap_or_default();
         if !content_type.get(..19).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/form-data")) {
             leave_unread(body);
-            let message = format!("{} takes a form; send multipart/form-data.", shown(self.head.uri.path()));
+            let message =
+                format!("{} requires a form; send multipart/form-data.", shown(self.head.uri.path()));
             return Err(Error::caller(ErrorKind::UnsupportedMedia, message).at("content-type").into());
         }
         let limits = self.inbound.snapshot.limits;

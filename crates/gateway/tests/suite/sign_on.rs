@@ -381,10 +381,7 @@ async fn roles_come_from_the_claim_of_the_token_or_of_userinfo() {
     issuer.bend(|bend| bend.claims = json!({"roles": ["guest", 7, {"boss": true}]}));
     let (status, words) = sign_in(&gateway).await.unwrap_err();
     assert_eq!(status, 403);
-    assert!(
-        words.contains("This account cannot sign in here") && words.contains("Ada &lt;b&gt;"),
-        "{words}"
-    );
+    assert!(words.contains("This account cannot sign in here") && words.contains("Ada &lt;b&gt;"), "{words}");
     issuer.bend(|bend| {
         (bend.claims, bend.userinfo) = (json!({"roles": null}), json!({"sub": "u-2", "roles": ["boss"]}));
     });

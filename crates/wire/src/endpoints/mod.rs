@@ -243,7 +243,7 @@ pub fn read(operation: Operation, body: &Bytes) -> Result<Box<dyn EndpointReques
             Ok(Box::new(media::ImagesRequest::read(operation, body)?))
         }
         Operation::Transcriptions | Operation::Translations => {
-            let message = format!("{} takes a form; send multipart/form-data.", operation.route());
+            let message = format!("{} requires a form; send multipart/form-data.", operation.route());
             Err(Error::caller(canon::ErrorKind::UnsupportedMedia, message).at("content-type"))
         }
         _ => Err(Error::caller(canon::ErrorKind::NotFound, "This operation is not served.")),

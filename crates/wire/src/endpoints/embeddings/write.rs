@@ -99,7 +99,7 @@ impl Writing<'_> {
     fn check(&self) -> Result<()> {
         let is_openai = self.format == EmbeddingsFormat::Openai;
         if self.request.are_tokens && !(is_openai && self.row.token_lists) {
-            let message = format!("{} takes texts here, and no lists of token numbers.", self.model);
+            let message = format!("{} accepts only texts here, not lists of token numbers.", self.model);
             return Err(Error::unsupported("input", message));
         }
         let usual = self.facts.default_dimensions;

@@ -177,7 +177,8 @@ impl SpeechRequest {
                 return Ok(format!("/v1/text-to-speech/{voice}?output_format={own}"));
             }
             other => {
-                let message = format!("The provider makes no {other}; it makes mp3, opus, wav and pcm.");
+                let message =
+                    format!("The provider does not return {other}; it returns mp3, opus, wav and pcm.");
                 return Err(Error::unsupported("response_format", message));
             }
         };

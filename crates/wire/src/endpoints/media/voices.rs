@@ -73,8 +73,9 @@ impl SpeechRequest {
             "pcm" => "encoding=linear16&container=none&sample_rate=24000",
             "mulaw" => "encoding=mulaw&container=none",
             other => {
-                let message =
-                    format!("The provider makes no {other}; it makes mp3, opus, aac, flac, wav and pcm.");
+                let message = format!(
+                    "The provider does not return {other}; it returns mp3, opus, aac, flac, wav and pcm."
+                );
                 return Err(Error::unsupported("response_format", message));
             }
         };
@@ -91,7 +92,7 @@ impl SpeechRequest {
         let codec = match self.text("response_format").as_deref().unwrap_or("mp3") {
             codec @ ("mp3" | "wav" | "pcm" | "mulaw" | "alaw") => codec.to_owned(),
             other => {
-                let message = format!("The provider makes no {other}; it makes mp3, wav and pcm.");
+                let message = format!("The provider does not return {other}; it returns mp3, wav and pcm.");
                 return Err(Error::unsupported("response_format", message));
             }
         };
@@ -127,7 +128,7 @@ impl SpeechRequest {
                 true
             }
             Some(other) => {
-                let message = format!("The provider makes no {other}; it makes wav and pcm.");
+                let message = format!("The provider does not return {other}; it returns wav and pcm.");
                 return Err(Error::unsupported("response_format", message));
             }
         };

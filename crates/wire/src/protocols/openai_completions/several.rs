@@ -30,7 +30,7 @@ pub(super) fn split(intake: &Intake) -> Result<Option<Vec<Bytes>>> {
     };
     if prompts.len() > MOST_PROMPTS {
         let message = format!(
-            "prompt is a list of {} texts; {MOST_PROMPTS} are allowed where the provider is asked for each of them.",
+            "prompt is a list of {} texts; at most {MOST_PROMPTS} are allowed, because each is sent as a separate request.",
             prompts.len()
         );
         return Err(Error::invalid("prompt", message));

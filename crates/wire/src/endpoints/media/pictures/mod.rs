@@ -208,7 +208,7 @@ impl Picture {
             Self::Bytes { media_type, base64 } => Ok((media_type, base64)),
             Self::Address(_) => {
                 let message = format!(
-                    "{param} is a web address, and the provider takes bytes only; send a data URI or a file."
+                    "{param} is a web address, and the provider accepts only bytes; send a data URI or a file."
                 );
                 Err(Error::unsupported(param.to_owned(), message))
             }

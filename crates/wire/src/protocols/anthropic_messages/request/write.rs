@@ -198,7 +198,7 @@ fn form(request: &Request, enforced: Option<&mut Enforced>, losses: &mut Losses)
             return instruct(losses, Some(schema), reason);
         }
         let reason =
-            if reason == NO_MODE { "The model has no JSON mode: a tool takes the answer." } else { reason };
+            if reason == NO_MODE { "The model has no JSON mode: it answers through a tool." } else { reason };
         losses.emulated(Field::Output(OutputField::Whole), reason);
         let description = description.clone().or_else(|| Some(format!("The final answer: {name}.")));
         return Ok(Form::Tool { schema: schema.clone(), description });

@@ -82,28 +82,25 @@ pub(crate) fn read(intake: &Intake) -> Result<Request> {
 }
 
 fn check_for_conversation(intake: &Intake) -> Result<()> {
-    const CALLED: &str = "The provider of the model is called by its chat API";
+    const CALLED: &str = "The provider of the model is called through its chat API";
     let prompt = intake.given("prompt").and_then(|prompt| std::str::from_utf8(prompt).ok());
     let prompts = Items::of(prompt.unwrap_or_default());
     let refuse =
         |field: &'static str, why: String| Err(Error::unsupported(field, format!("{CALLED}, {why}")));
     match (prompts.clone().next(), prompts.count()) {
         (Some(first), _) if !first.starts_with('"') => {
-            return refuse("prompt", "which takes no token numbers; send the prompt as text.".to_owned());
+            return refuse("prompt", "which accepts no token numbers; send the prompt as text.".to_owned());
         }
         (Some(_), count @ 2..) => {
-            return refuse(
-                "prompt",
-                format!("which goes on from one text; prompt is a list of {count} texts."),
-            );
+            return refuse("prompt", format!("which continues one text; prompt is a list of {count} texts."));
         }
         _ => {}
     }
     if intake.given("suffix").is_some_and(|suffix| suffix != b"\"\"") {
-        return refuse("suffix", "which puts nothing in front of a suffix.".to_owned());
+        return refuse("suffix", "which cannot insert text before a suffix.".to_owned());
     }
     if intake.given("echo") == Some(b"true") && intake.given("logprobs").is_some() {
-        return refuse("echo", "which gives no log probabilities of a prompt.".to_owned());
+        return refuse("echo", "which returns no log probabilities of the prompt.".to_owned());
     }
     Ok(())
 }

@@ -95,10 +95,10 @@ impl Unfit {
             Self::NotAnObject => "The schema is not a JSON object.",
             Self::Recursive => "The model cannot enforce a recursive schema.",
             Self::ReferenceInAllOf => "The model cannot enforce `allOf` with `$ref`.",
-            Self::TooManyTools => "The model takes 20 strict tools in a request.",
-            Self::TooManyOptional => "The model enforces 24 optional parameters in a request.",
-            Self::TooManyUnions => "The model enforces 16 parameters of several types in a request.",
-            Self::Changed => "The model cannot enforce this schema; it still gets it as text.",
+            Self::TooManyTools => "The model accepts at most 20 strict tools in a request.",
+            Self::TooManyOptional => "The model enforces at most 24 optional parameters in a request.",
+            Self::TooManyUnions => "The model enforces at most 16 parameters of several types in a request.",
+            Self::Changed => "The model cannot enforce this schema: it was sent without enforcement.",
         }
     }
 }

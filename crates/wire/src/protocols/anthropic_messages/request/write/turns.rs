@@ -189,7 +189,7 @@ impl<'a> Writer<'a, '_> {
                         let part = Field::part(index, position);
                         return Err(Error::unsupported(
                             part,
-                            "The provider takes only text as instructions.",
+                            "The provider accepts only text as instructions.",
                         ));
                     }
                 }
@@ -517,7 +517,7 @@ fn picture<'a>(source: &'a canon::Source, path: &Field) -> Result<Source<'a>> {
                 "image/jpeg" | "image/png" | "image/gif" | "image/webp" => mime,
                 _ => {
                     let message =
-                        format!("The provider takes JPEG, PNG, GIF and WebP pictures, not {mime:?}.");
+                        format!("The provider accepts JPEG, PNG, GIF and WebP images, not {mime:?}.");
                     return Err(Error::unsupported(path.clone(), message));
                 }
             };
@@ -544,7 +544,7 @@ fn document<'a>(source: &'a canon::Source, path: &Field) -> Result<Source<'a>> {
             Ok(plain(Cow::Owned(text)))
         }
         canon::Source::Base64 { mime, .. } => {
-            let message = format!("The provider takes PDF and text files, not {mime:?}.");
+            let message = format!("The provider accepts PDF and text files, not {mime:?}.");
             Err(Error::unsupported(path.clone(), message))
         }
     }

@@ -54,7 +54,7 @@ impl Documents {
             let known: Vec<_> = table.iter().map(|(_, format)| *format).collect();
             Error::unsupported(
                 path.clone(),
-                format!("This provider does not take media of this type; it takes {}.", known.join(", ")),
+                format!("This provider does not accept media of this type; it accepts {}.", known.join(", ")),
             )
         })?;
         let name = (media.kind == MediaKind::Document).then(|| {
