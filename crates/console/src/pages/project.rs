@@ -579,7 +579,7 @@ pub async fn key_page(
                 columns: &[("Day", ""), ("Requests", "n"), ("Unpriced", "n"), ("Spent", "n")],
             };
             html! {
-                @if days.is_empty() { (empty("Not used in the last 30 days", "A request is counted here as soon as its record is in the database.")) } @else {
+                @if days.is_empty() { (empty("Not used in the last 30 days", "A request is counted when its record is in the database.")) } @else {
                     (table.around(html! { @for day in &days { tr {
                         td { (time::day_of(day.day * DAY_MS, now_ms)) } td.n { (quiet_count(day.requests.unsigned_abs())) }
                         td.n { (quiet_count(day.unpriced.unsigned_abs())) } td.n { (money(Some(Pico(day.spent_pico)))) }

@@ -172,7 +172,7 @@ pub fn first_steps() -> Markup {
     html! {
         div.empty {
             h3 { "No request yet" }
-            p { "A request appears here within a second. While no provider has a key, " b { "demo/echo" } " answers." }
+            p { "Requests appear here within a second. While no provider has a key, " b { "demo/echo" } " answers." }
         }
         div.code.flush {
             pre #firstcurl tabindex="0" {

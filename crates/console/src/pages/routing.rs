@@ -124,7 +124,7 @@ fn shown(reader: &Reader<'_>, query: &Fields, asked: Option<String>) -> Response
     let answer = asked.map(|body| reader.console.gateway.explain(Bytes::from(body)));
     let body = html! {
         div.stack {
-            (Panel { title: "Explain", id: Some("explain"), raw: true, note: Some(html! { "who would serve this now, and why; nothing is sent" }), ..Panel::default() }.around(html! {
+            (Panel { title: "Explain", id: Some("explain"), raw: true, note: Some(html! { "the provider that would serve the request now, and the reason; nothing is sent" }), ..Panel::default() }.around(html! {
                 (ask(reader, query))
                 @match &answer {
                     Some(Ok(answer)) => (verdict(answer)),
@@ -133,8 +133,8 @@ fn shown(reader: &Reader<'_>, query: &Fields, asked: Option<String>) -> Response
                 }
                 details.body { summary { "Explain a whole request" } (paste(reader.session, query.text("request"))) }
             }))
-            (Panel { title: "Health", raw: true, note: Some(html! { "as this node sees it, worst first" }), ..Panel::default() }.around(health(reader, &on, query.text("open"))))
-            (Panel { title: "Off", raw: true, note: Some(html! { (off.len()) " providers of the catalog, and what would turn each on" }), ..Panel::default() }.around(html! {
+            (Panel { title: "Health", raw: true, note: Some(html! { "as measured by this node, worst first" }), ..Panel::default() }.around(health(reader, &on, query.text("open"))))
+            (Panel { title: "Off", raw: true, note: Some(html! { (off.len()) " disabled providers of the catalog, and how to enable each" }), ..Panel::default() }.around(html! {
                 ul.offl { @for provider in &off { li { b.w5 { (provider.id) } span.t3 title=[provider.off.as_deref()] { (provider.off.as_deref().unwrap_or_default()) } } } }
             }))
         }
@@ -388,7 +388,7 @@ fn routes(provider: &Provider) -> Markup {
                 }
             } }
         }))
-        div.subfoot { (icon("info")) span.t3.sm { "A key with an open circuit breaker is tried again when the time is over. A key that the provider refuses is not used for any model." } }
+        div.subfoot { (icon("info")) span.t3.sm { "A key with an open circuit breaker is tried again after its wait. A key that the provider refuses is not used for any model." } }
     }
 }
 
