@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use canon::{Cost, Error, ErrorKind, FinishReason, Losses, Operation, Pico, Progress, Usage};
 use catalog::Serving;
+use http::StatusCode;
 use limits::Remaining;
 use store::{AttemptRecord, Commit, OpenRequest, Phases, Spool, UsageRecord};
 use tokio::time::Instant;
@@ -153,6 +154,7 @@ impl Metering {
             counters: None,
             pricing: Pricing::default(),
             is_at_work: false,
+            is_under_way: false,
             failed_cost: Some(Pico::ZERO),
             closed: false,
             progress: Progress::default(),
@@ -322,6 +324,8 @@ pub struct Record {
     progress: Progress,
     /// The provider has received the request, or has begun a successful answer: it bills the prompt.
     is_at_work: bool,
+    /// An attempt began and did not end.
+    is_under_way: bool,
     /// The cost of the failed attempts; none when the price of one is unknown.
     failed_cost: Option<Pico>,
     closed: bool,
@@ -514,6 +518,7 @@ impl Record {
         }
         counters.requests.inc();
         self.is_at_work = false;
+        self.is_under_way = true;
         self.row.used_provider = Some(route.provider.to_owned());
         self.row.used_model = Some(route.model.to_owned());
         self.counters = Some(counters);
@@ -539,6 +544,13 @@ impl Record {
         let kept = open.keep(&self.row, reserved);
         if let Err(error) = kept {
             self.metering.say_lost(&error, Some(&self.row.request_id));
+        }
+    }
+
+    /// The head of the attempt's answer has this status. It stays the attempt's status if the answer then fails.
+    pub fn head_status(&mut self, status: StatusCode) {
+        if let Some(attempt) = self.row.attempts.last_mut() {
+            attempt.status_code = status.as_u16();
         }
     }
 
@@ -568,13 +580,15 @@ impl Record {
         (charged != row.upstream_cost).then_some(UpstreamCost { charged, upstream: row.upstream_cost })
     }
 
-    /// The attempt has an answer: its status and the time to its head or first token.
-    pub fn attempt_ended(&mut self, status: u16, error: Option<&Error>, since: Instant) {
+    /// The attempt has an answer, or failed: the time to its head or first token. `status` is none where the
+    /// status of its head counts, or where it has none.
+    pub fn attempt_ended(&mut self, status: Option<u16>, error: Option<&Error>, since: Instant) {
         let elapsed = since.elapsed();
+        self.is_under_way = false;
         self.phases.wait += micros(elapsed);
         self.attempt_ended = micros(since.saturating_duration_since(self.started) + elapsed);
         if let Some(attempt) = self.row.attempts.last_mut() {
-            attempt.status_code = status;
+            attempt.status_code = status.unwrap_or(attempt.status_code);
             attempt.error_type = error.map_or(String::new(), |error| error.kind.as_str().to_owned());
             attempt.latency_ms = elapsed.as_millis() as u64;
         }
@@ -862,18 +876,13 @@ impl Record {
         match self.row.streamed && self.row.ttft_ms.is_some() {
             true => phases.stream = rest,
             // For an attempt that never ended, because the caller hung up, it is the wait.
-            false if self.is_under_way() => phases.wait += rest,
+            false if self.is_under_way => phases.wait += rest,
             false => phases.settle = rest,
         }
         // Opening a connection is a part of an attempt.
         phases.connect = phases.connect.min(phases.wait);
         phases.wait -= phases.connect;
         phases
-    }
-
-    /// Whether an attempt began and did not end.
-    fn is_under_way(&self) -> bool {
-        self.row.attempts.last().is_some_and(|last| last.error_type.is_empty() && last.status_code == 0)
     }
 
     /// The caller hung up: the prompt was read, and the output so far was produced.

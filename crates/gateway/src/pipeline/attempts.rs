@@ -229,7 +229,7 @@ pub async fn in_order<E: ProviderCall>(
         turn.permit.starts(started);
         let failed = match call.attempt(turn.attempt(&selection, started), record).await {
             Ok(answer) => {
-                record.attempt_ended(200, None, started);
+                record.attempt_ended(Some(200), None, started);
                 if let (Some(session), false) = (session, plan.is_trial()) {
                     cx.is_warm_at(session, route);
                 }
@@ -240,7 +240,7 @@ pub async fn in_order<E: ProviderCall>(
         let mut error = failed.error;
         // The provider's message leaves for the caller, the log and the record here: its secrets are masked.
         offer.provider.credentials.clean(&mut error);
-        let status = error.upstream.as_ref().and_then(|reply| reply.status).unwrap_or(0);
+        let status = error.upstream.as_ref().and_then(|reply| reply.status);
         record.attempt_ended(status, Some(&error), started);
         log_failure(offer, &error, cx.inbound);
         let now = pipeline.now();

@@ -106,7 +106,7 @@ impl Pipeline {
         let key = labels.first().map_or("", String::as_str);
         let route = Route { provider: output.provider.id(), model: &offer.model, key };
         record.attempt(route, output.provider.metrics.model(offer.metric_label()), now);
-        record.attempt_ended(200, None, now);
+        record.attempt_ended(Some(200), None, now);
         let percent = output.provider.row.operations.batches.as_ref().and_then(|row| row.price_percent);
         match percent {
             Some(percent) => {

@@ -19,7 +19,7 @@ use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
 use super::missed::Missed;
 use super::resolve::Offer;
-use super::sending::{is_refused_credential, read_up_to, refusal};
+use super::sending::{is_refused_credential, read_up_to, refusal, without_byte_order_mark};
 use crate::buffers::Held;
 use crate::clock;
 use crate::cluster::SharedConversations;
@@ -275,6 +275,7 @@ impl ChatAttempt<'_> {
         record: &mut Record,
     ) -> Result<Received, Error> {
         let (mut head, mut body) = response.into_parts();
+        record.head_status(head.status);
         record.provider_request_id(wire::protocols::errors::request_id(&head.headers));
         if !head.status.is_success() {
             let bytes = watch.until(read_up_to(body, ERROR_LIMIT)).await?;
@@ -293,6 +294,7 @@ impl ChatAttempt<'_> {
         let rest = loop {
             let Some(frame) = watch.until(body.frame()).await? else { break None };
             let Ok(data) = frame.map_err(|error| cut(&error))?.into_data() else { continue };
+            let data = if transcoder.is_none() { without_byte_order_mark(data) } else { data };
             watch.input();
             // White space before an answer keeps the connection open and says nothing about the answer.
             if transcoder.is_none() && data.trim_ascii().is_empty() {

@@ -421,6 +421,7 @@ impl Passing<'_> {
             waits::in_seconds(&mut head.headers, clock::wall());
             return Err(self.refused(attempt, head, body));
         }
+        record.head_status(head.status);
         record.provider_request_id(wire::protocols::errors::request_id(&head.headers));
         record.is_at_work();
         record.first_token();

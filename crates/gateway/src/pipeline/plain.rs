@@ -16,7 +16,7 @@ use super::attempts::{Attempt, Failed, Repair, Repaired};
 use super::chat::Begun;
 use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
-use super::sending::{is_refused_credential, read_up_to, refusal};
+use super::sending::{is_refused_credential, read_up_to, refusal, without_byte_order_mark};
 use crate::buffers::Held;
 use crate::clock;
 use crate::metering::Record;
@@ -67,6 +67,8 @@ struct PartFailed {
     error: Error,
     /// The provider has the request: it bills the prompt.
     is_at_work: bool,
+    /// The status of the answer's head, if it was a success.
+    status: Option<StatusCode>,
 }
 
 impl PlainAttempt<'_> {
@@ -101,6 +103,9 @@ impl PlainAttempt<'_> {
             None => failed.error,
         };
         record.provider_request_id(error.upstream.as_ref().and_then(|reply| reply.request_id.clone()));
+        if let Some(status) = failed.status {
+            record.head_status(status);
+        }
         if failed.is_at_work {
             record.is_at_work();
         }
@@ -163,7 +168,7 @@ impl PlainAttempt<'_> {
                 uploading(client.send_upload(id, request, upload), upload, &mut watch).await
             }
         };
-        let sent = sent.map_err(PartFailed::at_work)?;
+        let sent = sent.map_err(PartFailed::sent)?;
         let (mut head, mut body) = sent.map_err(PartFailed::before)?.into_parts();
         watch.set(Deadlines::head);
         if !head.status.is_success() {
@@ -174,10 +179,12 @@ impl PlainAttempt<'_> {
             return Err(PartFailed::before(refusal(read, head.status, &head.headers, &bytes)));
         }
         self.cx.capture_head(offer, (head.status, &head.headers), None);
+        let status = head.status;
+        let failed = |error| PartFailed::answered(status, error);
         let mut held = self.cx.held.further();
         if let Some(transcoder) = streams(&head.headers) {
             let (body, transcoder, out) =
-                begin(body, transcoder, &mut watch, &mut held).await.map_err(PartFailed::at_work)?;
+                begin(body, transcoder, &mut watch, &mut held).await.map_err(failed)?;
             let is_events = is_events(&head.headers);
             let ping: &[u8] = if is_events { b": ping\n\n" } else { b"" };
             deadlines.content();
@@ -187,14 +194,15 @@ impl PlainAttempt<'_> {
             return Ok(Received { answers, held, begun: Some(Box::new(begun)) });
         }
         let mut bytes = Vec::new();
-        while let Some(frame) = watch.until(body.frame()).await.map_err(PartFailed::at_work)? {
-            let frame = frame.map_err(|error| PartFailed::at_work(cut(&error)))?;
+        while let Some(frame) = watch.until(body.frame()).await.map_err(failed)? {
+            let frame = frame.map_err(|error| failed(cut(&error)))?;
             watch.input();
             let Ok(data) = frame.into_data() else { continue };
+            let data = if bytes.is_empty() { without_byte_order_mark(data) } else { data };
             if bytes.len() + data.len() > self.limit {
-                return Err(PartFailed::at_work(too_large(self.limit)));
+                return Err(failed(too_large(self.limit)));
             }
-            held.grow_answer(data.len()).await.map_err(PartFailed::at_work)?;
+            held.grow_answer(data.len()).await.map_err(failed)?;
             append(&mut bytes, &data, body.size_hint().exact());
         }
         let answers = vec![PartAnswer { headers: head.headers, body: bytes.into() }];
@@ -250,11 +258,17 @@ fn is_events(headers: &HeaderMap) -> bool {
 
 impl PartFailed {
     fn before(error: Error) -> Self {
-        Self { error, is_at_work: false }
+        Self { error, is_at_work: false, status: None }
     }
 
-    fn at_work(error: Error) -> Self {
-        Self { error, is_at_work: true }
+    /// No head arrived in time.
+    fn sent(error: Error) -> Self {
+        Self { error, is_at_work: true, status: None }
+    }
+
+    /// The answer failed after a head of success.
+    fn answered(status: StatusCode, error: Error) -> Self {
+        Self { error, is_at_work: true, status: Some(status) }
     }
 }
 

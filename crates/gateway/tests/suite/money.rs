@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Reply, TestGateway, Upstream, answer_of, chunk, error, events, question, streamed, whole,
+    Reply, TestGateway, Upstream, answer_of, chunk, error, events, question, raw, streamed, whole,
 };
 
 /// 600 uncached and 400 cached tokens, 100 produced.
@@ -109,6 +109,34 @@ async fn impossible_counts_are_neither_shown_nor_priced() {
             assert_eq!(shown, Value::Null, "{count}");
             assert_eq!((record.usage, record.cost), (None, None), "{count}");
         }
+    }
+}
+
+#[tokio::test]
+async fn counts_of_another_type_are_shown_as_the_recorded_numbers() {
+    let odd = [json!("10"), json!(10.0)];
+    for count in odd {
+        for stream in [false, true] {
+            let usage = json!({"prompt_tokens": count, "completion_tokens": 2, "total_tokens": 12});
+            let upstream = Upstream::playing(vec![answered(stream, &usage, None)]).await;
+            let (shown, record) = asked(&upstream.known("openai"), "openai/gpt-4o", stream, None).await;
+            assert_eq!(shown["prompt_tokens"], json!(10), "{usage}");
+            assert_eq!(record.usage.unwrap().prompt_tokens(), 10, "{usage}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_attempt_keeps_the_status_of_its_answer() {
+    let redirect = raw("302 Found", "location: /elsewhere\r\n", "");
+    let cases = [(redirect, 302), (broken(), 200), (raw("200 OK", "", "<p>Hello</p>"), 200)];
+    for (reply, status) in cases {
+        let upstream = Upstream::playing(vec![reply]).await;
+        let config = upstream.known("openai") + "[routing]\nmax_retries = 0\n";
+        let gateway = TestGateway::start(&config).await;
+        let reply = gateway.chat(&question("openai/gpt-4o")).await;
+        assert_eq!((reply.status, &reply.at("/metadata/routing/0/status_code")), (502, &json!(status)));
+        assert_eq!(gateway.record().await.attempts[0].status_code, status);
     }
 }
 

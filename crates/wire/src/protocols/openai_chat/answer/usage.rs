@@ -25,6 +25,8 @@ struct Reported {
     has_more: bool,
     /// A count is negative or impossibly large: the whole object is ignored.
     is_impossible: bool,
+    /// A count is not written as OpenAI's type has it: a whole number.
+    is_odd: bool,
 }
 
 /// The parts of a count.
@@ -38,6 +40,14 @@ struct Details {
     image: Option<u64>,
     reasoning: Option<u64>,
     is_impossible: bool,
+    is_odd: bool,
+}
+
+/// A count as a server wrote it.
+struct Count {
+    value: Option<u64>,
+    /// Neither a whole number nor null.
+    is_odd: bool,
 }
 
 /// An impossible count: sums of a few of them do not overflow.
@@ -78,20 +88,24 @@ impl Reported {
                 }
             }
         };
-        *place = count(scanner)?;
-        self.is_impossible |= *place == Some(IMPOSSIBLE);
+        let count = count(scanner)?;
+        *place = count.value;
+        self.is_impossible |= count.value == Some(IMPOSSIBLE);
+        self.is_odd |= count.is_odd;
         Ok(())
     }
 
     fn take_inputs(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Syntax> {
         self.inputs.take_all(scanner)?;
         self.is_impossible |= self.inputs.is_impossible;
+        self.is_odd |= self.inputs.is_odd;
         Ok(())
     }
 
     fn take_outputs(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Syntax> {
         self.outputs.take_all(scanner)?;
         self.is_impossible |= self.outputs.is_impossible;
+        self.is_odd |= self.outputs.is_odd;
         Ok(())
     }
 
@@ -168,8 +182,10 @@ impl Details {
                 b"reasoning_tokens" => &mut self.reasoning,
                 _ => return scanner.value().map(drop),
             };
-            *place = count(scanner)?;
-            self.is_impossible |= *place == Some(IMPOSSIBLE);
+            let count = count(scanner)?;
+            *place = count.value;
+            self.is_impossible |= count.value == Some(IMPOSSIBLE);
+            self.is_odd |= count.is_odd;
             Ok(())
         })
     }
@@ -177,12 +193,12 @@ impl Details {
 
 /// Takes a count. Some servers write `12.0` or `"12"`; null is none, and other types are ignored. A negative
 /// one is impossible.
-fn count(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Syntax> {
+fn count(scanner: &mut Scanner<'_>) -> Result<Count, Syntax> {
     let kind = scanner.kind()?;
     let json = scanner.json();
     let raw = &json[scanner.value()?];
     let digits = match kind {
-        Kind::Null => return Ok(None),
+        Kind::Null => return Ok(Count { value: None, is_odd: false }),
         Kind::Number => raw,
         Kind::String => &raw[1..raw.len() - 1],
         Kind::Bool | Kind::Array | Kind::Object => b"",
@@ -195,7 +211,7 @@ fn count(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Syntax> {
             number => number.unwrap_or(0.0) as u64,
         },
     };
-    Ok(Some(value.min(IMPOSSIBLE)))
+    Ok(Count { value: Some(value.min(IMPOSSIBLE)), is_odd: kind != Kind::Number || !whole })
 }
 
 /// Reads a usage object; none without prompt tokens, or with impossible counts.
@@ -214,9 +230,12 @@ pub(crate) fn take_plain(
     cached_outside_prompt: bool,
 ) -> Result<Option<Usage>, Syntax> {
     let reported = Reported::take_all(scanner)?;
-    let Some(usage) = reported.usage(cached_outside_prompt).filter(|_| !reported.has_more) else {
+    let Some(usage) = reported.usage(cached_outside_prompt) else {
         return Ok(None);
     };
+    if reported.has_more || reported.is_odd {
+        return Ok(None);
+    }
     let meant = [usage.prompt_tokens(), usage.completion_tokens(), usage.total_tokens()];
     let is_meant = [reported.prompt, reported.completion, reported.total] == meant.map(Some);
     Ok(is_meant.then_some(usage))
