@@ -98,14 +98,15 @@ impl Held {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// The bytes of an answer, whose share is returned when they are sent.
-    pub fn keep(mut self, bytes: Vec<u8>) -> Bytes {
-        match self.bytes.checked_sub(bytes.len()) {
+    /// Bytes whose share is returned when they are dropped.
+    pub fn keep(mut self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+        let length = bytes.as_ref().len();
+        match self.bytes.checked_sub(length) {
             Some(rest) => self.inner.give_back(rest),
             // They already exist: it is too late to refuse them.
-            None => drop(self.inner.used.fetch_add(bytes.len() - self.bytes, Ordering::AcqRel)),
+            None => drop(self.inner.used.fetch_add(length - self.bytes, Ordering::AcqRel)),
         }
-        self.bytes = bytes.len();
+        self.bytes = length;
         Bytes::from_owner(Kept { bytes, _held: self })
     }
 
@@ -123,14 +124,14 @@ impl Held {
     }
 }
 
-struct Kept {
-    bytes: Vec<u8>,
+struct Kept<B> {
+    bytes: B,
     _held: Held,
 }
 
-impl AsRef<[u8]> for Kept {
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Kept<B> {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_ref()
     }
 }
 

@@ -459,6 +459,45 @@ fn rejects_thinking_is_set_only_for_models_that_think() {
     assert!(found > 30, "{found}");
 }
 
+/// The parameter table of OpenAI's API reference, and the errors that `catalog/models/gpt-5.toml` names.
+#[test]
+fn openais_reasoning_models_refuse_what_their_api_refuses() {
+    let catalog = embedded();
+    let always = |model: &str, field: &str| catalog.serving("openai", model).unwrap().facts.rejects(field);
+    let thinking = |model: &str, field: &str| {
+        let refused = &catalog.serving("openai", model).unwrap().facts.rejects_thinking;
+        always(model, field) || refused.iter().any(|own| own == field)
+    };
+    for model in ["o3", "o4-mini", "gpt-5", "gpt-5-mini", "gpt-5-nano"] {
+        for field in ["max_tokens", "temperature", "top_p", "logit_bias", "presence_penalty", "stop"] {
+            assert!(always(model, field), "{model} {field}");
+        }
+    }
+    assert!(!always("o1", "stop"), "refused by the latest reasoning models only");
+    for model in ["gpt-5.1", "gpt-5.2", "gpt-5.4"] {
+        for field in ["temperature", "top_p", "logprobs", "top_logprobs", "logit_bias", "stop"] {
+            assert!(thinking(model, field), "{model} {field}");
+        }
+        assert!(always(model, "max_tokens") && !always(model, "temperature"), "{model} with effort none");
+    }
+}
+
+/// Bedrock's Converse takes pictures in tool results for Claude and Nova only (its table of model features).
+#[test]
+fn only_claude_and_nova_take_pictures_in_results_at_bedrock() {
+    let catalog = embedded();
+    let mut found = [0, 0];
+    for serving in catalog.models().flat_map(|model| &model.servings) {
+        if serving.provider != "aws-bedrock" || !serving.facts.features.is_some_and(|has| has.has(Feature::Vision)) {
+            continue;
+        }
+        let takes = ["claude", "nova"].iter().any(|family| serving.model.contains(family));
+        found[usize::from(takes)] += 1;
+        assert_eq!(serving.facts.no_media_in_results, !takes, "{}", serving.model);
+    }
+    assert!(found.iter().all(|count| *count > 3), "{found:?}");
+}
+
 #[test]
 fn each_unit_has_its_own_price() {
     let (catalog, file) = (embedded(), |price: &str| {

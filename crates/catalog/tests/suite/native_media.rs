@@ -510,7 +510,7 @@ fn images_of_openais_form_have_the_members_that_its_clients_require() {
         "completion_tokens_details": {"reasoning_tokens": 0, "image_tokens": 1120}
     });
     let out = read(&json!({"created": 0, "data": data, "usage": usage}));
-    assert_eq!(out["created"], 0);
+    assert_eq!(out["created"], 1_787_150_474, "clients show it as a date");
     assert_eq!(out["usage"]["input_tokens_details"], json!({"image_tokens": 0, "text_tokens": 1125}));
     assert_eq!(out["usage"]["output_tokens_details"], json!({"image_tokens": 1120, "text_tokens": 0}));
     for (name, value) in

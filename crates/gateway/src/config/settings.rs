@@ -1676,7 +1676,7 @@ mod tests {
             ("env:OIDC", "env:NOT_SET", "auth.oidc.client_secret: "),
             ("[\"boss\"]", "[]", "auth.oidc: needs admins or viewers"),
             ("[\"boss\"]", "[\"*\"]", "auth.oidc.admins: must not hold"),
-            ("[\"boss\"]", "[\"a\"]\nscopes = [\"email\"]", "auth.oidc.scopes: must hold"),
+            ("[\"boss\"]", "[\"a\"]\nscopes = [\"email\"]", "auth.oidc.scopes: must contain"),
             (
                 "[\"boss\"]",
                 "[\"a\"]\nclock_skew_seconds = 3000",
@@ -1782,7 +1782,7 @@ mod tests {
         let settings = build("", &[("OPENAI_API_KEY", "sk-canary\u{7}x"), ("GROQ_API_KEY", "good")]).unwrap();
         assert_eq!(enabled(&settings), ["groq"], "a broken provider does not disable the others");
         let reason = provider(&settings, "openai").disabled.as_deref().unwrap();
-        assert!(reason.starts_with("OPENAI_API_KEY holds a character"), "{reason}");
+        assert!(reason.starts_with("OPENAI_API_KEY contains a character"), "{reason}");
         assert!(reason.contains("U+0007, character 10 of 11") && !reason.contains("canary"), "{reason}");
 
         let file = "[auth]\napi_keys = [\"sch\u{fc}ssel\"]\n[providers.openai]\napi_keys = [\"good\", \"env:BAD\"]\n\

@@ -512,7 +512,7 @@ fn guardrails_are_checked_with_their_lines() {
         ("words = [\" x\"]", "guardrails.a.words[0]: is empty, has spaces around it"),
         (
             "action = \"redact\"\nwords = [\"x\"]\nplaceholder = \"e mail\"",
-            "guardrails.a.placeholder: has 1 to 32",
+            "guardrails.a.placeholder: must have 1 to 32",
         ),
         ("action = \"check\"", "guardrails.a.url: is missing"),
         ("action = \"check\"\nurl = \"ftp://x\"", "guardrails.a.url: "),

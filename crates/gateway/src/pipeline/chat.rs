@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use wire::exchange::{self, Draft, Exchange, ThinkingRepair, TranscoderParts};
 use wire::proofs::{CallName, Memory, Proofs, Refusal};
 use wire::providers::Credential;
-use wire::{AnswerForm, Intake, Transcoder, Written, adapter};
+use wire::{AnswerForm, Intake, MediaUrl, Transcoder, Written, adapter};
 
 use super::annotate::{EarlierCost, Envelope};
 use super::attempts::{Attempt, Failed, ProviderCall, Ranked, Repair, Repaired};
@@ -242,10 +242,15 @@ impl ChatAttempt<'_> {
     /// A draft with its media in place of their URLs, where the provider does not fetch them.
     async fn written(&self, mut draft: Draft<'_>) -> Result<Written, Error> {
         let wanted = draft.media();
-        if !wanted.is_empty() {
-            draft.fill(Box::pin(self.cx.pipeline.media.fetch_all(wanted)).await?);
-        }
-        draft.write()
+        if wanted.is_empty() { draft.write() } else { Box::pin(self.with_media(draft, wanted)).await }
+    }
+
+    async fn with_media(&self, mut draft: Draft<'_>, wanted: Vec<MediaUrl>) -> Result<Written, Error> {
+        let mut held = self.cx.held.further();
+        draft.fill(self.cx.pipeline.media.fetch_all(wanted, &mut held).await?);
+        let mut written = draft.write()?;
+        written.body = held.keep(written.body);
+        Ok(written)
     }
 
     /// The remembered answer that made a call.

@@ -15,11 +15,12 @@ use canon::{Error, MediaKind, Result};
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::{Response, Uri};
 use http_body::Body;
+use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wire::{MediaFile, MediaUrl};
 
-use crate::bounded;
+use crate::buffers::Held;
 
 use super::client::{AnswerBody, Client};
 use super::guard::Guard;
@@ -82,23 +83,27 @@ impl MediaFetcher {
     }
 
     /// Fetches files, a few at a time, each URL once. Returns either all of them in order, or an error that
-    /// names the first failed one.
-    pub async fn fetch_all(&self, wanted: Vec<MediaUrl>) -> Result<Vec<MediaFile>> {
-        let mut addresses: Vec<(&str, MediaKind, usize)> = Vec::new();
+    /// names the first failed one. `held` grows by the memory of the files and of a body with them.
+    pub async fn fetch_all(&self, wanted: Vec<MediaUrl>, held: &mut Held) -> Result<Vec<MediaFile>> {
+        let mut addresses: Vec<Address<'_>> = Vec::new();
         let mut places = HashMap::new();
-        for (position, file) in wanted.iter().enumerate() {
-            places.entry((file.url.as_str(), file.kind)).or_insert_with(|| {
-                addresses.push((&file.url, file.kind, position));
+        for (first, MediaUrl { url, kind, .. }) in wanted.iter().enumerate() {
+            let place = *places.entry((url.as_str(), *kind)).or_insert_with(|| {
+                addresses.push(Address { url, kind: *kind, first, uses: 0 });
                 addresses.len() - 1
             });
+            addresses[place].uses += 1;
         }
-        if let Some((_, _, position)) = addresses.get(FILES) {
+        if let Some(address) = addresses.get(FILES) {
             let message = format!("The request names more than {FILES} files by URL.");
-            return Err(Error::invalid(wanted[*position].path.clone(), message));
+            return Err(Error::invalid(wanted[address.first].path.clone(), message));
         }
-        let files = self.fetch_each(&addresses).await.map_err(|(failed, reason)| {
-            let path = &wanted[addresses[failed].2].path;
-            Error::invalid(path.clone(), format!("{path} cannot be used: {reason}"))
+        let files = self.fetch_each(&addresses, held).await.map_err(|(failed, reason)| match reason {
+            NotFetched::NoRoom(error) => error,
+            NotFetched::Unusable(reason) => {
+                let path = &wanted[addresses[failed].first].path;
+                Error::invalid(path.clone(), format!("{path} cannot be used: {reason}"))
+            }
         })?;
         let file = |wanted: &MediaUrl| files[places[&(wanted.url.as_str(), wanted.kind)]].clone();
         Ok(wanted.iter().map(file).collect())
@@ -106,51 +111,57 @@ impl MediaFetcher {
 
     async fn fetch_each(
         &self,
-        addresses: &[(&str, MediaKind, usize)],
-    ) -> Result<Vec<MediaFile>, (usize, String)> {
+        addresses: &[Address<'_>],
+        held: &mut Held,
+    ) -> Result<Vec<MediaFile>, (usize, NotFetched)> {
         let mut files: Vec<Option<MediaFile>> = vec![None; addresses.len()];
         let mut tasks = JoinSet::new();
         let (mut next, mut total) = (0, 0);
         // Dropping the tasks ends them: a caller who hangs up, or a failed file, stops the others.
         loop {
             while next < addresses.len() && tasks.len() < AT_A_TIME {
-                let (fetcher, (url, kind, _), place) = (self.clone(), addresses[next], next);
-                let url = url.to_owned();
-                tasks.spawn(async move { (place, fetcher.fetch(&url, kind).await) });
+                let (fetcher, Address { url, kind, .. }, place) = (self.clone(), addresses[next], next);
+                let (url, mut share) = (url.to_owned(), held.further());
+                tasks.spawn(async move { (place, fetcher.fetch(&url, kind, &mut share).await, share) });
                 next += 1;
             }
             match tasks.join_next().await {
                 None => break,
-                Some(Ok((place, Ok((mime, data))))) => {
-                    total += data.len();
+                Some(Ok((place, Ok((mime, data)), share))) => {
+                    held.join(share);
+                    let uses = addresses[place].uses;
+                    total = data.len().saturating_mul(uses).saturating_add(total);
                     if total > self.limits.request {
                         let limit = self.limits.request;
-                        return Err((
-                            place,
-                            format!("the files by URL are larger than {limit} bytes together."),
-                        ));
+                        let reason = format!("the files by URL are larger than {limit} bytes together.");
+                        return Err((place, reason.into()));
                     }
+                    // For each use the file as base64, and once more in the body.
+                    let more = uses * 2 * (data.len().div_ceil(3) * 4) - data.len();
+                    held.grow(more).await.map_err(|full| (place, NotFetched::NoRoom(full)))?;
                     files[place] = Some(MediaFile { mime, data: STANDARD.encode(data) });
                 }
-                Some(Ok((place, Err(reason)))) => return Err((place, reason)),
-                Some(Err(_)) => return Err((0, "it could not be fetched.".to_owned())),
+                Some(Ok((place, Err(reason), _))) => return Err((place, reason)),
+                Some(Err(_)) => return Err((0, "it could not be fetched.".to_owned().into())),
             }
         }
         Ok(files.into_iter().flatten().collect())
     }
 
-    async fn fetch(&self, url: &str, kind: MediaKind) -> Result<(String, Bytes), String> {
+    async fn fetch(&self, url: &str, kind: MediaKind, held: &mut Held) -> Result<Fetched, NotFetched> {
         let fetching = async {
             let _place = self.places.acquire().await.map_err(|_| "the gateway stops.".to_owned())?;
-            self.follow(url, kind).await
+            self.follow(url, kind, held).await
         };
         match tokio::time::timeout(self.limits.time, fetching).await {
             Ok(result) => result,
-            Err(_) => Err(format!("it did not arrive within {} seconds.", self.limits.time.as_secs_f64())),
+            Err(_) => {
+                Err(format!("it did not arrive within {} seconds.", self.limits.time.as_secs_f64()).into())
+            }
         }
     }
 
-    async fn follow(&self, url: &str, kind: MediaKind) -> Result<(String, Bytes), String> {
+    async fn follow(&self, url: &str, kind: MediaKind, held: &mut Held) -> Result<Fetched, NotFetched> {
         let mut uri: Uri = url.parse().map_err(|_| "its URL is not valid.".to_owned())?;
         for _ in 0..=REDIRECTS {
             self.guard.check(&uri)?;
@@ -160,31 +171,73 @@ impl MediaFetcher {
                 .map_err(|_| "its URL is not valid.".to_owned())?;
             let response = self.client.fetch(request).await.map_err(|reason| format!("{reason}."))?;
             match response.status().as_u16() {
-                200 => return self.take(response, kind).await,
+                200 => return self.take(response, kind, held).await,
                 301 | 302 | 303 | 307 | 308 => uri = next(&uri, &response)?,
-                status => return Err(format!("its server answered with status {status}.")),
+                status => return Err(format!("its server answered with status {status}.").into()),
             }
         }
-        Err(format!("its server redirects more than {REDIRECTS} times."))
+        Err(format!("its server redirects more than {REDIRECTS} times.").into())
     }
 
     /// Reads the file, up to the limit.
-    async fn take(&self, response: Response<AnswerBody>, kind: MediaKind) -> Result<(String, Bytes), String> {
-        let (head, body) = response.into_parts();
+    async fn take(
+        &self,
+        response: Response<AnswerBody>,
+        kind: MediaKind,
+        held: &mut Held,
+    ) -> Result<Fetched, NotFetched> {
+        let (head, mut body) = response.into_parts();
         let limit = self.limits.file;
         if body.size_hint().lower() > limit as u64 {
-            return Err(format!("it is larger than {limit} bytes."));
+            return Err(format!("it is larger than {limit} bytes.").into());
         }
         let declared =
             head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
-        let collected = bounded::read(body, limit).await;
-        let data = collected.map_err(|_| format!("it is larger than {limit} bytes, or broke off."))?;
+        let mut data = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| "it broke off.".to_owned())?;
+            let Ok(piece) = frame.into_data() else { continue };
+            if data.len() + piece.len() > limit {
+                return Err(format!("it is larger than {limit} bytes.").into());
+            }
+            held.grow(piece.len()).await.map_err(NotFetched::NoRoom)?;
+            data.extend_from_slice(&piece);
+        }
         let mime = mime_of(&data, &declared);
         if fits(kind, &mime, &data) {
             Ok((mime, data))
         } else {
-            Err(format!("its content is {mime:?}, not {}.", kind_name(kind)))
+            Err(format!("its content is {mime:?}, not {}.", kind_name(kind)).into())
         }
+    }
+}
+
+/// A URL of a request.
+#[derive(Clone, Copy)]
+struct Address<'a> {
+    url: &'a str,
+    kind: MediaKind,
+    /// The index of its first use among the wanted files.
+    first: usize,
+    /// How often the request names it.
+    uses: usize,
+}
+
+/// A file: its MIME type and its content.
+type Fetched = (String, Vec<u8>);
+
+/// Why there is no file.
+#[derive(Debug)]
+enum NotFetched {
+    /// The file or its server.
+    Unusable(String),
+    /// The gateway's memory for requests is full.
+    NoRoom(Error),
+}
+
+impl From<String> for NotFetched {
+    fn from(reason: String) -> Self {
+        Self::Unusable(reason)
     }
 }
 

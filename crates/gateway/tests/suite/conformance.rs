@@ -332,7 +332,7 @@ async fn errors() {
             ("fault-400", [400, 400]),
             ("fault-500", [500, 502]),
             ("fault-429", [429, 429]),
-            ("fault-401", [401, 502]),
+            ("fault-401", [502, 502]),
         ] {
             for body in [question(&subject.fault(fault)), streamed(&subject.fault(fault))] {
                 let reply = gateway.chat(&body).await;

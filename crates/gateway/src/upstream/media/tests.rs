@@ -9,8 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 
+use canon::ErrorKind;
+
 use super::super::guard::{Looking, is_public};
 use super::*;
+use crate::buffers::Buffers;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and more";
 
@@ -205,7 +208,7 @@ async fn urls_that_could_lead_inside_are_refused() {
         "http://127.1/",
         "http://0/",
     ] {
-        let refused = fetcher.fetch(url, MediaKind::Image).await;
+        let refused = fetch(&fetcher, url, MediaKind::Image).await;
         assert!(refused.is_err(), "{url}: {refused:?}");
     }
     assert!(public_guard().check(&"https://example.com/a.png".parse().unwrap()).is_ok());
@@ -247,7 +250,7 @@ async fn redirects_to_private_addresses_are_refused() {
         Server::giving(move |path| redirect(&by_path[path[1..].parse::<usize>().unwrap_or(14)])).await;
     let fetcher = server.fetcher();
     for (number, target) in targets.iter().enumerate() {
-        let refused = fetcher.fetch(&server.url(&format!("/{number}")), MediaKind::Image).await;
+        let refused = fetch(&fetcher, &server.url(&format!("/{number}")), MediaKind::Image).await;
         assert!(refused.is_err(), "{target}: {refused:?}");
     }
     let accepted = tokio::select! {
@@ -268,7 +271,7 @@ async fn redirects_are_followed_a_few_times_without_credentials() {
     })
     .await;
     let fetcher = server.fetcher();
-    let (mime, data) = fetcher.fetch(&server.url("/a/1"), MediaKind::Image).await.unwrap();
+    let (mime, data) = fetch(&fetcher, &server.url("/a/1"), MediaKind::Image).await.unwrap();
     assert_eq!((mime.as_str(), &data[..]), ("image/png", PNG));
     for head in server.heads.lock().unwrap().iter() {
         let names: Vec<&str> =
@@ -276,7 +279,7 @@ async fn redirects_are_followed_a_few_times_without_credentials() {
         assert_eq!(names, ["accept", "user-agent", "accept-encoding", "host"], "no cookie, no key: {head}");
     }
     let before = server.received();
-    let refused = fetcher.fetch(&server.url("/again"), MediaKind::Image).await.unwrap_err();
+    let refused = fetch(&fetcher, &server.url("/again"), MediaKind::Image).await.unwrap_err();
     assert!(refused.contains("more than 3 times"), "{refused}");
     assert_eq!(server.received() - before, 4);
 }
@@ -293,9 +296,9 @@ async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
         0 => outside,
         _ => inside_address,
     });
-    assert!(fetcher.fetch(&server.url("/x"), MediaKind::Image).await.is_ok());
+    assert!(fetch(&fetcher, &server.url("/x"), MediaKind::Image).await.is_ok());
     assert_eq!(lookups.load(Ordering::Relaxed), 1, "one answer of the resolver for check and connection");
-    let refused = fetcher.fetch(&server.url("/x"), MediaKind::Image).await.unwrap_err();
+    let refused = fetch(&fetcher, &server.url("/x"), MediaKind::Image).await.unwrap_err();
     assert!(refused.contains("not public"), "{refused}");
     assert_eq!(server.received(), 1, "no connection was kept");
 }
@@ -339,7 +342,7 @@ async fn endless_files_are_read_up_to_the_limit() {
     let fetcher = server.fetcher_with(limits, |address| address);
     for path in ["/declared", "/chunked", "/until-the-end"] {
         let before = sent.load(Ordering::Relaxed);
-        let refused = fetcher.fetch(&server.url(path), MediaKind::Image).await.unwrap_err();
+        let refused = fetch(&fetcher, &server.url(path), MediaKind::Image).await.unwrap_err();
         assert!(refused.contains("larger than 1048576 bytes"), "{path}: {refused}");
         // The bytes that were read, and the buffers of two sockets.
         assert!(sent.load(Ordering::Relaxed) - before < 16 << 20, "{path}");
@@ -362,7 +365,7 @@ async fn slow_servers_are_abandoned() {
     let limits = Limits { time: Duration::from_millis(50), ..LIMITS };
     let fetcher = server.fetcher_with(limits, |address| address);
     for path in ["/silence", "/head", "/body"] {
-        let refused = fetcher.fetch(&server.url(path), MediaKind::Image).await.unwrap_err();
+        let refused = fetch(&fetcher, &server.url(path), MediaKind::Image).await.unwrap_err();
         assert!(refused.contains("did not arrive within 0.05 seconds"), "{path}: {refused}");
     }
 }
@@ -391,14 +394,27 @@ async fn the_content_must_have_the_expected_kind() {
     let server = Server::giving(move |path| served[path[1..].parse::<usize>().unwrap()].clone()).await;
     let fetcher = server.fetcher();
     for (number, (declared, body, kind, expected)) in cases.into_iter().enumerate() {
-        let fetched = fetcher.fetch(&server.url(&format!("/{number}")), kind).await;
+        let fetched = fetch(&fetcher, &server.url(&format!("/{number}")), kind).await;
         let mime = fetched.as_ref().ok().map(|(mime, _)| mime.as_str());
         assert_eq!(mime, expected, "{declared} {kind:?}: {fetched:?}");
         assert!(fetched.is_err_and(|_| expected.is_none()) || expected.is_some(), "{body:?}");
     }
     let missing = Server::giving(|_| b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
-    let refused = missing.fetcher().fetch(&missing.url("/"), MediaKind::Image).await.unwrap_err();
+    let refused = fetch(&missing.fetcher(), &missing.url("/"), MediaKind::Image).await.unwrap_err();
     assert!(refused.contains("status 404"), "{refused}");
+}
+
+/// A share of memory that is never full.
+fn held() -> Held {
+    Buffers::new(usize::MAX).nothing()
+}
+
+async fn fetch(fetcher: &MediaFetcher, url: &str, kind: MediaKind) -> Result<Fetched, String> {
+    let fetched = fetcher.fetch(url, kind, &mut held()).await;
+    fetched.map_err(|failed| match failed {
+        NotFetched::Unusable(reason) => reason,
+        NotFetched::NoRoom(error) => panic!("{error}"),
+    })
 }
 
 fn wanted(server: &Server, paths: &[String]) -> Vec<MediaUrl> {
@@ -428,7 +444,7 @@ async fn several_files_are_fetched_at_a_time_up_to_a_limit() {
     })
     .await;
     let paths: Vec<String> = (0..2 * AT_A_TIME).map(|number| format!("/{number}")).collect();
-    let fetched = server.fetcher().fetch_all(wanted(&server, &paths)).await.unwrap();
+    let fetched = server.fetcher().fetch_all(wanted(&server, &paths), &mut held()).await.unwrap();
     for (file, path) in fetched.iter().zip(&paths) {
         assert_eq!(
             STANDARD.decode(&file.data).unwrap(),
@@ -447,21 +463,46 @@ async fn the_files_of_a_request_have_limits() {
     })
     .await;
     let many: Vec<String> = (0..=FILES).map(|number| format!("/{number}")).collect();
-    let error = server.fetcher().fetch_all(wanted(&server, &many)).await.unwrap_err();
+    let error = server.fetcher().fetch_all(wanted(&server, &many), &mut held()).await.unwrap_err();
     assert_eq!((error.param_name().as_deref(), server.received()), (Some("messages[20]"), 0));
 
     let same = vec!["/same".to_owned(); FILES + 1];
-    let fetched = server.fetcher().fetch_all(wanted(&server, &same)).await.unwrap();
+    let fetched = server.fetcher().fetch_all(wanted(&server, &same), &mut held()).await.unwrap();
     assert_eq!((fetched.len(), server.received()), (FILES + 1, 1), "one address is fetched once");
 
     let bad = ["/0", "/1", "/bad"].map(str::to_owned);
-    let error = server.fetcher().fetch_all(wanted(&server, &bad)).await.unwrap_err();
+    let error = server.fetcher().fetch_all(wanted(&server, &bad), &mut held()).await.unwrap_err();
     assert_eq!(error.param_name().as_deref(), Some("messages[2]"));
 
     let limits = Limits { request: PNG.len() + 1, ..LIMITS };
     let fetcher = server.fetcher_with(limits, |address| address);
-    let error = fetcher.fetch_all(wanted(&server, &many[..2])).await.unwrap_err();
-    assert!(error.message.contains("together"), "{}", error.message);
+    for two in [many[..2].to_vec(), vec!["/same".to_owned(); 2]] {
+        let error = fetcher.fetch_all(wanted(&server, &two), &mut held()).await.unwrap_err();
+        assert!(error.message.contains("together"), "{}", error.message);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetched_files_take_their_share_of_the_memory() {
+    let server = Server::giving(|_| ok("content-type: image/png\r\n", PNG)).await;
+    let paths = ["/0", "/1", "/1"].map(str::to_owned);
+    let buffers = Buffers::new(10_000);
+    let mut share = buffers.nothing();
+    server.fetcher().fetch_all(wanted(&server, &paths), &mut share).await.unwrap();
+    assert_eq!(buffers.used(), 3 * 2 * PNG.len().div_ceil(3) * 4, "each use as base64, and in the body");
+    let body = share.keep(Bytes::from_static(&[0; 100]));
+    assert_eq!(buffers.used(), 100, "the body alone stays");
+    drop(body);
+    assert_eq!(buffers.used(), 0);
+
+    for limit in [PNG.len() - 1, PNG.len() + 1] {
+        let buffers = Buffers::new(limit);
+        let mut share = buffers.nothing();
+        let error = server.fetcher().fetch_all(wanted(&server, &paths[..1]), &mut share).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        drop(share);
+        assert_eq!(buffers.used(), 0);
+    }
 }
 
 /// A proxy resolves names itself, so the local knowledge of a name decides whether the proxy is asked.
@@ -488,7 +529,7 @@ async fn files_are_fetched_through_a_proxy_with_the_same_checks() {
     let guard = Guard { lookup: Arc::new(lookup), ..Guard::default() };
     let fetcher = MediaFetcher::new(Route { proxies, ..Route::default() }, guard, LIMITS);
     for url in ["http://outside.example/a.png", "http://files.invalid/a.png", "http://8.8.8.8/a.png"] {
-        let (_, data) = fetcher.fetch(url, MediaKind::Image).await.unwrap();
+        let (_, data) = fetch(&fetcher, url, MediaKind::Image).await.unwrap();
         assert_eq!(&data[..], PNG, "{url}");
     }
     let asked = heads.lock().unwrap().len();
@@ -500,9 +541,12 @@ async fn files_are_fetched_through_a_proxy_with_the_same_checks() {
         "http://10.0.0.1/a.png",
         "http://[::ffff:10.0.0.1]/a.png",
     ] {
-        assert!(fetcher.fetch(url, MediaKind::Image).await.is_err(), "{url}");
+        assert!(fetch(&fetcher, url, MediaKind::Image).await.is_err(), "{url}");
     }
     assert_eq!(heads.lock().unwrap().len(), asked, "{heads:?}");
-    assert!(fetcher.fetch("http://files.invalid/away", MediaKind::Image).await.is_err(), "a redirect inside");
+    assert!(
+        fetch(&fetcher, "http://files.invalid/away", MediaKind::Image).await.is_err(),
+        "a redirect inside"
+    );
     assert_eq!(heads.lock().unwrap().len(), asked + 1);
 }

@@ -26,7 +26,8 @@ pub fn completed(
 ) -> Option<Vec<u8>> {
     let around: Around = serde_json::from_slice(condensed).ok()?;
     let mut edit = Edit::of(body).ok()?;
-    if !around.created.is_u64() {
+    // Some servers write 0.
+    if around.created.as_u64().is_none_or(|seconds| seconds == 0) {
         edit.set("created", seconds(headers).to_string().as_bytes());
     }
     if let Value::Object(own) = around.usage
