@@ -48,8 +48,8 @@ async fn the_second_provider_answers_where_the_first_fails() {
         ("first 429 rate_limit", error("429 Too Many Requests")),
         ("first 500 upstream_error", error("500 Internal Server Error")),
         ("first 503 overloaded", error("503 Service Unavailable")),
-        ("first 0 upstream_error", cut),
-        ("first 0 upstream_error", raw("200 OK", "content-type: application/json\r\n", "")),
+        ("first 200 upstream_error", cut),
+        ("first 200 upstream_error", raw("200 OK", "content-type: application/json\r\n", "")),
     ];
     for (attempt, failure) in cases {
         let first = Upstream::playing(vec![failure]).await;
