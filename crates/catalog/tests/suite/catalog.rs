@@ -488,7 +488,9 @@ fn only_claude_and_nova_take_pictures_in_results_at_bedrock() {
     let catalog = embedded();
     let mut found = [0, 0];
     for serving in catalog.models().flat_map(|model| &model.servings) {
-        if serving.provider != "aws-bedrock" || !serving.facts.features.is_some_and(|has| has.has(Feature::Vision)) {
+        if serving.provider != "aws-bedrock"
+            || !serving.facts.features.is_some_and(|has| has.has(Feature::Vision))
+        {
             continue;
         }
         let takes = ["claude", "nova"].iter().any(|family| serving.model.contains(family));

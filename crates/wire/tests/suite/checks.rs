@@ -1,5 +1,7 @@
 //! Checks that hold for any bytes. Used with damaged recordings here, and by the fuzz targets.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use canon::{Error, Event, ModelFacts, Quirks, Target};
 use http::{HeaderMap, StatusCode};
@@ -16,7 +18,7 @@ use wire::framing::{aws_eventstream::EventStreamParser, json_lines::JsonLines, s
 use wire::multipart::{Boundary, Form, PartHead};
 use wire::protocols::openai_chat::{RelayParts, forward, relay};
 use wire::protocols::openai_completions::OpenaiCompletions;
-use wire::{AnswerForm, DecoderContext, Dialect, Intake, Protocol, ROUTING_FIELDS};
+use wire::{AnswerForm, DecoderContext, Dialect, Intake, Protocol, ROUTING_FIELDS, TranscoderParts};
 
 /// A chat request as routing sees it.
 pub fn chat_intake(body: &[u8]) -> canon::Result<Intake> {
@@ -404,6 +406,36 @@ pub fn relayed(form: &AnswerForm, body: &[u8]) {
             super::openai_chat_rules(std::str::from_utf8(&out).expect("UTF-8"), form.include_usage)
         }
         (true, Err(_)) => assert_events(&out),
+        (false, Ok(())) => assert_json(&out),
+        (false, Err(_)) => assert!(out.is_empty(), "a failed whole answer writes nothing"),
+    }
+}
+
+/// An answer that is forwarded in the caller's own format is the same for every cut, and all JSON that leaves
+/// is well formed.
+pub fn forwarded(protocol: Protocol, stream: bool, body: &[u8]) {
+    let quirks = Quirks::default();
+    let (out, result) = same(body, |pieces| -> (Vec<u8>, Result<(), Error>) {
+        let mut transcoder = wire::exchange::transcoder(TranscoderParts {
+            caller: wire::dialect(protocol).expect("a dialect"),
+            upstream: protocol,
+            upstream_streams: stream,
+            form: AnswerForm { stream, include_usage: true, ..AnswerForm::default() },
+            decoding: &DecoderContext::default(),
+            quirks: &quirks,
+            annotator: Arc::new(notes()),
+            filter: None,
+        });
+        let mut out = Vec::new();
+        let mut result = Ok(());
+        for piece in pieces {
+            result = result.and_then(|()| transcoder.push(&Bytes::copy_from_slice(piece), &mut out));
+        }
+        let result = result.and_then(|()| transcoder.finish(&mut out));
+        (out, result)
+    });
+    match (stream, result) {
+        (true, _) => assert_events(&out),
         (false, Ok(())) => assert_json(&out),
         (false, Err(_)) => assert!(out.is_empty(), "a failed whole answer writes nothing"),
     }

@@ -41,6 +41,31 @@ data: {"type":"response.completed","response":{"status":"completed","output":[],
 
 "#;
 
+const ANTHROPIC_STREAM: &str = r#"event: message_start
+data: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant","content":[],"model":"m","usage":{"input_tokens":1,"output_tokens":1}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"é\ud83d\ude00"}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+"#;
+const GEMINI_STREAM: &str = r#"data: {"candidates":[{"content":{"role":"model","parts":[{"text":"é\ud83d\ude00"}]}}],"modelVersion":"m"}
+
+data: {"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{}}}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":2}}
+
+"#;
+
 /// One change: its place (a fraction of the length), its kind, and a byte.
 type Damage = (u16, u8, u8);
 
@@ -152,5 +177,20 @@ fn damaged_relays_pass_the_checks() {
         let own = if stream { STREAM } else { WHOLE };
         run(seeds(&[own], "openai", stream), 250, |bytes| checks::relayed(&form, bytes));
         run(seeds(&[own], "groq", stream), 100, |bytes| checks::relayed(&form, bytes));
+    }
+}
+
+#[test]
+fn damaged_forwarded_answers_pass_the_checks() {
+    let cases = [
+        (Protocol::AnthropicMessages, true, "anthropic", ANTHROPIC_STREAM),
+        (Protocol::AnthropicMessages, false, "anthropic", ANTHROPIC),
+        (Protocol::Gemini, true, "google-ai-studio", GEMINI_STREAM),
+        (Protocol::Gemini, false, "google-ai-studio", GEMINI),
+        (Protocol::OpenaiResponses, true, "openai-responses", RESPONSES_STREAM),
+        (Protocol::OpenaiResponses, false, "openai-responses", RESPONSES),
+    ];
+    for (protocol, stream, provider, own) in cases {
+        run(seeds(&[own], provider, stream), 150, |bytes| checks::forwarded(protocol, stream, bytes));
     }
 }
