@@ -112,20 +112,24 @@ fn start_log(logging: LoggingSection) -> anyhow::Result<LastLines<StandardError>
     Ok(last_lines)
 }
 
-/// Reloads the configuration on each SIGHUP.
-async fn reload_on_signal(reloader: Arc<Reloader>) {
+/// Reloads the configuration on each SIGHUP. Like in [`stop_signal`], the signal is caught from the call on.
+fn reload_on_signal(reloader: Arc<Reloader>) -> impl Future<Output = ()> {
     #[cfg(unix)]
-    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
-        Ok(mut signal) => {
-            while signal.recv().await.is_some() {
-                // The result is in the log.
-                let _ = reloader.reload().await;
+    let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    async move {
+        #[cfg(unix)]
+        match signal {
+            Ok(mut signal) => {
+                while signal.recv().await.is_some() {
+                    // The result is in the log.
+                    let _ = reloader.reload().await;
+                }
             }
+            Err(error) => tracing::warn!(%error, "SIGHUP cannot be listened for"),
         }
-        Err(error) => tracing::warn!(%error, "SIGHUP cannot be listened for"),
+        #[cfg(not(unix))]
+        drop(reloader);
     }
-    #[cfg(not(unix))]
-    drop(reloader);
 }
 
 /// Ends at the next Ctrl-C or SIGTERM. Signals are caught from the call on, not only once the future is

@@ -130,3 +130,6 @@ fn unreadable(file: &Path, error: &pem::Error) -> String {
         other => format!("the file {} is not valid PEM: {other}", file.display()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1778,6 +1778,31 @@ mod tests {
     }
 
     #[test]
+    fn the_defaults_of_waiting_are_those_of_the_documentation() {
+        let settings = build("", &[]).unwrap();
+        let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md"));
+        let documented = |name: &str| {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |"))).unwrap();
+            let default = row.rsplit_once("Default ").unwrap().1;
+            let seconds: f64 = default.trim_end_matches(". |").parse().unwrap();
+            Duration::from_secs_f64(seconds)
+        };
+        let Timeouts { connect, first_byte, first_token, idle, total, request, .. } = settings.timeouts;
+        for (name, value, seconds) in [
+            ("connect", connect, 10),
+            ("first_byte", first_byte, 600),
+            ("first_token", first_token, 120),
+            ("idle", idle, 120),
+            ("total", total, 1800),
+            ("request", request, 3600),
+            ("keep_alive_seconds", settings.keep_alive, 75),
+            ("read_seconds", settings.read_timeout, 30),
+        ] {
+            assert_eq!((value, documented(name)), (Duration::from_secs(seconds), value), "{name}");
+        }
+    }
+
+    #[test]
     fn a_key_that_no_header_can_carry_is_refused_by_name() {
         let settings = build("", &[("OPENAI_API_KEY", "sk-canary\u{7}x"), ("GROQ_API_KEY", "good")]).unwrap();
         assert_eq!(enabled(&settings), ["groq"], "a broken provider does not disable the others");

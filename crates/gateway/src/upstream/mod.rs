@@ -10,7 +10,7 @@ pub mod media;
 pub mod outbound;
 mod pool;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod upload;
 pub mod waits;
 

@@ -22,13 +22,13 @@ use tokio_rustls::TlsAcceptor;
 use super::outbound::{Outbound, OutboundSettings, Route};
 
 /// A private authority that no other party trusts.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pub(super) certificate: CertificateDer<'static>,
+    pub(crate) certificate: CertificateDer<'static>,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -37,8 +37,8 @@ impl Authority {
     }
 
     /// A certificate for this machine, valid for servers and clients.
-    pub(super) fn issue(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    pub(crate) fn issue(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let names = ["localhost", "127.0.0.1", "provider.test"].map(str::to_owned);
         let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -48,12 +48,12 @@ impl Authority {
     }
 
     /// A route to servers of this authority.
-    pub(super) fn route(&self) -> Route {
+    pub(crate) fn route(&self) -> Route {
         let authorities = vec![self.certificate.clone()];
         Outbound::new(OutboundSettings { authorities, ..OutboundSettings::default() }).route()
     }
 
-    pub(super) fn acceptor(&self, protocol: &str, wants_certificate: bool) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, protocol: &str, wants_certificate: bool) -> TlsAcceptor {
         let cryptography = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(cryptography.clone())
             .with_safe_default_protocol_versions()
@@ -73,13 +73,20 @@ impl Authority {
     }
 }
 
-pub(super) struct TlsServer {
-    pub(super) address: SocketAddr,
-    pub(super) connections: Arc<AtomicUsize>,
+/// DER as text.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
+pub(crate) struct TlsServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: Arc<AtomicUsize>,
 }
 
 impl TlsServer {
-    pub(super) async fn start<F, R>(acceptor: TlsAcceptor, most_streams: u32, answer: F) -> Self
+    pub(crate) async fn start<F, R>(acceptor: TlsAcceptor, most_streams: u32, answer: F) -> Self
     where
         F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Response<Full<Bytes>>> + Send + 'static,
@@ -113,18 +120,18 @@ impl TlsServer {
         Self { address, connections }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}/v1", self.address.port())
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
 /// A proxy on loopback that sends every request to one address, whatever its target. Returns its address and
 /// the received heads.
-pub(super) async fn proxy(
+pub(crate) async fn proxy(
     to: SocketAddr,
     acceptor: Option<TlsAcceptor>,
 ) -> (SocketAddr, Arc<std::sync::Mutex<Vec<String>>>) {

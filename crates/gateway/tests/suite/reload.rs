@@ -4,7 +4,10 @@ use gateway::config::source::ConfigSource;
 use gateway::env::Environment;
 use serde_json::json;
 
-use crate::support::{Reply, TestGateway, Upstream, answer, question, send};
+use crate::support::{
+    Program, Reply, TestGateway, Upstream, advance_seconds, answer, eventually, open, question, send,
+    with_held_clock,
+};
 
 const ADMIN: &str = "[auth]\nadmin_keys = [\"boss\"]\napi_keys = [\"test-key\"]\n";
 
@@ -169,4 +172,82 @@ async fn files_of_an_overlay_are_reloaded_and_watched() {
     let refused = reload(&gateway, "boss").await;
     assert!(refused.status == 400 && refused.text().contains("own.toml: line 7"), "{}", refused.text());
     assert_eq!(gateway.chat(&question("laid-over")).await.status, 200, "nothing has changed");
+}
+
+/// The file that the running process was started with.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_signal_or_a_written_file_reloads_the_running_process() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let config = |model: &str| {
+        format!("{}[models.fast]\ntargets = [\"one/{model}\"]\n", upstream.provider("one", "openai-chat"))
+    };
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut program = Program::start(&config("a"), "info", log.reopen().unwrap().into()).await;
+    let model = async || {
+        assert_eq!(program.chat(&question("fast")).await.status, 200);
+        upstream.bodies().last().unwrap()["model"].as_str().unwrap().to_owned()
+    };
+    let lines = |text: &str| std::fs::read_to_string(log.path()).unwrap().matches(text).count();
+    assert_eq!(model().await, "a");
+
+    // Of the same length and date, the other file is noticed by no watch.
+    let file = program.config_file();
+    let date = std::fs::metadata(&file).unwrap().modified().unwrap();
+    program.rewrite(&config("b"));
+    std::fs::File::options().write(true).open(&file).unwrap().set_modified(date).unwrap();
+    assert_eq!(model().await, "a", "not before the signal");
+    program.signal("HUP");
+    eventually(async || lines("the configuration was reloaded") == 1).await;
+    assert_eq!(model().await, "b");
+
+    program.rewrite(&config("longer"));
+    eventually(async || model().await == "longer").await;
+    assert_eq!(lines("the configuration was reloaded"), 2);
+
+    let refused = "the configuration was not reloaded and has not changed";
+    for (number, by_signal) in [(1, false), (2, true)] {
+        program.rewrite(&format!("{}pikc{number} = \"order\"\n", config("c")));
+        if by_signal {
+            program.signal("HUP");
+        }
+        eventually(async || lines(refused) >= number).await;
+        let reason = format!("models.fast.pikc{number}: unknown key");
+        assert_eq!(lines(&reason), 1, "{}", std::fs::read_to_string(log.path()).unwrap());
+        assert_eq!(model().await, "longer");
+    }
+    assert!(program.is_alive());
+}
+
+/// Each request uses the timeouts and the routing in force when it begins.
+#[tokio::test]
+async fn a_reload_changes_timeouts_and_routing() {
+    with_held_clock(async {
+        let mut upstream = Upstream::by_hand().await;
+        let one = upstream.provider("one", "openai-chat");
+        let config = |seconds: u64, retries: u32| {
+            format!("{ADMIN}{one}[timeouts]\nfirst_byte = {seconds}\n[routing]\nmax_retries = {retries}\n")
+        };
+        let gateway = TestGateway::start_from_file(&config(50, 0)).await;
+        let ask = || {
+            let (address, body) = (gateway.address, question("one/m").to_string());
+            tokio::spawn(async move { open(address, &[], body.as_bytes()).await.rest().await })
+        };
+        let before = ask();
+        let _line = upstream.next().await;
+        gateway.rewrite(&config(5, 1));
+        assert_eq!(reload(&gateway, "boss").await.status, 200);
+        let after = ask();
+        let _first = upstream.next().await;
+        advance_seconds(5).await;
+        let _second = upstream.next().await;
+        advance_seconds(5).await;
+        let after = after.await.unwrap();
+        assert_eq!((after.status, after.routing()), (504, vec!["one 0 timeout".to_owned(); 2]));
+        assert!(!before.is_finished(), "it began with the old settings");
+        advance_seconds(40).await;
+        let before = before.await.unwrap();
+        assert_eq!((before.status, before.routing()), (504, vec!["one 0 timeout".to_owned()]));
+    })
+    .await;
 }

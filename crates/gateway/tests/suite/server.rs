@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{
     KEY, Reply, TestGateway, Upstream, advance_seconds, answer, answer_of, at, chunk, connect, get, open,
-    question, settle, stream_head, streamed, with_held_clock,
+    question, read_head, settle, stream_head, streamed, with_held_clock,
 };
 
 #[tokio::test]
@@ -109,6 +109,28 @@ async fn a_full_gateway_answers_health_checks_and_closes_idle_connections_first(
     upstream.next().await.send(&answer).await;
     assert_eq!(third.await.unwrap().status, 200);
     assert!(is_closed(&mut idle[0]).await, "the longest idle one goes first");
+}
+
+/// More idle connections than the reserve for health checks has places.
+#[tokio::test]
+async fn many_idle_connections_keep_no_health_check_out() {
+    let mut upstream = Upstream::by_hand().await;
+    let config = format!("[server]\nmax_connections = 1\n{}", upstream.provider("one", "openai-chat"));
+    let gateway = TestGateway::start(&config).await;
+    let address = gateway.address;
+    let asked = tokio::spawn(async move {
+        open(address, &[], question("one/any").to_string().as_bytes()).await.rest().await
+    });
+    let mut line = upstream.next().await;
+    let mut idle = Vec::new();
+    for _ in 0..150 {
+        idle.push(connect(address).await);
+    }
+    for path in ["/health", "/ready", "/metrics"] {
+        assert_eq!(get(address, path).await.status, 200, "{path}");
+    }
+    line.send(answer("Hello.")).await;
+    assert_eq!(asked.await.unwrap().status, 200, "the busy connection is kept");
 }
 
 #[tokio::test]
@@ -221,6 +243,71 @@ async fn a_stream_that_outlives_the_stop_ends_with_an_error_and_has_its_record()
     assert_eq!(record.attempts[0].error_type, "unavailable", "{record:#?}");
     assert!(!record.canceled && record.usage_estimated, "{record:#?}");
     assert_eq!(record.usage.unwrap().completion_tokens(), 1);
+}
+
+/// The last event of a cut stream in each format of callers.
+#[tokio::test]
+async fn a_cut_stream_ends_with_the_error_event_of_its_format() {
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let cases = [
+        (
+            "/v1/messages",
+            json!({"model": "one/m", "max_tokens": 9, "stream": true, "messages": messages}),
+            json!({"type": "error", "error": {"type": "overloaded_error"}}),
+        ),
+        (
+            "/v1/responses",
+            json!({"model": "one/m", "stream": true, "input": "Hi"}),
+            json!({"type": "response.failed", "response": {"status": "failed", "error": {"code": "server_error"}}}),
+        ),
+        (
+            "/v1beta/models/one%2Fm:streamGenerateContent?alt=sse",
+            json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}),
+            json!({"error": {"code": 503, "status": "UNAVAILABLE"}}),
+        ),
+        (
+            "/v1/completions",
+            json!({"model": "one/m", "prompt": ["a", "b"], "stream": true}),
+            json!({"error": {"code": "unavailable"}}),
+        ),
+    ];
+    for (path, body, expected) in cases {
+        let mut upstream = Upstream::by_hand().await;
+        let config = format!("[server]\nshutdown_seconds = 0\n{}", upstream.provider("one", "openai-chat"));
+        let gateway = TestGateway::start(&config).await;
+        let body = body.to_string();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: g\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut socket = connect(gateway.address).await;
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let parts = if path == "/v1/completions" { 2 } else { 1 };
+        let mut lines = Vec::new();
+        for _ in 0..parts {
+            let mut line = upstream.next().await;
+            line.send([stream_head(), chunk(json!({"content": "Hel"}), None).into_bytes()].concat()).await;
+            lines.push(line);
+        }
+        let open = read_head(socket).await;
+        settle().await;
+        assert_eq!(gateway.stop().await.cut, 1, "{path}");
+        let reply = open.rest().await;
+        let text = reply.text();
+        assert_eq!((reply.status, reply.complete, reply.done()), (200, true, 0), "{path}: {text}");
+        assert!(text.contains("Hel"), "{path}: {text}");
+        let last = reply.events().pop().unwrap();
+        assert!(contains(&last, &expected), "{path}: {last}");
+        assert!(last.to_string().contains("The gateway was stopped."), "{path}: {last}");
+    }
+}
+
+/// Whether a value has all members of another one.
+fn contains(value: &Value, expected: &Value) -> bool {
+    match expected.as_object() {
+        Some(members) => members.iter().all(|(name, member)| contains(&value[name], member)),
+        None => value == expected,
+    }
 }
 
 #[tokio::test]

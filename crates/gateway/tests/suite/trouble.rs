@@ -1,55 +1,15 @@
 //! No failure of the log, the usage log or the disk ends a request.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{KEY, TestGateway, Upstream, answer, chat, connect, error, get, question};
-
-/// The program itself, with standard error as the test wants it.
-struct Program {
-    child: Child,
-    address: std::net::SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl Program {
-    async fn start(config: &str, level: &str, stderr: Stdio) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let path = folder.path().join("llmgateway.toml");
-        fs::write(&path, format!("[auth]\napi_keys = [\"{KEY}\"]\n{config}")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_llmgateway"))
-            .args(["serve", "--config", "llmgateway.toml", "--listen", &address.to_string()])
-            .current_dir(folder.path())
-            .env_clear()
-            .env("LLMGATEWAY_LOG", level)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        let program = Self { child, address, _folder: folder };
-        for _ in 0..600 {
-            if tokio::net::TcpStream::connect(address).await.is_ok() {
-                return program;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the program does not start");
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::support::{
+    Program, TestGateway, Upstream, answer, chat, chunk, connect, error, eventually, get, logged, open,
+    question, start_log, stream_head, streamed,
+};
 
 /// The first provider fails, which is logged, and the second serves.
 async fn serves_while_it_logs(
@@ -67,12 +27,11 @@ async fn serves_while_it_logs(
     );
     let mut program = Program::start(&config, level, stderr).await;
     after_start(&mut program.child);
-    let body = question("pair").to_string();
     for number in 0..requests {
-        let reply = chat(program.address, &[], body.as_bytes()).await;
+        let reply = program.chat(&question("pair")).await;
         assert_eq!(reply.status, 200, "request {number}: {}", reply.text());
     }
-    assert!(program.child.try_wait().unwrap().is_none(), "it is alive");
+    assert!(program.is_alive());
 }
 
 #[cfg(target_os = "linux")]
@@ -127,6 +86,76 @@ async fn readiness_and_metrics_report_that_records_cannot_be_kept() {
     assert!(ids.contains(&"last".to_owned()));
 }
 
+/// A limit on the size of files makes SQLite's writes fail with an I/O error.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_io_error_of_the_database_loses_no_record() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    use sqlx::Connection;
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let config = upstream.provider("one", "openai-chat") + "[models.m]\ntargets = [\"one/m\"]\n";
+    // Otherwise the signal of a file that is too large ends the process.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_llmgateway")]);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut program = Program::start_by(shell, &config, "warn", log.reopen().unwrap().into()).await;
+    let pid = Pid::from_child(&program.child);
+    let limit = |current| prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
+    let away = "usage records cannot be moved into the database";
+    let is_away = || fs::read_to_string(log.path()).unwrap().contains(away);
+    let mut asked = 0;
+    limit(Some(64 << 10));
+    while !is_away() {
+        assert_eq!(program.chat(&question("m")).await.status, 200);
+        asked += 1;
+        assert!(asked < 5_000, "{}", fs::read_to_string(log.path()).unwrap());
+    }
+    assert!(fs::read_to_string(log.path()).unwrap().contains("disk I/O error"));
+    limit(None);
+    eventually(async || {
+        let metrics = get(program.address, "/metrics").await.text();
+        metrics.contains("llmgateway_spool_bytes 0\n") && metrics.contains("llmgateway_unrecorded_total 0\n")
+    })
+    .await;
+    program.signal("TERM");
+    assert_eq!(program.ended().await.code(), Some(0));
+    let url = format!("sqlite:{}", program.path("llmgateway.db").display());
+    let mut operator = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM usage_records").fetch_one(&mut operator).await.unwrap();
+    assert_eq!(count, asked);
+}
+
+/// A record that the database takes from nobody.
+#[tokio::test]
+async fn a_refused_record_is_set_aside_counted_and_logged() {
+    use sqlx::Connection;
+    start_log();
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let gateway = TestGateway::of(&upstream).await;
+    let mut operator = sqlx::SqliteConnection::connect(&gateway.database).await.unwrap();
+    let trigger = "CREATE TRIGGER picky BEFORE INSERT ON usage_records WHEN new.request_id = 'bad-record'
+        BEGIN SELECT RAISE(ABORT, 'not this one'); END";
+    sqlx::raw_sql(trigger).execute(&mut operator).await.unwrap();
+    operator.close().await.unwrap();
+    for id in ["first", "bad-record", "last"] {
+        assert_eq!(gateway.chat_with(&[("x-request-id", id)], &question("one/any")).await.status, 200);
+    }
+    eventually(async || gateway.metric("llmgateway_unrecorded_refused_total").await == Some(1.0)).await;
+    assert_eq!(gateway.metric("llmgateway_unrecorded_total").await, Some(1.0));
+    let file = spool_of(&gateway).join("rejected.jsonl");
+    let log = logged();
+    let line =
+        log.lines().find(|line| line.contains(file.to_str().unwrap())).unwrap_or_else(|| panic!("{log}"));
+    for part in ["ERROR", "the database refuses usage records", "records=1", "not this one"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    let aside = fs::read_to_string(file).unwrap();
+    assert!(aside.lines().count() == 1 && aside.contains("bad-record"), "{aside}");
+    let ids: Vec<String> = gateway.records().await.into_iter().map(|record| record.request_id).collect();
+    assert!(ids.len() == 2 && !ids.contains(&"bad-record".to_owned()), "{ids:?}");
+}
+
 #[tokio::test]
 async fn names_of_models_are_bounded_wherever_they_are_kept() {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
@@ -164,7 +193,7 @@ async fn a_line_of_the_log_is_one_event() {
     let log = tempfile::NamedTempFile::new().unwrap();
     let config = upstream.provider("one", "openai-chat");
     let program = Program::start(&config, "warn", log.reopen().unwrap().into()).await;
-    chat(program.address, &[], question("one/any").to_string().as_bytes()).await;
+    program.chat(&question("one/any")).await;
     drop(connect(program.address).await);
     let text = fs::read_to_string(log.path()).unwrap();
     assert!(text.contains("all is well"), "{text}");
@@ -173,40 +202,60 @@ async fn a_line_of_the_log_is_one_event() {
     assert!(!text.contains('\u{1b}') && !text.contains('\r'), "{text}");
 }
 
+/// A program without a grace period for answers under way. With its alias to greet with, the provider is not asked for
+/// its models.
+#[cfg(unix)]
+async fn hasty(upstream: &Upstream, log: &tempfile::NamedTempFile) -> Program {
+    let config = format!(
+        "[server]\nshutdown_seconds = 0\n[models.m]\ntargets = [\"one/m\"]\n{}",
+        upstream.provider("one", "openai-chat")
+    );
+    Program::start(&config, "warn", log.reopen().unwrap().into()).await
+}
+
+/// Stops it, and checks the exit code and the log.
+#[cfg(unix)]
+async fn assert_stop(mut program: Program, log: &tempfile::NamedTempFile, cuts: bool) {
+    program.signal("TERM");
+    let code = program.ended().await.code();
+    let log = fs::read_to_string(log.path()).unwrap();
+    assert_eq!((code, log.contains("answers were cut off")), (Some(i32::from(cuts)), cuts), "{log}");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_stop_that_cuts_an_answer_is_reported_by_log_and_exit_code() {
-    use std::io::Read;
     let mut upstream = Upstream::by_hand().await;
-    for (cuts, code) in [(false, 0), (true, 1)] {
-        // With an alias to greet with, the provider is not asked for its models.
-        let config = format!(
-            "[server]\nshutdown_seconds = 0\n[models.m]\ntargets = [\"one/m\"]\n{}",
-            upstream.provider("one", "openai-chat")
-        );
-        let mut program = Program::start(&config, "warn", Stdio::piped()).await;
+    for cuts in [false, true] {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let program = hasty(&upstream, &log).await;
         let address = program.address;
-        // Signals are handled once requests are served.
-        assert_eq!(get(address, "/health").await.status, 200);
         let asked = cuts.then(|| {
-            let body = question("one/m").to_string();
+            let body = question("m").to_string();
             tokio::spawn(async move { chat(address, &[], body.as_bytes()).await })
         });
-        let line = if cuts { Some(upstream.next().await) } else { None };
-        let told = Command::new("kill").arg(program.child.id().to_string()).status().unwrap();
-        assert!(told.success());
-        let mut stderr = program.child.stderr.take().unwrap();
-        let log = tokio::task::spawn_blocking(move || {
-            let mut log = String::new();
-            stderr.read_to_string(&mut log).unwrap();
-            log
-        });
-        let log = log.await.unwrap();
-        assert_eq!(program.child.wait().unwrap().code(), Some(code), "{log}");
-        assert_eq!(log.contains("answers were cut off"), cuts, "{log}");
+        let _line = if cuts { Some(upstream.next().await) } else { None };
+        assert_stop(program, &log, cuts).await;
         if let Some(asked) = asked {
             assert_eq!(asked.await.unwrap().status, 503);
         }
-        drop(line);
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_stop_that_cuts_a_stream_is_reported_to_the_caller_too() {
+    let mut upstream = Upstream::by_hand().await;
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let program = hasty(&upstream, &log).await;
+    let (address, body) = (program.address, streamed("m").to_string());
+    let asked = tokio::spawn(async move { open(address, &[], body.as_bytes()).await });
+    let mut line = upstream.next().await;
+    line.send([stream_head(), chunk(json!({"content": "Hel"}), None).into_bytes()].concat()).await;
+    let begun = asked.await.unwrap();
+    assert_stop(program, &log, true).await;
+    let reply = begun.rest().await;
+    assert_eq!((reply.status, reply.content().as_str(), reply.done()), (200, "Hel", 0));
+    assert!(reply.complete, "the body ends as its framing says");
+    assert_eq!(reply.events().pop().unwrap()["error"]["code"], "unavailable", "{}", reply.text());
 }

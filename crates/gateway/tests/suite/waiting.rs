@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    Reply, TestGateway, Upstream, advance, advance_seconds, answer, answer_of, chunk, error, events, open,
-    question, raw, settle, stream_head, streamed, whole, with_held_clock,
+    Native, Reply, TestGateway, Upstream, advance, advance_seconds, answer, answer_of, chunk, error, events,
+    native, open, question, raw, settle, stream_head, streamed, whole, with_held_clock,
 };
 
 const CHUNKED: &str =
@@ -179,6 +179,50 @@ async fn the_body_decides_and_not_its_content_type() {
         }
     }
     let _ = events(&[]);
+}
+
+/// The same for providers of the other formats.
+#[tokio::test]
+async fn the_body_decides_in_every_format() {
+    for protocol in ["anthropic-messages", "gemini", "openai-responses"] {
+        let Native { whole, stream } = native(protocol, None);
+        let document = whole.to_string();
+        for label in ["application/json", "text/event-stream"] {
+            for (body, name) in [(&stream, "events"), (&document, "document")] {
+                let reply = raw("200 OK", &format!("content-type: {label}\r\n"), body);
+                let upstream = Upstream::playing(vec![reply]).await;
+                let gateway = TestGateway::start(&upstream.provider("one", protocol)).await;
+                let whole = gateway.chat(&question("one/any")).await;
+                assert_eq!(whole.status, 200, "{protocol}, {label}, {name}: {}", whole.text());
+                assert_eq!(whole.at("/choices/0/message/content"), "Hello.", "{protocol}, {label}, {name}");
+                assert_eq!(whole.at("/choices/0/finish_reason"), "stop", "{protocol}, {label}, {name}");
+                assert_eq!(whole.at("/usage/total_tokens"), 15, "{protocol}, {label}, {name}");
+                let reply = gateway.chat(&streamed("one/any")).await;
+                let seen = (reply.content(), reply.finishes(), reply.done());
+                assert_eq!(seen, ("Hello.".to_owned(), vec!["stop".to_owned()], 1), "{}", reply.text());
+                let usage = reply.events().pop().unwrap();
+                assert_eq!(usage["usage"]["total_tokens"], 15, "{protocol}, {label}, {name}: {usage}");
+            }
+        }
+    }
+}
+
+/// Reasoning models think for minutes before the head of a whole answer.
+#[tokio::test]
+async fn with_the_defaults_a_whole_answer_may_take_minutes() {
+    for seconds in [121, 590] {
+        with_held_clock(async move {
+            let mut upstream = Upstream::by_hand().await;
+            let gateway = TestGateway::of(&upstream).await;
+            let asked = ask(&gateway, &question("one/any"));
+            let mut line = upstream.next().await;
+            advance_seconds(seconds).await;
+            line.send(answer("Hello.")).await;
+            let reply = asked.await.unwrap();
+            assert_eq!((reply.status, upstream.heard().len()), (200, 1), "{seconds}: {}", reply.text());
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -40,3 +40,14 @@ pub async fn settle() {
         tokio::task::yield_now().await;
     }
 }
+
+/// Waits for what another process does: for half a minute at most.
+pub async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..600 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it has not happened in time");
+}

@@ -22,7 +22,7 @@ use super::upstream::Upstream;
 /// The key that tests call with.
 pub const KEY: &str = "test-key";
 
-const CONFIG_FILE: &str = "llmgateway.toml";
+pub(super) const CONFIG_FILE: &str = "llmgateway.toml";
 
 /// A running gateway.
 pub struct TestGateway {

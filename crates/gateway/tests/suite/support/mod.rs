@@ -5,12 +5,16 @@ mod client;
 mod clock;
 mod gateway;
 mod log;
+mod native;
+mod program;
 mod upstream;
 
 pub use client::{Reply, chat, connect, get, head_of, open, read_head, send};
-pub use clock::{advance, advance_seconds, settle, with_held_clock};
+pub use clock::{advance, advance_seconds, eventually, settle, with_held_clock};
 pub use gateway::{KEY, TestGateway};
 pub use log::{logged, start_log};
+pub use native::{Native, native};
+pub use program::Program;
 pub use upstream::{
     Upstream, answer, answer_of, chunk, error, events, nothing, raw, stream_head, stream_of, whole,
 };
