@@ -61,6 +61,11 @@ impl Buffers {
         Held { bytes: 0, inner: self.0.clone() }
     }
 
+    /// Counts the bytes that were freed.
+    pub fn memory(&self) -> Arc<Freed> {
+        self.0.memory.clone()
+    }
+
     /// The current number of bytes.
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)

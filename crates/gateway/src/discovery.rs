@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::providers::{Call, ListedModel, list_request, read_list};
 
 use crate::clock;
+use crate::hops::HOPS;
 use crate::snapshot::{ProviderHandle, Snapshot};
 
 /// How long a list is fresh. After that it is requested again, and the old one is used until the new one
@@ -50,12 +52,13 @@ impl Kept {
 }
 
 impl Discovery {
-    /// The lists of every enabled provider that has to be asked.
-    pub async fn lists(&self, snapshot: &Snapshot) -> Lists {
+    /// The lists of every enabled provider that has to be asked. `hops` is the header for providers that may be
+    /// gateways.
+    pub async fn lists(&self, snapshot: &Snapshot, hops: Option<HeaderValue>) -> Lists {
         let asked: Vec<_> = snapshot
             .enabled()
             .filter(|provider| provider.names_models)
-            .map(|provider| (provider.id().to_owned(), self.ask(provider)))
+            .map(|provider| (provider.id().to_owned(), self.ask(provider, hops.as_ref())))
             .collect();
         let deadline = clock::now() + WAIT;
         let mut lists = Lists::new();
@@ -71,7 +74,11 @@ impl Discovery {
     }
 
     /// The cached list of the provider. An old one is requested again, once at a time.
-    fn ask(&self, provider: &Arc<ProviderHandle>) -> watch::Receiver<Option<Arc<Vec<ListedModel>>>> {
+    fn ask(
+        &self,
+        provider: &Arc<ProviderHandle>,
+        hops: Option<&HeaderValue>,
+    ) -> watch::Receiver<Option<Arc<Vec<ListedModel>>>> {
         let base_url = &provider.settings.base_url;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let before = kept.get(provider.id()).filter(|kept| kept.base_url == *base_url);
@@ -86,12 +93,13 @@ impl Discovery {
         kept.insert(provider.id().to_owned(), entry);
         drop(kept);
         let provider = provider.clone();
+        let hops = hops.filter(|_| provider.settings.base_url_source.is_some()).cloned();
         #[expect(
             clippy::disallowed_methods,
             reason = "ends after `PATIENCE`; several requests wait for its result"
         )]
         tokio::spawn(async move {
-            let asked = tokio::time::timeout(PATIENCE, fetch(&provider)).await;
+            let asked = tokio::time::timeout(PATIENCE, fetch(&provider, hops)).await;
             let found = asked.unwrap_or_else(|_| Err(format!("no answer in {} s", PATIENCE.as_secs())));
             let list = found.unwrap_or_else(|reason| {
                 tracing::info!(provider = provider.id(), reason, "a provider did not list its models");
@@ -103,7 +111,7 @@ impl Discovery {
     }
 }
 
-async fn fetch(provider: &ProviderHandle) -> Result<Vec<ListedModel>, String> {
+async fn fetch(provider: &ProviderHandle, hops: Option<HeaderValue>) -> Result<Vec<ListedModel>, String> {
     let credential =
         provider.credentials.credential(0, None).await.map_err(|error| error.message.into_owned())?;
     let request = list_request(&Call {
@@ -121,7 +129,10 @@ async fn fetch(provider: &ProviderHandle) -> Result<Vec<ListedModel>, String> {
         now: clock::wall(),
     });
     let Some(request) = request else { return Ok(Vec::new()) };
-    let request = request.map_err(|error| error.message.into_owned())?;
+    let mut request = request.map_err(|error| error.message.into_owned())?;
+    if let Some(hops) = hops {
+        request.headers_mut().insert(HOPS, hops);
+    }
     let response = provider.client.exchange(request, LIMIT).await?;
     if response.status().is_success() {
         read_list(response.body()).ok_or_else(|| "its list is not understood".to_owned())

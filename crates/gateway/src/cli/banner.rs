@@ -117,7 +117,8 @@ impl Example {
         if let Some(model) = known {
             return Self { model, hint: None };
         }
-        let lists = if is_read { api.discovery.lists(&snapshot).await } else { Lists::new() };
+        let hops = api.pipeline.hops.onward(None);
+        let lists = if is_read { api.discovery.lists(&snapshot, hops).await } else { Lists::new() };
         if let Some(model) = listed_model(&lists) {
             return Self { model, hint: None };
         }

@@ -44,7 +44,7 @@ pub fn run(arguments: &ModelsArguments) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let tools = Tools::for_commands()?;
         let snapshot = Snapshot::first(settings, &tools);
-        let lists = Discovery::default().lists(&snapshot).await;
+        let lists = Discovery::default().lists(&snapshot, None).await;
         let listing = Listing { arguments, snapshot: &snapshot, lists: &lists, today: clock::today() };
         if arguments.json {
             say(&serde_json::to_string_pretty(&listing.as_json())?)

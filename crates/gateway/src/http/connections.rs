@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::memory::Freed;
 
 /// Connections above the limit.
 const RESERVE: usize = 64;
@@ -27,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A connection that is idle for a shorter time may be about to send a request.
 const IDLE_AT_LEAST: u64 = 50;
 
+/// About the memory of a connection: its task, and its buffers for reading and writing.
+const MEMORY: usize = 16 << 10;
+
 /// All connections of a listener.
 #[derive(Debug)]
 pub struct Connections {
@@ -39,6 +43,7 @@ pub struct Connections {
     waiting: AtomicUsize,
     closed: Notify,
     slots: Mutex<Slots>,
+    memory: Arc<Freed>,
 }
 
 /// Slots by index, with the free ones.
@@ -79,7 +84,8 @@ pub struct Place {
 pub struct InFlight(Arc<Place>);
 
 impl Connections {
-    pub fn new(limit: usize) -> Arc<Self> {
+    /// The memory of closed connections is counted as freed.
+    pub fn new(limit: usize, memory: Arc<Freed>) -> Arc<Self> {
         Arc::new(Self {
             limit,
             epoch: clock::now(),
@@ -88,6 +94,7 @@ impl Connections {
             waiting: AtomicUsize::new(0),
             closed: Notify::new(),
             slots: Mutex::default(),
+            memory,
         })
     }
 
@@ -293,6 +300,7 @@ impl Drop for Place {
         }
         connections.open.fetch_sub(1, Ordering::AcqRel);
         connections.closed.notify_waiters();
+        connections.memory.note(MEMORY);
     }
 }
 

@@ -33,7 +33,7 @@ use crate::buffers::Buffers;
 use crate::clock;
 use crate::console::ConsoleService;
 use crate::cors::Cors;
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, Lists};
 use crate::identity::{Auth, Caller, Denied};
 use crate::incoming::leave_unread;
 use crate::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
@@ -622,7 +622,10 @@ async fn models(
     let query = head.uri.query().unwrap_or_default();
     let mut fields = form_urlencoded::parse(query.as_bytes());
     let mapped = fields.any(|(name, value)| name == "mapped" && matches!(&*value, "true" | "1"));
-    let lists = api.discovery.lists(snapshot).await;
+    let lists = match lists(api, snapshot, head).await {
+        Ok(lists) => lists,
+        Err(error) => return refuse(api, head, &error),
+    };
     match dialect.model_list(Models::new(snapshot, &lists).of(caller).list(mapped), query) {
         Ok(list) => respond::json(StatusCode::OK, list.to_string()),
         Err(error) => refuse(api, head, &error),
@@ -647,7 +650,10 @@ async fn model(
             &Error::invalid("model", "The model's id in the path is not UTF-8 after unescaping."),
         );
     };
-    let lists = api.discovery.lists(snapshot).await;
+    let lists = match lists(api, snapshot, head).await {
+        Ok(lists) => lists,
+        Err(error) => return refuse(api, head, &error),
+    };
     match Models::new(snapshot, &lists).of(caller).find(&id) {
         Some(entry) => respond::json(StatusCode::OK, dialect.model_entry(entry).to_string()),
         None => {
@@ -655,6 +661,13 @@ async fn model(
             refuse(api, head, &Error::caller(ErrorKind::ModelNotFound, message).at("model"))
         }
     }
+}
+
+/// The models of providers that are asked for them, unless the request comes back from such a provider.
+async fn lists(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Lists, Error> {
+    let hops = &api.pipeline.hops;
+    let passed = hops.passed(&head.headers)?;
+    Ok(api.discovery.lists(snapshot, hops.onward(passed.as_deref())).await)
 }
 
 /// In the format that the scraper prefers: Prometheus asks for OpenMetrics first, others use the older text

@@ -230,3 +230,23 @@ fn refused(error: &CodingError, limit: usize) -> Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announced_length_reserves_no_memory() {
+        const HUGE: Option<usize> = Some(1 << 40);
+        assert_eq!(room(100, 0, HUGE), FIRST_ROOM);
+        let mut capacity = 0;
+        for needed in (0..8 << 20).step_by(10_000) {
+            if needed > capacity {
+                capacity = room(needed, capacity, HUGE);
+            }
+            assert!(capacity <= FIRST_ROOM.max(2 * needed), "{capacity} for {needed}");
+        }
+        assert_eq!(room(100, 0, Some(200)), 200, "a small body gets no more than it needs");
+        assert_eq!(room(300, 0, Some(200)), 300);
+    }
+}

@@ -73,7 +73,7 @@ pub async fn serve(
     let mut accepting = tokio::task::JoinSet::new();
     for listener in listeners {
         let most = if listener.door == Door::Operators { OPERATORS } else { limits.max_connections };
-        let connections = Connections::new(most);
+        let connections = Connections::new(most, api.buffers.memory());
         entrances.push(connections.clone());
         let entrance = Entrance { listener, api: api.clone(), limits, connections };
         accepting.spawn(async move { entrance.accept().await });

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use canon::{Error, ErrorKind, Features, ModelFacts, Operation, Target};
+use canon::{Error, ErrorKind, Features, ModelFacts, Operation, Retry, Target};
 use catalog::Serving;
 use wire::endpoints::{EndpointFacts, EndpointTarget, Part};
 use wire::providers::{Call, Credential, FormatChoice};
@@ -179,19 +179,34 @@ impl<'a> Resolver<'a> {
         let asked = FormatChoice { caller: OWN.protocol(), needs: Features::NONE, thinking: false };
         Self { snapshot, asked, random: 0, caller: None, operation: Operation::Chat }
     }
-    /// Resolves the request's model and, after it, those of its `models` list as fallbacks.
+    /// Resolves the request's model and, after it, those of its `models` list as fallbacks. A model without an enabled
+    /// provider is skipped if another one can serve.
     pub fn resolve_all(&self, name: &str, further: &[String]) -> Result<Resolved, Error> {
-        let mut resolved = self.resolve(name)?;
-        for (index, name) in further.iter().enumerate() {
+        let mut all = Resolved { pinned: None, offers: Vec::new() };
+        let mut disabled = None;
+        for (index, name) in std::iter::once(name).chain(further.iter().map(String::as_str)).enumerate() {
+            let resolved = match self.resolve(name) {
+                Ok(resolved) => resolved,
+                Err(error) => {
+                    let error = if index > 0 { error.at(format!("models[{}]", index - 1)) } else { error };
+                    if error.retry != Retry::Elsewhere {
+                        return Err(error);
+                    }
+                    disabled.get_or_insert(error);
+                    continue;
+                }
+            };
+            if index == 0 {
+                all.pinned = resolved.pinned;
+            }
             // After every tier of the earlier models: an alias in the list has several.
-            let tier = 1 + resolved.offers.iter().map(|offer| offer.tier).max().unwrap_or(0);
-            let more = self.resolve(name).map_err(|error| error.at(format!("models[{index}]")))?;
-            resolved.offers.extend(more.offers.into_iter().map(|mut offer| {
+            let tier = all.offers.iter().map(|offer| offer.tier + 1).max().unwrap_or(0);
+            all.offers.extend(resolved.offers.into_iter().map(|mut offer| {
                 offer.tier += tier;
                 offer
             }));
         }
-        Ok(resolved)
+        disabled.filter(|_| all.offers.is_empty()).map_or(Ok(all), Err)
     }
 
     /// Resolves `provider/model`, a model of the catalog, or an alias, to the offers that the caller may use.
@@ -242,7 +257,7 @@ impl<'a> Resolver<'a> {
             && let Some(handle) = snapshot.providers.get(provider)
         {
             if let Some(reason) = handle.disabled() {
-                return Err(not_found(format!("The provider {provider:?} is not enabled: {reason}.")));
+                return Err(disabled(format!("The provider {provider:?} is not enabled: {reason}.")));
             }
             if model.is_empty() {
                 return Err(not_found(format!("The model after \"{provider}/\" is missing.")));
@@ -292,7 +307,7 @@ impl<'a> Resolver<'a> {
             }
         }
         if offers.is_empty() {
-            return Err(not_found(format!(
+            return Err(disabled(format!(
                 "No provider of the model {name:?} is enabled ({}).",
                 lacking.join("; ")
             )));
@@ -326,7 +341,7 @@ impl<'a> Resolver<'a> {
             }
         }
         if offers.is_empty() {
-            Err(not_found(format!("No target of the alias {name:?} can be used: {}", reasons.join(" "))))
+            Err(disabled(format!("No target of the alias {name:?} can be used: {}", reasons.join(" "))))
         } else {
             Ok(Resolved { pinned: None, offers })
         }
@@ -423,6 +438,11 @@ fn wrong_operation(name: &str, offer: &Offer, operation: Operation) -> Error {
 
 fn not_found(message: String) -> Error {
     Error::caller(ErrorKind::ModelNotFound, message).at("model")
+}
+
+/// Another model of the request may have an enabled provider.
+fn disabled(message: String) -> Error {
+    Error { retry: Retry::Elsewhere, ..not_found(message) }
 }
 
 fn unknown(snapshot: &Snapshot, name: &str) -> Error {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::{KEY, Reply, TestGateway, Upstream, answer, at, question};
+use crate::support::{KEY, Reply, TestGateway, Upstream, answer, at, question, streamed};
 
 /// One model for each format, the first one forwarded and all others translated.
 const MODELS: [&str; 4] = [
@@ -553,4 +553,48 @@ async fn odd_gemini_requests_are_refused_or_forwarded() {
     assert_eq!((large.status, large.at("/error/code")), (413, json!(413)));
     let typed = gateway.send(head("content-type: text/html\r\ncontent-length: 0\r\n").as_bytes()).await;
     assert_eq!((typed.status, typed.at("/error/code")), (415, json!(415)));
+}
+
+/// In a path, `..` would lead to another operation of the provider, with the gateway's credential.
+#[tokio::test]
+async fn a_model_of_dots_reaches_no_path_of_a_provider() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let url = upstream.url();
+    let gateway = TestGateway::start(&format!(
+        "[providers.aws-bedrock]\nbase_url = \"{url}\"\napi_key = \"k\"\n\
+         [providers.azure]\nbase_url = \"{url}\"\napi_key = \"k\"\napi_version = \"2024-10-21\"\n\
+         [providers.google-ai-studio]\nbase_url = \"{url}\"\napi_key = \"k\"\n\
+         [providers.google-vertex]\nbase_url = \"{url}\"\naccess_token = \"t\"\nproject = \"p\"\nregion = \"eu\"\n\
+         [routing]\nmax_retries = 0\n"
+    ))
+    .await;
+    for provider in ["aws-bedrock", "azure", "google-ai-studio", "google-vertex"] {
+        for model in ["..", "%2e%2e", "%252E%252e", "../../x", "a/%2E./b", "..%2fx", "..;x=y", "."] {
+            let name = format!("{provider}/{model}");
+            let mut fallback = question("google-ai-studio/..");
+            fallback["models"] = json!([name]);
+            let contents = json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}).to_string();
+            let escaped = name.replace('%', "%25").replace('/', "%2F");
+            let path = format!("/v1beta/models/{escaped}:generateContent");
+            for reply in [
+                gateway.chat(&question(&name)).await,
+                gateway.chat(&streamed(&name)).await,
+                gateway.chat(&fallback).await,
+                gateway.post(&path, contents.as_bytes()).await,
+                gateway
+                    .post("/v1/embeddings", json!({"model": name, "input": "a"}).to_string().as_bytes())
+                    .await,
+            ] {
+                // Other publishers at Vertex are called by one path, with the model in the body.
+                let is_in_body = provider == "google-vertex" && model.contains('/');
+                let is_refused = (400..500).contains(&reply.status);
+                assert!(is_refused || is_in_body, "{name}: {} {}", reply.status, reply.text());
+            }
+        }
+        for heard in upstream.heard() {
+            let line = heard.head.lines().next().unwrap();
+            assert!(line.contains("/endpoints/openapi/"), "{provider}: {line}");
+            assert!(!line.contains("..") && !line.to_ascii_lowercase().contains("%2e"), "{provider}: {line}");
+        }
+    }
 }

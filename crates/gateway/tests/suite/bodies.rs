@@ -103,6 +103,22 @@ async fn expect_continue_gets_the_final_answer_without_the_body() {
     assert_eq!(read_head(socket).await.rest().await.status, 200);
 }
 
+fn zlib(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(text: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(text, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+/// One uncompressed block (RFC 7932, section 9.2), and an empty last one.
+fn brotli(text: &[u8]) -> Vec<u8> {
+    let head = (text.len() as u32 - 1) << 4 | 1 << 20;
+    [&head.to_le_bytes()[..3], text, b"\x03"].concat()
+}
+
 fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(text).unwrap();
@@ -122,6 +138,12 @@ async fn coded_bodies_are_decoded_within_limits() {
         ("gzip", gzip(&plain)),
         ("x-gzip", gzip(&plain)),
         ("gzip, gzip", gzip(&gzip(&plain))),
+        ("deflate", zlib(&plain)),
+        ("deflate", zlib(&long)),
+        ("zstd", zstd(&plain)),
+        ("zstd", zstd(&long)),
+        ("br", brotli(&plain)),
+        ("br, zstd", zstd(&brotli(&plain))),
         ("identity", plain.clone()),
         ("identity", marked.clone()),
         ("gzip", gzip(&marked)),
@@ -140,7 +162,10 @@ async fn coded_bodies_are_decoded_within_limits() {
     assert_eq!(post("br", &[0xff; 50]).await.error().0, 415);
     // Beyond the limit once decoded; and within the limit, but grown a thousandfold.
     assert_eq!(post("gzip", &gzip(&long_question(3 << 20))).await.error().0, 413);
-    assert_eq!(post("gzip", &gzip(&vec![b' '; 3 << 19])).await.error().0, 413);
+    for (coding, coded) in [("gzip", gzip as fn(&[u8]) -> Vec<u8>), ("deflate", zlib), ("zstd", zstd)] {
+        assert_eq!(post(coding, &coded(&vec![b' '; 3 << 19])).await.error().0, 413, "{coding}");
+        assert_eq!(post(coding, b"something else").await.error().0, 415, "{coding}");
+    }
 }
 
 #[tokio::test]

@@ -108,6 +108,11 @@ struct Serving {
 
 impl Serving {
     fn start(folder: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::start_until("providers enabled", folder, variables)
+    }
+
+    /// Reads its output up to the line with this text.
+    fn start_until(last: &str, folder: &Path, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_llmgateway"))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .current_dir(folder)
@@ -120,7 +125,7 @@ impl Serving {
             .unwrap();
         let mut said = String::new();
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        while !said.contains("providers enabled") {
+        while !said.contains(last) {
             assert_ne!(out.read_line(&mut said).unwrap(), 0, "{said}");
         }
         let address = said.split_once("http://").unwrap().1.split_once('/').unwrap().0.to_owned();
@@ -159,6 +164,30 @@ fn ask_the_demo(key: &str) -> String {
          x-request-id: my-id\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+#[test]
+fn check_and_the_start_show_base_urls_that_are_not_the_usual_ones() {
+    let folder = folder_with(
+        "[providers.anthropic]\nbase_url = \"https://other.test/x\"\n[providers.mine]\nprotocol = \"openai-chat\"\n\
+         base_url = \"http://127.0.0.1:1/v1\"\n[auth]\napi_keys = [\"k\"]\n",
+    );
+    let variables = [
+        ("OPENAI_API_KEY", "a"),
+        ("OPENAI_BASE_URL", "https://proxy.test/v1"),
+        ("ANTHROPIC_API_KEY", "b"),
+        ("GROQ_API_KEY", "c"),
+    ];
+    let (code, said, told) = run(folder.path(), &["check"], &variables);
+    assert_eq!(code, 0, "{told}");
+    let started = Serving::start_until("openai (", folder.path(), &variables);
+    for said in [&said, &started.said] {
+        let line = |id: &str| said.lines().find(|line| line.trim_start().starts_with(id)).unwrap_or_default();
+        assert!(line("openai ").contains("https://proxy.test/v1 by OPENAI_BASE_URL"), "{said}");
+        assert!(line("anthropic ").contains("https://other.test/x"), "{said}");
+        assert!(line("mine ").contains("http://127.0.0.1:1/v1"), "{said}");
+        assert!(line("groq ").contains("GROQ_API_KEY") && !line("groq ").contains("http"), "{said}");
+    }
 }
 
 #[test]

@@ -199,3 +199,63 @@ async fn retries_of_all_requests_together_are_limited() {
     }
     assert!(upstream.heard().len() <= 10 + 3, "{}", upstream.heard().len());
 }
+
+/// A provider that cannot be called as it is configured.
+#[tokio::test]
+async fn a_misconfigured_first_provider_ends_no_request() {
+    // A TLS server with a certificate that nobody has signed, and one that does not speak TLS.
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
+    let tls = format!("[server.tls]\ncert = {:?}\nkey = {:?}\n", data.join("one.pem"), data.join("one.key"));
+    let untrusted = TestGateway::start(&tls).await;
+    let port = untrusted.address.port();
+    let closing = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = closing.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = closing.accept().await {
+            drop(socket);
+        }
+    });
+    let tokens = Upstream::playing(vec![error("401 Unauthorized")]).await;
+    let own = |url: &str| {
+        format!("[providers.bad]\nprotocol = \"openai-chat\"\nbase_url = \"{url}\"\napi_key = \"k\"\n")
+    };
+    let entra = |authority: &str| {
+        format!(
+            "[providers.azure]\nbase_url = \"{}\"\nauthority_host = \"{authority}\"\ntenant_id = \"t\"\n\
+             client_id = \"c\"\nclient_secret = \"s\"\n",
+            tokens.url()
+        )
+    };
+    let cases = [
+        ("no address listens", "bad/m", own("http://127.0.0.1:1/v1")),
+        ("an untrusted certificate", "bad/m", own(&format!("https://localhost:{port}/v1"))),
+        ("a certificate of another name", "bad/m", own(&format!("https://127.0.0.1:{port}/v1"))),
+        ("no TLS", "bad/m", own(&format!("https://{closed}/v1"))),
+        ("a proxy that is not there", "bad/m", own("http://p.test/v1") + "proxy = \"http://127.0.0.1:1\"\n"),
+        ("no token", "azure/gpt-4o", entra(&tokens.url())),
+        ("no token server", "azure/gpt-4o", entra("http://127.0.0.1:1")),
+        ("no resource", "azure/gpt-4o", "[providers.azure]\napi_key = \"k\"\n".to_owned()),
+        ("no region", "aws-bedrock/m", "[providers.aws-bedrock]\napi_key = \"k\"\n".to_owned()),
+        (
+            "no project",
+            "google-vertex/gemini-2.5-pro",
+            "[providers.google-vertex]\naccess_token = \"t\"\n".to_owned(),
+        ),
+        ("no key", "openai/gpt-4o", "[providers.openai]\nenabled = true\n".to_owned()),
+    ];
+    for (name, target, section) in cases {
+        let good = Upstream::playing(vec![answer("Hello.")]).await;
+        let config = format!(
+            "{section}{}[models.pair]\ntargets = [\"{target}\", \"good/m\"]\npick = \"order\"\n",
+            good.provider("good", "openai-chat")
+        );
+        let gateway = TestGateway::start(&config).await;
+        let mut listed = question(target);
+        listed["models"] = json!(["good/m"]);
+        for body in [question("pair"), listed] {
+            let reply = gateway.chat(&body).await;
+            assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+            assert_eq!(reply.at("/metadata/used_provider"), "good", "{name}: {}", reply.text());
+        }
+    }
+}

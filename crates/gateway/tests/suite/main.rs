@@ -28,6 +28,7 @@ mod guardrails;
 mod health;
 mod kept_bodies;
 mod media;
+mod memory;
 mod messages;
 mod models;
 mod money;

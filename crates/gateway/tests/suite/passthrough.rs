@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{
     Reply, TestGateway, Upstream, advance_seconds, answer, answer_of, chunk, connect, error, events, raw,
-    send, stream_head, stream_of, whole, with_held_clock,
+    read_head, send, settle, stream_head, stream_of, whole, with_held_clock,
 };
 
 /// A configuration with a key that may use them, in a project of this policy.
@@ -414,6 +414,34 @@ async fn a_large_body_is_forwarded_as_a_stream() {
     drop(socket);
     let record = gateway.record().await;
     assert_eq!(record.attempts.len(), 1);
+}
+
+#[tokio::test]
+async fn a_streamed_body_has_a_deadline() {
+    for (pause, setting) in [(31, "server.read_seconds"), (25, "server.body_seconds")] {
+        with_held_clock(async move {
+            let upstream = Upstream::by_hand().await;
+            let server = "[server]\nread_seconds = 30\nbody_seconds = 60\n";
+            let gateway = TestGateway::start(&config(&(upstream.known("openai") + server), "")).await;
+            let mut caller = connect(gateway.address).await;
+            let head = format!(
+                "POST /p/openai/v1/files HTTP/1.1\r\nhost: g\r\nauthorization: Bearer native-key\r\ncontent-length: {}\r\n\r\n",
+                5 << 20
+            );
+            caller.write_all(head.as_bytes()).await.unwrap();
+            caller.write_all(&[b'x'; 100_000]).await.unwrap();
+            for _ in 0..2 {
+                advance_seconds(if pause > 30 { 0 } else { 20 }).await;
+                caller.write_all(&[b'x'; 100_000]).await.unwrap();
+            }
+            settle().await;
+            advance_seconds(pause).await;
+            let reply = read_head(caller).await.rest().await;
+            assert_eq!(reply.status, 408, "{}", reply.text());
+            assert!(reply.message().contains(setting), "{}", reply.text());
+        })
+        .await;
+    }
 }
 
 /// Opens a WebSocket through the gateway. The socket is past the head of the answer.

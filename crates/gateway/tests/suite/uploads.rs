@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::{
-    KEY, Reply, TestGateway, Upstream, advance_seconds, connect, error, raw, read_head, stream_head, whole,
-    with_held_clock,
+    KEY, Reply, TestGateway, Upstream, advance_seconds, connect, error, raw, read_head, settle, stream_head,
+    whole, with_held_clock,
 };
 
 const TRANSCRIPTIONS: &str = "/v1/audio/transcriptions";
@@ -349,33 +349,40 @@ async fn a_file_that_breaks_off_or_is_too_large_is_refused_while_it_is_streamed(
 }
 
 #[tokio::test]
-async fn a_silent_caller_is_timed_out() {
-    with_held_clock(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            let mut piece = vec![0; 1 << 20];
-            while !matches!(socket.read(&mut piece).await, Ok(0) | Err(_)) {}
-        });
-        let gateway = TestGateway::start(&provider("openai", address)).await;
-        let body = recording("whisper-1", &sound(5 << 20), &[]);
-        let head = format!(
-            "POST {TRANSCRIPTIONS} HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n{}\r\n",
-            body.len(),
-            content_type()
-        );
-        let mut caller = connect(gateway.address).await;
-        caller.write_all(&[head.as_bytes(), &body[..100_000]].concat()).await.unwrap();
-        advance_seconds(20).await;
-        caller.write_all(&body[100_000..200_000]).await.unwrap();
-        advance_seconds(20).await;
-        advance_seconds(11).await;
-        let reply = read_head(caller).await.rest().await;
-        assert_eq!(reply.status, 408, "{}", reply.text());
-        assert!(reply.message().contains("server.read_seconds"), "{}", reply.text());
-    })
-    .await;
+async fn a_slow_caller_is_timed_out() {
+    // The second caller never pauses for long, and is late as a whole.
+    for (server, pause, setting) in
+        [("", 31, "server.read_seconds"), ("[server]\nbody_seconds = 60\n", 25, "server.body_seconds")]
+    {
+        with_held_clock(async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::spawn(async move {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut piece = vec![0; 1 << 20];
+                while !matches!(socket.read(&mut piece).await, Ok(0) | Err(_)) {}
+            });
+            let gateway = TestGateway::start(&(provider("openai", address) + server)).await;
+            let body = recording("whisper-1", &sound(5 << 20), &[]);
+            let head = format!(
+                "POST {TRANSCRIPTIONS} HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n{}\r\n",
+                body.len(),
+                content_type()
+            );
+            let mut caller = connect(gateway.address).await;
+            caller.write_all(&[head.as_bytes(), &body[..100_000]].concat()).await.unwrap();
+            for piece in [100_000..200_000, 200_000..300_000] {
+                advance_seconds(20).await;
+                caller.write_all(&body[piece]).await.unwrap();
+            }
+            settle().await;
+            advance_seconds(pause).await;
+            let reply = read_head(caller).await.rest().await;
+            assert_eq!(reply.status, 408, "{}", reply.text());
+            assert!(reply.message().contains(setting), "{}", reply.text());
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::json;
 
 use crate::support::{
-    TestGateway, Upstream, answer, chunk, error, events, logged, question, start_log, streamed,
+    KEY, TestGateway, Upstream, answer, chunk, error, events, logged, question, start_log, streamed, whole,
 };
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -151,4 +151,20 @@ async fn a_dead_idle_connection_does_not_count_as_a_failure() {
     let event = log.lines().find(|line| line.contains("met-a-dead-connection") && line.contains("was dead"));
     assert!(event.is_some(), "{log}");
     assert_eq!(gateway.metric("llmgateway_upstream_errors_total").await.unwrap_or(0.0), 0.0);
+}
+
+#[tokio::test]
+async fn a_loop_of_gateways_that_list_their_models_ends() {
+    let list = whole("200 OK", &json!({"object": "list", "data": [{"id": "m", "object": "model"}]}));
+    let upstream = Upstream::playing(vec![list]).await;
+    let gateway = TestGateway::of(&upstream).await;
+    assert!(gateway.get("/v1/models").await.text().contains("\"one/m\""));
+    let hops = upstream.heard()[0].header("x-llmgateway-hops").unwrap().to_owned();
+    for path in ["/v1/models", "/v1/models/one%2Fm"] {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\nx-llmgateway-hops: {hops}\r\n\r\n"
+        );
+        let again = gateway.send(head.as_bytes()).await;
+        assert_eq!(again.status, 508, "{path}: {}", again.text());
+    }
 }
