@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Reply, TestGateway, Upstream, answer_of, chunk, error, events, question, raw, streamed, whole,
+    Native, Reply, TestGateway, Upstream, answer_of, chunk, error, events, native, question, raw, streamed,
+    whole,
 };
 
 /// 600 uncached and 400 cached tokens, 100 produced.
@@ -80,6 +81,97 @@ async fn an_answer_is_priced_by_the_service_tier_that_served() {
             assert_eq!(shown["cost_usd_total"], *expected, "asked {tier:?}, served {served:?}: {shown}");
             assert_eq!(recorded(&record), *expected, "asked {tier:?}, served {served:?}");
         }
+    }
+}
+
+/// Own providers with prices by tier: 15 tokens cost 15 µUSD, 30 by priority.
+fn priced(section: &str, id: &str, usual: u32, priority: u32) -> String {
+    format!(
+        "{section}[providers.{id}.models.m]\nprice = {{ input = \"{usual}\", output = \"{usual}\", \
+         service_tiers = {{ priority = {{ input = \"{priority}\", output = \"{priority}\" }} }} }}\n"
+    )
+}
+
+#[tokio::test]
+async fn the_tier_that_served_prices_answers_of_every_format() {
+    let (usual, priority) = (json!(0.000015), json!(0.00003));
+    let cases = [
+        ("anthropic-messages", "standard", &usual),
+        ("anthropic-messages", "priority", &priority),
+        ("anthropic-messages", "batch", &Value::Null),
+        ("gemini", "standard", &usual),
+        ("gemini", "priority", &priority),
+        ("gemini", "flex", &Value::Null),
+        ("openai-responses", "default", &usual),
+        ("openai-responses", "priority", &priority),
+        ("openai-responses", "flex", &Value::Null),
+    ];
+    for (protocol, served, expected) in cases {
+        let Native { whole: body, stream: text } = native(protocol, Some(served));
+        for stream in [false, true] {
+            let reply = if stream { events(std::slice::from_ref(&text)) } else { whole("200 OK", &body) };
+            let upstream = Upstream::playing(vec![reply]).await;
+            let config = priced(&upstream.provider("one", protocol), "one", 1, 2);
+            // Providers serve what they can: a request for priority may get the usual tier, and the reverse.
+            for tier in [None, Some("priority")] {
+                let (shown, record) = asked(&config, "one/m", stream, tier).await;
+                assert_eq!(shown["cost_usd_total"], *expected, "{protocol} {served} {tier:?}: {shown}");
+                assert_eq!(recorded(&record), *expected, "{protocol} {served} {tier:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_tier_that_bedrock_served_prices_its_answer() {
+    for (served, expected) in
+        [("default", json!(0.000015)), ("priority", json!(0.00003)), ("flex", Value::Null)]
+    {
+        let body = json!({"output": {"message": {"role": "assistant", "content": [{"text": "Hello."}]}},
+            "stopReason": "end_turn", "usage": {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15},
+            "serviceTier": {"type": served}});
+        let upstream = Upstream::playing(vec![whole("200 OK", &body)]).await;
+        let section =
+            format!("[providers.aws-bedrock]\nbase_url = \"{}\"\napi_key = \"k\"\n", upstream.url());
+        let config = priced(&section, "aws-bedrock", 1, 2);
+        for tier in [None, Some("priority")] {
+            let (shown, record) = asked(&config, "aws-bedrock/m", false, tier).await;
+            assert_eq!(shown["cost_usd_total"], expected, "{served} {tier:?}: {shown}");
+            assert_eq!(recorded(&record), expected, "{served} {tier:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_tier_that_a_request_asks_for_estimates_its_cost() {
+    // 10,000 tokens cost 0.01 USD, and 0.04 by priority.
+    let upstream = Upstream::playing(vec![answered(false, &usage(), None)]).await;
+    let config = format!(
+        "{}[projects.a]\nbudgets = [{{ usd = \"0.02\", per = \"day\" }}]\n[[projects.a.keys]]\nname = \"ci\"\nkey = \"team-key\"\n",
+        priced(&upstream.provider("one", "openai-chat"), "one", 1, 4),
+    );
+    let gateway = TestGateway::start(&config).await;
+    let mut body = question("one/m");
+    body["max_tokens"] = json!(10_000);
+    for (tier, status) in [("priority", 402), ("default", 200), ("auto", 200)] {
+        body["service_tier"] = json!(tier);
+        let reply = gateway.chat_with(&[("authorization", "Bearer team-key")], &body).await;
+        assert_eq!(reply.status, status, "{tier}: {}", reply.text());
+    }
+    assert_eq!(upstream.heard().len(), 2);
+
+    // The cheapest provider is the cheapest in that tier.
+    let other = Upstream::playing(vec![answered(false, &usage(), None)]).await;
+    let config = priced(&upstream.provider("one", "openai-chat"), "one", 1, 9)
+        + &priced(&other.provider("two", "openai-chat"), "two", 2, 3)
+        + "[models.both]\ntargets = [\"one/m\", \"two/m\"]\n";
+    let gateway = TestGateway::start(&config).await;
+    for (tier, provider) in [("default", "one"), ("priority", "two")] {
+        let mut body = question("both");
+        body["service_tier"] = json!(tier);
+        body["provider"] = json!({"sort": "price"});
+        let reply = gateway.chat(&body).await;
+        assert_eq!(reply.at("/metadata/used_provider"), provider, "{tier}: {}", reply.text());
     }
 }
 

@@ -187,13 +187,20 @@ pub struct UsageMetadata {
 }
 
 impl UsageMetadata {
-    /// The service tier in OpenAI's terms; none for the default one.
+    /// The service tier in OpenAI's terms; none where the answer names none. The default one is named too: it may
+    /// serve a request for another one, which is then billed at the usual price.
     pub fn tier(&self) -> Option<String> {
         let word = self.traffic_type.as_deref().or(self.service_tier.as_deref())?.to_ascii_lowercase();
-        let word = word.strip_prefix("on_demand").map_or(&*word, |more| more.trim_start_matches('_'));
-        let word = word.trim_start_matches("service_tier_");
-        let is_usual = matches!(word, "" | "standard" | "unspecified" | "traffic_type_unspecified");
-        (!is_usual).then(|| word.to_owned())
+        let word = match word.strip_prefix("on_demand") {
+            Some("") => "standard",
+            Some(more) => more.trim_start_matches('_'),
+            None => word.trim_start_matches("service_tier_"),
+        };
+        match word {
+            "" | "unspecified" | "traffic_type_unspecified" => None,
+            "standard" => Some("default".to_owned()),
+            other => Some(other.to_owned()),
+        }
     }
 }
 
