@@ -171,10 +171,14 @@ async fn nodes_share_request_limits_and_concurrent_limits() {
     let policy = "limits = [{ requests = 30, per = \"day\" }, { concurrent = 4 }]";
     let nodes = place.nodes(3, &place.config(&upstream, policy)).await;
     let mut served = 0;
-    for _ in 0..10 {
+    // A node may have a part that it gives back only later.
+    for _ in 0..40 {
         let statuses = storm(&nodes, 6, 5).await;
         assert_eq!(count(&statuses, 200) + count(&statuses, 429), 30, "{statuses:?}");
         served += count(&statuses, 200);
+        if served == 30 {
+            break;
+        }
     }
     assert_eq!(served, 30);
     let reply = ask(&nodes[0]).await;

@@ -212,10 +212,12 @@ struct EventRelay {
 
 impl EventRelay {
     fn take(&mut self, event: SseEvent<'_>, out: &mut Vec<u8>) {
-        // It is read first: the last event contains the cost.
-        if self.fault.is_none() {
-            self.fault = self.listener.event(event, &mut self.books).err();
+        // The error for an event that could not be read ends the answer: nothing that arrived with it follows.
+        if self.fault.is_some() {
+            return;
         }
+        // It is read first: the last event contains the cost.
+        self.fault = self.listener.event(event, &mut self.books).err();
         self.pass(event.event, event.data, out);
     }
 
