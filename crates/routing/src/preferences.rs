@@ -27,6 +27,10 @@ pub struct Preferences {
     /// Only providers that are known to store nothing (zero data retention).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zdr: Option<bool>,
+    /// Only providers that take all fields of the request: a loss is an error, as with
+    /// `x-llmgateway-strict`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_parameters: bool,
 }
 
 /// The values that OpenRouter's clients send.
@@ -50,6 +54,7 @@ impl Default for Preferences {
             sort: None,
             data_collection: None,
             zdr: None,
+            require_parameters: false,
         }
     }
 }

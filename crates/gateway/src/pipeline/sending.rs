@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes};
 use canon::{Error, ErrorKind, Losses, Retry, UpstreamReply};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
+use routing::Preferences;
 
 use super::attempts::Attempt;
 use super::context::RequestContext;
@@ -51,18 +52,20 @@ impl RequestContext<'_> {
 
     /// An error for callers who accept no losses.
     pub(super) fn check_strict(&self, losses: &Losses) -> Result<(), Error> {
-        match losses.iter().next() {
-            Some(loss) if self.inbound.options.strict => Err(Error::unsupported(
-                loss.field.clone(),
-                format!(
-                    "{} would be {}, and x-llmgateway-strict is set. {}",
-                    loss.field,
-                    loss.action.as_str(),
-                    loss.reason
-                ),
-            )),
-            _ => Ok(()),
+        let Some(loss) = losses.iter().next() else { return Ok(()) };
+        let Some(setting) = self.strictness() else { return Ok(()) };
+        let (field, action, reason) = (&loss.field, loss.action.as_str(), &loss.reason);
+        let message = format!("{field} would be {action}, and {setting} is set. {reason}");
+        Err(Error::unsupported(field.clone(), message))
+    }
+
+    /// The setting by which the caller accepts no losses.
+    fn strictness(&self) -> Option<&'static str> {
+        if self.inbound.options.strict {
+            return Some("x-llmgateway-strict");
         }
+        let preferences: Preferences = serde_json::from_slice(self.asked.routing_fields.provider?).ok()?;
+        preferences.require_parameters.then_some("provider.require_parameters")
     }
 }
 

@@ -76,7 +76,19 @@ async fn a_feature_that_the_provider_lacks_is_refused() {
     let reply = gateway.chat_with(&[("x-llmgateway-strict", "true")], &body).await;
     assert_eq!(reply.error(), (400, INVALID.into(), "unsupported_feature".into()), "{}", reply.text());
     assert_eq!(reply.at("/error/param"), "seed");
+    body["provider"] = json!({"require_parameters": true});
+    let reply = gateway.chat(&body).await;
+    assert_eq!(reply.error(), (400, INVALID.into(), "unsupported_feature".into()), "{}", reply.text());
+    assert!(reply.message().contains("provider.require_parameters is set"), "{}", reply.text());
     assert!(upstream.heard().is_empty());
+    body["models"] = json!(["openai/gpt-4o"]);
+    let reply = gateway.chat(&body).await;
+    assert_eq!(
+        (reply.status, reply.at("/metadata/used_provider")),
+        (200, json!("openai")),
+        "{}",
+        reply.text()
+    );
 }
 
 #[tokio::test]
