@@ -216,7 +216,7 @@ pub fn policy_fields(given: &limits::Policy) -> Markup {
     html! {
         div.cols.c-2 {
             (area("models", "Allowed models", "one pattern per line; empty allows all", policy::lines(&given.models)))
-            (area("deny", "Denied models", "take precedence over allowed models", policy::lines(&given.deny)))
+            (area("deny", "Denied models", "one pattern per line; take precedence", policy::lines(&given.deny)))
             (area("providers", "Allowed providers", "one per line; empty allows all", policy::lines(&given.providers)))
             (area("deny_providers", "Denied providers", "one per line", policy::lines(&given.deny_providers)))
             (area("regions", "Regions", "eu*, one per line; empty allows all", policy::lines(&given.regions)))
