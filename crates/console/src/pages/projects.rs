@@ -226,9 +226,9 @@ pub fn policy_fields(given: &limits::Policy) -> Markup {
         }
         label.check {
             input type="checkbox" name="no_training" value="1" checked[given.data_collection == Some(limits::DataCollection::Deny)];
-            "Only providers that are known not to train models with data"
+            "Only providers known not to train on data"
         }
-        label.check { input type="checkbox" name="zdr" value="1" checked[given.zdr == Some(true)]; "Only providers that are known to store nothing" }
+        label.check { input type="checkbox" name="zdr" value="1" checked[given.zdr == Some(true)]; "Only providers known to store nothing" }
         label.field {
             span { "Models without a known price" }
             select.sel name="unpriced" {
