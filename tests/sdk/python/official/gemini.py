@@ -1,6 +1,7 @@
 """Official SDK of Google."""
 
 import base64
+import re
 
 from google import genai
 
@@ -17,8 +18,12 @@ def answer(given):
     request = {"model": "model", "contents": "?"}
     try:
         if given.stream:
-            return read_pieces(list(client.models.generate_content_stream(**request)))
-        return read_pieces([client.models.generate_content(**request)])
+            read = read_pieces(list(client.models.generate_content_stream(**request)))
+        else:
+            read = read_pieces([client.models.generate_content(**request)])
+        # The SDK's counts have no member for AI Studio's tier.
+        found = re.search(rb'"serviceTier":\s*"(\w+)"', given.body)
+        return {**read, "tier": read["tier"] or found and TIER.get(found[1].decode().lower())}
     except genai.errors.APIError as error:
         return failed(error.message)
 
@@ -36,8 +41,9 @@ FINISH = {
 }
 
 
-# Vertex AI's traffic types in OpenAI's terms for service tiers; the usual ones have none.
+# Vertex AI's traffic types and AI Studio's service tiers in OpenAI's terms.
 TIER = {
+    "ON_DEMAND": "default", "standard": "default", "flex": "flex", "priority": "priority",
     "ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_OFFPEAK": "offpeak",
     "PROVISIONED_THROUGHPUT": "provisioned_throughput",
 }
