@@ -94,10 +94,8 @@ impl Output {
     }
 
     fn room(&mut self, more: usize) {
-        if self.text.capacity() - self.text.len() < more {
-            let growth = if self.text.capacity() == 0 { self.expected } else { self.text.len() / 4 };
-            self.text.reserve_exact(more.max(growth));
-        }
+        let least = if self.text.capacity() == 0 { self.expected } else { 0 };
+        make_room(&mut self.text, more.max(least));
     }
 
     /// Appends a value.

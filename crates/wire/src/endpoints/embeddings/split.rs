@@ -6,8 +6,8 @@ use super::EmbeddingsRequest;
 use crate::json;
 use crate::tokens::text_tokens;
 
-/// Texts are counted by an estimate: each counts this many hundredths of it. A part that is too small costs
-/// nothing, a part that is too large is refused.
+/// A text counts as this percentage of its estimated tokens. A part that is too small costs nothing, but the
+/// provider refuses a part that is too large.
 const MARGIN_PERCENT: u64 = 125;
 
 impl EmbeddingsRequest {

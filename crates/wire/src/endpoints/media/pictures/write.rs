@@ -234,7 +234,7 @@ impl Wanted {
         match &self.images[..] {
             [] => {}
             [image] => body["input_image"] = image.url().into(),
-            _ => return Err(Error::unsupported("image", "The provider takes one image.")),
+            _ => return Err(Error::unsupported("image", "The provider accepts one image.")),
         }
         if let Some(ratio) = self.ratio(&RATIOS, losses) {
             body["aspect_ratio"] = ratio.into();
