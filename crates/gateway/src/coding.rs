@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use bytes::{Buf, Bytes};
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
@@ -13,6 +14,15 @@ const MOST_CODINGS: usize = 2;
 /// Input is decoded in slices of this size, so that a slice decodes to at most 8 MiB before the limits are
 /// checked.
 const SLICE: usize = 8 << 10;
+
+/// A text without its byte order mark. Some clients, servers and most text files of Windows begin with one,
+/// which is not JSON.
+pub fn without_byte_order_mark(mut text: Bytes) -> Bytes {
+    if text.starts_with(b"\xef\xbb\xbf") {
+        text.advance(3);
+    }
+    text
+}
 
 /// Limits of the decoded size.
 #[derive(Clone, Copy, Debug)]

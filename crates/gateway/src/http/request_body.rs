@@ -1,6 +1,6 @@
 //! Request bodies: read within limits of size, time and memory, and decoded.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use canon::{Error, ErrorKind};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
@@ -10,7 +10,7 @@ use wire::multipart::Boundary;
 
 use crate::buffers::{Buffers, Held};
 use crate::clock;
-use crate::coding::{CodingError, Decoder, Limits};
+use crate::coding::{CodingError, Decoder, Limits, without_byte_order_mark};
 use crate::incoming::{broken, late, leave_unread, too_large_upload};
 use crate::snapshot::RequestLimits;
 
@@ -115,9 +115,8 @@ pub async fn read(
     if let Some(decoder) = announced.decoder {
         bytes = decode(decoder, bytes, limits.body, &mut held).await?;
     }
-    // Some clients and most text files of Windows begin with a byte order mark, which is not JSON.
-    if bytes.starts_with(b"\xef\xbb\xbf") && !announced.is_raw {
-        bytes.advance(3);
+    if !announced.is_raw {
+        bytes = without_byte_order_mark(bytes);
     }
     Ok(Received { bytes, held })
 }

@@ -1,6 +1,5 @@
 //! The common parts of all requests to providers: headers, deadlines, strictness, errors.
 
-use bytes::{Buf, Bytes};
 use canon::{Error, ErrorKind, Losses, Retry, UpstreamReply};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
@@ -89,14 +88,6 @@ pub(super) fn refusal(
     let message = format!("The provider answered with status {}; check its base_url.", status.as_u16());
     let reply = UpstreamReply { status: Some(status.as_u16()), ..UpstreamReply::default() };
     Error { upstream: Some(reply), ..Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message) }
-}
-
-/// A piece that begins an answer, without the mark by which some servers begin their JSON.
-pub(super) fn without_byte_order_mark(mut data: Bytes) -> Bytes {
-    if data.starts_with(b"\xef\xbb\xbf") {
-        data.advance(3);
-    }
-    data
 }
 
 /// The beginning of a body.
