@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Reply, TestGateway, Upstream, advance_seconds, answer, answer_of, chunk, connect, error, events, raw,
-    read_head, send, settle, stream_head, stream_of, whole, with_held_clock,
+    Reply, TestGateway, Upstream, advance_seconds, answer, answer_of, assert_late, chunk, connect, error,
+    events, raw, send, stream_head, stream_of, whole, with_held_clock,
 };
 
 /// A configuration with a key that may use them, in a project of this policy.
@@ -434,11 +434,7 @@ async fn a_streamed_body_has_a_deadline() {
                 advance_seconds(if pause > 30 { 0 } else { 20 }).await;
                 caller.write_all(&[b'x'; 100_000]).await.unwrap();
             }
-            settle().await;
-            advance_seconds(pause).await;
-            let reply = read_head(caller).await.rest().await;
-            assert_eq!(reply.status, 408, "{}", reply.text());
-            assert!(reply.message().contains(setting), "{}", reply.text());
+            assert_late(caller, pause, setting).await;
         })
         .await;
     }

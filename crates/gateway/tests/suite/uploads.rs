@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::{
-    KEY, Reply, TestGateway, Upstream, advance_seconds, connect, error, raw, read_head, settle, stream_head,
-    whole, with_held_clock,
+    KEY, Reply, TestGateway, Upstream, advance_seconds, assert_late, connect, error, raw, stream_head, whole,
+    with_held_clock,
 };
 
 const TRANSCRIPTIONS: &str = "/v1/audio/transcriptions";
@@ -375,11 +375,7 @@ async fn a_slow_caller_is_timed_out() {
                 advance_seconds(20).await;
                 caller.write_all(&body[piece]).await.unwrap();
             }
-            settle().await;
-            advance_seconds(pause).await;
-            let reply = read_head(caller).await.rest().await;
-            assert_eq!(reply.status, 408, "{}", reply.text());
-            assert!(reply.message().contains(setting), "{}", reply.text());
+            assert_late(caller, pause, setting).await;
         })
         .await;
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::KEY;
+use super::{KEY, advance_seconds, settle};
 
 /// A whole answer.
 #[derive(Debug)]
@@ -225,6 +225,15 @@ pub async fn head_of(gateway: &super::TestGateway, path: &str) -> String {
     let mut text = String::new();
     socket.read_to_string(&mut text).await.unwrap();
     text
+}
+
+/// The caller is refused after a pause of so many seconds, by this setting. Within [`with_held_clock`].
+pub async fn assert_late(caller: TcpStream, pause: u64, setting: &str) {
+    settle().await;
+    advance_seconds(pause).await;
+    let reply = read_head(caller).await.rest().await;
+    assert_eq!(reply.status, 408, "{}", reply.text());
+    assert!(reply.message().contains(setting), "{}", reply.text());
 }
 
 /// Reads the head of an answer.

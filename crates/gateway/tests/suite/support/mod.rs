@@ -9,7 +9,7 @@ mod native;
 mod program;
 mod upstream;
 
-pub use client::{Reply, chat, connect, get, head_of, open, read_head, send};
+pub use client::{Reply, assert_late, chat, connect, get, head_of, open, read_head, send};
 pub use clock::{advance, advance_seconds, eventually, settle, with_held_clock};
 pub use gateway::{KEY, TestGateway};
 pub use log::{logged, start_log};
