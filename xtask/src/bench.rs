@@ -3,12 +3,12 @@
 
 use anyhow::Result;
 
-use crate::test::place::Place;
+use crate::test::place::Workspace;
 use crate::test::tools;
 
 /// Builds the programs of the dev profile as the tests do, and counts.
 pub fn count_alone(update: bool) -> Result<()> {
-    let place = Place::find();
+    let place = Workspace::find();
     crate::test::build(&place)?;
     count(&place, update)
 }
@@ -16,12 +16,12 @@ pub fn count_alone(update: bool) -> Result<()> {
 /// Fills a database with generated usage records, or times the dashboard's queries.
 pub fn generate_usage(arguments: &[&str]) -> Result<()> {
     let example = ["run", "--quiet", "--release", "-p", "store", "--example", "generate_usage", "--"];
-    Place::find().run("cargo", &[&example, arguments].concat())
+    Workspace::find().run("cargo", &[&example, arguments].concat())
 }
 
 /// Counts instructions and allocations of one request. The counts are those of the dev profile, which the
 /// tests have built: they show more or less work, not the speed of the release.
-pub fn count(place: &Place, update: bool) -> Result<()> {
+pub fn count(place: &Workspace, update: bool) -> Result<()> {
     tools::valgrind(place)?;
     let scratch = place.scratch("count")?.display().to_string();
     let gateway = place.gateway().display().to_string();
@@ -35,7 +35,7 @@ pub fn count(place: &Place, update: bool) -> Result<()> {
 
 /// Builds the shipped profile (`dist`) and compares it with nginx.
 pub fn run(arguments: &[&str]) -> Result<()> {
-    let place = Place::find();
+    let place = Workspace::find();
     // Separate builds: together, the gateway would get features that only the benchmark needs.
     place.run("cargo", &["build", "--profile", "dist", "--locked", "-p", "gateway"])?;
     place.run("cargo", &["build", "--profile", "dist", "--locked", "-p", "bench"])?;

@@ -23,10 +23,10 @@ pub struct Target {
     /// Whether it takes the model from the request. The others always forward to the same upstream.
     routes: bool,
     /// By pace of the upstream. The same process may serve both.
-    places: Vec<Place>,
+    places: Vec<ProxyProcess>,
 }
 
-struct Place {
+struct ProxyProcess {
     process: Process,
     burst: Option<SocketAddr>,
     paced: Option<SocketAddr>,
@@ -70,7 +70,7 @@ impl Starter<'_> {
         let ports = [(burst, self.upstreams.burst), (paced, self.upstreams.paced)];
         let command = targets::nginx_command(program, &folder, ports)?;
         let process = Process::start("nginx", &command, self.processor, &folder)?;
-        let place = Place { process, burst: Some(burst), paced: Some(paced) };
+        let place = ProxyProcess { process, burst: Some(burst), paced: Some(paced) };
         Target { name: "nginx", routes: false, places: vec![place] }.ready().await
     }
 
@@ -85,9 +85,9 @@ impl Starter<'_> {
             let process =
                 Process::start(if paced { "paced" } else { "burst" }, &command, self.processor, &folder)?;
             let place = if paced {
-                Place { process, burst: None, paced: Some(listen) }
+                ProxyProcess { process, burst: None, paced: Some(listen) }
             } else {
-                Place { process, burst: Some(listen), paced: None }
+                ProxyProcess { process, burst: Some(listen), paced: None }
             };
             places.push(place);
         }
@@ -107,7 +107,7 @@ impl Starter<'_> {
         let mut process = Process::start(name, &command, self.processor, &folder)?;
         let request = Request::new(listen, KEY, works::UNARY.model, works::UNARY.prompt, false);
         let startup = process.ready(&Rc::new(request), PATIENCE).await.context(name)?;
-        let place = Place { process, burst: Some(listen), paced: Some(listen) };
+        let place = ProxyProcess { process, burst: Some(listen), paced: Some(listen) };
         Ok((Target { name, routes: true, places: vec![place] }, startup))
     }
 }

@@ -13,7 +13,7 @@ use crate::read::{Fields, Mistake};
 use crate::{ModelRow, Serving};
 
 /// The position of a provider's model in the catalog.
-struct Place {
+struct CatalogPosition {
     model: String,
     /// In `by_own_id`, and not in `servings`.
     by_own_id: bool,
@@ -86,7 +86,7 @@ impl Catalog {
         }
     }
 
-    fn describe_known(&mut self, place: &Place, id: &str, fields: Fields<'_>) {
+    fn describe_known(&mut self, place: &CatalogPosition, id: &str, fields: Fields<'_>) {
         let Some(row) = self.models.get_mut(&place.model) else { return };
         let row = Arc::make_mut(row);
         let entries = if place.by_own_id { &mut row.by_own_id } else { &mut row.servings };
@@ -101,7 +101,7 @@ impl Catalog {
     }
 
     /// The provider's entry with this name: by its own id, else by the model's, else by a further id.
-    fn place(&self, provider: &str, id: &str) -> Option<Place> {
+    fn place(&self, provider: &str, id: &str) -> Option<CatalogPosition> {
         let rank = |row: &ModelRow, by_own_id: bool, serving: &Serving| {
             let ranks = [
                 serving.upstream_id == id,
@@ -110,13 +110,18 @@ impl Catalog {
             ];
             ranks.into_iter().position(|is_so| is_so)
         };
-        let mut best: Option<(usize, Place)> = None;
+        let mut best: Option<(usize, CatalogPosition)> = None;
         for row in self.models.values() {
             for (by_own_id, entries) in [(false, &row.servings), (true, &row.by_own_id)] {
                 for (index, serving) in entries.iter().enumerate().filter(|(_, it)| it.provider == provider) {
                     let Some(rank) = rank(row, by_own_id, serving) else { continue };
                     if best.as_ref().is_none_or(|(before, _)| rank < *before) {
-                        let place = Place { model: row.id.clone(), by_own_id, index, is_further: rank == 2 };
+                        let place = CatalogPosition {
+                            model: row.id.clone(),
+                            by_own_id,
+                            index,
+                            is_further: rank == 2,
+                        };
                         best = Some((rank, place));
                     }
                 }

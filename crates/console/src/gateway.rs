@@ -214,12 +214,12 @@ pub struct Provider {
     /// The measurements of its models.
     pub routes: Vec<routing::RouteSnapshot>,
     /// Suspensions of it: the whole provider, or keys.
-    pub rests: Vec<store::Rest>,
+    pub rests: Vec<store::Suspension>,
 }
 
 impl Provider {
     /// The suspension of the whole provider (no key), or of one of its keys.
-    pub fn rest_of(&self, key: Option<&str>) -> Option<&store::Rest> {
+    pub fn rest_of(&self, key: Option<&str>) -> Option<&store::Suspension> {
         self.rests.iter().find(|rest| rest.key.as_deref() == key)
     }
 }
@@ -306,7 +306,7 @@ pub trait Budgets: Send + Sync + 'static {
     fn project_ids(&self) -> Vec<String>;
 
     /// The current use of the rules of a project and its keys, as this node counts.
-    fn taken(&self, project: &str) -> Vec<Taken>;
+    fn taken(&self, project: &str) -> Vec<RuleUse>;
 
     /// The policy, checked and normalised; or its mistakes.
     fn check_policy(&self, json: &str) -> Result<String, String>;
@@ -334,7 +334,7 @@ pub enum MayUse {
 
 /// A rule and its current use.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub struct RuleUse {
     /// The rule in words.
     pub rule: String,
     /// Money: ceiling, window, spent, reserved.

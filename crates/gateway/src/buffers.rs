@@ -112,7 +112,7 @@ impl Held {
             None => drop(self.inner.used.fetch_add(length - self.bytes, Ordering::AcqRel)),
         }
         self.bytes = length;
-        Bytes::from_owner(Kept { bytes, _held: self })
+        Bytes::from_owner(CountedBytes { bytes, _held: self })
     }
 
     /// Takes more, and waits for a moment if necessary.
@@ -129,12 +129,12 @@ impl Held {
     }
 }
 
-struct Kept<B> {
+struct CountedBytes<B> {
     bytes: B,
     _held: Held,
 }
 
-impl<B: AsRef<[u8]>> AsRef<[u8]> for Kept<B> {
+impl<B: AsRef<[u8]>> AsRef<[u8]> for CountedBytes<B> {
     fn as_ref(&self) -> &[u8] {
         self.bytes.as_ref()
     }

@@ -34,17 +34,17 @@ pub type Lists = HashMap<String, Arc<Vec<ListedModel>>>;
 /// Keeps the lists.
 #[derive(Default)]
 pub struct Discovery {
-    kept: Mutex<HashMap<String, Kept>>,
+    kept: Mutex<HashMap<String, CachedListing>>,
 }
 
-struct Kept {
+struct CachedListing {
     base_url: String,
     asked: Instant,
     /// None until the first answer, or the first failure.
     list: watch::Receiver<Option<Arc<Vec<ListedModel>>>>,
 }
 
-impl Kept {
+impl CachedListing {
     fn is_fresh(&self) -> bool {
         let is_empty = self.list.borrow().as_ref().is_some_and(|list| list.is_empty());
         self.asked.elapsed() < if is_empty { SOON } else { FRESH }
@@ -89,7 +89,7 @@ impl Discovery {
         }
         let last = before.and_then(|before| before.list.borrow().clone());
         let (sender, list) = watch::channel(last.clone());
-        let entry = Kept { base_url: base_url.clone(), asked: clock::now(), list: list.clone() };
+        let entry = CachedListing { base_url: base_url.clone(), asked: clock::now(), list: list.clone() };
         kept.insert(provider.id().to_owned(), entry);
         drop(kept);
         let provider = provider.clone();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use store::{Audit, Node, STOPPED, Store, Written};
+use store::{Audit, Node, STOPPED, Store, WriteOutcome};
 
 use crate::clock;
 use crate::cluster::Leases;
@@ -80,7 +80,7 @@ pub struct Heart {
 }
 
 /// Declares a node lost; refused while it may still spend what it holds.
-pub async fn forget(store: &Store, id: &str, actor: &str) -> Result<Written, store::StoreError> {
+pub async fn forget(store: &Store, id: &str, actor: &str) -> Result<WriteOutcome, store::StoreError> {
     let now = clock::now_ms();
     let target = format!("node:{id}");
     let audit = Audit { actor: actor.to_owned(), action: "node.forget", target, detail: "{}".to_owned() };

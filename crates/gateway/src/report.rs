@@ -354,7 +354,7 @@ pub fn node_object(node: &store::Node, now_ms: i64) -> Value {
 }
 
 /// A suspension by an administrator.
-pub fn rest_object(rest: &store::Rest) -> Value {
+pub fn rest_object(rest: &store::Suspension) -> Value {
     json!({
         "object": "rest",
         "provider": rest.provider,

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use canon::{Error, ErrorKind};
 use store::{Addition, Chain, Conversation, Store, StoreError, StoredItem, StoredResponse};
 use wire::kept::{self, Turn};
-use wire::{Intake, Keeping, Kept};
+use wire::{Intake, Keeping, StoredAnswer};
 
 use crate::buffers::Held;
 use crate::clock::now_ms;
@@ -263,7 +263,7 @@ impl Responses {
     }
 
     /// Stores a finished answer. False when it is not stored.
-    pub async fn save(&self, keep: &Keep, kept: &Kept) -> bool {
+    pub async fn save(&self, keep: &Keep, kept: &StoredAnswer) -> bool {
         let outcome = match keep.row(kept) {
             None => "failed",
             Some(row) if row.bytes() > keep.settings.size_limit => "too_large",
@@ -404,7 +404,7 @@ impl Keep {
         added.into_iter().map(|(id, item)| StoredItem { id, item }).collect()
     }
 
-    fn row(&self, kept: &Kept) -> Option<StoredResponse> {
+    fn row(&self, kept: &StoredAnswer) -> Option<StoredResponse> {
         let now = now_ms();
         Some(StoredResponse {
             id: kept.id.clone(),

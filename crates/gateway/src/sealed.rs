@@ -24,7 +24,7 @@ const KINDS: [Kind; 6] =
 
 /// The location of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ObjectLocation {
     pub kind: Kind,
     pub provider: String,
     /// The provider's own id.
@@ -74,7 +74,7 @@ impl Kind {
     }
 }
 
-impl Place {
+impl ObjectLocation {
     /// The key among these that it belongs to.
     pub fn key_among(&self, hasher: &KeyHasher, labels: &[String]) -> Option<usize> {
         labels.iter().position(|label| key(hasher, label) == self.key)
@@ -96,7 +96,7 @@ impl Sealer<'_> {
     }
 
     /// The location of an object that was sealed for this project. None for all other ids.
-    pub fn open(&self, id: &str) -> Option<Place> {
+    pub fn open(&self, id: &str) -> Option<ObjectLocation> {
         if id.len() > LONGEST {
             return None;
         }
@@ -110,7 +110,7 @@ impl Sealer<'_> {
         let kind = KINDS.into_iter().find(|kind| kind.byte() == head[0])?;
         let end = rest.iter().position(|byte| *byte == 0)?;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-        let place = Place {
+        let place = ObjectLocation {
             kind,
             provider: text(&rest[..end])?,
             id: text(&rest[end + 1..])?,
@@ -127,7 +127,7 @@ impl Sealer<'_> {
     }
 
     /// The id prefix of the records with the object's cost. It is the same for every reader.
-    pub fn record_id(&self, place: &Place) -> String {
+    pub fn record_id(&self, place: &ObjectLocation) -> String {
         let hash = self.hasher.hash(&format!("record\0{}\0{}", place.provider, place.id));
         let hash: String = hash[..12].iter().map(|byte| format!("{byte:02x}")).collect();
         format!("batch_{hash}")

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use canon::Pico;
 
-use crate::lease::{Granted, Others, Pace, Wanted};
+use crate::lease::{Amount, Granted, Others, Pace};
 use crate::policy::Period;
 use crate::rule::{AccountId, Scope};
 use crate::{Bucket, Window};
@@ -263,7 +263,7 @@ impl Money {
 
     /// The part that this node wants now: its use so far and this much more. None when there is nothing to
     /// report.
-    fn demand(&mut self, missing: Option<i64>, is_exact: bool) -> Option<Wanted> {
+    fn demand(&mut self, missing: Option<i64>, is_exact: bool) -> Option<Amount> {
         let ceiling = self.ceilings.iter().map(|it| it.amount).max()?;
         let own = self.spent + self.reserved;
         let part = self.part.as_deref_mut()?;
@@ -283,7 +283,7 @@ impl Money {
         // A returned amount is not used from now on, whether or not the message arrives.
         let has = Pico(has.0.min(want.0));
         part.allowed = has;
-        Some(Wanted::Money {
+        Some(Amount::Money {
             window: self.window,
             start: self.start,
             ceiling,
@@ -294,8 +294,8 @@ impl Money {
         })
     }
 
-    fn granted(&mut self, wanted: &Wanted, answer: &Granted, now_ms: i64, notices: &mut Vec<Notice>) {
-        let Wanted::Money { start, spent, needed, .. } = wanted else { return };
+    fn granted(&mut self, wanted: &Amount, answer: &Granted, now_ms: i64, notices: &mut Vec<Notice>) {
+        let Amount::Money { start, spent, needed, .. } = wanted else { return };
         let Granted::Money { allowed, all_allowed, all_spent } = answer else { return };
         let Some(part) = self.part.as_deref_mut().filter(|_| *start == self.start) else { return };
         part.allowed = *allowed;
@@ -382,15 +382,15 @@ impl Rate {
         self.bucket.remaining().saturating_add(credit as u64).min(self.bucket.limit())
     }
 
-    fn demand(&mut self, missing: Option<i64>, is_tokens: bool, is_exact: bool) -> Option<Wanted> {
+    fn demand(&mut self, missing: Option<i64>, is_tokens: bool, is_exact: bool) -> Option<Amount> {
         let limit = self.bucket.limit();
         let part = self.part.as_mut()?;
         let most = i64::try_from(limit / 16).unwrap_or(i64::MAX);
         let slack = if is_exact { 0 } else { part.pace.slack(missing.is_none()).min(most) };
         let owed = part.credit.min(0).unsigned_abs();
         let mut wanted =
-            Wanted::Rate { is_tokens, limit, period: self.period, owed, needed: 0, want: 0, back: 0 };
-        let Wanted::Rate { needed, want, back, .. } = &mut wanted else { return None };
+            Amount::Rate { is_tokens, limit, period: self.period, owed, needed: 0, want: 0, back: 0 };
+        let Amount::Rate { needed, want, back, .. } = &mut wanted else { return None };
         match missing {
             Some(missing) => {
                 *needed = missing.max(0) as u64;
@@ -408,8 +408,8 @@ impl Rate {
         Some(wanted)
     }
 
-    fn granted(&mut self, wanted: &Wanted, answer: &Granted, now_ms: i64) {
-        let Wanted::Rate { owed, needed, .. } = wanted else { return };
+    fn granted(&mut self, wanted: &Amount, answer: &Granted, now_ms: i64) {
+        let Amount::Rate { owed, needed, .. } = wanted else { return };
         let Granted::Rate { taken, level_ms } = answer else { return };
         let Some(part) = &mut self.part else { return };
         self.bucket.set(*level_ms, now_ms);
@@ -476,7 +476,7 @@ impl Places {
         }
     }
 
-    fn demand(&mut self, missing: Option<i64>, is_exact: bool, now_ms: i64) -> Option<Wanted> {
+    fn demand(&mut self, missing: Option<i64>, is_exact: bool, now_ms: i64) -> Option<Amount> {
         let part = self.part.as_mut()?;
         let most = self.most;
         let slack = if is_exact { 0 } else { part.pace.slack(missing.is_none()).min((most / 16) as i64) };
@@ -491,11 +491,11 @@ impl Places {
         }
         let has = part.allowed.max(self.held).min(want);
         part.allowed = has;
-        Some(Wanted::Places { most, has, needed, want })
+        Some(Amount::Places { most, has, needed, want })
     }
 
-    fn granted(&mut self, wanted: &Wanted, answer: &Granted, now_ms: i64) {
-        let Wanted::Places { needed, .. } = wanted else { return };
+    fn granted(&mut self, wanted: &Amount, answer: &Granted, now_ms: i64) {
+        let Amount::Places { needed, .. } = wanted else { return };
         let Granted::Places { allowed } = answer else { return };
         let Some(part) = &mut self.part else { return };
         part.allowed = *allowed;
@@ -520,7 +520,7 @@ impl Account {
         }
     }
 
-    pub(crate) fn demand(&mut self, missing: Option<i64>, is_exact: bool, now_ms: i64) -> Option<Wanted> {
+    pub(crate) fn demand(&mut self, missing: Option<i64>, is_exact: bool, now_ms: i64) -> Option<Amount> {
         match self {
             Self::Money(money) => money.demand(missing, is_exact),
             Self::Requests(rate) => rate.demand(missing, false, is_exact),
@@ -531,7 +531,7 @@ impl Account {
 
     pub(crate) fn granted(
         &mut self,
-        wanted: &Wanted,
+        wanted: &Amount,
         answer: &Granted,
         now_ms: i64,
         notices: &mut Vec<Notice>,

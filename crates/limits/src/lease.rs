@@ -45,11 +45,11 @@ pub struct Demand {
     pub scope: Scope,
     /// Only for these models.
     pub model: Option<Arc<str>>,
-    pub wanted: Wanted,
+    pub wanted: Amount,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Amount {
     /// Money of a budget. Amounts are those of this window since the node began.
     Money {
         window: Window,
@@ -186,9 +186,9 @@ pub const LOST_MS: i64 = 900_000;
 impl Pool {
     /// Serves a demand of a node for this account. None when it wants money and the account is unknown:
     /// [`Pool::begin`] then sets the amount spent before.
-    pub fn serve(&mut self, name: &str, node: u32, wanted: &Wanted, now_ms: i64) -> Option<Granted> {
+    pub fn serve(&mut self, name: &str, node: u32, wanted: &Amount, now_ms: i64) -> Option<Granted> {
         match *wanted {
-            Wanted::Money { ceiling, spent, has, needed, want, .. } => {
+            Amount::Money { ceiling, spent, has, needed, want, .. } => {
                 let Some(Common::Money { allowed, spent: all_spent, last }) = self.accounts.get_mut(name)
                 else {
                     return None;
@@ -205,7 +205,7 @@ impl Pool {
                     all_spent: Pico(all_spent.values().sum()),
                 })
             }
-            Wanted::Rate { limit, period, owed, needed, want, back, .. } => {
+            Amount::Rate { limit, period, owed, needed, want, back, .. } => {
                 let begin = || Common::Rate(Bucket::new(limit, period.ms()));
                 let common = self.accounts.entry(name.to_owned()).or_insert_with(begin);
                 let Common::Rate(bucket) = common else { return None };
@@ -223,7 +223,7 @@ impl Pool {
                 bucket.pour(taken);
                 Some(Granted::Rate { taken, level_ms: bucket.level_ms() })
             }
-            Wanted::Places { most, has, needed, want } => {
+            Amount::Places { most, has, needed, want } => {
                 let common =
                     self.accounts.entry(name.to_owned()).or_insert_with(|| Common::Places(BTreeMap::new()));
                 let Common::Places(nodes) = common else { return None };

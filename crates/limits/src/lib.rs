@@ -29,7 +29,7 @@ pub use account::Notice;
 pub use book::{Actual, Ask, Book, Figure, Refusal, Refused, Remaining, Ticket};
 pub use bucket::Bucket;
 pub use glob::Pattern;
-pub use lease::{Demand, GONE_MS, Granted, LOST_MS, Others, PART_MS, Pool, Short, Wanted};
+pub use lease::{Amount, Demand, GONE_MS, Granted, LOST_MS, Others, PART_MS, Pool, Short};
 pub use policy::{
     Bodies, Budget, CachePolicy, CountersAway, DataCollection, LONGEST_CACHE_SECONDS, Limit, Mistake,
     OnExhausted, Period, Policy, Role, Unpriced, tags,

@@ -38,11 +38,11 @@ impl Received {
 /// The last requests, oldest first.
 pub struct Journal {
     limit: usize,
-    kept: Mutex<Kept>,
+    kept: Mutex<JournalEntries>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct JournalEntries {
     entries: VecDeque<Received>,
     /// The number of the oldest entry: how many entries were dropped before it.
     first: u64,
@@ -103,7 +103,7 @@ impl Journal {
     }
 
     /// A panic elsewhere leaves the list valid: entries are added in one step.
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, JournalEntries> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,7 +18,7 @@ use crate::server::{self, State};
 
 /// Which protocol is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Talk {
+enum RealtimeProtocol {
     OpenAi,
     Gemini,
 }
@@ -27,8 +27,8 @@ enum Talk {
 pub fn open(state: &Arc<State>, request: &mut Request<Incoming>) -> Option<Response<PacedBody>> {
     let path = request.uri().path();
     let talk = match path {
-        _ if path.ends_with("/realtime") => Talk::OpenAi,
-        _ if path.ends_with("BidiGenerateContent") => Talk::Gemini,
+        _ if path.ends_with("/realtime") => RealtimeProtocol::OpenAi,
+        _ if path.ends_with("BidiGenerateContent") => RealtimeProtocol::Gemini,
         _ => return None,
     };
     let key = request.headers().get(SEC_WEBSOCKET_KEY)?;
@@ -66,7 +66,7 @@ pub fn open(state: &Arc<State>, request: &mut Request<Incoming>) -> Option<Respo
 struct Session {
     state: Arc<State>,
     socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
-    talk: Talk,
+    talk: RealtimeProtocol,
     model: String,
     /// What the user said since the last answer.
     said: String,
@@ -75,7 +75,7 @@ struct Session {
 
 impl Session {
     async fn run(mut self) {
-        if self.talk == Talk::OpenAi {
+        if self.talk == RealtimeProtocol::OpenAi {
             let session = self.session();
             self.send(json!({"type": "session.created", "session": session})).await;
         }
@@ -88,8 +88,8 @@ impl Session {
             };
             let event: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             let events = match self.talk {
-                Talk::OpenAi => self.openai(&event),
-                Talk::Gemini => self.gemini(&event),
+                RealtimeProtocol::OpenAi => self.openai(&event),
+                RealtimeProtocol::Gemini => self.gemini(&event),
             };
             for event in events {
                 self.send(event).await;
@@ -99,12 +99,12 @@ impl Session {
 
     /// Google sends its messages as binary ones. That the peer is gone is noticed by the next read.
     async fn send(&mut self, mut event: Value) {
-        if self.talk == Talk::OpenAi {
+        if self.talk == RealtimeProtocol::OpenAi {
             event["event_id"] = format!("event_mock{}", self.next()).into();
         }
         let message = match self.talk {
-            Talk::OpenAi => Message::text(event.to_string()),
-            Talk::Gemini => Message::binary(event.to_string().into_bytes()),
+            RealtimeProtocol::OpenAi => Message::text(event.to_string()),
+            RealtimeProtocol::Gemini => Message::binary(event.to_string().into_bytes()),
         };
         let _ = self.socket.send(message).await;
     }

@@ -16,11 +16,11 @@ const MOST: usize = 10_000;
 /// What a mock keeps for its callers.
 #[derive(Default)]
 pub struct Shelf {
-    kept: Mutex<Kept>,
+    kept: Mutex<ShelfContents>,
 }
 
 #[derive(Default)]
-pub struct Kept {
+pub struct ShelfContents {
     pub files: Entries<File>,
     pub uploads: Entries<Upload>,
     pub batches: Entries<Batch>,
@@ -59,12 +59,12 @@ pub struct Batch {
 
 impl Shelf {
     /// A panic elsewhere leaves the lists whole: entries are added in one step.
-    pub fn lock(&self) -> MutexGuard<'_, Kept> {
+    pub fn lock(&self) -> MutexGuard<'_, ShelfContents> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl ShelfContents {
     pub fn add_file(&mut self, place: &str, id: &str, file: File) {
         self.files.add(place, id, file);
         let mut bytes: usize = self.files.all.iter().map(|entry| entry.what.content.len()).sum();

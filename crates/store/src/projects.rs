@@ -21,7 +21,7 @@ pub struct Project {
 
 /// The result of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteOutcome {
     Done,
     /// The object does not exist.
     Absent,

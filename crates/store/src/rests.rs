@@ -4,7 +4,7 @@ use crate::projects::Audit;
 
 /// A provider that gets no requests for a while, or one of its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rest {
+pub struct Suspension {
     pub provider: String,
     /// The label of the key; none when the whole provider is suspended.
     pub key: Option<String>,
@@ -46,7 +46,7 @@ pub struct WrongRest {
 
 impl NewRest {
     /// The suspension from now on, with its entry in the audit log: the same limits for the API, the dashboard and the command line.
-    pub fn begin(self, actor: &str, now_ms: i64) -> Result<(Rest, Audit), WrongRest> {
+    pub fn begin(self, actor: &str, now_ms: i64) -> Result<(Suspension, Audit), WrongRest> {
         let wrong = |field, message: String| Err(WrongRest { field, message });
         if self.reason.len() > REASON_BYTES {
             return wrong("reason", format!("The reason may have at most {REASON_BYTES} bytes."));
@@ -59,10 +59,10 @@ impl NewRest {
         let audit = Audit {
             actor: actor.to_owned(),
             action: "routing.rest",
-            target: Rest::target(&self.provider, self.key.as_deref()),
+            target: Suspension::target(&self.provider, self.key.as_deref()),
             detail: serde_json::json!({"reason": self.reason, "seconds": self.seconds}).to_string(),
         };
-        let rest = Rest {
+        let rest = Suspension {
             provider: self.provider,
             key: self.key,
             reason: self.reason,
@@ -74,7 +74,7 @@ impl NewRest {
     }
 }
 
-impl Rest {
+impl Suspension {
     /// The entry of the audit log for the end of a suspension.
     pub fn end(provider: &str, key: Option<&str>, actor: &str) -> Audit {
         Audit {
@@ -101,8 +101,8 @@ impl Rest {
 
 pub(crate) type Row = (String, String, String, String, i64, Option<i64>);
 
-pub(crate) fn from_row((provider, key, reason, actor, since_ms, until_ms): Row) -> Rest {
-    Rest { provider, key: Some(key).filter(|key| !key.is_empty()), reason, actor, since_ms, until_ms }
+pub(crate) fn from_row((provider, key, reason, actor, since_ms, until_ms): Row) -> Suspension {
+    Suspension { provider, key: Some(key).filter(|key| !key.is_empty()), reason, actor, since_ms, until_ms }
 }
 
 pub(crate) const UPSERT: &str = "INSERT INTO rests (provider, key, reason, actor, since_ms, until_ms)

@@ -91,7 +91,7 @@ const CONNECTIONS: u32 = 2;
 pub(crate) struct Sqlite {
     pub(crate) pool: SqlitePool,
     /// Where its file is; none for one in memory.
-    place: Option<Place>,
+    place: Option<OpenedFile>,
     /// The disk was full a while ago: so many more batches are written sparingly.
     sparing: Arc<AtomicU32>,
 }
@@ -100,14 +100,14 @@ impl Sqlite {
     /// A connection. Fails if the database file was deleted or replaced: writes to a deleted file are lost when the
     /// process ends.
     pub(crate) async fn connection(&self) -> Result<Loan<sqlx::Sqlite>, StoreError> {
-        self.place.as_ref().map_or(Ok(()), Place::check)?;
+        self.place.as_ref().map_or(Ok(()), OpenedFile::check)?;
         Loan::of(&self.pool).await
     }
 }
 
 /// Which file a path led to when it was opened.
 #[derive(Clone)]
-struct Place {
+struct OpenedFile {
     path: Arc<str>,
     file: FileId,
 }
@@ -131,7 +131,7 @@ fn file_id(_path: &str) -> io::Result<FileId> {
     Ok(())
 }
 
-impl Place {
+impl OpenedFile {
     fn of(path: &str) -> Result<Self, StoreError> {
         // A relative path would follow the working folder into a volume that was unmounted.
         let path = std::path::absolute(path).map_err(|error| open_error(path, &error))?;
@@ -187,7 +187,7 @@ async fn try_open(path: &str) -> Result<Sqlite, StoreError> {
         .await
         .map_err(|error| database_error(path, error))?;
     migrate(&pool, path).await?;
-    let place = if in_memory { None } else { Some(Place::of(path)?) };
+    let place = if in_memory { None } else { Some(OpenedFile::of(path)?) };
     Ok(Sqlite { pool, place, sparing: Arc::default() })
 }
 

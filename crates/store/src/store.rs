@@ -17,9 +17,9 @@ use crate::error::SetAside;
 use crate::keys::{self, KeyFields, KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
 use crate::ledger::{self, LedgerDay, Spent};
 use crate::nodes::{self, Node};
-use crate::projects::{self, Audit, AuditRow, Project, Written};
+use crate::projects::{self, Audit, AuditRow, Project, WriteOutcome};
 use crate::responses::{self, Chain, StoredResponse};
-use crate::rests::{self, Rest};
+use crate::rests::{self, Suspension};
 use crate::sessions::{self, ConsoleSession};
 use crate::sqlite::Sqlite;
 use crate::webhooks::{self, Delivery};
@@ -306,7 +306,7 @@ impl Store {
         row: &KeyRow,
         audit: Option<&Audit>,
         now_ms: i64,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let fields = &row.fields;
         let written = change!(
             self,
@@ -323,10 +323,10 @@ impl Store {
             now_ms
         )?;
         if written {
-            Ok(Written::Done)
+            Ok(WriteOutcome::Done)
         } else {
             let active = self.key(&row.id).await?.filter(|key| key.revoked_at_ms.is_none());
-            Ok(if active.is_some() { Written::Changed } else { Written::Absent })
+            Ok(if active.is_some() { WriteOutcome::Changed } else { WriteOutcome::Absent })
         }
     }
 
@@ -417,7 +417,7 @@ impl Store {
         &self,
         project: &Project,
         audit: Option<&Audit>,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let is_new = change!(
             self,
             format!("project:{}", project.id),
@@ -429,7 +429,7 @@ impl Store {
             audit.cloned(),
             project.created_at_ms
         )?;
-        Ok(if is_new { Written::Done } else { Written::Exists })
+        Ok(if is_new { WriteOutcome::Done } else { WriteOutcome::Exists })
     }
 
     /// Changes a project, if it has this version.
@@ -438,7 +438,7 @@ impl Store {
         project: &Project,
         audit: Option<&Audit>,
         now_ms: i64,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let is_done = change!(
             self,
             format!("project:{}", project.id),
@@ -461,7 +461,7 @@ impl Store {
         version: i64,
         audit: Option<&Audit>,
         now_ms: i64,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let is_done = change!(
             self,
             format!("project:{id}"),
@@ -472,11 +472,11 @@ impl Store {
         self.written(is_done, id).await
     }
 
-    async fn written(&self, is_done: bool, id: &str) -> Result<Written, StoreError> {
+    async fn written(&self, is_done: bool, id: &str) -> Result<WriteOutcome, StoreError> {
         match is_done {
-            true => Ok(Written::Done),
-            false if self.project(id).await?.is_some() => Ok(Written::Changed),
-            false => Ok(Written::Absent),
+            true => Ok(WriteOutcome::Done),
+            false if self.project(id).await?.is_some() => Ok(WriteOutcome::Changed),
+            false => Ok(WriteOutcome::Absent),
         }
     }
 
@@ -1011,7 +1011,7 @@ impl Store {
     // Suspensions
 
     /// All suspensions, including expired ones.
-    pub async fn rests(&self) -> Result<Vec<Rest>, StoreError> {
+    pub async fn rests(&self) -> Result<Vec<Suspension>, StoreError> {
         let rows: Vec<rests::Row> = on_either!(self, QUICK, connection => {
             sqlx::query_as(rests::SELECT).fetch_all(connection).await
         })?;
@@ -1019,7 +1019,7 @@ impl Store {
     }
 
     /// Suspends a provider or a key; replaces an earlier suspension of it.
-    pub async fn rest(&self, rest: &Rest, audit: Audit) -> Result<(), StoreError> {
+    pub async fn rest(&self, rest: &Suspension, audit: Audit) -> Result<(), StoreError> {
         let now_ms = rest.since_ms;
         change!(
             self,
@@ -1075,12 +1075,12 @@ impl Store {
         before_ms: i64,
         audit: Audit,
         now_ms: i64,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         if change!(self, "node", sqlx::query(nodes::FORGET).bind(id).bind(before_ms), Some(audit), now_ms)? {
-            return Ok(Written::Done);
+            return Ok(WriteOutcome::Done);
         }
         let is_known = self.nodes().await?.iter().any(|node| node.id == id);
-        Ok(if is_known { Written::Changed } else { Written::Absent })
+        Ok(if is_known { WriteOutcome::Changed } else { WriteOutcome::Absent })
     }
 
     /// Deletes the row of a process, if it was not seen since a time.

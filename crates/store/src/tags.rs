@@ -68,10 +68,10 @@ pub(crate) const DELETE_EXPIRED: &str = concat!(
 );
 
 /// A day and a project.
-type Place = (i64, String);
+type ProjectDay = (i64, String);
 
 /// The tags and values that are in the table.
-pub(crate) type Known = HashMap<Place, Vec<(String, String)>>;
+pub(crate) type Known = HashMap<ProjectDay, Vec<(String, String)>>;
 
 /// The requests that are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -139,7 +139,7 @@ impl<'a> TagDays<'a> {
     }
 
     /// The days and projects that have entries here.
-    pub(crate) fn places(&self) -> BTreeSet<Place> {
+    pub(crate) fn places(&self) -> BTreeSet<ProjectDay> {
         self.0.keys().map(|group| (group.day, group.project.clone().into_owned())).collect()
     }
 
@@ -152,7 +152,7 @@ impl<'a> TagDays<'a> {
             }
             tags
         };
-        let mut places: HashMap<Place, _> =
+        let mut places: HashMap<ProjectDay, _> =
             known.into_iter().map(|(place, values)| (place, by_tag(values))).collect();
         for (mut group, sums) in mem::take(&mut self.0) {
             let place = (group.day, group.project.clone().into_owned());

@@ -30,7 +30,7 @@ type AnyResult<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// A line of standard input.
 #[derive(Deserialize)]
-struct Asked {
+struct InputLine {
     protocol: Option<Protocol>,
     framing: Option<String>,
     #[serde(default)]
@@ -48,7 +48,7 @@ struct Asked {
 fn main() -> AnyResult<()> {
     let mut output = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
-        let asked: Asked = serde_json::from_str(&line?)?;
+        let asked: InputLine = serde_json::from_str(&line?)?;
         serde_json::to_writer(&mut output, &answer(&asked)?)?;
         output.write_all(b"\n")?;
         output.flush()?;
@@ -56,7 +56,7 @@ fn main() -> AnyResult<()> {
     Ok(())
 }
 
-fn answer(asked: &Asked) -> AnyResult<Value> {
+fn answer(asked: &InputLine) -> AnyResult<Value> {
     let body = BASE64.decode(&asked.body)?;
     let pieces = body.chunks(asked.piece.unwrap_or(body.len()).max(1));
     match (asked.protocol, asked.framing.as_deref()) {
@@ -80,7 +80,7 @@ fn content<'a>(protocol: Protocol, stream: bool, pieces: impl Iterator<Item = &'
         result = result.and_then(|()| decoder.push(piece, &mut events));
     }
     result = result.and_then(|()| decoder.finish(&mut events));
-    let mut heard = Heard::default();
+    let mut heard = JoinedContent::default();
     events.into_iter().for_each(|event| heard.take(event));
     let mut said = heard.top;
     said.insert("choices".to_owned(), heard.choices.into_values().collect());
@@ -90,7 +90,7 @@ fn content<'a>(protocol: Protocol, stream: bool, pieces: impl Iterator<Item = &'
 
 /// The answer as the caller gets it, including the part before an error.
 fn rendered<'a>(
-    asked: &Asked,
+    asked: &InputLine,
     upstream: Protocol,
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> AnyResult<Value> {
@@ -177,12 +177,12 @@ fn told(error: &Error) -> Value {
 
 /// The content of the events, joined by concatenation alone.
 #[derive(Default)]
-struct Heard {
+struct JoinedContent {
     top: Map<String, Value>,
     choices: BTreeMap<u32, Value>,
 }
 
-impl Heard {
+impl JoinedContent {
     fn take(&mut self, event: Event) {
         match event {
             Event::Start { id, model, created } => {

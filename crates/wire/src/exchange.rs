@@ -64,7 +64,7 @@ impl<'a> Exchange<'a> {
     pub fn draft(&self, without_thinking: bool) -> Result<Draft<'a>> {
         let way = match self.passthrough() {
             Some(format) => {
-                Way::Forwarded { format, slots: format.media(self.intake, self.target), body: None }
+                Mode::Forwarded { format, slots: format.media(self.intake, self.target), body: None }
             }
             None => {
                 let mut request = Box::new(self.dialect.decode(self.intake)?);
@@ -74,7 +74,7 @@ impl<'a> Exchange<'a> {
                 if without_thinking {
                     proofs::strip(&mut request);
                 }
-                Way::Translated { adapter: adapter(self.upstream), request }
+                Mode::Translated { adapter: adapter(self.upstream), request }
             }
         };
         Ok(Draft { exchange: *self, without_thinking, way })
@@ -131,10 +131,10 @@ pub fn translator(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
 pub struct Draft<'a> {
     exchange: Exchange<'a>,
     without_thinking: bool,
-    way: Way,
+    way: Mode,
 }
 
-enum Way {
+enum Mode {
     Forwarded {
         format: &'static dyn Passthrough,
         slots: Option<Box<dyn MediaSlots>>,
@@ -179,8 +179,8 @@ impl Draft<'_> {
     pub fn media(&mut self) -> Vec<MediaUrl> {
         let target = self.exchange.target;
         match &mut self.way {
-            Way::Forwarded { slots, .. } => slots.as_ref().map(|slots| slots.urls()).unwrap_or_default(),
-            Way::Translated { adapter, request } => {
+            Mode::Forwarded { slots, .. } => slots.as_ref().map(|slots| slots.urls()).unwrap_or_default(),
+            Mode::Translated { adapter, request } => {
                 let mut places = Vec::new();
                 for_each_url(request, |place, media| {
                     if adapter.wants_bytes(media, target) {
@@ -205,10 +205,10 @@ impl Draft<'_> {
     pub fn fill(&mut self, files: Vec<MediaFile>) {
         let Exchange { intake, target, .. } = self.exchange;
         match &mut self.way {
-            Way::Forwarded { slots, body, .. } => {
+            Mode::Forwarded { slots, body, .. } => {
                 *body = slots.take().map(|slots| slots.fill(intake, files).into())
             }
-            Way::Translated { adapter, request } => {
+            Mode::Translated { adapter, request } => {
                 let mut files = files.into_iter();
                 for_each_url(request, |_, media| {
                     if adapter.wants_bytes(media, target)
@@ -222,7 +222,7 @@ impl Draft<'_> {
     }
 
     /// The request in the provider's format. Errors name the field in the caller's terms.
-    pub fn write(self) -> Result<Written> {
+    pub fn write(self) -> Result<EncodedRequest> {
         let Exchange { dialect, intake, upstream, target, .. } = self.exchange;
         let mut written = self.write_body()?;
         if dialect.protocol() == Some(upstream) && !intake.headers.is_empty() {
@@ -234,11 +234,11 @@ impl Draft<'_> {
         Ok(written)
     }
 
-    fn write_body(self) -> Result<Written> {
+    fn write_body(self) -> Result<EncodedRequest> {
         let Exchange { dialect, intake, target, memory, .. } = self.exchange;
         let options = Forwarding { target, memory, without_thinking: self.without_thinking };
         match self.way {
-            Way::Translated { adapter, mut request } => {
+            Mode::Translated { adapter, mut request } => {
                 let mut losses = std::mem::take(&mut request.losses);
                 let name = |field: &Field| dialect.name_of(field, Some(&request));
                 let mut encoded =
@@ -249,13 +249,13 @@ impl Draft<'_> {
                 drop(request);
                 // Two fields may go by one name.
                 encoded.losses = losses.named(Field::name);
-                Ok(Written::new(encoded, told))
+                Ok(EncodedRequest::new(encoded, told))
             }
-            Way::Forwarded { format, body: None, .. } => {
-                format.forward(intake, options).map(Written::forwarded)
+            Mode::Forwarded { format, body: None, .. } => {
+                format.forward(intake, options).map(EncodedRequest::forwarded)
             }
-            Way::Forwarded { format, body: Some(body), .. } => {
-                format.forward(&dialect.refilled(intake, &body)?, options).map(Written::forwarded)
+            Mode::Forwarded { format, body: Some(body), .. } => {
+                format.forward(&dialect.refilled(intake, &body)?, options).map(EncodedRequest::forwarded)
             }
         }
     }
@@ -263,7 +263,7 @@ impl Draft<'_> {
 
 /// A request in the provider's format.
 #[derive(Clone, Debug)]
-pub struct Written {
+pub struct EncodedRequest {
     /// The JSON body, in the provider's format.
     pub body: Bytes,
     /// The changes that the answer's decoder has to undo.
@@ -276,7 +276,7 @@ pub struct Written {
     pub headers: Headers,
 }
 
-impl Written {
+impl EncodedRequest {
     fn new(encoded: Encoded, caller_losses: Losses) -> Self {
         let Encoded { body, decoding, losses } = encoded;
         Self { body, decoding, losses, caller_losses, headers: Headers::new() }

@@ -112,13 +112,13 @@ pub struct Intake {
     fields: Places,
     /// A name is written with escapes: a text search then proves nothing.
     pub(crate) has_escaped_name: bool,
-    pub(crate) seen: Seen,
+    pub(crate) seen: WriterHints,
 }
 
 /// The facts that routing, limits and metering need, for every endpoint: from a conversation's [`Intake`], or
 /// a request of [`endpoints`](crate::endpoints).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked<'a> {
+pub struct RequestFacts<'a> {
     /// The model as the caller addressed it.
     pub model: &'a str,
     /// The features that a provider must have.
@@ -168,7 +168,7 @@ impl<'a> RoutingFields<'a> {
 
 /// Facts that a format's own writer would otherwise have to search for again.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct WriterHints {
     /// Some message has the `developer` role.
     pub developer: bool,
     /// A message has a field other than role, content and calls.
@@ -211,7 +211,7 @@ impl Intake {
             body: body.clone(),
             fields: Places::new(12),
             has_escaped_name: false,
-            seen: Seen::default(),
+            seen: WriterHints::default(),
         }
     }
 
@@ -289,8 +289,8 @@ impl Intake {
     }
 
     /// The facts for routing, limits and metering.
-    pub fn asked(&self) -> Asked<'_> {
-        Asked {
+    pub fn asked(&self) -> RequestFacts<'_> {
+        RequestFacts {
             model: &self.model,
             needs: self.needs,
             prompt_tokens: self.size.estimated_tokens(),

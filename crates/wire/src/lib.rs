@@ -27,9 +27,12 @@ pub mod tokens;
 mod translate;
 
 pub use exchange::{
-    Draft, Exchange, Forwarding, MediaFile, MediaSlots, MediaUrl, ThinkingRepair, TranscoderParts, Written,
+    Draft, EncodedRequest, Exchange, Forwarding, MediaFile, MediaSlots, MediaUrl, ThinkingRepair,
+    TranscoderParts,
 };
-pub use intake::{Addressed, AnswerForm, Asked, Intake, Keeping, PromptSize, ROUTING_FIELDS, RoutingFields};
+pub use intake::{
+    Addressed, AnswerForm, Intake, Keeping, PromptSize, ROUTING_FIELDS, RequestFacts, RoutingFields,
+};
 pub use protocols::anthropic_messages::unframed;
 pub use protocols::openai_responses::kept;
 pub use protocols::{OWN, Protocol, adapter, dialect, is_stream, passthrough};
@@ -298,14 +301,14 @@ pub trait Encoder: Send {
     /// the error replaces the answer.
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>);
     /// The finished answer, where the gateway stores it.
-    fn kept(&mut self) -> Option<Kept> {
+    fn kept(&mut self) -> Option<StoredAnswer> {
         None
     }
 }
 
 /// A finished answer that the gateway stores, as its caller gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredAnswer {
     pub id: String,
     /// The whole answer as JSON, also where it was streamed.
     pub answer: Vec<u8>,
@@ -314,7 +317,7 @@ pub struct Kept {
     pub said: Option<usize>,
 }
 
-impl Kept {
+impl StoredAnswer {
     /// Changes the flag in the output: the answer is not stored after all.
     pub fn retract(&self, out: &mut Vec<u8>) {
         let Some(start) = self.said.and_then(|said| out.len().checked_sub(said)) else { return };
@@ -344,7 +347,7 @@ pub trait Transcoder: Send {
         Poll::Ready(Ok(()))
     }
     /// The finished answer, where the gateway stores it.
-    fn kept(&mut self) -> Option<Kept> {
+    fn kept(&mut self) -> Option<StoredAnswer> {
         None
     }
     /// The proofs for the next turn, once the answer is complete.

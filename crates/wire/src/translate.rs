@@ -8,7 +8,7 @@ use bytes::Bytes;
 use canon::{Error, Event, Progress, Result};
 
 use crate::proofs::{Collector, Proofs};
-use crate::{Decoder, Encoder, EventFilter, EventSink, Kept, TakenIds, Transcoder};
+use crate::{Decoder, Encoder, EventFilter, EventSink, StoredAnswer, TakenIds, Transcoder};
 
 /// Translates an answer between two formats through canonical events.
 pub struct Translator {
@@ -206,7 +206,7 @@ impl Transcoder for Translator {
         self.writing.poll_released(cx, out)
     }
 
-    fn kept(&mut self) -> Option<Kept> {
+    fn kept(&mut self) -> Option<StoredAnswer> {
         self.writing.encoder.kept()
     }
 

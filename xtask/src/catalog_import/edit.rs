@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
 
-use super::facts::{Facts, Packages, Rates, Wanted};
+use super::facts::{Facts, ModelId, Packages, Rates};
 use super::plan::{Addition, Plan};
 
 pub struct Files {
@@ -52,7 +52,7 @@ impl Files {
     }
 
     /// Every provider and own id that the files mention.
-    pub fn wanted(&self, plan: &Plan) -> Vec<Wanted> {
+    pub fn wanted(&self, plan: &Plan) -> Vec<ModelId> {
         let mut wanted = Vec::new();
         for model in self.documents.values().filter_map(models).flatten() {
             let id = text(model, "id");

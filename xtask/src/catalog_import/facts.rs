@@ -30,11 +30,11 @@ pub struct Facts {
 }
 
 /// A provider and its own id of a model.
-pub type Wanted = (String, String);
+pub type ModelId = (String, String);
 
 pub struct Packages {
     litellm: Map<String, Value>,
-    known: HashMap<Wanted, Facts>,
+    known: HashMap<ModelId, Facts>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +69,7 @@ const FEATURES: [(&str, &str); 10] = [
 ];
 
 impl Packages {
-    pub fn read(folder: &Path, plan: &Plan, wanted: &[Wanted]) -> Result<Self> {
+    pub fn read(folder: &Path, plan: &Plan, wanted: &[ModelId]) -> Result<Self> {
         let path = folder.join("litellm/model_prices_and_context_window_backup.json");
         let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let litellm: Map<String, Value> = serde_json::from_slice(&text)?;
@@ -88,7 +88,7 @@ impl Packages {
     }
 
     /// litellm's chat models of our providers that no entry of ours uses.
-    pub fn unused(&self, plan: &Plan, wanted: &[Wanted]) -> Vec<String> {
+    pub fn unused(&self, plan: &Plan, wanted: &[ModelId]) -> Vec<String> {
         let used: HashSet<String> =
             wanted.iter().flat_map(|(provider, id)| plan.litellm_keys(provider, id)).collect();
         let prefixes: Vec<&str> = plan
@@ -107,7 +107,7 @@ impl Packages {
 }
 
 /// One answer for each wanted model.
-fn ask_genai(folder: &Path, plan: &Plan, wanted: &[Wanted]) -> Result<Vec<Option<Genai>>> {
+fn ask_genai(folder: &Path, plan: &Plan, wanted: &[ModelId]) -> Result<Vec<Option<Genai>>> {
     let pairs: Vec<(Option<&str>, &str)> = wanted
         .iter()
         .map(|(provider, id)| {

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use place::Place;
+use place::Workspace;
 use postgres::Postgres;
 use running::Running;
 
 /// A check: its announcement and what it does.
-type Step = (&'static str, fn(&Place) -> Result<()>);
+type Step = (&'static str, fn(&Workspace) -> Result<()>);
 
 /// Checks that need only the toolchain.
 const QUICK: &[Step] =
@@ -46,7 +46,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         ["--quick"] => QUICK,
         _ => bail!("cargo xtask test takes --quick, or nothing"),
     };
-    let place = Place::find();
+    let place = Workspace::find();
     let started = Instant::now();
     for (number, (name, step)) in steps.iter().enumerate() {
         say(&format!(
@@ -73,20 +73,20 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-fn format(place: &Place) -> Result<()> {
+fn format(place: &Workspace) -> Result<()> {
     place.run("cargo", &["fmt", "--all", "--check"])
 }
 
-fn clippy(place: &Place) -> Result<()> {
+fn clippy(place: &Workspace) -> Result<()> {
     place.run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
 }
 
-fn deny(place: &Place) -> Result<()> {
+fn deny(place: &Workspace) -> Result<()> {
     place.run(tools::cargo_deny(place)?, &["--locked", "check", "bans", "licenses", "sources"])
 }
 
 /// Known vulnerabilities come from a database on the network, which not every machine can reach.
-fn advisories(place: &Place) -> Result<()> {
+fn advisories(place: &Workspace) -> Result<()> {
     let output =
         place.command(tools::cargo_deny(place)?).args(["--locked", "check", "advisories"]).output()?;
     let message = String::from_utf8_lossy(&output.stderr);
@@ -106,11 +106,11 @@ const CLIENTS_MOST: Duration = Duration::from_secs(300);
 
 const CARGO_TEST: &[&str] = &["test", "--workspace", "--locked", "--no-fail-fast"];
 
-fn cargo_test(place: &Place) -> Result<()> {
+fn cargo_test(place: &Workspace) -> Result<()> {
     place.run("cargo", CARGO_TEST)
 }
 
-fn cargo_test_with_servers(place: &Place) -> Result<()> {
+fn cargo_test_with_servers(place: &Workspace) -> Result<()> {
     tools::redis(place)?;
     let Some(postgres) = Postgres::start(place)? else {
         return cargo_test(place);
@@ -122,7 +122,7 @@ fn cargo_test_with_servers(place: &Place) -> Result<()> {
 
 /// The tests on a clone that has only the repository. Recordings change the input of random tests, so they
 /// can hide a fault as well as find one.
-fn cargo_test_without_recordings(place: &Place) -> Result<()> {
+fn cargo_test_without_recordings(place: &Workspace) -> Result<()> {
     if !recordings::are_here(place) {
         say("done by the step before: there are no recordings on this machine");
         return Ok(());
@@ -137,13 +137,13 @@ fn cargo_test_without_recordings(place: &Place) -> Result<()> {
 }
 
 /// With the features of the whole workspace and its tests, so that the tests' build is reused.
-pub fn build(place: &Place) -> Result<()> {
+pub fn build(place: &Workspace) -> Result<()> {
     let what = ["--tests", "--bins", "--example", "read_answers", "--example", "generate_usage"];
     place.run("cargo", &[&["build", "--workspace", "--locked"], &what[..]].concat())
 }
 
 /// Work is limited to a small multiple of the input: `crates/wire/tests/growth`.
-fn growth(place: &Place) -> Result<()> {
+fn growth(place: &Workspace) -> Result<()> {
     tools::valgrind(place)?;
     let mut command = place.command("cargo");
     command.args(["test", "--workspace", "--locked", "--test", "growth"]);
@@ -152,11 +152,11 @@ fn growth(place: &Place) -> Result<()> {
 }
 
 /// See `cargo xtask count`.
-fn count(place: &Place) -> Result<()> {
+fn count(place: &Workspace) -> Result<()> {
     crate::bench::count(place, false)
 }
 
-fn sdks(place: &Place) -> Result<()> {
+fn sdks(place: &Workspace) -> Result<()> {
     let python = tools::python(place)?;
     tools::node_packages(place)?;
     let key = "sk-test";
@@ -185,7 +185,7 @@ fn sdks(place: &Place) -> Result<()> {
 }
 
 /// Clients that users have besides the official SDKs.
-fn clients(place: &Place, environment: &[(&str, String); 2]) -> Result<()> {
+fn clients(place: &Workspace, environment: &[(&str, String); 2]) -> Result<()> {
     // An environment, and the tests that run in it.
     let groups = [
         ("agents", "agents"),
@@ -205,7 +205,7 @@ fn clients(place: &Place, environment: &[(&str, String); 2]) -> Result<()> {
     Ok(())
 }
 
-fn end_to_end(place: &Place) -> Result<()> {
+fn end_to_end(place: &Workspace) -> Result<()> {
     let postgres = Postgres::start(place)?;
     let mut command = place.command(tools::python(place)?);
     command
@@ -221,7 +221,7 @@ fn end_to_end(place: &Place) -> Result<()> {
 const DASHBOARD_MOST: Duration = Duration::from_secs(1_500);
 
 /// Screenshots are kept in the target folder.
-fn dashboard(place: &Place) -> Result<()> {
+fn dashboard(place: &Workspace) -> Result<()> {
     let chromium = tools::chromium(place)?;
     if !tools::issuer(place) {
         say(
@@ -249,7 +249,7 @@ fn dashboard(place: &Place) -> Result<()> {
 /// The longest time for the tests with coding agents.
 const AGENTS_MOST: Duration = Duration::from_secs(900);
 
-fn agents(place: &Place) -> Result<()> {
+fn agents(place: &Workspace) -> Result<()> {
     let python = tools::python(place)?;
     if !tools::agents(place)? {
         say("==> NOT RUN: the tests with coding agents, because npm cannot install the agents here");
@@ -262,7 +262,7 @@ fn agents(place: &Place) -> Result<()> {
 
 /// Kills the gateway under load like the end-to-end tests, but for much longer.
 pub fn kill(times: &str) -> Result<()> {
-    let place = Place::find();
+    let place = Workspace::find();
     place.run("cargo", &["build", "--locked", "--package", "gateway"])?;
     let status = place
         .command(tools::python(&place)?)
@@ -275,7 +275,7 @@ pub fn kill(times: &str) -> Result<()> {
 
 /// The dashboard on as many records, in Chromium.
 pub fn large_dashboard(records: &str) -> Result<()> {
-    let place = Place::find();
+    let place = Workspace::find();
     let chromium = tools::chromium(&place)?;
     build_with_generator(&place)?;
     let mut command = place.command("node");
@@ -290,7 +290,7 @@ pub fn large_dashboard(records: &str) -> Result<()> {
 
 /// Requests with and without an open dashboard, in turns.
 pub fn hot_path(arguments: &[&str]) -> Result<()> {
-    let place = Place::find();
+    let place = Workspace::find();
     tools::chromium(&place)?;
     build_with_generator(&place)?;
     let mut command = place.command("node");
@@ -299,14 +299,14 @@ pub fn hot_path(arguments: &[&str]) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("the measurement failed") }
 }
 
-fn build_with_generator(place: &Place) -> Result<()> {
+fn build_with_generator(place: &Workspace) -> Result<()> {
     place.run("cargo", &["build", "--locked", "--package", "gateway"])?;
     place.run("cargo", &["build", "--locked", "--package", "store", "--example", "generate_usage"])
 }
 
 /// Kills nodes that share a budget like the end-to-end tests, but with more callers and for minutes.
 pub fn chaos() -> Result<()> {
-    let place = Place::find();
+    let place = Workspace::find();
     tools::redis(&place)?;
     let Some(postgres) = Postgres::start(&place)? else { bail!("there is no PostgreSQL here") };
     place.run("cargo", &["build", "--locked", "--package", "gateway"])?;

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 /// The repository and its target folder.
-pub struct Place {
+pub struct Workspace {
     pub root: PathBuf,
     pub target: PathBuf,
 }
 
-impl Place {
+impl Workspace {
     /// From the variables that cargo sets for the programs that it runs.
     #[expect(clippy::disallowed_methods, reason = "cargo passes settings to its programs in variables")]
     pub fn find() -> Self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::place::Place;
+use super::place::Workspace;
 use super::running::free_address;
 use super::say;
 use super::tools::apt_get;
@@ -20,7 +20,7 @@ pub struct Postgres {
 
 impl Postgres {
     /// Starts a server, installed if necessary. None, with a message, where it cannot be installed.
-    pub fn start(place: &Place) -> Result<Option<Self>> {
+    pub fn start(place: &Workspace) -> Result<Option<Self>> {
         if programs().is_none() && place.has("apt-get", &["--version"]) {
             apt_get(place, &["postgresql"])?;
         }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::place::Place;
+use super::place::Workspace;
 
 /// The variable with the folder of recordings; tests read it.
 pub const VARIABLE: &str = "LLMGATEWAY_CORPUS";
@@ -12,7 +12,7 @@ pub const NOWHERE: &str = "/nonexistent/recordings";
 
 /// Whether this machine has recordings; the same rule as in `crates/testkit/src/corpus.rs`.
 #[expect(clippy::disallowed_methods, reason = "a setting of test runs")]
-pub fn are_here(place: &Place) -> bool {
+pub fn are_here(place: &Workspace) -> bool {
     std::env::var_os(VARIABLE).map_or_else(|| place.root.join("../shared/corpus"), PathBuf::from).is_dir()
 }
 
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn recordings_and_their_users_are_found() {
-        let place = Place::find();
+        let place = Workspace::find();
         let users = users(&place.root);
         for name in ["wire", "catalog", "gateway"] {
             assert!(users.iter().any(|user| user == name), "{users:?}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::place::Place;
+use super::place::Workspace;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -22,14 +22,14 @@ pub struct Running {
 
 impl Running {
     /// `llmgateway mock`
-    pub fn mock(place: &Place, scratch: &Path) -> Result<Self> {
+    pub fn mock(place: &Workspace, scratch: &Path) -> Result<Self> {
         let address = free_address()?;
         let arguments = ["mock", "--listen", &address.to_string()];
         Self::start(place, scratch, address, ("mock", &arguments, &[]))
     }
 
     /// `llmgateway serve` with the configuration of the SDK tests.
-    pub fn gateway(place: &Place, scratch: &Path, mock_url: &str, key: &str) -> Result<Self> {
+    pub fn gateway(place: &Workspace, scratch: &Path, mock_url: &str, key: &str) -> Result<Self> {
         let address = free_address()?;
         let template = std::fs::read_to_string(place.root.join("tests/sdk/llmgateway.toml.in"))?;
         let filled = template.replace("@LISTEN@", &address.to_string()).replace("@MOCK@", mock_url);
@@ -40,7 +40,7 @@ impl Running {
 
     /// `program` is the name of its log, its arguments and its environment.
     fn start(
-        place: &Place,
+        place: &Workspace,
         scratch: &Path,
         address: SocketAddr,
         (name, arguments, environment): (&str, &[&str], &[(&str, &str)]),

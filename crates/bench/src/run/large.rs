@@ -25,7 +25,7 @@ enum Kind {
 }
 
 /// What one request took.
-struct Taken {
+struct RequestCost {
     milliseconds: f64,
     /// Growth of the largest resident memory, in MiB.
     memory: f64,
@@ -50,7 +50,7 @@ pub async fn large(arguments: &Arguments, starter: &Starter<'_>, report: &mut Re
             taken.push(measured(&gateway, kind).await.with_context(|| name.clone())?);
         }
         crate::progress(&format!("large: {name}"));
-        let of = |part: fn(&Taken) -> f64| shown(median(&taken.iter().map(part).collect::<Vec<_>>()));
+        let of = |part: fn(&RequestCost) -> f64| shown(median(&taken.iter().map(part).collect::<Vec<_>>()));
         rows.push(vec![name, of(|taken| taken.milliseconds), of(|taken| taken.memory), shown(Some(target))]);
     }
     let heading = ["one request of", "CPU ms", "most memory, MiB", "target"];
@@ -58,7 +58,7 @@ pub async fn large(arguments: &Arguments, starter: &Starter<'_>, report: &mut Re
     Ok(())
 }
 
-async fn measured(gateway: &Target, kind: Kind) -> Result<Taken> {
+async fn measured(gateway: &Target, kind: Kind) -> Result<RequestCost> {
     let address = gateway.address().context("the gateway listens nowhere")?;
     let mut connection = Connection::new(TcpStream::connect(address).await?)?;
     large::upload(&mut connection, WARM).await?;
@@ -69,7 +69,7 @@ async fn measured(gateway: &Target, kind: Kind) -> Result<Taken> {
         Kind::Upload => large::upload(&mut connection, RECORDING).await?,
         Kind::Vectors => large::embed(&mut connection).await?,
     }
-    Ok(Taken {
+    Ok(RequestCost {
         milliseconds: cpu.until(&process.cpu()?).as_secs_f64() * 1e3,
         memory: process.peak()?.saturating_sub(memory) as f64 / MIB,
     })

@@ -20,16 +20,16 @@ use wire::multipart::{Boundary, Form};
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n...";
 const JPEG: &[u8] = b"\xFF\xD8\xFF...";
 
-type Written = canon::Result<ProviderRequest>;
+type EncodeResult = canon::Result<ProviderRequest>;
 
 /// The request that a provider gets for this body.
-fn written(provider: &str, operation: Operation, body: &Value) -> Written {
+fn written(provider: &str, operation: Operation, body: &Value) -> EncodeResult {
     let model = body["model"].as_str().unwrap().to_owned();
     let request = read(operation, &Bytes::from(body.to_string()))?;
     to(provider, &model, |target| request.write(target))
 }
 
-fn to(provider: &str, model: &str, write: impl Fn(EndpointTarget<'_>) -> Written) -> Written {
+fn to(provider: &str, model: &str, write: impl Fn(EndpointTarget<'_>) -> EncodeResult) -> EncodeResult {
     let catalog = Catalog::embedded().unwrap();
     let rows = &catalog.provider(provider).unwrap().operations;
     let serving = catalog.serving(provider, model);
@@ -44,7 +44,7 @@ fn of_form(
     operation: Operation,
     fields: &[(&str, &str)],
     files: &[(&str, &str, &[u8])],
-) -> Written {
+) -> EncodeResult {
     let mut bytes = Vec::new();
     for (name, value) in fields {
         bytes.extend(
@@ -88,7 +88,7 @@ fn json_of(read: &EndpointAnswer) -> Value {
     serde_json::from_slice(&read.body).unwrap()
 }
 
-fn param(refused: Written) -> String {
+fn param(refused: EncodeResult) -> String {
     refused.map(|_| ()).unwrap_err().param.unwrap().to_string()
 }
 

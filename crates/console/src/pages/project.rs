@@ -9,7 +9,7 @@ use canon::Pico;
 use http::{HeaderMap, StatusCode};
 use limits::{Pattern, Policy, Window};
 use maud::{Markup, html};
-use store::{KeyFields, KeyRow, LedgerDay, Project, StoreError, Written};
+use store::{KeyFields, KeyRow, LedgerDay, Project, StoreError, WriteOutcome};
 
 use super::projects::{all, colour, policy_fields, share};
 use super::tags;
@@ -22,7 +22,7 @@ use crate::components::parts::{copy_from, unreadable};
 use crate::components::time::{self, DAY_MS};
 use crate::components::{Panel, Table, empty, form_token, icon, state};
 use crate::fields::{Fields, Query};
-use crate::gateway::{Identity, MayUse, Taken};
+use crate::gateway::{Identity, MayUse, RuleUse};
 use crate::policy;
 use crate::session::Session;
 
@@ -93,7 +93,7 @@ pub async fn page(
     Page { nav: "projects", title: &id, crumb: Some(crumb), sub, ..Page::default() }.around(&reader, body)
 }
 
-fn meters(taken: &[Taken]) -> Markup {
+fn meters(taken: &[RuleUse]) -> Markup {
     if taken.is_empty() {
         return empty(
             "No budget and no limit",
@@ -197,7 +197,7 @@ impl Forecast {
 }
 
 /// The remaining budget of the month: the days so far, an even pace, and the pace of the last seven days.
-fn burn_down(taken: &[Taken], days: &[LedgerDay], now_ms: i64) -> Markup {
+fn burn_down(taken: &[RuleUse], days: &[LedgerDay], now_ms: i64) -> Markup {
     let monthly = taken.iter().filter_map(|taken| taken.money).find(|(_, per, ..)| *per == Window::Month);
     let today = now_ms.div_euclid(DAY_MS);
     let (start, end) = (Window::Month.start(today), Window::Month.end(today).unwrap_or(today + 1));
@@ -470,7 +470,7 @@ pub async fn change(
     let detail = serde_json::json!({"name": project.name, "policy": project.policy, "disabled": project.disabled_at_ms.is_some()});
     let audit = session.audit("project.update", format!("project:{id}"), &detail);
     match console.store.update_project(&project, Some(&audit), console.now_ms()).await {
-        Ok(Written::Done) => {
+        Ok(WriteOutcome::Done) => {
             Identity::in_force(&*console.gateway).await;
             Redirect::to(&back).into_response()
         }

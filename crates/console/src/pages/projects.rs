@@ -8,7 +8,7 @@ use canon::Pico;
 use http::{HeaderMap, StatusCode};
 use limits::Window;
 use maud::{Markup, html};
-use store::{KeyRow, Project, StoreError, Written};
+use store::{KeyRow, Project, StoreError, WriteOutcome};
 
 use super::{encoded, refused};
 use crate::Console;
@@ -19,7 +19,7 @@ use crate::components::parts::unreadable;
 use crate::components::time::DAY_MS;
 use crate::components::{Panel, Table, form_token, state};
 use crate::fields::Fields;
-use crate::gateway::Taken;
+use crate::gateway::RuleUse;
 use crate::policy;
 use crate::session::Session;
 
@@ -36,7 +36,7 @@ pub struct Line {
     month: Pico,
     requests_today: u64,
     unpriced: u64,
-    taken: Vec<Taken>,
+    taken: Vec<RuleUse>,
 }
 
 /// Every project: those of the file and those of the database.
@@ -274,7 +274,7 @@ pub async fn create(
     let detail = serde_json::json!({"name": project.name, "policy": project.policy});
     let audit = session.audit("project.create", format!("project:{id}"), &detail);
     match console.store.create_project(&project, Some(&audit)).await {
-        Ok(Written::Done) => {
+        Ok(WriteOutcome::Done) => {
             crate::gateway::Identity::in_force(&*console.gateway).await;
             Redirect::to(&format!("/ui/projects/{}", encoded(&id))).into_response()
         }

@@ -472,7 +472,7 @@ pub async fn rest(
     }
     let (now_ms, actor) = (console.now_ms(), session.actor());
     let done = if form.text("does") == "end" {
-        console.store.end_rest(id, key, store::Rest::end(id, key, &actor), now_ms).await.map(drop)
+        console.store.end_rest(id, key, store::Suspension::end(id, key, &actor), now_ms).await.map(drop)
     } else {
         let asked = store::NewRest {
             provider: id.to_owned(),

@@ -1,6 +1,6 @@
 //! `llmgateway keys`
 
-use store::{Audit, KeyFields, KeyRow, Store, Written};
+use store::{Audit, KeyFields, KeyRow, Store, WriteOutcome};
 
 use super::projects::{self, checked_policy};
 use super::{ConfigArgument, say, with_store};
@@ -198,7 +198,7 @@ async fn update(store: &Store, settings: &Settings, changes: &UpdateArguments) -
 async fn write(store: &Store, row: &KeyRow, (action, done): (&'static str, &str)) -> anyhow::Result<()> {
     let id = &row.id;
     match store.update_key(row, Some(&audit(action, id)), now_ms()).await? {
-        Written::Done => say(&format!("{done} {id}")),
+        WriteOutcome::Done => say(&format!("{done} {id}")),
         _ => anyhow::bail!("The key {id} was changed at the same time; try again."),
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `llmgateway requests`, `audit` and `nodes`: what the admin API lists, one JSON object per line.
 
 use serde_json::Value;
-use store::{Cursor, RequestFilter, Written};
+use store::{Cursor, RequestFilter, WriteOutcome};
 
 use super::projects::ACTOR;
 use super::{ConfigArgument, say, with_store};
@@ -123,11 +123,13 @@ pub fn nodes(arguments: &NodesArguments) -> anyhow::Result<()> {
                 lines(store.nodes().await?.iter().map(|node| report::node_object(node, now)));
             }
             Some(NodesCommand::Forget { id }) => match forget(store, id, ACTOR).await? {
-                Written::Done => {
+                WriteOutcome::Done => {
                     say(&format!("{id} is lost; the running nodes release what it holds within a minute"))
                 }
-                Written::Changed | Written::Exists => anyhow::bail!("{}.", not_forgotten(id)),
-                Written::Absent => anyhow::bail!("There is no node {id:?}; `llmgateway nodes` lists them."),
+                WriteOutcome::Changed | WriteOutcome::Exists => anyhow::bail!("{}.", not_forgotten(id)),
+                WriteOutcome::Absent => {
+                    anyhow::bail!("There is no node {id:?}; `llmgateway nodes` lists them.")
+                }
             },
         }
         Ok(())

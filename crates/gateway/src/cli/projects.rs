@@ -1,6 +1,6 @@
 //! `llmgateway projects`
 
-use store::{Audit, Project, Store, Written};
+use store::{Audit, Project, Store, WriteOutcome};
 
 use super::{ConfigArgument, say, with_store};
 use crate::clock::now_ms;
@@ -131,7 +131,7 @@ async fn create(
     };
     let entry = audit("project.create", format!("project:{id}"));
     match store.create_project(&project, Some(&entry)).await? {
-        Written::Exists => anyhow::bail!("The project {id:?} exists already."),
+        WriteOutcome::Exists => anyhow::bail!("The project {id:?} exists already."),
         _ => say(&format!("created {id}")),
     }
     Ok(())
@@ -157,8 +157,8 @@ async fn change(
     change(&mut project);
     let entry = audit(action, format!("project:{id}"));
     match store.update_project(&project, Some(&entry), now_ms()).await? {
-        Written::Done => say(&format!("changed {id}")),
-        Written::Absent => return Err(no_project(id)),
+        WriteOutcome::Done => say(&format!("changed {id}")),
+        WriteOutcome::Absent => return Err(no_project(id)),
         _ => anyhow::bail!("The project {id} was changed at the same time; try again."),
     }
     Ok(())
@@ -185,8 +185,8 @@ async fn delete(store: &Store, settings: &Settings, id: &str) -> anyhow::Result<
     let Some(project) = store.project(id).await? else { return Err(no_project(id)) };
     let entry = audit("project.delete", format!("project:{id}"));
     match store.delete_project(id, project.version, Some(&entry), now_ms()).await? {
-        Written::Done => say(&format!("deleted {id}")),
-        Written::Absent => return Err(no_project(id)),
+        WriteOutcome::Done => say(&format!("deleted {id}")),
+        WriteOutcome::Absent => return Err(no_project(id)),
         _ => anyhow::bail!(
             "The project {id} has active keys (`llmgateway keys list --project {id}`); revoke them first."
         ),

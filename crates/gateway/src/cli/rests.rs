@@ -1,6 +1,6 @@
 //! `llmgateway rest`
 
-use store::{NewRest, Rest, Store};
+use store::{NewRest, Store, Suspension};
 
 use super::projects::ACTOR;
 use super::{ConfigArgument, say, with_store};
@@ -51,7 +51,8 @@ pub fn run(arguments: &RestArguments) -> anyhow::Result<()> {
 
 async fn list(store: &Store) -> anyhow::Result<()> {
     let now = now_ms();
-    let rests: Vec<Rest> = store.rests().await?.into_iter().filter(|rest| rest.is_active(now)).collect();
+    let rests: Vec<Suspension> =
+        store.rests().await?.into_iter().filter(|rest| rest.is_active(now)).collect();
     if rests.is_empty() {
         say("nothing is suspended");
     }
@@ -79,7 +80,7 @@ async fn begin(store: &Store, provider: &str, arguments: &RestArguments) -> anyh
 }
 
 async fn end(store: &Store, provider: &str, key: Option<&str>) -> anyhow::Result<()> {
-    let entry = Rest::end(provider, key, ACTOR);
+    let entry = Suspension::end(provider, key, ACTOR);
     if !store.end_rest(provider, key, entry, now_ms()).await? {
         anyhow::bail!("No suspension of {provider:?} matches; `llmgateway rest` lists the suspensions.");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use canon::Pico;
 use futures_util::StreamExt;
-use limits::{Demand, GONE_MS, Granted, LOST_MS, Scope, Short, Wanted, Window};
+use limits::{Amount, Demand, GONE_MS, Granted, LOST_MS, Scope, Short, Window};
 use redis::Script;
 
 use super::link::{Away, LIMIT, Link, Patience};
@@ -195,7 +195,7 @@ impl Leases {
 
     /// Fills an account of money from the ledger.
     async fn begin(&self, book: &Book, demand: &Demand, patience: Patience) -> Result<(), Away> {
-        let Wanted::Money { window, start, .. } = demand.wanted else { return Ok(()) };
+        let Amount::Money { window, start, .. } = demand.wanted else { return Ok(()) };
         let by_node = self.by_node(&ledger_scope(book, &demand.scope), start).await?;
         let mut arguments = vec![lives_ms(&demand.wanted).to_string()];
         for (node, spent) in by_node {
@@ -268,12 +268,12 @@ fn money_key(book: &Book, scope: &Scope, window: Window, start: i64) -> String {
 
 fn key(book: &Book, demand: &Demand) -> String {
     let mut key = match &demand.wanted {
-        Wanted::Money { window, start, .. } => return money_key(book, &demand.scope, *window, *start),
-        Wanted::Rate { is_tokens, limit, period, .. } => {
+        Amount::Money { window, start, .. } => return money_key(book, &demand.scope, *window, *start),
+        Amount::Rate { is_tokens, limit, period, .. } => {
             let what = if *is_tokens { "tokens" } else { "requests" };
             format!("{}:{what}:{limit}:{}", prefix(book, &demand.scope), period.as_str())
         }
-        Wanted::Places { .. } => format!("{}:concurrent", prefix(book, &demand.scope)),
+        Amount::Places { .. } => format!("{}:concurrent", prefix(book, &demand.scope)),
     };
     if let Some(model) = &demand.model {
         key.push(':');
@@ -283,25 +283,25 @@ fn key(book: &Book, demand: &Demand) -> String {
 }
 
 /// How long an account is kept; 0 without limit.
-fn lives_ms(wanted: &Wanted) -> u64 {
+fn lives_ms(wanted: &Amount) -> u64 {
     match wanted {
-        Wanted::Money { window, .. } => {
+        Amount::Money { window, .. } => {
             window.left_ms(clock::now_ms()).map_or(0, |left_ms| left_ms + REMEMBERED_MS)
         }
-        Wanted::Rate { period, .. } => period.ms() + 60_000,
-        Wanted::Places { .. } => REMEMBERED_MS,
+        Amount::Rate { period, .. } => period.ms() + 60_000,
+        Amount::Places { .. } => REMEMBERED_MS,
     }
 }
 
-fn push_arguments(wanted: &Wanted, arguments: &mut Vec<String>) {
+fn push_arguments(wanted: &Amount, arguments: &mut Vec<String>) {
     let (kind, numbers) = match *wanted {
-        Wanted::Money { ceiling, spent, has, needed, want, .. } => {
+        Amount::Money { ceiling, spent, has, needed, want, .. } => {
             ("money", [down(ceiling), up(spent), up(has), up(needed), up(want), 0, 0])
         }
-        Wanted::Rate { limit, period, owed, needed, want, back, .. } => {
+        Amount::Rate { limit, period, owed, needed, want, back, .. } => {
             ("rate", [limit, period.ms(), owed, needed, want, back, 0].map(|number| number as i64))
         }
-        Wanted::Places { most, has, needed, want } => {
+        Amount::Places { most, has, needed, want } => {
             ("places", [most as i64, has as i64, needed as i64, want as i64, GONE_MS, 0, 0])
         }
     };
@@ -311,14 +311,14 @@ fn push_arguments(wanted: &Wanted, arguments: &mut Vec<String>) {
 }
 
 /// The script's answer; none for an unknown account of money.
-fn granted(wanted: &Wanted, numbers: &[i64]) -> Option<Granted> {
+fn granted(wanted: &Amount, numbers: &[i64]) -> Option<Granted> {
     let &[first, second, third] = numbers else { return None };
     Some(match wanted {
-        Wanted::Money { .. } => {
+        Amount::Money { .. } => {
             Granted::Money { allowed: pico(first), all_allowed: pico(second), all_spent: pico(third) }
         }
-        Wanted::Rate { .. } => Granted::Rate { taken: first as u64, level_ms: second as u64 },
-        Wanted::Places { .. } => Granted::Places { allowed: first as u64 },
+        Amount::Rate { .. } => Granted::Rate { taken: first as u64, level_ms: second as u64 },
+        Amount::Places { .. } => Granted::Places { allowed: first as u64 },
     })
 }
 
@@ -335,9 +335,9 @@ mod tests {
     const USD: i64 = 1_000_000_000_000;
 
     /// Amounts in whole cents, so that nothing is rounded.
-    fn wanted() -> impl Strategy<Value = Wanted> {
+    fn wanted() -> impl Strategy<Value = Amount> {
         let cents = |amount: i64| Pico(amount * USD / 100);
-        let money = (0..200_i64, 0..200_i64, 0..200_i64).prop_map(move |(spent, has, want)| Wanted::Money {
+        let money = (0..200_i64, 0..200_i64, 0..200_i64).prop_map(move |(spent, has, want)| Amount::Money {
             window: Window::Month,
             start: 0,
             ceiling: cents(500),
@@ -347,7 +347,7 @@ mod tests {
             want: cents(want),
         });
         let rate = (0..20_u64, 0..60_u64, 0..40_u64, 0..20_u64).prop_map(|(owed, needed, more, back)| {
-            Wanted::Rate {
+            Amount::Rate {
                 is_tokens: true,
                 limit: 100,
                 // A day is so long that the level does not change between two calls of a test.
@@ -358,7 +358,7 @@ mod tests {
                 back,
             }
         });
-        let places = (0..20_u64, 0..20_u64).prop_map(|(has, want)| Wanted::Places {
+        let places = (0..20_u64, 0..20_u64).prop_map(|(has, want)| Amount::Places {
             most: 25,
             has,
             needed: want,
@@ -400,10 +400,10 @@ mod tests {
             let round = round.get();
             let (mut pool, now) = (Pool::default(), clock::now_ms());
             let ledger = BTreeMap::from([(0, 30 * USD / 100), (7, 11 * USD / 100)]);
-            let name = |wanted: &Wanted| match wanted {
-                Wanted::Money { .. } => format!("t:{round}:money"),
-                Wanted::Rate { .. } => format!("t:{round}:rate"),
-                Wanted::Places { .. } => format!("t:{round}:places"),
+            let name = |wanted: &Amount| match wanted {
+                Amount::Money { .. } => format!("t:{round}:money"),
+                Amount::Rate { .. } => format!("t:{round}:rate"),
+                Amount::Places { .. } => format!("t:{round}:places"),
             };
             for (node, wanted, dice) in steps {
                 let keys = [name(&wanted)];
@@ -426,12 +426,12 @@ mod tests {
                     ours = granted(&wanted, &numbers[0]);
                     prop_assert_eq!(ours, pool.serve(&keys[0], node, &wanted, now), "{:?}", wanted);
                 }
-                if dice == 0 && matches!(wanted, Wanted::Money { .. }) {
+                if dice == 0 && matches!(wanted, Amount::Money { .. }) {
                     let spent = 5 * USD / 100;
                     run(&retire, vec![node.to_string(), up(Pico(spent)).to_string()]);
                     pool.retire(&keys[0], node, spent);
                 }
-                if dice == 1 && matches!(wanted, Wanted::Money { .. }) {
+                if dice == 1 && matches!(wanted, Amount::Money { .. }) {
                     let spent = 5 * USD / 100;
                     // No time passes here, so the script is given none to wait for.
                     let arguments = vec![node.to_string(), up(Pico(spent)).to_string(), "0".to_owned()];

@@ -13,7 +13,7 @@ use canon::{Quirks, Secret};
 use catalog::{Catalog, DataRow, ProviderRow};
 use limits::{Bodies, OnExhausted, Policy, Role, Unpriced};
 use wire::Protocol;
-use wire::providers::{Auth, CallStyle, Place};
+use wire::providers::{Auth, CallStyle, UrlMatch};
 
 use super::base_url;
 use super::file::{
@@ -30,7 +30,7 @@ use crate::clock;
 use crate::cors::Cors;
 use crate::env::Environment;
 use crate::tls;
-use crate::upstream::credentials::{self, Absent, Given, Recipe, Search};
+use crate::upstream::credentials::{self, Absent, CredentialSettings, Recipe, Search};
 use crate::upstream::outbound::{OutboundSettings, ProviderOutbound};
 
 /// The provider that serves when no other is enabled.
@@ -280,8 +280,8 @@ impl ProviderSettings {
     }
 
     /// The inputs of its credentials.
-    pub fn given(&self) -> Given<'_> {
-        Given {
+    pub fn given(&self) -> CredentialSettings<'_> {
+        CredentialSettings {
             keys: self.keys.iter().map(|entry| &entry.secret).collect(),
             recipe: self.recipe.as_ref(),
             secrets: &self.secrets,
@@ -1203,7 +1203,7 @@ impl Check<'_> {
             let wrong = format!("{} {wrong}", source.as_deref().unwrap_or_default());
             return Address { url: None, source, wrong: Some(wrong) };
         }
-        let place = Place {
+        let place = UrlMatch {
             calling: row.calling,
             protocol: row.protocol,
             path: row.path.as_deref(),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use canon::{Error, Operation, Pico};
 use console::gateway::{
-    BoxFuture, Budgets, Configuration, InForce, LastReload, MayUse, Node, Provider, Routing, Setting, Taken,
+    BoxFuture, Budgets, Configuration, InForce, LastReload, MayUse, Node, Provider, Routing, RuleUse, Setting,
 };
 use limits::{Bodies, Policy, Quantity, Scope, Unpriced};
 use serde_json::Value;
@@ -105,7 +105,7 @@ impl Budgets for View {
         ids
     }
 
-    fn taken(&self, id: &str) -> Vec<Taken> {
+    fn taken(&self, id: &str) -> Vec<RuleUse> {
         let (snapshot, stored) = (self.current.get(), self.auth.stored());
         let found = snapshot.keys.projects().get(id).or_else(|| stored.keys.projects().get(id));
         let Some(project) = found else { return Vec::new() };
@@ -121,7 +121,7 @@ impl Budgets for View {
                 }
                 Quantity::Requests(..) | Quantity::Tokens(..) => (None, None),
             };
-            Taken { rule: rule.words(), money, concurrent }
+            RuleUse { rule: rule.words(), money, concurrent }
         };
         project.terms.rules.iter().map(taken).collect()
     }

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Guard, Way};
+use super::{Direction, Guard};
 use crate::config::file::{CheckForm, OnError};
 use crate::config::guardrail::Check;
 
@@ -38,7 +38,7 @@ struct Verdict {
 
 impl Guard {
     /// Asks all servers of the rules about these texts.
-    pub(super) async fn ask(&self, way: Way, texts: Vec<String>) -> Result<(), Error> {
+    pub(super) async fn ask(&self, way: Direction, texts: Vec<String>) -> Result<(), Error> {
         if texts.is_empty() {
             return Ok(());
         }
@@ -55,7 +55,7 @@ impl Guard {
     }
 
     /// A text that no server has checked.
-    fn unchecked(&self, rule: usize, check: &Check, way: Way, reason: &str) -> Result<(), Error> {
+    fn unchecked(&self, rule: usize, check: &Check, way: Direction, reason: &str) -> Result<(), Error> {
         let (name, host) = (&*self.rules[rule].name, check.url.host().unwrap_or_default());
         tracing::warn!(
             request_id = self.request_id,
@@ -82,7 +82,7 @@ impl Guard {
         &self,
         rule: usize,
         check: &Check,
-        way: Way,
+        way: Direction,
         texts: &[String],
     ) -> Result<Verdict, String> {
         if texts.iter().map(String::len).sum::<usize>() > MOST_TEXT {

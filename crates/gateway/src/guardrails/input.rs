@@ -8,7 +8,7 @@ use memchr::memmem;
 use wire::texts;
 
 use super::search::Search;
-use super::{Guard, Way};
+use super::{Direction, Guard};
 
 /// Longer bodies are searched on a blocking thread.
 const LONG: usize = 64 << 10;
@@ -27,11 +27,11 @@ impl Guard {
             let searched = tokio::task::spawn_blocking(move || guard.changed(&body)).await;
             searched.map_err(|_| Error::gateway(ErrorKind::Internal, "A guardrail broke."))??
         };
-        if self.asking(Way::Input).next().is_some() {
+        if self.asking(Direction::Input).next().is_some() {
             let body = changed.as_ref().unwrap_or(body);
             let found = texts::of_request(body);
             let texts = found.iter().filter_map(|text| text.value(body)).map(|text| text.into_owned());
-            self.ask(Way::Input, texts.filter(|text| !text.trim().is_empty()).collect()).await?;
+            self.ask(Direction::Input, texts.filter(|text| !text.trim().is_empty()).collect()).await?;
         }
         Ok(changed)
     }
@@ -39,11 +39,11 @@ impl Guard {
     /// Checks a text that cannot be changed, such as a field of a form: a match of a `redact` rule is
     /// refused.
     pub async fn check_field(&self, name: &'static str, text: &str) -> Result<(), Error> {
-        if let Some((rule, _)) = Search::new(text, self.finding(Way::Input)).first(0) {
-            return Err(self.denied(rule, Way::Input, None).at(name));
+        if let Some((rule, _)) = Search::new(text, self.finding(Direction::Input)).first(0) {
+            return Err(self.denied(rule, Direction::Input, None).at(name));
         }
-        if self.asking(Way::Input).next().is_some() && !text.trim().is_empty() {
-            self.ask(Way::Input, vec![text.to_owned()]).await
+        if self.asking(Direction::Input).next().is_some() && !text.trim().is_empty() {
+            self.ask(Direction::Input, vec![text.to_owned()]).await
         } else {
             Ok(())
         }
@@ -52,17 +52,19 @@ impl Guard {
     /// The body with placeholders, where a match was replaced.
     pub fn changed(&self, body: &[u8]) -> Result<Option<Bytes>, Error> {
         let found = texts::of_request(body);
-        let refused =
-            texts::changed(body, &found, &mut |path, text| match Search::new(text, self.denying(Way::Input))
-                .first(0)
-            {
-                Some((rule, _)) => {
-                    Err(self.denied(rule, Way::Input, None).at(Field::Verbatim(path.to_owned().into())))
-                }
-                None => Ok(None),
-            });
+        let refused = texts::changed(body, &found, &mut |path, text| match Search::new(
+            text,
+            self.denying(Direction::Input),
+        )
+        .first(0)
+        {
+            Some((rule, _)) => {
+                Err(self.denied(rule, Direction::Input, None).at(Field::Verbatim(path.to_owned().into())))
+            }
+            None => Ok(None),
+        });
         refused?;
-        if self.redacting(Way::Input).next().is_none() {
+        if self.redacting(Direction::Input).next().is_none() {
             return Ok(None);
         }
         self.pass_over_known(body);
@@ -72,7 +74,7 @@ impl Guard {
 
     /// Placeholder-like texts in the body itself are reserved: a new placeholder gets a higher number.
     fn pass_over_known(&self, body: &[u8]) {
-        for (rule, _) in self.redacting(Way::Input) {
+        for (rule, _) in self.redacting(Direction::Input) {
             let name = self.placeholder_name(rule);
             let start = format!("[{name}_");
             let mut last = 0;
@@ -89,12 +91,12 @@ impl Guard {
 
     /// The text with placeholders; none without a match.
     fn replaced(&self, text: &str) -> Option<String> {
-        let mut search = Search::new(text, self.redacting(Way::Input));
+        let mut search = Search::new(text, self.redacting(Direction::Input));
         let (mut out, mut at) = (String::new(), 0);
         while let Some((rule, range)) = search.first(at) {
             out.push_str(&text[at..range.start]);
             out.push_str(&self.placeholder(rule, &text[range.clone()]));
-            self.did(rule, Way::Input, "redacted", 1);
+            self.did(rule, Direction::Input, "redacted", 1);
             at = range.end;
         }
         if at == 0 {

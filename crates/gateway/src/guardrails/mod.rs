@@ -62,14 +62,14 @@ struct State {
 
 /// The direction of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// To the provider.
     Input,
     /// To the caller.
     Output,
 }
 
-impl Way {
+impl Direction {
     fn as_str(self) -> &'static str {
         match self {
             Self::Input => "input",
@@ -187,7 +187,7 @@ impl Guard {
     }
 
     /// Counts an action of a rule.
-    fn did(&self, rule: usize, way: Way, action: &'static str, times: u64) {
+    fn did(&self, rule: usize, way: Direction, action: &'static str, times: u64) {
         *self.state().done.entry((rule, way.as_str(), action)).or_default() += times;
         if let Some(metrics) = &self.metrics {
             metrics.guardrail(&self.rules[rule].name, way.as_str(), action, times);
@@ -195,24 +195,24 @@ impl Guard {
     }
 
     /// The refusal by a rule.
-    fn denied(&self, rule: usize, way: Way, reason: Option<&str>) -> Error {
+    fn denied(&self, rule: usize, way: Direction, reason: Option<&str>) -> Error {
         self.did(rule, way, "denied", 1);
         let what = match way {
-            Way::Input => "request",
-            Way::Output => "answer",
+            Direction::Input => "request",
+            Direction::Output => "answer",
         };
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         let message = format!("The guardrail {:?} refuses the {what}{reason}.", self.rules[rule].name);
         Error::caller(ErrorKind::ContentPolicy, message)
     }
 
-    fn matchers(&self, way: Way) -> impl Iterator<Item = (usize, &Does)> {
+    fn matchers(&self, way: Direction) -> impl Iterator<Item = (usize, &Does)> {
         let looks = move |(_, rule): &(usize, &Arc<Guardrail>)| way.looks(rule);
         self.rules.iter().enumerate().filter(looks).map(|(index, rule)| (index, &rule.does))
     }
 
     /// The rules that refuse matches.
-    fn denying(&self, way: Way) -> impl Iterator<Item = (usize, &Matcher)> {
+    fn denying(&self, way: Direction) -> impl Iterator<Item = (usize, &Matcher)> {
         self.matchers(way).filter_map(|(index, does)| match does {
             Does::Deny(matcher) => Some((index, matcher)),
             _ => None,
@@ -220,7 +220,7 @@ impl Guard {
     }
 
     /// The rules that replace matches.
-    fn redacting(&self, way: Way) -> impl Iterator<Item = (usize, &Matcher)> {
+    fn redacting(&self, way: Direction) -> impl Iterator<Item = (usize, &Matcher)> {
         self.matchers(way).filter_map(|(index, does)| match does {
             Does::Redact { matcher, .. } => Some((index, matcher)),
             _ => None,
@@ -228,7 +228,7 @@ impl Guard {
     }
 
     /// The rules that search: first those that refuse.
-    fn finding(&self, way: Way) -> impl Iterator<Item = (usize, &Matcher)> {
+    fn finding(&self, way: Direction) -> impl Iterator<Item = (usize, &Matcher)> {
         self.denying(way).chain(self.redacting(way))
     }
 
@@ -241,7 +241,7 @@ impl Guard {
     }
 
     /// The rules that ask a server.
-    fn asking(&self, way: Way) -> impl Iterator<Item = (usize, &Check)> {
+    fn asking(&self, way: Direction) -> impl Iterator<Item = (usize, &Check)> {
         self.matchers(way).filter_map(|(index, does)| match does {
             Does::Ask(check) => Some((index, check)),
             _ => None,

@@ -16,7 +16,7 @@ use memchr::memchr;
 use wire::{EventFilter, EventSink, texts};
 
 use super::search::Search;
-use super::{Guard, Way};
+use super::{Direction, Guard};
 
 /// This much of a stream is collected before a server is asked about it.
 const ASKED_BYTES: usize = 2048;
@@ -99,7 +99,7 @@ pub struct OutputFilter {
 impl Guard {
     /// The filter of the answer; none without rules for answers.
     pub fn filter(self: &Arc<Self>) -> Option<Box<dyn EventFilter>> {
-        let way = Way::Output;
+        let way = Direction::Output;
         let window = self.finding(way).map(|(_, matcher)| matcher.window).max();
         let has_checks = self.asking(way).next().is_some();
         if window.is_none() && !has_checks && self.state().placeholders.is_empty() {
@@ -252,23 +252,23 @@ impl OutputFilter {
         };
         let mut out = String::new();
         if settled > *passed {
-            let mut search = Search::new(text, self.guard.denying(Way::Output));
+            let mut search = Search::new(text, self.guard.denying(Direction::Output));
             if let Some((rule, range)) = search.first(*passed)
                 && range.start < settled
             {
-                return Err(self.guard.denied(rule, Way::Output, None));
+                return Err(self.guard.denied(rule, Direction::Output, None));
             }
             *passed = settled;
         }
         if settled > *given {
-            let mut search = Search::new(text, self.guard.redacting(Way::Output));
+            let mut search = Search::new(text, self.guard.redacting(Direction::Output));
             while let Some((rule, range)) = search.first(*given)
                 && range.start < settled
             {
                 out.push_str(&text[*given..range.start]);
                 // A placeholder that the provider wrote itself has no original.
                 out.push_str(&format!("[{}]", self.guard.placeholder_name(rule)));
-                self.guard.did(rule, Way::Output, "redacted", 1);
+                self.guard.did(rule, Direction::Output, "redacted", 1);
                 *given = range.end;
             }
             if settled > *given {
@@ -357,7 +357,7 @@ impl OutputFilter {
         let start = text.floor_char_boundary(text.len().saturating_sub(CONTEXT_BYTES));
         text[start..].clone_into(&mut self.context);
         let guard = self.guard.clone();
-        let word = Box::pin(async move { guard.ask(Way::Output, vec![text]).await });
+        let word = Box::pin(async move { guard.ask(Direction::Output, vec![text]).await });
         self.asking = Some(Asking { word, items: self.held.len() });
     }
 

@@ -74,14 +74,14 @@ pub struct Slot {
 
 /// A connection's place, returned when it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionPermit {
     index: usize,
     slot: Arc<Slot>,
 }
 
 /// A request in flight. It keeps the connection's place: a tunnel outlives the service of its request.
 #[derive(Debug)]
-pub struct InFlight(Arc<Place>);
+pub struct InFlight(Arc<ConnectionPermit>);
 
 impl Connections {
     /// The memory of closed connections is counted as freed.
@@ -112,7 +112,7 @@ impl Connections {
     }
 
     /// A place for an accepted connection.
-    pub fn open(self: &Arc<Self>, peer: Option<IpAddr>) -> Place {
+    pub fn open(self: &Arc<Self>, peer: Option<IpAddr>) -> ConnectionPermit {
         self.open.fetch_add(1, Ordering::AcqRel);
         let regular = self.take();
         if !regular {
@@ -136,7 +136,7 @@ impl Connections {
         });
         slots.all[index] = Some(slot.clone());
         drop(slots);
-        Place { index, slot }
+        ConnectionPermit { index, slot }
     }
 
     /// Asks all connections to close: immediately where idle, else after the answers under way.
@@ -273,7 +273,7 @@ impl Slot {
     }
 }
 
-impl Place {
+impl ConnectionPermit {
     /// The connection.
     pub fn slot(&self) -> &Arc<Slot> {
         &self.slot
@@ -288,7 +288,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let connections = &self.slot.connections;
         let mut slots = connections.slots.lock().unwrap_or_else(PoisonError::into_inner);

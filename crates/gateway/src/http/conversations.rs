@@ -34,7 +34,7 @@ pub async fn serve(
     head: &Parts,
     body: &Bytes,
 ) -> Result<Response<ResponseBody>, Error> {
-    let asked = Asked { api, whose, query: head.uri.query().unwrap_or_default(), body };
+    let asked = ConversationRequest { api, whose, query: head.uri.query().unwrap_or_default(), body };
     let path = path::spelling(head.uri.path());
     let rest = path.strip_prefix("/v1/conversations").unwrap_or_default().trim_start_matches('/');
     let mut parts = rest.splitn(3, '/').map(|part| path::unescape(part).unwrap_or_default());
@@ -55,14 +55,14 @@ pub async fn serve(
     Ok(respond::json(StatusCode::OK, answer?))
 }
 
-struct Asked<'a> {
+struct ConversationRequest<'a> {
     api: &'a Api,
     whose: KeepFor<'a>,
     query: &'a str,
     body: &'a Bytes,
 }
 
-impl Asked<'_> {
+impl ConversationRequest<'_> {
     async fn create(&self) -> Result<String, Error> {
         if !self.whose.settings.store || !self.whose.may_store {
             return Err(not_kept());

@@ -23,7 +23,7 @@ use super::chat::Address;
 use super::connections::InFlight;
 use super::models::Models;
 use super::request_body::Announced;
-use super::routes::{self, Access, Found, Resource, Route, Serve};
+use super::routes::{self, Access, Resource, Route, RouteMatch, Serve};
 use super::{
     ResponseBody, admin, chat, conversations, host, kept, native, openapi, path, request_body, respond,
     stored,
@@ -308,14 +308,14 @@ fn route(
     let path = path::spelling(head.uri.path());
     let is_options = head.method == Method::OPTIONS;
     match routes::find(&path, &head.method) {
-        Found::Route(route, _) if route.serve == Serve::NotYet => {
+        RouteMatch::Route(route, _) if route.serve == Serve::NotYet => {
             Err(refuse(api, head, &not_yet(head, &path)))
         }
-        Found::Route(route, _) if !door.leads_to(route.access) => {
+        RouteMatch::Route(route, _) if !door.leads_to(route.access) => {
             Err(refuse(api, head, &unknown_route(head, &path)))
         }
-        Found::Route(route, _) => Ok(route),
-        Found::OtherMethods(allowed) if is_options => {
+        RouteMatch::Route(route, _) => Ok(route),
+        RouteMatch::OtherMethods(allowed) if is_options => {
             // Not 204: it has no length, and simple clients would wait for the end of the connection.
             let mut response = respond::empty(StatusCode::OK);
             if is_origin_allowed && Cors::is_preflight(&head.headers) {
@@ -324,16 +324,16 @@ fn route(
             response.headers_mut().insert(ALLOW, allowed.header());
             Err(response)
         }
-        Found::OtherMethods(allowed) if native::wants_websocket(head) => {
+        RouteMatch::OtherMethods(allowed) if native::wants_websocket(head) => {
             Err(no_websocket(api, head, &path, &allowed))
         }
-        Found::OtherMethods(allowed) => {
+        RouteMatch::OtherMethods(allowed) => {
             let message = format!("{path} does not accept {}; it accepts {}.", head.method, allowed.as_str());
             let mut response = refuse(api, head, &Error::caller(ErrorKind::MethodNotAllowed, message));
             response.headers_mut().insert(ALLOW, allowed.header());
             Err(response)
         }
-        Found::Nothing => Err(refuse(api, head, &unknown_route(head, &path))),
+        RouteMatch::Nothing => Err(refuse(api, head, &unknown_route(head, &path))),
     }
 }
 
@@ -465,7 +465,7 @@ async fn administered(
             let response = match read.await {
                 Ok(received) => {
                     let body = &received.bytes;
-                    let asked = admin::Asked { api, snapshot, caller: &caller, head, body };
+                    let asked = admin::AdminRequest { api, snapshot, caller: &caller, head, body };
                     let answer = asked.serve(resource, &admin::rest_of(head)).await;
                     answer.unwrap_or_else(|refused| refused.response())
                 }
@@ -599,7 +599,7 @@ fn refuse(api: &Api, head: &Parts, error: &Error) -> Response<ResponseBody> {
 fn address(head: &Parts) -> Address {
     let path = path::spelling(head.uri.path());
     match routes::find(&path, &head.method) {
-        Found::Route(_, rest) if !rest.is_empty() => Address {
+        RouteMatch::Route(_, rest) if !rest.is_empty() => Address {
             rest: path::unescape(rest).unwrap_or_default().into_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
         },
@@ -640,7 +640,7 @@ async fn model(
 ) -> Response<ResponseBody> {
     let path = path::spelling(head.uri.path());
     let part = match routes::find(&path, &Method::GET) {
-        Found::Route(_, rest) => rest,
+        RouteMatch::Route(_, rest) => rest,
         _ => "",
     };
     let Some(id) = path::unescape(part) else {

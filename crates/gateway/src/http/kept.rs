@@ -27,7 +27,7 @@ use crate::incoming::leave_unread;
 use crate::pipeline::batch::Output;
 use crate::pipeline::native::{NativeAnswer, NativeBody, NativeQuestion};
 use crate::pipeline::{Failure, Inbound};
-use crate::sealed::{Kind, Place, Sealer};
+use crate::sealed::{Kind, ObjectLocation, Sealer};
 use crate::snapshot::ProviderHandle;
 use crate::upstream::upload::Upload;
 
@@ -270,7 +270,7 @@ impl Desk<'_> {
         id: &str,
         param: &'static str,
         is_wanted: impl Fn(Kind) -> bool,
-    ) -> Served<(Place, Owner)> {
+    ) -> Served<(ObjectLocation, Owner)> {
         let place = self.sealer().open(id).filter(|place| is_wanted(place.kind));
         let known = place.and_then(|place| {
             let provider = self.inbound.snapshot.providers.get(&place.provider)?.clone();
@@ -594,7 +594,12 @@ impl Desk<'_> {
     }
 
     /// Records the cost of an output, unless it is recorded already. Returns the provider's refusal, if any.
-    async fn settle(&self, place: &Place, owner: &Owner, ask: Ask) -> Served<Option<Response<ResponseBody>>> {
+    async fn settle(
+        &self,
+        place: &ObjectLocation,
+        owner: &Owner,
+        ask: Ask,
+    ) -> Served<Option<Response<ResponseBody>>> {
         let id = self.sealer().record_id(place);
         let output = Output {
             id: &id,

@@ -33,7 +33,7 @@ use crate::metering::Arrival;
 use crate::pipeline::native::{NativeAnswer, NativeBody, NativeQuestion, TunnelEnd};
 use crate::pipeline::{Failure, Inbound, RequestOptions};
 use crate::snapshot::{ProviderHandle, Snapshot};
-use crate::upstream::upload::{Bounds, Rest, Upload};
+use crate::upstream::upload::{Bounds, UnreadBody, Upload};
 
 /// A body up to this size is buffered: it can be sent again.
 const HELD: usize = 1 << 20;
@@ -393,7 +393,7 @@ impl Holding {
         }
         let Begun { body, bytes, held, is_whole } = begun;
         let came = bytes.len();
-        let upload = if is_whole { None } else { Some(Upload::new(Rest::plain(body, came, bounds))) };
+        let upload = if is_whole { None } else { Some(Upload::new(UnreadBody::plain(body, came, bounds))) };
         Ok(Beginning { bytes: bytes.freeze(), held, length: length.unwrap_or(came), upload })
     }
 }

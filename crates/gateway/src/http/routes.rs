@@ -340,7 +340,7 @@ pub fn apis() -> String {
 
 /// The result of a lookup.
 #[derive(Debug)]
-pub enum Found<'a> {
+pub enum RouteMatch<'a> {
     /// A route, and the part for its braces, still escaped.
     Route(&'static Route, &'a str),
     /// The path has routes, but none for this method.
@@ -381,12 +381,12 @@ impl Route {
 }
 
 /// Finds the route of a path in the table's spelling.
-pub fn find<'a>(path: &'a str, method: &Method) -> Found<'a> {
+pub fn find<'a>(path: &'a str, method: &Method) -> RouteMatch<'a> {
     let mut others = None;
     for route in ROUTES {
         let Some(rest) = route.rest(path) else { continue };
         if route.takes(method) {
-            return Found::Route(route, rest);
+            return RouteMatch::Route(route, rest);
         }
         // A request that is not implemented does not exist, whatever the method.
         if others.is_none_or(|other: &Route| other.serve == Serve::NotYet) {
@@ -394,9 +394,9 @@ pub fn find<'a>(path: &'a str, method: &Method) -> Found<'a> {
         }
     }
     match others {
-        Some(route) if route.serve == Serve::NotYet => Found::Route(route, ""),
-        Some(_) => Found::OtherMethods(allowed(path)),
-        None => Found::Nothing,
+        Some(route) if route.serve == Serve::NotYet => RouteMatch::Route(route, ""),
+        Some(_) => RouteMatch::OtherMethods(allowed(path)),
+        None => RouteMatch::Nothing,
     }
 }
 
@@ -537,7 +537,7 @@ mod tests {
 
     fn serve(path: &str, method: &Method) -> Option<(Serve, String)> {
         match find(&path::spelling(path), method) {
-            Found::Route(route, rest) => Some((route.serve, rest.to_owned())),
+            RouteMatch::Route(route, rest) => Some((route.serve, rest.to_owned())),
             _ => None,
         }
     }
@@ -672,7 +672,7 @@ no default.
             assert_eq!(serve(&path, &Method::HEAD), serve(&path, &Method::GET), "{path}");
         }
         let allow = |path, method: Method| match find(path, &method) {
-            Found::OtherMethods(allowed) => allowed.as_str().to_owned(),
+            RouteMatch::OtherMethods(allowed) => allowed.as_str().to_owned(),
             other => panic!("{path}: {other:?}"),
         };
         assert_eq!(allow("/v1/chat/completions", Method::PUT), "POST, OPTIONS");

@@ -15,7 +15,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connections::{Connections, Place};
+use super::connections::{ConnectionPermit, Connections};
 use super::handle::Door;
 use super::serving::{Protocol, Serving, Times};
 use super::socket::Socket;
@@ -135,7 +135,7 @@ impl Entrance {
         }
     }
 
-    fn connection(&self, stream: TcpStream, place: Arc<Place>) {
+    fn connection(&self, stream: TcpStream, place: Arc<ConnectionPermit>) {
         let desk = Desk { api: self.api.clone(), place: place.clone(), door: self.listener.door };
         let socket = Socket::new(stream, place.slot().clone());
         let (limits, metrics) = (self.limits, self.api.metrics.clone());
@@ -193,7 +193,7 @@ async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
 /// The handler of a connection's requests.
 struct Desk {
     api: Arc<Api>,
-    place: Arc<Place>,
+    place: Arc<ConnectionPermit>,
     door: Door,
 }
 

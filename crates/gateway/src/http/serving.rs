@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::connections::{Place, Slot};
+use super::connections::{ConnectionPermit, Slot};
 use crate::clock;
 use crate::telemetry::Metrics;
 
@@ -39,7 +39,7 @@ pub trait Protocol: Future<Output = Result<(), Self::Error>> + Unpin {
 
 pub struct Serving<C> {
     connection: C,
-    place: Arc<Place>,
+    place: Arc<ConnectionPermit>,
     metrics: Metrics,
     times: Times,
     /// Fires when something may have taken too long. It is not moved for each request.
@@ -51,7 +51,7 @@ pub struct Serving<C> {
 }
 
 impl<C: Protocol> Serving<C> {
-    pub fn new(connection: C, place: Arc<Place>, metrics: Metrics, times: Times) -> Self {
+    pub fn new(connection: C, place: Arc<ConnectionPermit>, metrics: Metrics, times: Times) -> Self {
         metrics.connections().inc();
         let timer = Box::pin(tokio::time::sleep(times.keep_alive));
         Self { connection, place, metrics, times, timer, is_armed: false, head: None, is_closing: false }

@@ -14,7 +14,7 @@ use crate::guardrails::Guard;
 use crate::incoming::{broken, late, leave_unread, too_large_upload};
 use crate::pipeline::Question;
 use crate::snapshot::RequestLimits;
-use crate::upstream::upload::{Bounds, Rest, Upload};
+use crate::upstream::upload::{Bounds, UnreadBody, Upload};
 
 /// A form up to this size is buffered: it can be sent again, and to another provider.
 const HELD: usize = 4 << 20;
@@ -96,7 +96,7 @@ pub async fn beginning(
         return Ok((form, held, None));
     }
     let bounds = Bounds { length: announced.length, limit: limits.upload, pause: limits.pause, end };
-    let rest = Rest::new(body, &form, bounds);
+    let rest = UnreadBody::new(body, &form, bounds);
     Ok((form, held, Some(Upload::new(rest))))
 }
 

@@ -14,7 +14,7 @@ use canon::{Error, ErrorKind};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use routing::Rests;
-use store::{KeyHash, KeyHasher, Project, Rest, Store, StoreError};
+use store::{KeyHash, KeyHasher, Project, Store, StoreError, Suspension};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -78,7 +78,7 @@ pub struct Known {
     pub keys: Vec<KeyHash>,
     pub projects: Vec<Project>,
     /// Suspensions by administrators.
-    pub rests: Vec<Rest>,
+    pub rests: Vec<Suspension>,
     /// When the caches of projects were purged.
     pub purges: HashMap<String, i64>,
 }
@@ -92,7 +92,7 @@ pub struct Changed {
 
 /// What a notification says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum Notification {
     /// Something has changed.
     Change,
     /// The connection was lost: the database may be another one that lacks the last changes.
@@ -106,7 +106,7 @@ pub trait KeySource: Send + Sync + 'static {
 
     /// Calls back on every notified change. Sources without notifications never do; checks find their
     /// changes.
-    fn listen<'a>(&'a self, _heard: &'a (dyn Fn(Heard) + Send + Sync)) -> BoxFuture<'a, Infallible> {
+    fn listen<'a>(&'a self, _heard: &'a (dyn Fn(Notification) + Send + Sync)) -> BoxFuture<'a, Infallible> {
         Box::pin(std::future::pending())
     }
 }
@@ -138,15 +138,15 @@ impl KeySource for Store {
         })
     }
 
-    fn listen<'a>(&'a self, heard: &'a (dyn Fn(Heard) + Send + Sync)) -> BoxFuture<'a, Infallible> {
+    fn listen<'a>(&'a self, heard: &'a (dyn Fn(Notification) + Send + Sync)) -> BoxFuture<'a, Infallible> {
         Box::pin(async move {
             // Changes before the start of listening are found by the following check.
-            let mut first = Heard::Change;
+            let mut first = Notification::Change;
             loop {
                 if let Ok(mut changes) = self.changes().await {
-                    heard(std::mem::replace(&mut first, Heard::Reconnected));
+                    heard(std::mem::replace(&mut first, Notification::Reconnected));
                     while changes.next().await.is_ok() {
-                        heard(Heard::Change);
+                        heard(Notification::Change);
                     }
                 }
                 tokio::time::sleep(LISTEN_AGAIN).await;
@@ -174,7 +174,7 @@ impl Changed {
 pub struct Stored {
     /// Keys and projects.
     pub keys: Keys,
-    rests: Vec<Rest>,
+    rests: Vec<Suspension>,
     marker: Option<i64>,
 }
 
@@ -349,8 +349,8 @@ impl Auth {
 
     /// Checks on every notification of a change, as long as this is polled.
     pub async fn listen(self: &Arc<Self>) -> Infallible {
-        let heard = |heard: Heard| {
-            if heard == Heard::Reconnected {
+        let heard = |heard: Notification| {
+            if heard == Notification::Reconnected {
                 self.reads_all.store(true, Ordering::Relaxed);
             }
             self.look();
@@ -440,7 +440,7 @@ impl Auth {
     }
 
     /// The suspensions as of the last check.
-    pub fn resting(&self) -> Vec<Rest> {
+    pub fn resting(&self) -> Vec<Suspension> {
         let (stored, now) = (self.stored.load(), clock::now_ms());
         stored.rests.iter().filter(|rest| rest.is_active(now)).cloned().collect()
     }

@@ -13,7 +13,7 @@ const SHOWN: usize = 80;
 /// The subject as it is kept in a session: with it, rights can be determined again after a change of the
 /// configuration.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Kept {
+struct StoredSubject {
     iss: String,
     sub: String,
     /// The values of the claim that gave them rights.
@@ -56,7 +56,7 @@ fn text(value: &Value) -> Option<String> {
 /// The subject of a session; none without any right.
 pub fn subject(settings: &OidcSettings, claims: &Claims, values: &[String]) -> Option<Subject> {
     let is_named = |value: &&String| settings.admins.contains(value) || settings.viewers.contains(value);
-    let kept = Kept {
+    let kept = StoredSubject {
         iss: settings.issuer.clone(),
         sub: claims.get("sub")?.as_str()?.to_owned(),
         roles: values.iter().filter(is_named).cloned().collect(),
@@ -70,7 +70,7 @@ pub fn rights_of(settings: Option<&OidcSettings>, subject: &str) -> Option<Right
     rights(settings?, &serde_json::from_str(subject).ok()?)
 }
 
-fn rights(settings: &OidcSettings, kept: &Kept) -> Option<Rights> {
+fn rights(settings: &OidcSettings, kept: &StoredSubject) -> Option<Rights> {
     let has = |names: &[String]| kept.roles.iter().any(|role| names.contains(role));
     match kept.iss == settings.issuer {
         true if has(&settings.admins) => Some(Rights::Admin),

@@ -44,20 +44,26 @@ fn no_signer(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     let way = match (algorithm, key.kind()) {
         (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { .. }) => {
-            Way::Rsa(&RSA_PKCS1_2048_8192_SHA256)
+            Verification::Rsa(&RSA_PKCS1_2048_8192_SHA256)
         }
         (Algorithm::RS384, DecodingKeyKind::RsaModulusExponent { .. }) => {
-            Way::Rsa(&RSA_PKCS1_2048_8192_SHA384)
+            Verification::Rsa(&RSA_PKCS1_2048_8192_SHA384)
         }
         (Algorithm::RS512, DecodingKeyKind::RsaModulusExponent { .. }) => {
-            Way::Rsa(&RSA_PKCS1_2048_8192_SHA512)
+            Verification::Rsa(&RSA_PKCS1_2048_8192_SHA512)
         }
-        (Algorithm::PS256, DecodingKeyKind::RsaModulusExponent { .. }) => Way::Rsa(&RSA_PSS_2048_8192_SHA256),
-        (Algorithm::PS384, DecodingKeyKind::RsaModulusExponent { .. }) => Way::Rsa(&RSA_PSS_2048_8192_SHA384),
-        (Algorithm::PS512, DecodingKeyKind::RsaModulusExponent { .. }) => Way::Rsa(&RSA_PSS_2048_8192_SHA512),
-        (Algorithm::ES256, DecodingKeyKind::SecretOrDer(_)) => Way::Point(&ECDSA_P256_SHA256_FIXED),
-        (Algorithm::ES384, DecodingKeyKind::SecretOrDer(_)) => Way::Point(&ECDSA_P384_SHA384_FIXED),
-        (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(_)) => Way::Point(&ED25519),
+        (Algorithm::PS256, DecodingKeyKind::RsaModulusExponent { .. }) => {
+            Verification::Rsa(&RSA_PSS_2048_8192_SHA256)
+        }
+        (Algorithm::PS384, DecodingKeyKind::RsaModulusExponent { .. }) => {
+            Verification::Rsa(&RSA_PSS_2048_8192_SHA384)
+        }
+        (Algorithm::PS512, DecodingKeyKind::RsaModulusExponent { .. }) => {
+            Verification::Rsa(&RSA_PSS_2048_8192_SHA512)
+        }
+        (Algorithm::ES256, DecodingKeyKind::SecretOrDer(_)) => Verification::Point(&ECDSA_P256_SHA256_FIXED),
+        (Algorithm::ES384, DecodingKeyKind::SecretOrDer(_)) => Verification::Point(&ECDSA_P384_SHA384_FIXED),
+        (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(_)) => Verification::Point(&ED25519),
         _ => return Err(ErrorKind::InvalidAlgorithm.into()),
     };
     if key.family() != algorithm.family() {
@@ -66,24 +72,24 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     Ok(Box::new(ByRing { algorithm: *algorithm, way, key: key.kind().clone() }))
 }
 
-enum Way {
+enum Verification {
     Rsa(&'static RsaParameters),
     Point(&'static dyn VerificationAlgorithm),
 }
 
 struct ByRing {
     algorithm: Algorithm,
-    way: Way,
+    way: Verification,
     key: DecodingKeyKind,
 }
 
 impl Verifier<Vec<u8>> for ByRing {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
         let checked = match (&self.way, &self.key) {
-            (Way::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => {
+            (Verification::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => {
                 RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
             }
-            (Way::Point(algorithm), DecodingKeyKind::SecretOrDer(key)) => {
+            (Verification::Point(algorithm), DecodingKeyKind::SecretOrDer(key)) => {
                 UnparsedPublicKey::new(*algorithm, key).verify(message, signature)
             }
             _ => return Err(signature::Error::new()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use canon::{Error, ErrorKind, Operation, Pico, Retry};
 use limits::{Ask, Others, Refusal, Refused, Short};
-use wire::Asked;
+use wire::RequestFacts;
 
 use super::context::RequestContext;
 use super::resolve::Offer;
@@ -140,7 +140,7 @@ async fn ask_others(
 
 /// The highest cost of an answer of this offer, as far as it can be known in advance: the prompt at its most
 /// expensive rate, and output up to the limit of the caller or the model.
-pub fn worst_case(offer: &Offer, asked: &Asked<'_>, operation: Operation) -> Ask {
+pub fn worst_case(offer: &Offer, asked: &RequestFacts<'_>, operation: Operation) -> Ask {
     let prompt = asked.reserved_tokens;
     let model_limit = offer.facts().max_output_tokens;
     let output = asked.max_output_tokens.unwrap_or(USUAL_OUTPUT);

@@ -44,12 +44,12 @@ pub(super) struct Answered {
 
 /// See [`Answered`].
 pub(super) enum Outcome {
-    Whole(Box<Whole>),
+    Whole(Box<WholeAnswer>),
     Stream(Box<Begun>),
 }
 
 /// A complete answer.
-pub(super) struct Whole {
+pub(super) struct WholeAnswer {
     pub(super) answer: EndpointAnswer,
     pub(super) losses: Losses,
     pub(super) selection: Selection,
@@ -121,11 +121,11 @@ impl Pipeline {
     async fn hand_over(
         &self,
         inbound: &Inbound,
-        (whole, content_type): (Whole, &HeaderValue),
+        (whole, content_type): (WholeAnswer, &HeaderValue),
         mut permit: HeldPermit,
         mut record: Record,
     ) -> Answer {
-        let Whole { answer, losses, selection, held } = whole;
+        let WholeAnswer { answer, losses, selection, held } = whole;
         let EndpointAnswer { mut body, progress, .. } = answer;
         permit.succeeded(None);
         if let Some(capture) = &inbound.capture {
@@ -238,7 +238,7 @@ impl ProviderCall for Asking<'_> {
         let answer = reader.read(&received.answers)?;
         let losses = self.all_losses(losses, &answer, record)?;
         self.keep(offer, &received.answers);
-        let whole = Whole { answer, losses, selection: attempt.selection.clone(), held: received.held };
+        let whole = WholeAnswer { answer, losses, selection: attempt.selection.clone(), held: received.held };
         Ok(Answered { answer: Outcome::Whole(Box::new(whole)), content_type })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use canon::{Error, Json, Operation};
 use routing::{Attempts, Candidate, Moment, Needs, Next, Plan};
 use tokio::time::Instant;
-use wire::Written;
+use wire::EncodedRequest;
 
 use super::admit;
 use super::annotate::Selection;
@@ -32,7 +32,7 @@ pub struct Attempt<'a> {
     /// Repairs after earlier attempts with this key.
     pub repaired: Repaired,
     /// The repaired request; none when it has to be written.
-    pub body: Option<Written>,
+    pub body: Option<EncodedRequest>,
 }
 
 /// Offers in their order.
@@ -77,7 +77,7 @@ pub struct Repair {
     /// All repairs so far.
     pub repaired: Repaired,
     /// The request to send; none when it has to be written.
-    pub body: Option<Written>,
+    pub body: Option<EncodedRequest>,
 }
 
 /// Calls one provider once: for a conversation, or for another endpoint. A trait and not a closure: the
@@ -271,7 +271,7 @@ struct Turn<'a> {
     after: Option<Duration>,
     permit: HeldPermit,
     repaired: Repaired,
-    body: Option<Written>,
+    body: Option<EncodedRequest>,
 }
 
 impl<'a> Turn<'a> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use canon::{Error, FinishReason, Origin, Progress};
 use wire::proofs::Proofs;
-use wire::{Kept, Transcoder, Written};
+use wire::{EncodedRequest, StoredAnswer, Transcoder};
 
 use super::admit;
 use super::attempts::Ranked;
@@ -119,7 +119,7 @@ pub(super) fn key_of(cx: &RequestContext<'_>, offer: &Offer, format: &str, sent:
 }
 
 impl ChatAttempt<'_> {
-    fn request(&self, written: Written) -> Request<Written> {
+    fn request(&self, written: EncodedRequest) -> Request<EncodedRequest> {
         let offer = self.attempt.offer;
         let sent = Sent { path: "", headers: &written.headers, body: &written.body };
         let key = key_of(self.cx, offer, offer.protocol.as_str(), &[sent]);
@@ -130,7 +130,7 @@ impl ChatAttempt<'_> {
     async fn replay(
         &self,
         answer: &CachedAnswer,
-        written: &Written,
+        written: &EncodedRequest,
         record: &mut Record,
     ) -> Result<Option<Begun>, Error> {
         let offer = self.attempt.offer;
@@ -258,7 +258,7 @@ impl Transcoder for Keeping {
         self.inner.poll_released(cx, out)
     }
 
-    fn kept(&mut self) -> Option<Kept> {
+    fn kept(&mut self) -> Option<StoredAnswer> {
         self.inner.kept()
     }
 

@@ -7,7 +7,7 @@ use wire::replay;
 
 use super::admit;
 use super::annotate::Selection;
-use super::ask::{Answered, Asking, Outcome, Whole};
+use super::ask::{Answered, Asking, Outcome, WholeAnswer};
 use super::attempts::{Attempt, Ranked};
 use super::cached::{Lookup, MOST_OFFERS, key_of, look_up};
 use super::missed::Request;
@@ -95,7 +95,7 @@ impl Asking<'_> {
         record.answers_from(offer.provider.id(), &offer.model);
         record.priced_by(Pricing::nothing());
         let losses = self.all_losses(written.losses.clone(), &read, record)?;
-        let whole = Whole { answer: read, losses, selection: selection.clone(), held };
+        let whole = WholeAnswer { answer: read, losses, selection: selection.clone(), held };
         let content_type = reader.content_type(&HeaderMap::new());
         Ok(Some(Answered { answer: Outcome::Whole(Box::new(whole)), content_type }))
     }

@@ -3,7 +3,7 @@
 use canon::{Error, Feature, Features, ModelFacts, Pico, WhenMissing};
 use catalog::{Catalog, Rates};
 use routing::{Candidate, Needs, Preferences, Sort, UnitPrices};
-use wire::Asked;
+use wire::RequestFacts;
 
 use super::resolve::{AUTO, Offer};
 use crate::clock;
@@ -27,7 +27,7 @@ static UNKNOWN: ModelFacts = ModelFacts {
 };
 
 /// The candidates of these offers for this request.
-pub fn candidates<'a>(offers: &'a [Offer], asked: &Asked<'_>) -> Vec<Candidate<'a>> {
+pub fn candidates<'a>(offers: &'a [Offer], asked: &RequestFacts<'_>) -> Vec<Candidate<'a>> {
     let prompt = asked.prompt_tokens;
     let output = asked.max_output_tokens.unwrap_or(EXPECTED_OUTPUT).min(EXPECTED_OUTPUT);
     let tier = asked.service_tier;
@@ -69,7 +69,7 @@ fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>)
 }
 
 /// The needs of the request.
-pub fn needs<'a>(asked: &Asked<'a>) -> Needs<'a> {
+pub fn needs<'a>(asked: &RequestFacts<'a>) -> Needs<'a> {
     Needs {
         model: asked.model,
         features: asked.needs.minus(Features::EMULATED),
@@ -82,7 +82,7 @@ pub fn needs<'a>(asked: &Asked<'a>) -> Needs<'a> {
 
 /// The models to try after the first, in the caller's order (`models`, with the names of OpenRouter's
 /// clients).
-pub fn further_models(asked: &Asked<'_>) -> Result<Vec<String>, Error> {
+pub fn further_models(asked: &RequestFacts<'_>) -> Result<Vec<String>, Error> {
     let Some(raw) = asked.routing_fields.models else { return Ok(Vec::new()) };
     let models: Vec<String> = serde_json::from_slice(raw)
         .map_err(|_| Error::invalid("models", "models must be an array of model names."))?;
@@ -94,7 +94,11 @@ pub fn further_models(asked: &Asked<'_>) -> Result<Vec<String>, Error> {
 
 /// The caller's preferences: the `provider` object of OpenRouter's clients, or `routing` with one word. A
 /// provider that is a router itself gets them unchanged.
-pub fn preferences(asked: &Asked<'_>, offers: &[Offer], catalog: &Catalog) -> Result<Preferences, Error> {
+pub fn preferences(
+    asked: &RequestFacts<'_>,
+    offers: &[Offer],
+    catalog: &Catalog,
+) -> Result<Preferences, Error> {
     let mut preferences = Preferences::default();
     if asked.model == AUTO {
         preferences.sort = Some(Sort::Price);

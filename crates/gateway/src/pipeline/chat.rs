@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use wire::exchange::{self, Draft, Exchange, ThinkingRepair, TranscoderParts};
 use wire::proofs::{CallName, Memory, Proofs, Refusal};
 use wire::providers::Credential;
-use wire::{AnswerForm, Intake, MediaUrl, Transcoder, Written, adapter};
+use wire::{AnswerForm, EncodedRequest, Intake, MediaUrl, Transcoder, adapter};
 
 use super::annotate::{EarlierCost, Envelope};
 use super::attempts::{Attempt, Failed, ProviderCall, Ranked, Repair, Repaired};
@@ -66,7 +66,7 @@ pub struct Chat<'a> {
     /// The caller's request.
     pub intake: &'a Intake,
     /// The cache lookups.
-    pub(super) missed: Missed<Written>,
+    pub(super) missed: Missed<EncodedRequest>,
 }
 
 impl<'a> Chat<'a> {
@@ -101,7 +101,7 @@ pub(super) struct ChatAttempt<'a> {
     pub(super) intake: &'a Intake,
     pub(super) attempt: Attempt<'a>,
     /// The cache lookups; none where the answer is not to be cached.
-    pub(super) missed: Option<&'a Missed<Written>>,
+    pub(super) missed: Option<&'a Missed<EncodedRequest>>,
 }
 
 impl ChatAttempt<'_> {
@@ -135,7 +135,12 @@ impl ChatAttempt<'_> {
     }
 
     /// The repair that may make the same key work immediately.
-    async fn repair(&self, error: &Error, credential: &Credential, prepared: Written) -> Option<Repair> {
+    async fn repair(
+        &self,
+        error: &Error,
+        credential: &Credential,
+        prepared: EncodedRequest,
+    ) -> Option<Repair> {
         let Repaired { credential: renewed, thinking } = self.attempt.repaired;
         let credentials = &self.attempt.offer.provider.credentials;
         // A token can expire early; a fixed key cannot be renewed.
@@ -151,7 +156,7 @@ impl ChatAttempt<'_> {
     }
 
     /// A request to retry when the provider refused the thinking of earlier turns.
-    async fn without_refused_thinking(&self, error: &Error) -> Option<Written> {
+    async fn without_refused_thinking(&self, error: &Error) -> Option<EncodedRequest> {
         let refusal = Refusal::of(error)?;
         let find = |call: &CallName| self.remembered(call);
         let exchange = self.exchange_with(&find);
@@ -162,7 +167,7 @@ impl ChatAttempt<'_> {
     async fn exchange(
         &self,
         credential: &Credential,
-        prepared: &Written,
+        prepared: &EncodedRequest,
         record: &mut Record,
     ) -> Result<Begun, Error> {
         let mut deadlines = self.cx.deadlines(&self.attempt, self.form().stream);
@@ -193,7 +198,7 @@ impl ChatAttempt<'_> {
     }
 
     /// The request in the provider's format.
-    pub(super) async fn prepare(&self) -> Result<Written, Error> {
+    pub(super) async fn prepare(&self) -> Result<EncodedRequest, Error> {
         match &self.cx.pipeline.conversations {
             None => self.written(self.exchange_with(&|call| self.remembered(call)).draft(false)?).await,
             Some(conversations) => Box::pin(self.prepare_with(conversations)).await,
@@ -201,7 +206,7 @@ impl ChatAttempt<'_> {
     }
 
     /// The same with other nodes' knowledge of the conversation.
-    async fn prepare_with(&self, conversations: &SharedConversations) -> Result<Written, Error> {
+    async fn prepare_with(&self, conversations: &SharedConversations) -> Result<EncodedRequest, Error> {
         let unknown = Mutex::new(Vec::new());
         let find = |call: &CallName| {
             let found = self.remembered(call);
@@ -241,12 +246,12 @@ impl ChatAttempt<'_> {
     }
 
     /// A draft with its media in place of their URLs, where the provider does not fetch them.
-    async fn written(&self, mut draft: Draft<'_>) -> Result<Written, Error> {
+    async fn written(&self, mut draft: Draft<'_>) -> Result<EncodedRequest, Error> {
         let wanted = draft.media();
         if wanted.is_empty() { draft.write() } else { Box::pin(self.with_media(draft, wanted)).await }
     }
 
-    async fn with_media(&self, mut draft: Draft<'_>, wanted: Vec<MediaUrl>) -> Result<Written, Error> {
+    async fn with_media(&self, mut draft: Draft<'_>, wanted: Vec<MediaUrl>) -> Result<EncodedRequest, Error> {
         let mut held = self.cx.held.further();
         draft.fill(self.cx.pipeline.media.fetch_all(wanted, &mut held).await?);
         let mut written = draft.write()?;
@@ -259,7 +264,11 @@ impl ChatAttempt<'_> {
         self.cx.pipeline.proof_memory.find(&self.cx.inbound.caller.key_id, call, self.cx.pipeline.now())
     }
 
-    fn call(&self, credential: &Credential, prepared: &Written) -> Result<http::Request<Bytes>, Error> {
+    fn call(
+        &self,
+        credential: &Credential,
+        prepared: &EncodedRequest,
+    ) -> Result<http::Request<Bytes>, Error> {
         let offer = self.attempt.offer;
         let provider = &offer.provider;
         let mut request = provider.endpoint.request(&offer.call(
@@ -277,7 +286,7 @@ impl ChatAttempt<'_> {
         &self,
         response: Response<AnswerBody>,
         watch: &mut Watch<'_>,
-        prepared: &Written,
+        prepared: &EncodedRequest,
         record: &mut Record,
     ) -> Result<Received, Error> {
         let (mut head, mut body) = response.into_parts();
@@ -335,7 +344,7 @@ impl ChatAttempt<'_> {
     pub(super) fn unframed(
         &self,
         beginning: &[u8],
-        prepared: &Written,
+        prepared: &EncodedRequest,
         upstream_streams: bool,
         record: &Record,
     ) -> Box<dyn Transcoder> {
@@ -343,7 +352,12 @@ impl ChatAttempt<'_> {
         wire::unframed(self.attempt.offer.protocol, beginning, transcoder)
     }
 
-    fn transcoder(&self, prepared: &Written, upstream_streams: bool, record: &Record) -> Box<dyn Transcoder> {
+    fn transcoder(
+        &self,
+        prepared: &EncodedRequest,
+        upstream_streams: bool,
+        record: &Record,
+    ) -> Box<dyn Transcoder> {
         let offer = self.attempt.offer;
         exchange::transcoder(TranscoderParts {
             caller: self.cx.inbound.dialect,
@@ -358,7 +372,7 @@ impl ChatAttempt<'_> {
     }
 
     /// The gateway's additions to the answer.
-    fn envelope(&self, prepared: &Written, record: &Record) -> Envelope {
+    fn envelope(&self, prepared: &EncodedRequest, record: &Record) -> Envelope {
         let offer = self.attempt.offer;
         let attempts = record.attempts();
         Envelope {
@@ -385,7 +399,7 @@ impl ChatAttempt<'_> {
     }
 
     /// The prices of the answer. The requested tier applies only where it reached the provider.
-    fn pricing(&self, prepared: &Written) -> Pricing {
+    fn pricing(&self, prepared: &EncodedRequest) -> Pricing {
         let asked = self.intake.service_tier.clone();
         let was_sent = |_: &String| prepared.losses.iter().all(|loss| loss.field.name() != "service_tier");
         Pricing::new(self.attempt.offer.serving.clone(), asked.filter(was_sent))

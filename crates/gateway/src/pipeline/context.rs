@@ -6,7 +6,7 @@ use std::sync::Arc;
 use canon::{Error, Operation};
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
-use wire::{Asked, Dialect};
+use wire::{Dialect, RequestFacts};
 
 use super::Pipeline;
 use crate::bodies::Capture;
@@ -98,7 +98,7 @@ pub struct RequestContext<'a> {
     /// The caller and its options.
     pub inbound: &'a Inbound,
     /// The facts that decide who serves and what it may cost.
-    pub asked: &'a Asked<'a>,
+    pub asked: &'a RequestFacts<'a>,
     /// Its share of memory.
     pub held: &'a Held,
     /// The provider that the caller chose.

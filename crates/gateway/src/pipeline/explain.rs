@@ -8,7 +8,7 @@ use canon::{Error, Operation, Pico};
 use routing::{Candidate, Moment, Reason, Score, Selection, Timestamp};
 use serde_json::{Map, Value, json};
 use wire::providers::FormatChoice;
-use wire::{Addressed, Asked, Dialect, Exchange, Intake, OWN, Written};
+use wire::{Addressed, Dialect, EncodedRequest, Exchange, Intake, OWN, RequestFacts};
 
 use super::ask::check_same_model;
 use super::candidates;
@@ -72,7 +72,7 @@ pub fn explain_operation(
 /// Plans a request, and has `write` write it for the first candidate.
 fn explained(
     resolver: &Resolver<'_>,
-    asked: &Asked<'_>,
+    asked: &RequestFacts<'_>,
     now: Timestamp,
     write: impl FnOnce(&Offer) -> Result<(Value, Upstream), Error>,
 ) -> Result<Explanation, Error> {
@@ -216,12 +216,12 @@ fn because(reason: Reason) -> &'static str {
 }
 
 /// The request for the first provider; media that would be fetched stay URLs.
-fn encode(offer: &Offer, dialect: &'static dyn Dialect, intake: &Intake) -> Result<Written, Error> {
+fn encode(offer: &Offer, dialect: &'static dyn Dialect, intake: &Intake) -> Result<EncodedRequest, Error> {
     let target = offer.target();
     Exchange { dialect, intake, upstream: offer.protocol, target, memory: None }.draft(false)?.write()
 }
 
-fn request(offer: &Offer, intake: &Intake, encoded: Written) -> Result<Upstream, Error> {
+fn request(offer: &Offer, intake: &Intake, encoded: EncodedRequest) -> Result<Upstream, Error> {
     let provider = &offer.provider;
     let request = provider.endpoint.request(&offer.call(
         &encoded,

@@ -34,7 +34,7 @@ use limits::Remaining;
 use routing::{Timestamp, chance};
 use tokio::time::Instant;
 use wire::providers::FormatChoice;
-use wire::{Asked, Intake, Protocol};
+use wire::{Intake, Protocol, RequestFacts};
 
 use crate::buffers::Held;
 use crate::cache::ResponseCache;
@@ -215,7 +215,7 @@ impl Pipeline {
         }
     }
 
-    fn record(&self, inbound: &Inbound, operation: Operation, asked: Option<&Asked<'_>>) -> Record {
+    fn record(&self, inbound: &Inbound, operation: Operation, asked: Option<&RequestFacts<'_>>) -> Record {
         self.metering.begin(Begin {
             request_id: &inbound.request_id,
             path: inbound.path,

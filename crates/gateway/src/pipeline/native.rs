@@ -12,7 +12,7 @@ use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 use wire::native::{Metered, NativeForm, Realtime, tap};
 use wire::providers::{Credential, FormatChoice, Native};
-use wire::{Addressed, Asked, Headers, Intake};
+use wire::{Addressed, Headers, Intake, RequestFacts};
 
 use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired, in_order};
 use super::chat::Begun;
@@ -101,11 +101,11 @@ pub enum NativeBody {
 pub(super) struct Answered {
     status: StatusCode,
     headers: HeaderMap,
-    rest: Rest,
+    rest: AfterHead,
 }
 
 /// The part after the head.
-enum Rest {
+enum AfterHead {
     Nothing,
     Body(Box<Begun>),
     Tunnel(OnUpgrade),
@@ -147,25 +147,30 @@ impl NativeQuestion {
     }
 
     /// The facts for limits and metering. For an answer that is not read no tokens are reserved.
-    fn asked<'a>(&self, model: &'a str, intake: Option<&'a Intake>) -> Asked<'a> {
+    fn asked<'a>(&self, model: &'a str, intake: Option<&'a Intake>) -> RequestFacts<'a> {
         let tokens = (self.length as u64).div_ceil(4);
-        let unread = Asked { model, max_output_tokens: Some(0), ..Asked::default() };
+        let unread = RequestFacts { model, max_output_tokens: Some(0), ..RequestFacts::default() };
         match (self.form.metered, intake) {
             (None, _) => unread,
-            (Some(Metered::Turns), _) => Asked { stream: true, ..unread },
+            (Some(Metered::Turns), _) => RequestFacts { stream: true, ..unread },
             (Some(Metered::Embeddings), _) => {
-                Asked { prompt_tokens: tokens, reserved_tokens: tokens, ..unread }
+                RequestFacts { prompt_tokens: tokens, reserved_tokens: tokens, ..unread }
             }
             (Some(_), Some(intake)) => {
                 // The provider decides on the features of its model.
-                Asked { model, needs: Features::NONE, routing_fields: Default::default(), ..intake.asked() }
+                RequestFacts {
+                    model,
+                    needs: Features::NONE,
+                    routing_fields: Default::default(),
+                    ..intake.asked()
+                }
             }
-            (Some(_), None) => Asked {
+            (Some(_), None) => RequestFacts {
                 model,
                 prompt_tokens: tokens,
                 reserved_tokens: tokens,
                 stream: self.form.streams == Some(true),
-                ..Asked::default()
+                ..RequestFacts::default()
             },
         }
     }
@@ -209,11 +214,11 @@ impl Pipeline {
                 let mut served = record.served();
                 let key = record.attempts().last().map(|attempt| attempt.key.clone()).unwrap_or_default();
                 let body = match (rest, tunnel) {
-                    (Rest::Body(begun), _) => {
+                    (AfterHead::Body(begun), _) => {
                         let pump = Pump::new(*begun, record, permit, self.clone(), inbound);
                         NativeBody::Stream(Box::new(pump.with_status(status)))
                     }
-                    (Rest::Tunnel(provider), Some(caller)) => {
+                    (AfterHead::Tunnel(provider), Some(caller)) => {
                         permit.begun();
                         tunnel_through((caller, provider), inbound, record, permit);
                         NativeBody::Whole(Bytes::new())
@@ -251,7 +256,7 @@ impl Pipeline {
     fn native_context<'a>(
         self: &'a Arc<Self>,
         inbound: &'a Inbound,
-        asked: &'a Asked<'a>,
+        asked: &'a RequestFacts<'a>,
         question: &'a NativeQuestion,
         record: &Record,
     ) -> RequestContext<'a> {
@@ -431,9 +436,9 @@ impl Passing<'_> {
             wire::native::lead_here(&mut head.headers, here, &self.question.path, sent);
         }
         let rest = if body.is_end_stream() {
-            Rest::Nothing
+            AfterHead::Nothing
         } else {
-            Rest::Body(Box::new(self.begun(&head.headers, body, deadlines)))
+            AfterHead::Body(Box::new(self.begun(&head.headers, body, deadlines)))
         };
         Ok(Answered { status: head.status, headers: head.headers, rest })
     }
@@ -457,7 +462,7 @@ impl Passing<'_> {
             record.is_at_work();
             record.first_token();
             let (status, headers) = (response.status(), response.headers().clone());
-            let rest = Rest::Tunnel(hyper::upgrade::on(response));
+            let rest = AfterHead::Tunnel(hyper::upgrade::on(response));
             return Ok(Answered { status, headers, rest });
         }
         let (head, body) = response.into_parts();

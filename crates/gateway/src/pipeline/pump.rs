@@ -12,7 +12,7 @@ use canon::Error;
 use http::StatusCode;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
-use wire::{Kept, Transcoder};
+use wire::{StoredAnswer, Transcoder};
 
 use super::annotate::{add_to_event, failure_member};
 use super::chat::Begun;
@@ -83,7 +83,7 @@ pub struct BrokenOff;
 
 /// A finished answer that is being stored.
 struct Saving {
-    kept: Arc<Kept>,
+    kept: Arc<StoredAnswer>,
     stored: Pin<Box<dyn Future<Output = bool> + Send>>,
 }
 

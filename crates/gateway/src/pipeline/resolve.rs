@@ -8,7 +8,7 @@ use canon::{Error, ErrorKind, Features, ModelFacts, Operation, Retry, Target};
 use catalog::Serving;
 use wire::endpoints::{EndpointFacts, EndpointTarget, Part};
 use wire::providers::{Call, Credential, FormatChoice};
-use wire::{Headers, OWN, Protocol, Written};
+use wire::{EncodedRequest, Headers, OWN, Protocol};
 
 use crate::config::file::{ModelSection, Pick, TimeoutSection};
 use crate::identity::Caller;
@@ -68,7 +68,7 @@ impl Offer {
     /// The call of the provider with a request.
     pub fn call<'a>(
         &'a self,
-        written: &'a Written,
+        written: &'a EncodedRequest,
         streaming: bool,
         credential: &'a Credential,
         now: SystemTime,

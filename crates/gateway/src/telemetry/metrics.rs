@@ -330,7 +330,7 @@ impl Metrics {
         &self.inner.shared_memory_up
     }
 
-    pub fn set_rests(&self, rests: &[store::Rest]) {
+    pub fn set_rests(&self, rests: &[store::Suspension]) {
         self.inner.resting.clear();
         for rest in rests {
             let labels =

@@ -24,7 +24,7 @@ pub struct Upload(Arc<Mutex<Shared>>);
 
 struct Shared {
     /// The rest, while no attempt has it.
-    unread: Option<Rest>,
+    unread: Option<UnreadBody>,
     /// Something of it was read.
     is_begun: bool,
     /// It is no longer wanted.
@@ -36,10 +36,10 @@ struct Shared {
 }
 
 /// The unread part of a body.
-pub struct Rest {
+pub struct UnreadBody {
     body: Option<Incoming>,
     /// Checks a form while it passes.
-    form: Option<multipart::Rest>,
+    form: Option<multipart::FormChecker>,
     /// How many bytes came before.
     came: usize,
     bounds: Bounds,
@@ -58,7 +58,7 @@ pub struct Bounds {
     pub end: Instant,
 }
 
-impl Rest {
+impl UnreadBody {
     /// The rest of `form`, which holds everything that has arrived.
     pub fn new(body: Incoming, form: &multipart::Form, bounds: Bounds) -> Self {
         Self { body: Some(body), form: Some(form.rest()), came: form.len(), bounds }
@@ -86,11 +86,11 @@ impl Rest {
     }
 
     fn finish(&self) -> Result<(), Error> {
-        self.form.as_ref().map_or(Ok(()), multipart::Rest::finish)
+        self.form.as_ref().map_or(Ok(()), multipart::FormChecker::finish)
     }
 }
 
-impl Drop for Rest {
+impl Drop for UnreadBody {
     fn drop(&mut self) {
         if let Some(body) = self.body.take() {
             leave_unread(body);
@@ -100,7 +100,7 @@ impl Drop for Rest {
 
 impl Upload {
     /// The rest of a body for the attempts of its request.
-    pub fn new(rest: Rest) -> Self {
+    pub fn new(rest: UnreadBody) -> Self {
         Self(Arc::new(Mutex::new(Shared {
             unread: Some(rest),
             is_begun: false,
@@ -154,7 +154,7 @@ impl Upload {
 pub(super) struct UploadBody {
     beginning: Option<Bytes>,
     /// None at the end.
-    rest: Option<Rest>,
+    rest: Option<UnreadBody>,
     /// Fires when the caller has been silent for too long.
     timer: Pin<Box<Sleep>>,
     upload: Upload,
@@ -238,7 +238,7 @@ impl Body for UploadBody {
     /// The announced length, if there is one.
     fn size_hint(&self) -> SizeHint {
         let beginning = self.beginning.as_ref().map_or(0, Bytes::len) as u64;
-        match self.rest.as_ref().map_or(Some(0), Rest::left) {
+        match self.rest.as_ref().map_or(Some(0), UnreadBody::left) {
             Some(left) => SizeHint::with_exact(beginning + left),
             None => SizeHint::default(),
         }

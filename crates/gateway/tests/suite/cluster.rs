@@ -17,14 +17,14 @@ const COST: i64 = 6 * 150_000 + 4 * 75_000 + 5 * 600_000;
 const WORST: i64 = 7 * 150_000 + 100 * 600_000;
 
 /// The servers that the nodes of one test share.
-struct Place {
+struct SharedServers {
     redis: Redis,
     database: String,
     admin: String,
     name: String,
 }
 
-impl Place {
+impl SharedServers {
     /// `None` with a message if a server is missing.
     async fn new(name: &str) -> Option<Self> {
         #[expect(clippy::disallowed_methods, reason = "a setting of test runs, not of the gateway")]
@@ -135,7 +135,7 @@ async fn until(mut look: impl AsyncFnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_spend_one_budget_together() {
-    let Some(place) = Place::new("budget").await else { return };
+    let Some(place) = SharedServers::new("budget").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     // The ceiling is the cost of a hundred answers. The worst case of one request is that of fourteen.
     let ceiling = 100 * COST;
@@ -166,7 +166,7 @@ async fn nodes_spend_one_budget_together() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_share_request_limits_and_concurrent_limits() {
-    let Some(place) = Place::new("limits").await else { return };
+    let Some(place) = SharedServers::new("limits").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let policy = "limits = [{ requests = 30, per = \"day\" }, { concurrent = 4 }]";
     let nodes = place.nodes(3, &place.config(&upstream, policy)).await;
@@ -194,7 +194,7 @@ async fn nodes_share_request_limits_and_concurrent_limits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_gets_its_counters_again_after_it_lost_them() {
-    let Some(place) = Place::new("flushed").await else { return };
+    let Some(place) = SharedServers::new("flushed").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let ceiling = 200 * COST;
     let policy = format!("budgets = [{{ usd = \"{}\", per = \"month\" }}]", canon::Pico(ceiling));
@@ -224,7 +224,7 @@ async fn redis_gets_its_counters_again_after_it_lost_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_budgets_are_refused_and_limits_continue() {
-    let Some(mut place) = Place::new("away").await else { return };
+    let Some(mut place) = SharedServers::new("away").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let limited = place.config(&upstream, "limits = [{ requests = 1000, per = \"day\" }]");
     let counted = place.config(&upstream, "budgets = [{ usd = \"1000\", per = \"total\" }]");
@@ -268,7 +268,7 @@ async fn without_redis_budgets_are_refused_and_limits_continue() {
 }
 
 /// A gateway that has served one request under a budget, with its counters at this Redis URL.
-async fn serves_over(place: &Place, upstream: &Upstream, url: &str, more: &str) -> TestGateway {
+async fn serves_over(place: &SharedServers, upstream: &Upstream, url: &str, more: &str) -> TestGateway {
     let policy = "budgets = [{ usd = \"1000\", per = \"total\" }]";
     let config = place.config(upstream, policy).replace(&place.redis.url(), url) + more;
     let gateway = TestGateway::start(&config).await;
@@ -279,7 +279,7 @@ async fn serves_over(place: &Place, upstream: &Upstream, url: &str, more: &str) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_used_as_an_acl_user_in_another_database() {
-    let Some(place) = Place::new("access").await else { return };
+    let Some(place) = SharedServers::new("access").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let answer = place.redis.command("ACL SETUSER app on >s3cret:@/ ~llmgateway:* +@all");
     assert_eq!(answer.as_deref(), Some("+OK\r\n"));
@@ -300,7 +300,7 @@ async fn redis_is_used_as_an_acl_user_in_another_database() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_used_over_tls_with_a_private_authority() {
-    let Some(place) = Place::new("tls").await else { return };
+    let Some(place) = SharedServers::new("tls").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let folder = tempfile::tempdir().unwrap();
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -328,7 +328,7 @@ async fn redis_is_used_over_tls_with_a_private_authority() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn budgets_are_counted_in_a_redis_cluster() {
-    let Some(place) = Place::new("slots").await else { return };
+    let Some(place) = SharedServers::new("slots").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().display().to_string();
@@ -359,7 +359,7 @@ async fn budgets_are_counted_in_a_redis_cluster() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn budgets_continue_at_the_master_that_sentinels_choose() {
-    let Some(place) = Place::new("sentinel").await else { return };
+    let Some(place) = SharedServers::new("sentinel").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let mut master = Redis::start().unwrap();
     let port = master.port().to_string();
@@ -397,12 +397,12 @@ async fn budgets_continue_at_the_master_that_sentinels_choose() {
 }
 
 /// A TCP proxy to the database that a test can cut.
-struct Way {
+struct DatabaseProxy {
     port: u16,
     is_open: tokio::sync::watch::Sender<bool>,
 }
 
-impl Way {
+impl DatabaseProxy {
     async fn to(database: &str) -> Self {
         let (_, rest) = database.split_once('@').unwrap();
         let target = rest.split_once('/').unwrap().0.to_owned();
@@ -432,9 +432,9 @@ impl Way {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_database_known_keys_and_begun_budgets_go_on() {
-    let Some(place) = Place::new("no_database").await else { return };
+    let Some(place) = SharedServers::new("no_database").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
-    let way = Way::to(&place.database).await;
+    let way = DatabaseProxy::to(&place.database).await;
     let config = place.config(&upstream, "budgets = [{ usd = \"1000\", per = \"total\" }]");
     let gateway = TestGateway::start(&config.replace(&place.database, &way.url(&place.database))).await;
     assert_eq!(ask(&gateway).await.status, 200);
@@ -459,7 +459,7 @@ async fn without_the_database_known_keys_and_begun_budgets_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_are_refused_without_redis_if_the_policy_says_so() {
-    let Some(mut place) = Place::new("refuse").await else { return };
+    let Some(mut place) = SharedServers::new("refuse").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let policy = "limits = [{ requests = 1000, per = \"day\" }]\ncounters_away = \"refuse\"";
     let gateway = TestGateway::start(&place.config(&upstream, policy)).await;
@@ -472,7 +472,7 @@ async fn limits_are_refused_without_redis_if_the_policy_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exact_limits_leave_no_unused_parts_at_other_nodes() {
-    let Some(place) = Place::new("exact").await else { return };
+    let Some(place) = SharedServers::new("exact").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let ceiling = 40 * COST + WORST;
     let policy = format!("budgets = [{{ usd = \"{}\", per = \"day\" }}]", canon::Pico(ceiling));
@@ -500,7 +500,7 @@ async fn exact_limits_leave_no_unused_parts_at_other_nodes() {
 /// The spool of a killed node is delivered at its next start, which frees the node's part of the budget.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_part_of_a_killed_node_is_free_after_its_restart() {
-    let Some(place) = Place::new("dead").await else { return };
+    let Some(place) = SharedServers::new("dead").await else { return };
     let mut upstream = Upstream::by_hand().await;
     let policy = format!("budgets = [{{ usd = \"{}\", per = \"day\" }}]", canon::Pico(10 * WORST));
     let config = place.config(&upstream, &policy);
@@ -510,7 +510,7 @@ async fn the_part_of_a_killed_node_is_free_after_its_restart() {
         async move { ask(&gateway).await }
     });
     let waiting = upstream.next().await;
-    let held = |place: &Place| {
+    let held = |place: &SharedServers| {
         let keys = place.redis.command("KEYS llmgateway:{a}:project:usd:day:*").unwrap();
         let key = keys.lines().nth(2).unwrap().to_owned();
         let number = |field: &str| {
@@ -537,7 +537,7 @@ async fn the_part_of_a_killed_node_is_free_after_its_restart() {
 /// A node that does not return: an administrator declares it lost, and the others get what it held in advance.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_node_is_forgotten_and_what_it_held_in_advance_is_free() {
-    let Some(place) = Place::new("lost").await else { return };
+    let Some(place) = SharedServers::new("lost").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let policy = format!("budgets = [{{ usd = \"{}\", per = \"total\" }}]", canon::Pico(10 * WORST));
     let config = format!("[auth]\nadmin_keys = [\"root\"]\n{}", place.config(&upstream, &policy));
@@ -612,7 +612,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_share_answers_and_continue_without_redis() {
-    let Some(mut place) = Place::new("answers").await else { return };
+    let Some(mut place) = SharedServers::new("answers").await else { return };
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let config = format!(
         "{}[cache]\nredis = true\n",
@@ -649,7 +649,7 @@ async fn nodes_share_answers_and_continue_without_redis() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_share_embeddings() {
-    let Some(place) = Place::new("embeddings").await else { return };
+    let Some(place) = SharedServers::new("embeddings").await else { return };
     let vector = json!({"object": "embedding", "index": 0, "embedding": [0.5]});
     let usage = json!({"prompt_tokens": 3, "total_tokens": 3});
     let vectors = json!({"object": "list", "data": [vector], "model": "m", "usage": usage});
@@ -672,7 +672,7 @@ async fn nodes_share_embeddings() {
 }
 
 /// Two providers of one model; the first is cheaper.
-fn two(place: &Place, one: &Upstream, other: &Upstream) -> String {
+fn two(place: &SharedServers, one: &Upstream, other: &Upstream) -> String {
     let price = |id: &str, usd: &str| {
         format!("[providers.{id}.models.m]\nprice = {{ input = \"{usd}\", output = \"{usd}\" }}\n")
     };
@@ -689,7 +689,7 @@ fn two(place: &Place, one: &Upstream, other: &Upstream) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_stays_at_its_provider_across_nodes() {
-    let Some(place) = Place::new("warm").await else { return };
+    let Some(place) = SharedServers::new("warm").await else { return };
     let (one, other) =
         (Upstream::playing(vec![answer("one")]).await, Upstream::playing(vec![answer("other")]).await);
     let nodes = place.nodes(2, &two(&place, &one, &other)).await;
@@ -711,7 +711,7 @@ async fn a_conversation_stays_at_its_provider_across_nodes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_share_outages() {
-    let Some(place) = Place::new("outages").await else { return };
+    let Some(place) = SharedServers::new("outages").await else { return };
     let sick = Upstream::playing(vec![error("500 Internal Server Error")]).await;
     let sound = Upstream::playing(vec![answer("other")]).await;
     let config = two(&place, &sick, &sound);
@@ -742,7 +742,7 @@ async fn nodes_share_outages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_share_proofs_of_thinking() {
-    let Some(place) = Place::new("proofs").await else { return };
+    let Some(place) = SharedServers::new("proofs").await else { return };
     let thought = json!({
         "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "stop_reason": "tool_use",
         "content": [

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use wire::providers::Credential;
 
 use crate::support::{logged, start_log};
-use crate::token_server::{Asked, TokenServer};
+use crate::token_server::{TokenRequest, TokenServer};
 
 type Variables<'a> = Vec<(&'a str, &'a str)>;
 
@@ -121,7 +121,7 @@ fn after(now: SystemTime, seconds: u64) -> SystemTime {
 
 #[tokio::test]
 async fn a_service_account_signs_a_claim() {
-    let server = TokenServer::start(|asked: &Asked| {
+    let server = TokenServer::start(|asked: &TokenRequest| {
         let form = asked.form();
         assert_eq!(form["grant_type"], "urn:ietf:params:oauth:grant-type:jwt-bearer");
         check_claim(&form["assertion"], asked.header("host"));
@@ -270,7 +270,7 @@ async fn a_refused_token_is_replaced_once() {
 
 #[tokio::test]
 async fn each_other_credential_of_google_gives_a_token() {
-    let server = TokenServer::start(|asked: &Asked| match asked.path.as_str() {
+    let server = TokenServer::start(|asked: &TokenRequest| match asked.path.as_str() {
         "/refresh" => {
             assert_eq!(asked.form()["refresh_token"], "refresh");
             (200, json!({"access_token": "user", "expires_in": 3599}).to_string())
@@ -325,7 +325,7 @@ async fn each_other_credential_of_google_gives_a_token() {
 
 #[tokio::test]
 async fn each_other_credential_of_azure_gives_a_token() {
-    let server = TokenServer::start(|asked: &Asked| {
+    let server = TokenServer::start(|asked: &TokenRequest| {
         let token = match asked.path.split('?').next().unwrap() {
             "/t-1/oauth2/v2.0/token" => {
                 let form = asked.form();
@@ -373,7 +373,7 @@ fn sts_answer(id: &str) -> String {
 
 #[tokio::test]
 async fn each_link_of_the_aws_chain_gives_credentials() {
-    let server = TokenServer::start(|asked: &Asked| {
+    let server = TokenServer::start(|asked: &TokenRequest| {
         let keys = |id: &str| {
             json!({"Code": "Success", "AccessKeyId": id, "SecretAccessKey": "secret", "Token": "session",
                 "Expiration": "2999-01-01T00:00:00Z"})
@@ -525,7 +525,7 @@ fn secrets_are_not_printed() {
 #[tokio::test]
 async fn a_request_whose_token_is_refused_gets_its_answer_with_a_new_one() {
     let count = AtomicUsize::new(0);
-    let server = TokenServer::start(move |asked: &Asked| match asked.path.as_str() {
+    let server = TokenServer::start(move |asked: &TokenRequest| match asked.path.as_str() {
         "/openai/v1/chat/completions" if asked.header("authorization") == "Bearer token-1" => {
             (401, json!({"error": {"code": "401", "message": "The token has been revoked."}}).to_string())
         }

@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
 use crate::support::{Reply, TestGateway, advance_seconds, logged, send, start_log, with_held_clock};
-use crate::token_server::{Asked, TokenServer};
+use crate::token_server::{TokenRequest, TokenServer};
 
 const SECRET: &str = "canary+secret of the client/%";
 
@@ -175,12 +175,12 @@ impl Issuer {
         )
     }
 
-    fn asked(&self, path: &str) -> Vec<Asked> {
+    fn asked(&self, path: &str) -> Vec<TokenRequest> {
         self.server.asked().into_iter().filter(|asked| asked.path == path).collect()
     }
 }
 
-fn answer(keys: &Keys, bend: &Bend, url: &str, asked: &Asked) -> (u16, String) {
+fn answer(keys: &Keys, bend: &Bend, url: &str, asked: &TokenRequest) -> (u16, String) {
     if bend.status != 200 {
         let words = if asked.path == "/token" { SECRET } else { "" };
         return (bend.status, json!({"error": "server_error", "error_description": words}).to_string());
@@ -237,12 +237,12 @@ fn token(keys: &Keys, bend: &Bend, url: &str, form: &BTreeMap<String, String>) -
 }
 
 /// A browser that was sent to the provider.
-struct Way {
+struct SignOnAttempt {
     cookie: String,
     asked: BTreeMap<String, String>,
 }
 
-impl Way {
+impl SignOnAttempt {
     fn code(&self) -> String {
         format!("{}~{}", self.asked["nonce"], self.asked["code_challenge"])
     }
@@ -260,15 +260,15 @@ fn cookies(reply: &Reply) -> Vec<&str> {
     all.map(|(_, value)| value.as_str()).collect()
 }
 
-async fn start(gateway: &TestGateway) -> Way {
+async fn start(gateway: &TestGateway) -> SignOnAttempt {
     let reply = get(gateway, "/ui/oidc/start?next=/ui/audit", "").await;
     assert_eq!(reply.status, 303, "{}", reply.text());
     let (_, query) = reply.header("location").unwrap().split_once('?').unwrap();
     let asked = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    Way { cookie: cookies(&reply)[0].split(';').next().unwrap().to_owned(), asked }
+    SignOnAttempt { cookie: cookies(&reply)[0].split(';').next().unwrap().to_owned(), asked }
 }
 
-async fn come_back(gateway: &TestGateway, way: &Way, more: &str) -> Reply {
+async fn come_back(gateway: &TestGateway, way: &SignOnAttempt, more: &str) -> Reply {
     let code = way.code();
     let path = format!("/ui/oidc/callback?code={code}&state={}{more}", way.asked["state"]);
     get(gateway, &path, &way.cookie).await

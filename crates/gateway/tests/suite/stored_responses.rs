@@ -9,9 +9,9 @@ use crate::support::{
 };
 
 /// The database of a gateway: its own file, or PostgreSQL, which the tests share.
-struct Place(Option<String>);
+struct TestDatabase(Option<String>);
 
-impl Place {
+impl TestDatabase {
     async fn start(&self, config: &str) -> TestGateway {
         TestGateway::start(&self.config(config)).await
     }
@@ -28,7 +28,7 @@ macro_rules! on_both_databases {
             $(
                 #[tokio::test]
                 async fn $name() {
-                    super::$name(&super::Place(None)).await;
+                    super::$name(&super::TestDatabase(None)).await;
                 }
             )*
         }
@@ -43,7 +43,7 @@ macro_rules! on_both_databases {
                 eprintln!("skipped: LLMGATEWAY_TEST_POSTGRES names no database");
                 return;
             };
-            let place = Place(Some(url));
+            let place = TestDatabase(Some(url));
             $($name(&place).await;)*
         }
     };
@@ -95,7 +95,7 @@ fn message(text: &str) -> Vec<u8> {
     whole("200 OK", &body)
 }
 
-async fn a_conversation_continues_by_id_at_any_provider(place: &Place) {
+async fn a_conversation_continues_by_id_at_any_provider(place: &TestDatabase) {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let claude = Upstream::playing(vec![message("Hi again.")]).await;
     let config = upstream.provider("one", "openai-chat") + &claude.provider("two", "anthropic-messages");
@@ -134,7 +134,7 @@ async fn a_conversation_continues_by_id_at_any_provider(place: &Place) {
     assert_eq!(gateway.metric("llmgateway_stored_responses_total{kind=\"stored\"}").await, Some(1.0));
 }
 
-async fn input_items_come_in_pages(place: &Place) {
+async fn input_items_come_in_pages(place: &TestDatabase) {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let gateway = place.start(&upstream.provider("one", "openai-chat")).await;
     let first = id_of(&ask(&gateway, hello()).await);
@@ -167,7 +167,7 @@ async fn input_items_come_in_pages(place: &Place) {
     }
 }
 
-async fn unknown_answers_are_refused_with_openai_s_messages(place: &Place) {
+async fn unknown_answers_are_refused_with_openai_s_messages(place: &TestDatabase) {
     let upstream = Upstream::playing(vec![answer("Hello.")]).await;
     let other = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
         + &upstream.provider("one", "openai-chat");
@@ -235,7 +235,7 @@ async fn unsupported_fields_are_refused_by_name() {
     assert!(upstream.heard().is_empty());
 }
 
-async fn unrequested_and_incomplete_answers_are_not_stored(place: &Place) {
+async fn unrequested_and_incomplete_answers_are_not_stored(place: &TestDatabase) {
     let cut = raw("200 OK", "content-type: text/event-stream\r\n", chunk(json!({"content": "Hel"}), None));
     let upstream = Upstream::playing(vec![answer("Hello."), cut]).await;
     let gateway = place.start(&upstream.provider("one", "openai-chat")).await;
@@ -295,7 +295,7 @@ async fn settings_limit_the_stored_answers() {
     assert_eq!(gateway.get(&format!("/v1/responses/{id}")).await.status, 404);
 }
 
-async fn input_items_may_be_given_by_their_ids(place: &Place) {
+async fn input_items_may_be_given_by_their_ids(place: &TestDatabase) {
     let call = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "call_1", "type": "function",
         "function": {"name": "look", "arguments": "{\"at\":1}"}}]});
     let upstream =
@@ -421,7 +421,7 @@ async fn state_of_a_named_provider_is_forwarded_unchanged() {
     assert_eq!((upstream.bodies().len(), chat.bodies().len()), (3, 0));
 }
 
-async fn an_answer_of_another_key_is_sent_to_no_provider(place: &Place) {
+async fn an_answer_of_another_key_is_sent_to_no_provider(place: &TestDatabase) {
     let upstream = Upstream::playing(vec![native("resp_a", "Hello.")]).await;
     let config = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
         + &upstream.provider("one", "openai-responses");
@@ -456,7 +456,7 @@ fn said(text: &str) -> Value {
     json!({"type": "message", "role": "user", "content": text})
 }
 
-async fn a_conversation_and_its_items_are_read_changed_and_deleted(place: &Place) {
+async fn a_conversation_and_its_items_are_read_changed_and_deleted(place: &TestDatabase) {
     let upstream = Upstream::playing(vec![]).await;
     let gateway = place.start(&upstream.provider("one", "openai-chat")).await;
     let empty = gateway.post("/v1/conversations", b"").await;
@@ -493,7 +493,7 @@ async fn a_conversation_and_its_items_are_read_changed_and_deleted(place: &Place
     assert!(upstream.heard().is_empty());
 }
 
-async fn answers_add_to_their_conversation(place: &Place) {
+async fn answers_add_to_their_conversation(place: &TestDatabase) {
     let upstream = Upstream::playing(vec![answer("Hello."), stream_of(&["Bon", "jour."])]).await;
     let claude = Upstream::playing(vec![message("Hi again.")]).await;
     let config = upstream.provider("one", "openai-chat") + &claude.provider("two", "anthropic-messages");
@@ -526,7 +526,7 @@ async fn answers_add_to_their_conversation(place: &Place) {
     assert_eq!((unkept.status, unkept.at("/error/param")), (400, json!("conversation")), "{}", unkept.text());
 }
 
-async fn a_provider_of_the_same_format_sees_no_conversation(place: &Place) {
+async fn a_provider_of_the_same_format_sees_no_conversation(place: &TestDatabase) {
     let unique = uuid::Uuid::new_v4().simple().to_string();
     let upstream = Upstream::playing(vec![native(&format!("resp_{unique}"), "Hello.")]).await;
     let gateway = place.start(&upstream.provider("one", "openai-responses")).await;
@@ -540,7 +540,7 @@ async fn a_provider_of_the_same_format_sees_no_conversation(place: &Place) {
     assert_eq!(texts(&gateway, &id).await, ["Begin.", "Go on.", "Hello."]);
 }
 
-async fn failed_and_broken_answers_add_nothing_to_a_conversation(place: &Place) {
+async fn failed_and_broken_answers_add_nothing_to_a_conversation(place: &TestDatabase) {
     let cut = [stream_head(), events(&[chunk(json!({"content": "Half"}), None)])].concat();
     let upstream = Upstream::playing(vec![
         error("400 Bad Request"),
@@ -563,7 +563,7 @@ async fn failed_and_broken_answers_add_nothing_to_a_conversation(place: &Place) 
     assert_eq!(upstream.bodies().pop().unwrap()["messages"].as_array().unwrap().len(), 2);
 }
 
-async fn conversations_are_visible_to_their_own_key_only(place: &Place) {
+async fn conversations_are_visible_to_their_own_key_only(place: &TestDatabase) {
     let upstream = Upstream::playing(vec![]).await;
     let config = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
         + &upstream.provider("one", "openai-chat");

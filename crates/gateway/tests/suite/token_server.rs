@@ -15,14 +15,14 @@ use tokio::sync::{Semaphore, watch};
 
 /// A request that the server got.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct TokenRequest {
     pub method: Method,
     pub path: String,
     pub headers: HeaderMap,
     pub body: String,
 }
 
-impl Asked {
+impl TokenRequest {
     /// The fields of a form.
     pub fn form(&self) -> BTreeMap<String, String> {
         form_urlencoded::parse(self.body.as_bytes()).into_owned().collect()
@@ -33,11 +33,11 @@ impl Asked {
     }
 }
 
-type Answer = dyn Fn(&Asked) -> (u16, String) + Send + Sync;
+type Answer = dyn Fn(&TokenRequest) -> (u16, String) + Send + Sync;
 
 struct Inner {
     answer: Box<Answer>,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<TokenRequest>>,
     count: watch::Sender<usize>,
     gate: Semaphore,
 }
@@ -49,7 +49,7 @@ pub struct TokenServer {
 }
 
 impl TokenServer {
-    pub async fn start(answer: impl Fn(&Asked) -> (u16, String) + Send + Sync + 'static) -> Self {
+    pub async fn start(answer: impl Fn(&TokenRequest) -> (u16, String) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let inner = Arc::new(Inner {
@@ -71,7 +71,7 @@ impl TokenServer {
     }
 
     /// Everything that was asked so far.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<TokenRequest> {
         self.inner.asked.lock().unwrap().clone()
     }
 
@@ -103,7 +103,7 @@ async fn answer_one(
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    let asked = Asked {
+    let asked = TokenRequest {
         method: head.method,
         path: head.uri.path_and_query().map(|path| path.as_str().to_owned()).unwrap_or_default(),
         headers: head.headers,

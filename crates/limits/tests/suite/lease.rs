@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use canon::Pico;
-use limits::{Actual, Book, Demand, Granted, Others, Pool, Refusal, Rule, Scope, Short, Ticket, Wanted};
+use limits::{Actual, Amount, Book, Demand, Granted, Others, Pool, Refusal, Rule, Scope, Short, Ticket};
 
 use routing::chance::{STEP, mixed};
 
@@ -58,9 +58,9 @@ struct World {
 
 fn name(demand: &Demand) -> String {
     let kind = match &demand.wanted {
-        Wanted::Money { window, start, .. } => format!("{window:?}{start}"),
-        Wanted::Rate { is_tokens, limit, .. } => format!("{is_tokens}{limit}"),
-        Wanted::Places { .. } => "places".to_owned(),
+        Amount::Money { window, start, .. } => format!("{window:?}{start}"),
+        Amount::Rate { is_tokens, limit, .. } => format!("{is_tokens}{limit}"),
+        Amount::Places { .. } => "places".to_owned(),
     };
     format!("{:?} {kind}", demand.scope)
 }
@@ -370,12 +370,12 @@ fn a_node_without_the_store_counts_alone() {
     // When the store answers again it learns everything that was used.
     let demands = node.book.demands(None, false, NOON);
     let owed = demands.iter().find_map(|demand| match demand.wanted {
-        Wanted::Rate { owed, .. } => Some(owed),
+        Amount::Rate { owed, .. } => Some(owed),
         _ => None,
     });
     assert_eq!(owed, Some(2));
     let has = demands.iter().find_map(|demand| match demand.wanted {
-        Wanted::Money { has, .. } => Some(has),
+        Amount::Money { has, .. } => Some(has),
         _ => None,
     });
     assert_eq!(has, Some(Pico(20)));

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use store::{KeyHasher, Project, Store, Written};
+use store::{KeyHasher, Project, Store, WriteOutcome};
 
 use crate::memory;
 
@@ -64,7 +64,7 @@ pub(crate) async fn only_changed_rows_are_read(store: &Store) {
     let mut changed = store.project("p5").await.unwrap().unwrap();
     changed.name = "other".to_owned();
     store.update_project(&changed, None, 32).await.unwrap();
-    assert_eq!(store.delete_project("p6", 1, None, 33).await.unwrap(), Written::Done);
+    assert_eq!(store.delete_project("p6", 1, None, 33).await.unwrap(), WriteOutcome::Done);
     let now = store.change_marker().await.unwrap();
     let targets = store.changed(before, now).await.unwrap().unwrap();
     let expected = [

@@ -1,7 +1,7 @@
 //! Projects, permissions of keys, the ledger, the audit log. The functions that take a store run on both databases.
 
 use canon::{Cost, Pico};
-use store::{Audit, KeyFields, LedgerDay, Project, Spent, Store, UsageRecord, Written};
+use store::{Audit, KeyFields, LedgerDay, Project, Spent, Store, UsageRecord, WriteOutcome};
 
 use crate::{memory, record, retention};
 
@@ -25,24 +25,28 @@ fn audit(action: &'static str, target: &str) -> Audit {
 pub(crate) async fn a_project_is_changed_only_from_its_current_version(store: &Store) {
     let mut one = project("team-a", r#"{"models":["a"]}"#);
     let entry = audit("project.create", "project:team-a");
-    assert_eq!(store.create_project(&one, Some(&entry)).await.unwrap(), Written::Done);
-    assert_eq!(store.create_project(&one, Some(&entry)).await.unwrap(), Written::Exists);
+    assert_eq!(store.create_project(&one, Some(&entry)).await.unwrap(), WriteOutcome::Done);
+    assert_eq!(store.create_project(&one, Some(&entry)).await.unwrap(), WriteOutcome::Exists);
     assert_eq!(store.project("team-a").await.unwrap().as_ref(), Some(&one));
     one.policy = "{}".to_owned();
     one.disabled_at_ms = Some(9);
-    assert_eq!(store.update_project(&one, None, 9).await.unwrap(), Written::Done);
-    assert_eq!(store.update_project(&one, None, 9).await.unwrap(), Written::Changed);
-    assert_eq!(store.update_project(&project("none", "{}"), None, 9).await.unwrap(), Written::Absent);
+    assert_eq!(store.update_project(&one, None, 9).await.unwrap(), WriteOutcome::Done);
+    assert_eq!(store.update_project(&one, None, 9).await.unwrap(), WriteOutcome::Changed);
+    assert_eq!(store.update_project(&project("none", "{}"), None, 9).await.unwrap(), WriteOutcome::Absent);
     one.version = 2;
     assert_eq!(store.projects_after("", 10).await.unwrap()[1], one);
     assert_eq!(store.projects_after("default", 1).await.unwrap(), [one.clone()]);
 
     let fields = KeyFields { project_id: "team-a".to_owned(), ..KeyFields::named("k") };
     let (key, _) = store.create_key_with(&fields, Some(&audit("key.create", "")), 20).await.unwrap();
-    assert_eq!(store.delete_project("team-a", 2, None, 30).await.unwrap(), Written::Changed, "it has a key");
+    assert_eq!(
+        store.delete_project("team-a", 2, None, 30).await.unwrap(),
+        WriteOutcome::Changed,
+        "it has a key"
+    );
     assert!(store.revoke_key_with(&key.id, Some(&audit("key.revoke", "key:k")), 40).await.unwrap());
-    assert_eq!(store.delete_project("team-a", 2, None, 50).await.unwrap(), Written::Done);
-    assert_eq!(store.delete_project("team-a", 2, None, 50).await.unwrap(), Written::Absent);
+    assert_eq!(store.delete_project("team-a", 2, None, 50).await.unwrap(), WriteOutcome::Done);
+    assert_eq!(store.delete_project("team-a", 2, None, 50).await.unwrap(), WriteOutcome::Absent);
 
     let log = store.audit_before(i64::MAX, 2).await.unwrap();
     let actions: Vec<_> = log.iter().map(|row| (row.action.as_str(), row.at_ms)).collect();
@@ -70,11 +74,11 @@ pub(crate) async fn keys_are_rotated_with_an_overlap(store: &Store) {
     assert_eq!(found.fields, fields);
     key.version = 2;
     key.fields.disabled_at_ms = Some(30);
-    assert_eq!(store.update_key(&key, None, 30).await.unwrap(), Written::Done);
-    assert_eq!(store.update_key(&key, None, 30).await.unwrap(), Written::Changed);
+    assert_eq!(store.update_key(&key, None, 30).await.unwrap(), WriteOutcome::Done);
+    assert_eq!(store.update_key(&key, None, 30).await.unwrap(), WriteOutcome::Changed);
     assert!(store.active_keys().await.unwrap().iter().all(|it| it.id != key.id));
     assert!(store.revoke_key(&key.id, 40).await.unwrap());
-    assert_eq!(store.update_key(&key, None, 30).await.unwrap(), Written::Absent);
+    assert_eq!(store.update_key(&key, None, 30).await.unwrap(), WriteOutcome::Absent);
     assert!(store.rotate_key(&key.id, 500, None, 50).await.unwrap().is_none());
     let listed = store.key(&key.id).await.unwrap().unwrap();
     assert_eq!((listed.previous_until_ms, listed.revoked_at_ms), (Some(500), Some(40)));

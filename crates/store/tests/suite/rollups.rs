@@ -152,15 +152,15 @@ fn told_of(record: &UsageRecord) -> [u64; 20] {
     ]
 }
 
-type Told = BTreeMap<(Option<i64>, Vec<String>), [u64; 20]>;
+type SumsByGroup = BTreeMap<(Option<i64>, Vec<String>), [u64; 20]>;
 
-async fn summed(store: &Store, query: &UsageQuery) -> Told {
+async fn summed(store: &Store, query: &UsageQuery) -> SumsByGroup {
     let rows = store.usage_sums(query).await.unwrap();
     rows.into_iter().map(|row| ((row.start_ms, row.of), told(&row.sums))).collect()
 }
 
-fn expected(records: &[UsageRecord], query: &UsageQuery) -> Told {
-    let mut sums = Told::new();
+fn expected(records: &[UsageRecord], query: &UsageQuery) -> SumsByGroup {
+    let mut sums = SumsByGroup::new();
     // Sums by tag have whole days.
     let unit = if query.tag.is_some() { 24 * HOUR } else { 1 };
     let until_ms = (query.until_ms + unit - 1) / unit * unit;
@@ -447,7 +447,7 @@ pub(crate) async fn rows_that_cannot_be_folded_do_not_block_others(url: &str, ex
     }
     let all = UsageQuery { until_ms: 61 * HOUR, group: vec![Dim::Project], ..UsageQuery::default() };
     let mut expected = expected(&records, &all);
-    let big = |sums: Told| sums[&(None, vec!["big".to_owned()])];
+    let big = |sums: SumsByGroup| sums[&(None, vec!["big".to_owned()])];
     let before = summed(&store, &all).await;
     assert_eq!(
         big(before.clone())[11],

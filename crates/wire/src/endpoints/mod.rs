@@ -21,7 +21,7 @@ use canon::{Error, Losses, Operation, Progress, Result};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::intake::Asked;
+use crate::intake::RequestFacts;
 use crate::multipart::Form;
 use crate::{Headers, Protocol, Transcoder};
 use embeddings::{EmbeddingsFormat, EmbeddingsRow};
@@ -33,7 +33,7 @@ pub trait EndpointRequest: Send + Sync {
     /// The requested operation.
     fn operation(&self) -> Operation;
     /// The facts that routing, limits and metering need.
-    fn asked(&self) -> Asked<'_>;
+    fn asked(&self) -> RequestFacts<'_>;
     /// The request in a provider's format. A part that the provider cannot take is an error that names the
     /// field; a part that it takes in another form is a loss.
     fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest>;

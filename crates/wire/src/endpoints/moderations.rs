@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
 };
-use crate::intake::{Asked, Intake, check_kind};
+use crate::intake::{Intake, RequestFacts, check_kind};
 use crate::json::{Kind, mentions};
 use crate::{Protocol, adapter};
 
@@ -104,9 +104,9 @@ impl EndpointRequest for ModerationsRequest {
         Operation::Moderations
     }
 
-    fn asked(&self) -> Asked<'_> {
+    fn asked(&self) -> RequestFacts<'_> {
         let (prompt_tokens, reserved_tokens) = (self.tokens, self.tokens);
-        Asked { prompt_tokens, reserved_tokens, max_output_tokens: Some(0), ..self.intake.asked() }
+        RequestFacts { prompt_tokens, reserved_tokens, max_output_tokens: Some(0), ..self.intake.asked() }
     }
 
     fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::{
     AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
 };
-use crate::intake::{Asked, Intake, check_kind};
+use crate::intake::{Intake, RequestFacts, check_kind};
 use crate::json::{Kind, Members, Scanner};
 use crate::{Protocol, ROUTING_FIELDS, adapter};
 
@@ -178,10 +178,16 @@ impl EndpointRequest for RerankRequest {
         Operation::Rerank
     }
 
-    fn asked(&self) -> Asked<'_> {
+    fn asked(&self) -> RequestFacts<'_> {
         let (prompt_tokens, reserved_tokens) = (self.tokens, self.tokens);
         let amount = Some(Amount { unit: Unit::SearchUnit, count: search_units(self.documents.len()) });
-        Asked { prompt_tokens, reserved_tokens, max_output_tokens: Some(0), amount, ..self.intake.asked() }
+        RequestFacts {
+            prompt_tokens,
+            reserved_tokens,
+            max_output_tokens: Some(0),
+            amount,
+            ..self.intake.asked()
+        }
     }
 
     fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
@@ -339,7 +345,7 @@ struct Reader {
 }
 
 #[derive(Deserialize)]
-struct Whole<'a> {
+struct RerankAnswer<'a> {
     #[serde(borrow, default)]
     id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -392,8 +398,8 @@ impl AnswerReader for Reader {
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
         let raw = parts.first().map_or(&b""[..], |part| &part.body);
         let mut whole = match raw.trim_ascii_start().first() {
-            Some(b'[') => Whole { results: Some(parse(raw)?), ..parse(b"{}")? },
-            _ => parse::<Whole<'_>>(raw)?,
+            Some(b'[') => RerankAnswer { results: Some(parse(raw)?), ..parse(b"{}")? },
+            _ => parse::<RerankAnswer<'_>>(raw)?,
         };
         let results = self.results(&mut whole)?;
         let (usage, amount) = self.billed(&whole);
@@ -437,7 +443,7 @@ impl AnswerReader for Reader {
 impl Reader {
     /// The results, best first, at most the requested number. Scores are the provider's own: those of two
     /// models are not comparable.
-    fn results<'a>(&self, whole: &mut Whole<'a>) -> Result<Vec<Scored<'a>>> {
+    fn results<'a>(&self, whole: &mut RerankAnswer<'a>) -> Result<Vec<Scored<'a>>> {
         let in_order = whole.scores.take().map(|scores| {
             let scored = |(index, relevance_score)| Scored { index, relevance_score, relevant_spans: None };
             scores.into_iter().enumerate().map(scored).collect()
@@ -467,7 +473,7 @@ impl Reader {
     }
 
     /// The billed quantity: tokens where they are counted, else search units, as Bedrock and Cohere bill.
-    fn billed(&self, whole: &Whole<'_>) -> (Option<Usage>, Option<Amount>) {
+    fn billed(&self, whole: &RerankAnswer<'_>) -> (Option<Usage>, Option<Amount>) {
         let billed = whole.meta.as_ref().and_then(|meta| meta.billed_units.as_ref());
         let of_usage = whole.usage.as_ref().and_then(|usage| usage.prompt_tokens.or(usage.total_tokens));
         let rounded = |count: f64| count.max(0.0).round() as u64;

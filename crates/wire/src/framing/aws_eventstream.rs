@@ -264,7 +264,7 @@ fn broken(message: &'static str) -> Error {
 mod tests {
     use super::*;
 
-    type Found = Vec<(Vec<(String, String)>, Vec<u8>)>;
+    type Messages = Vec<(Vec<(String, String)>, Vec<u8>)>;
 
     /// Made with the encoder of botocore's test suite: one `messageStop` event.
     const FOREIGN: &str = "000000590000003076f8427f0d3a6d6573736167652d747970650700056576656e740b3a6576656e742d\
@@ -275,7 +275,7 @@ mod tests {
         (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
     }
 
-    fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Found> {
+    fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Messages> {
         let mut parser = EventStreamParser::default();
         let mut found = Vec::new();
         for piece in pieces {

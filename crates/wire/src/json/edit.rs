@@ -10,14 +10,14 @@ use super::{Scanner, Syntax, room, string};
 pub struct Edit<'a> {
     json: &'a [u8],
     /// The fields, in their order.
-    places: Vec<Place>,
+    places: Vec<FieldPosition>,
     /// Replacements and additions.
     changes: Vec<Change<'a>>,
 }
 
 /// The position of a field. An object may have many, so each takes 16 bytes.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct FieldPosition {
     /// The key's opening quote.
     start: u32,
     /// The key's closing quote.
@@ -68,7 +68,7 @@ struct Move {
 }
 
 /// The field that a name refers to.
-enum Found {
+enum FieldMatch {
     Place(usize),
     Added(usize),
 }
@@ -81,7 +81,7 @@ impl<'a> Edit<'a> {
     /// the end of its value.
     pub fn new(json: &'a [u8], fields: impl ExactSizeIterator<Item = (Range<usize>, usize)>) -> Self {
         let mut places = Vec::with_capacity(fields.len());
-        places.extend(fields.map(|(key, end)| Place::of(&key, end)));
+        places.extend(fields.map(|(key, end)| FieldPosition::of(&key, end)));
         Self { json, places, changes: Vec::new() }
     }
 
@@ -94,7 +94,7 @@ impl<'a> Edit<'a> {
         let mut places = Vec::with_capacity(FEW);
         scanner.object(|scanner, key| {
             let end = scanner.value()?.end;
-            room::push(&mut places, Place::of(&key.range, end));
+            room::push(&mut places, FieldPosition::of(&key.range, end));
             Ok::<(), Syntax>(())
         })?;
         scanner.end()?;
@@ -104,8 +104,8 @@ impl<'a> Edit<'a> {
     /// Removes the field. False if there is none.
     pub fn remove(&mut self, name: &str) -> bool {
         match self.find(name) {
-            Some(Found::Place(at)) => self.places[at].fate = Fate::Remove,
-            Some(Found::Added(at)) => self.changes[at].is_added = false,
+            Some(FieldMatch::Place(at)) => self.places[at].fate = Fate::Remove,
+            Some(FieldMatch::Added(at)) => self.changes[at].is_added = false,
             None => return false,
         }
         true
@@ -120,8 +120,8 @@ impl<'a> Edit<'a> {
     pub fn put(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, [u8]>>) {
         let (name, value) = (name.into(), value.into());
         match self.find(&name) {
-            Some(Found::Place(at)) => self.replace(at, name, value),
-            Some(Found::Added(at)) => self.changes[at].value = value,
+            Some(FieldMatch::Place(at)) => self.replace(at, name, value),
+            Some(FieldMatch::Added(at)) => self.changes[at].value = value,
             None => self.changes.push(Change { name, value, is_added: true }),
         }
     }
@@ -134,8 +134,10 @@ impl<'a> Edit<'a> {
         self.remove(new_name);
         let (new_name, value) = (Cow::Owned(new_name.to_owned()), Cow::Owned(value.to_vec()));
         match self.find(name) {
-            Some(Found::Place(at)) => self.replace(at, new_name, value),
-            Some(Found::Added(at)) => self.changes[at] = Change { name: new_name, value, is_added: true },
+            Some(FieldMatch::Place(at)) => self.replace(at, new_name, value),
+            Some(FieldMatch::Added(at)) => {
+                self.changes[at] = Change { name: new_name, value, is_added: true }
+            }
             None => {}
         }
     }
@@ -215,16 +217,16 @@ impl<'a> Edit<'a> {
         behind.saturating_sub(before + gone) + changes.sum::<usize>() + 2
     }
 
-    fn find(&self, name: &str) -> Option<Found> {
-        let is_it = |place: &Place| match place.fate {
+    fn find(&self, name: &str) -> Option<FieldMatch> {
+        let is_it = |place: &FieldPosition| match place.fate {
             Fate::Keep => place.is(self.json, name),
             Fate::Remove => false,
             Fate::Replace(number) => self.changes[usize::from(number)].name == name,
         };
-        let place = self.places.iter().position(is_it).map(Found::Place);
+        let place = self.places.iter().position(is_it).map(FieldMatch::Place);
         place.or_else(|| {
             let is_it = |change: &Change<'_>| change.is_added && change.name == name;
-            self.changes.iter().position(is_it).map(Found::Added)
+            self.changes.iter().position(is_it).map(FieldMatch::Added)
         })
     }
 
@@ -244,7 +246,7 @@ impl<'a> Edit<'a> {
 /// Most objects have at most this many fields.
 const FEW: usize = 8;
 
-impl Place {
+impl FieldPosition {
     fn of(key: &Range<usize>, end: usize) -> Self {
         // The caller has checked the length of the text.
         let [start, key_end, end] = [key.start - 1, key.end, end].map(|at| at as u32);

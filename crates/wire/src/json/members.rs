@@ -30,11 +30,11 @@ fn further(mut rest: &str) -> usize {
 /// The members of one object, by their positions in its text: 16 bytes each.
 pub struct Members<'a> {
     json: &'a str,
-    places: Vec<Place>,
+    places: Vec<MemberPosition>,
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct MemberPosition {
     /// Between the quotes.
     name: (u32, u32),
     value: (u32, u32),
@@ -49,7 +49,7 @@ impl<'a> Members<'a> {
             |at: usize| u32::try_from(at).map_err(|_| Syntax { at, expected: "less than 4 GiB of text" });
         let walked = scanner.object(|scanner, key| {
             let value = scanner.value()?;
-            let place = Place {
+            let place = MemberPosition {
                 name: (number(key.range.start)?, number(key.range.end)?),
                 value: (number(value.start)?, number(value.end)?),
             };
@@ -72,7 +72,7 @@ impl<'a> Members<'a> {
 
     /// The names with the texts of the whole members.
     pub fn texts(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
-        let whole = |place: &Place| &self.json[place.name.0 as usize - 1..place.value.1 as usize];
+        let whole = |place: &MemberPosition| &self.json[place.name.0 as usize - 1..place.value.1 as usize];
         self.places.iter().map(move |place| (self.name(place), whole(place)))
     }
 
@@ -108,14 +108,14 @@ impl<'a> Members<'a> {
         self.places.is_empty()
     }
 
-    fn is(&self, place: &Place, name: &str) -> bool {
+    fn is(&self, place: &MemberPosition, name: &str) -> bool {
         let (start, end) = place.name;
         let raw = &self.json[start as usize..end as usize];
         // Names with escapes are rare, and longer than their meaning.
         raw == name || (raw.len() > name.len() && self.name(place) == name)
     }
 
-    fn name(&self, place: &Place) -> Cow<'a, str> {
+    fn name(&self, place: &MemberPosition) -> Cow<'a, str> {
         let (start, end) = place.name;
         let raw = &self.json[start as usize..end as usize];
         if !raw.contains('\\') {
@@ -125,7 +125,7 @@ impl<'a> Members<'a> {
         string(quoted).unwrap_or(Cow::Borrowed(raw))
     }
 
-    fn value(&self, place: &Place) -> &'a str {
+    fn value(&self, place: &MemberPosition) -> &'a str {
         &self.json[place.value.0 as usize..place.value.1 as usize]
     }
 }

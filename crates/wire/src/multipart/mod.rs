@@ -1,7 +1,7 @@
 //! Forms with files: `multipart/form-data` (RFC 7578).
 //!
 //! A [`Form`] is the buffered part of one: all of it, or its fields and the beginning of a file. The rest is
-//! not buffered: a [`Rest`] checks the bytes while they pass, so that an incomplete form or a late field is
+//! not buffered: a [`FormChecker`] checks the bytes while they pass, so that an incomplete form or a late field is
 //! detected. A [`FormWriter`] writes a form with the caller's boundary, which by the caller's promise occurs
 //! in no value.
 
@@ -175,8 +175,8 @@ impl Form {
     }
 
     /// The checker of the rest of the form.
-    pub fn rest(&self) -> Rest {
-        Rest { parser: self.parser.clone() }
+    pub fn rest(&self) -> FormChecker {
+        FormChecker { parser: self.parser.clone() }
     }
 
     /// Writes the form again with its boundary, each part as `write` decides. An incomplete form stays
@@ -242,11 +242,11 @@ fn check_field(part: &FormPart) -> Result<()> {
 
 /// Checks the rest of a form while it passes to the provider.
 #[derive(Clone, Debug)]
-pub struct Rest {
+pub struct FormChecker {
     parser: Parser,
 }
 
-impl Rest {
+impl FormChecker {
     /// Fields that select the provider: after a file that is streamed they are too late.
     const LATE: [&'static str; 4] = ["model", "models", "provider", "routing"];
 

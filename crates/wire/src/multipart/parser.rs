@@ -65,7 +65,7 @@ enum Ending {
     None,
 }
 
-enum Found {
+enum Scan {
     Delimiter {
         at: usize,
         end: usize,
@@ -119,7 +119,7 @@ impl Parser {
             }
             State::Head => self.head(on_event),
             State::Preamble | State::Value => match self.delimiter() {
-                Found::Nothing { keep } => {
+                Scan::Nothing { keep } => {
                     self.forget(keep);
                     if self.state == State::Preamble && self.gone > PREAMBLE_LIMIT as u64 {
                         let message = "The form does not begin with the boundary of the content type.";
@@ -127,7 +127,7 @@ impl Parser {
                     }
                     Ok(false)
                 }
-                Found::Delimiter { at, end, is_last } => {
+                Scan::Delimiter { at, end, is_last } => {
                     if self.state == State::Value {
                         on_event(Event::ValueEnd { at: self.place(at).max(self.value) })?;
                     }
@@ -165,21 +165,21 @@ impl Parser {
         Ok(true)
     }
 
-    fn delimiter(&self) -> Found {
+    fn delimiter(&self) -> Scan {
         let length = self.delimiter.needle().len();
         let mut from = 0;
         while let Some(found) = self.delimiter.find(&self.buffer[from..]) {
             let at = from + found;
             match ending(&self.buffer[at + length..]) {
                 Ending::Next(more) => {
-                    return Found::Delimiter { at, end: at + length + more, is_last: false };
+                    return Scan::Delimiter { at, end: at + length + more, is_last: false };
                 }
-                Ending::Last => return Found::Delimiter { at, end: at + length + 2, is_last: true },
-                Ending::Unclear => return Found::Nothing { keep: at },
+                Ending::Last => return Scan::Delimiter { at, end: at + length + 2, is_last: true },
+                Ending::Unclear => return Scan::Nothing { keep: at },
                 Ending::None => from = at + 1,
             }
         }
-        Found::Nothing { keep: from.max(self.buffer.len().saturating_sub(length - 1)) }
+        Scan::Nothing { keep: from.max(self.buffer.len().saturating_sub(length - 1)) }
     }
 
     fn place(&self, at: usize) -> u64 {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{CallName, Proofs};
 
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct StoredProofs {
     issuer: String,
     model: String,
     thinking: Vec<Thought>,
@@ -40,7 +40,7 @@ impl Proofs {
             }
             _ => None,
         });
-        let written = Written {
+        let written = StoredProofs {
             issuer: self.issuer.clone(),
             model: self.model.clone(),
             thinking: thinking.collect(),
@@ -57,7 +57,7 @@ impl Proofs {
 
     /// Reads these bytes; none for any other content.
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let Written { issuer, model, thinking, details, calls, signatures } =
+        let StoredProofs { issuer, model, thinking, details, calls, signatures } =
             serde_json::from_slice(bytes).ok()?;
         Some(Self {
             issuer,

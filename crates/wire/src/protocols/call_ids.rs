@@ -158,11 +158,11 @@ impl<'a> UniqueIds<'a> {
 }
 
 /// A position in a request: the message, and the part in it.
-type Place = (usize, usize);
+type PartPosition = (usize, usize);
 /// The same in half the memory.
 type Short = (u32, u32);
 
-fn short((message, part): Place) -> Short {
+fn short((message, part): PartPosition) -> Short {
     (message as u32, part as u32)
 }
 
@@ -216,13 +216,13 @@ impl<'a> CallIds<'a> {
     }
 
     /// The id on the wire of the call at this place.
-    pub fn id_at(&self, place: Place) -> &str {
+    pub fn id_at(&self, place: PartPosition) -> &str {
         let found = self.calls.binary_search(&short(place));
         found.map_or("", |number| self.id(number))
     }
 
     /// The index of the call that the result at this position answers.
-    pub fn answered(&self, place: Place) -> Option<usize> {
+    pub fn answered(&self, place: PartPosition) -> Option<usize> {
         let found = self.results.binary_search_by_key(&short(place), |(place, _)| *place).ok()?;
         self.results[found].1.map(|call| call as usize)
     }

@@ -84,7 +84,7 @@ impl Unfit {
 pub(crate) fn check(schema: &[u8]) -> Result<(), Unfit> {
     let mut checker = Checker::default();
     let mut scanner = Scanner::new(schema);
-    match checker.schema(&mut scanner, Place { is_root: true, level: 0 }) {
+    match checker.schema(&mut scanner, SchemaPosition { is_root: true, level: 0 }) {
         Err(Stop::Unfit(unfit)) => Err(unfit),
         // For an unreadable schema the provider's own error is better.
         Err(Stop::Unreadable) | Ok(()) => Ok(()),
@@ -110,7 +110,7 @@ impl From<Unfit> for Stop {
 
 /// The place of a schema in the whole.
 #[derive(Clone, Copy)]
-struct Place {
+struct SchemaPosition {
     is_root: bool,
     /// Its depth in objects.
     level: usize,
@@ -126,7 +126,7 @@ struct Checker {
 
 /// The keywords of one schema.
 #[derive(Default)]
-struct Seen {
+struct SchemaKeywords {
     is_object: bool,
     is_closed: bool,
     /// It restricts values: by a type, a choice, a reference or a list of values.
@@ -156,12 +156,12 @@ impl Names {
 }
 
 impl Checker {
-    fn schema(&mut self, scanner: &mut Scanner<'_>, place: Place) -> Result<(), Stop> {
+    fn schema(&mut self, scanner: &mut Scanner<'_>, place: SchemaPosition) -> Result<(), Stop> {
         if scanner.kind()? != Kind::Object {
             scanner.value()?;
             return Ok(());
         }
-        let mut seen = Seen::default();
+        let mut seen = SchemaKeywords::default();
         scanner.object::<Stop>(|scanner, key| {
             let keyword = name(scanner, &key)?;
             self.keyword(&keyword, scanner, place, &mut seen)
@@ -185,10 +185,10 @@ impl Checker {
         &mut self,
         keyword: &str,
         scanner: &mut Scanner<'_>,
-        place: Place,
-        seen: &mut Seen,
+        place: SchemaPosition,
+        seen: &mut SchemaKeywords,
     ) -> Result<(), Stop> {
-        let inner = Place { is_root: false, level: place.level };
+        let inner = SchemaPosition { is_root: false, level: place.level };
         match (keyword, scanner.kind()?) {
             ("type", _) => {
                 seen.is_typed = true;
@@ -200,7 +200,7 @@ impl Checker {
                 if level > LEVELS {
                     return Err(Unfit::TooDeep.into());
                 }
-                seen.properties = self.named(scanner, Place { is_root: false, level })?;
+                seen.properties = self.named(scanner, SchemaPosition { is_root: false, level })?;
                 self.properties += seen.properties.count;
                 if self.properties > PROPERTIES {
                     return Err(Unfit::TooManyProperties.into());
@@ -212,7 +212,7 @@ impl Checker {
                 seen.is_closed = scanner.json()[raw] == *b"false";
             }
             ("$defs" | "definitions", Kind::Object) => {
-                self.named(scanner, Place { is_root: false, level: 0 })?;
+                self.named(scanner, SchemaPosition { is_root: false, level: 0 })?;
             }
             ("items", Kind::Object) => self.schema(scanner, inner)?,
             ("anyOf", Kind::Array) => {
@@ -242,7 +242,7 @@ impl Checker {
     }
 
     /// Schemas by name.
-    fn named(&mut self, scanner: &mut Scanner<'_>, place: Place) -> Result<Names, Stop> {
+    fn named(&mut self, scanner: &mut Scanner<'_>, place: SchemaPosition) -> Result<Names, Stop> {
         let mut names = Names::default();
         scanner.object::<Stop>(|scanner, key| {
             let name = name(scanner, &key)?;

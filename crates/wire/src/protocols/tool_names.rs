@@ -42,7 +42,7 @@ impl<'a> Names<'a> {
         }
         changed.sort_unstable();
         changed.dedup();
-        let mut taken = Taken::default();
+        let mut taken = UsedNames::default();
         all().filter(|name| (rule.is_valid)(name)).for_each(|name| taken.insert(name));
         for (name, replacement) in &mut changed {
             let new = taken.free((rule.plain)(name), rule.longest);
@@ -81,14 +81,14 @@ fn all_names(request: &Request) -> impl Iterator<Item = &str> {
 
 /// The names on the wire so far, as hashes: a hash collision only skips a free name.
 #[derive(Default)]
-struct Taken {
+struct UsedNames {
     names: HashSet<u64>,
     state: RandomState,
     /// The next number for each name that several names became, so that not all numbers are tried again.
     numbers: BTreeMap<String, usize>,
 }
 
-impl Taken {
+impl UsedNames {
     fn insert(&mut self, name: &str) {
         self.names.insert(self.state.hash_one(name));
     }

@@ -14,7 +14,7 @@ use super::call_ids::CallIds;
 use crate::json::room;
 
 /// The position of a part: the message, and the part in it.
-pub(super) type Place = (usize, usize);
+pub(super) type PartPosition = (usize, usize);
 
 /// The turns of a request.
 pub(super) struct Turns<'a> {
@@ -79,7 +79,7 @@ impl<'a> Turns<'a> {
     }
 
     /// A result belongs to the turn after its call, at any position in the request.
-    fn result(&mut self, place: Place, result: &ToolResult, calls: u32) -> Result<()> {
+    fn result(&mut self, place: PartPosition, result: &ToolResult, calls: u32) -> Result<()> {
         let number = self.ids.answered(place).map(|number| number as u32).filter(|number| *number < calls);
         let Some(number) = number else {
             let message =
@@ -131,7 +131,7 @@ impl<'a> Turns<'a> {
     }
 
     /// The parts of a turn that are neither calls nor results, with their places.
-    pub fn parts(&self, turn: &Turn<'_>) -> impl Iterator<Item = (Place, &'a Part)> {
+    pub fn parts(&self, turn: &Turn<'_>) -> impl Iterator<Item = (PartPosition, &'a Part)> {
         let is_users = turn.is_users;
         self.parts_of(turn).filter(move |((message, _), part)| {
             let is_other = matches!(part.kind, PartKind::ToolCall(_) | PartKind::ToolResult(_));
@@ -140,7 +140,10 @@ impl<'a> Turns<'a> {
     }
 
     /// The calls of a turn with their places and numbers.
-    pub fn calls(&self, turn: &Turn<'_>) -> impl Iterator<Item = (Place, usize, &'a Part, &'a ToolCall)> {
+    pub fn calls(
+        &self,
+        turn: &Turn<'_>,
+    ) -> impl Iterator<Item = (PartPosition, usize, &'a Part, &'a ToolCall)> {
         let calls = self.parts_of(turn).filter_map(|(place, part)| match &part.kind {
             PartKind::ToolCall(call) => Some((place, part, &**call)),
             _ => None,
@@ -149,7 +152,7 @@ impl<'a> Turns<'a> {
         numbered.map(|((place, part, call), number)| (place, number, part, call))
     }
 
-    fn parts_of(&self, turn: &Turn<'_>) -> impl Iterator<Item = (Place, &'a Part)> + use<'a> {
+    fn parts_of(&self, turn: &Turn<'_>) -> impl Iterator<Item = (PartPosition, &'a Part)> + use<'a> {
         let messages = self.messages;
         turn.messages.clone().flat_map(move |index| {
             let parts = messages[index].parts.iter().enumerate();
@@ -167,7 +170,7 @@ pub(super) struct ResultsOf<'a, 't> {
 
 impl<'a, 't> ResultsOf<'a, 't> {
     /// Each result with its position and its part.
-    pub fn iter(&self) -> impl Iterator<Item = (Place, &'a Part, &'a ToolResult)> + use<'a, 't> {
+    pub fn iter(&self) -> impl Iterator<Item = (PartPosition, &'a Part, &'a ToolResult)> + use<'a, 't> {
         let messages = self.messages;
         self.places.iter().filter_map(move |(_, (message, position))| {
             let place = (*message as usize, *position as usize);

@@ -7,7 +7,7 @@ use crate::Protocol;
 
 /// The provider of a base URL.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct UrlMatch<'a> {
     /// How the provider is called.
     pub calling: CallStyle,
     /// The wire format of its API.
@@ -18,7 +18,7 @@ pub struct Place<'a> {
     pub usual: Option<&'a str>,
 }
 
-impl Place<'_> {
+impl UrlMatch<'_> {
     /// The base URL by the convention of the call style, without a trailing slash: without a version that the
     /// path contains as well, without the path itself, and for OpenAI's format with a version where only a
     /// host is given.

@@ -57,11 +57,11 @@ pub(super) fn messages_of_a_cloud(
 
 fn given_betas(body: &[u8]) -> Vec<String> {
     #[derive(serde::Deserialize)]
-    struct Given {
+    struct BetasOnly {
         #[serde(default)]
         anthropic_beta: Vec<String>,
     }
-    serde_json::from_slice(body).map(|Given { anthropic_beta }| anthropic_beta).unwrap_or_default()
+    serde_json::from_slice(body).map(|BetasOnly { anthropic_beta }| anthropic_beta).unwrap_or_default()
 }
 
 /// The body with only these fields.

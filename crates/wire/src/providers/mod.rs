@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Intake, Protocol};
 
-pub use base_url::Place;
+pub use base_url::UrlMatch;
 pub use bedrock::{inference_profile, sign_for_aws};
 pub use listing::{ListedModel, MOST_MODELS, list_request, read_list};
 pub use native::Native;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use wire::framing::aws_eventstream::{encode_event, encode_exception};
 use wire::{DecoderContext, Encoded, Protocol, adapter};
 
-use super::heard::{Heard, hear, hear_every_way};
+use super::heard::{CallerAnswer, hear, hear_every_way};
 
 const CLAUDE: &str = "us.anthropic.claude-sonnet-4-20250514-v1:0";
 const NEW_CLAUDE: &str = "anthropic.claude-opus-4-8";
@@ -44,7 +44,7 @@ fn expected(content: &[Value]) -> Expected {
     expected
 }
 
-fn said(heard: &Heard) -> Expected {
+fn said(heard: &CallerAnswer) -> Expected {
     Expected {
         text: heard.text.clone(),
         reasoning: heard.reasoning(),
@@ -135,7 +135,7 @@ pub(super) fn assembled(body: &[u8]) -> Value {
     message
 }
 
-fn check_usage(heard: &Heard, native: &Value, id: &str) {
+fn check_usage(heard: &CallerAnswer, native: &Value, id: &str) {
     let count = |name: &str| native[name].as_u64().unwrap_or_default();
     let usage = heard.usage.unwrap_or_else(|| panic!("{id}: no usage"));
     let prompt = count("inputTokens") + count("cacheReadInputTokens") + count("cacheWriteInputTokens");

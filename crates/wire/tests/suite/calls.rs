@@ -6,7 +6,7 @@ use wire::Protocol;
 
 /// The calls and results that a format writes: the ids of the calls in order, and the text of each result
 /// with the position of its call.
-type Told = (Vec<String>, Vec<(usize, String)>);
+type CallsAndResults = (Vec<String>, Vec<(usize, String)>);
 
 fn call(id: &str, argument: &str) -> Part {
     let (name, arguments) = (format!("get_{argument}").into(), format!("{{\"q\":{argument:?}}}").into());
@@ -34,13 +34,13 @@ fn text(value: &Value) -> String {
 }
 
 /// Calls and results that refer to each other by id.
-fn by_id(calls: Vec<String>, results: Vec<(String, String)>) -> Told {
+fn by_id(calls: Vec<String>, results: Vec<(String, String)>) -> CallsAndResults {
     let position = |id: &String| calls.iter().position(|call| call == id).unwrap();
     let results = results.iter().map(|(id, text)| (position(id), text.clone())).collect();
     (calls, results)
 }
 
-fn openai_like(body: &Value) -> Told {
+fn openai_like(body: &Value) -> CallsAndResults {
     let (mut calls, mut results) = (Vec::new(), Vec::new());
     for message in list(&body["messages"]) {
         calls.extend(list(&message["tool_calls"]).map(|call| text(&call["id"])));
@@ -51,7 +51,7 @@ fn openai_like(body: &Value) -> Told {
     by_id(calls, results)
 }
 
-fn anthropic(body: &Value) -> Told {
+fn anthropic(body: &Value) -> CallsAndResults {
     let (mut calls, mut results) = (Vec::new(), Vec::new());
     for block in list(&body["messages"]).flat_map(|turn| list(&turn["content"])) {
         match block["type"].as_str() {
@@ -66,7 +66,7 @@ fn anthropic(body: &Value) -> Told {
     by_id(calls, results)
 }
 
-fn bedrock(body: &Value) -> Told {
+fn bedrock(body: &Value) -> CallsAndResults {
     let (mut calls, mut results) = (Vec::new(), Vec::new());
     for block in list(&body["messages"]).flat_map(|turn| list(&turn["content"])) {
         if let Some(call) = block.get("toolUse") {
@@ -81,7 +81,7 @@ fn bedrock(body: &Value) -> Told {
 }
 
 /// By position: the results of a turn answer the calls of the previous turn, in order.
-fn gemini(body: &Value) -> Told {
+fn gemini(body: &Value) -> CallsAndResults {
     let (mut calls, mut results, mut answered) = (Vec::new(), Vec::new(), 0);
     for part in list(&body["contents"]).flat_map(|turn| list(&turn["parts"])) {
         if let Some(call) = part.get("functionCall") {
@@ -97,7 +97,7 @@ fn gemini(body: &Value) -> Told {
 }
 
 /// A format, a model, and how to read what is written for it.
-type Format = (Protocol, &'static str, fn(&Value) -> Told);
+type Format = (Protocol, &'static str, fn(&Value) -> CallsAndResults);
 
 const FORMATS: [Format; 7] = [
     (Protocol::OpenaiChat, "m", openai_like),

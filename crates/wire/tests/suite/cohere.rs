@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use wire::{DecoderContext, Protocol, adapter};
 
-use super::heard::{Heard, hear, hear_every_way};
+use super::heard::{CallerAnswer, hear, hear_every_way};
 
 /// The `data:` documents of a recorded stream, read without the code under test.
 pub(super) fn documents(body: &[u8]) -> Vec<Value> {
@@ -54,7 +54,7 @@ pub(super) fn assembled(events: &[Value]) -> Value {
     whole
 }
 
-fn check(heard: &Heard, native: &Value, id: &str) {
+fn check(heard: &CallerAnswer, native: &Value, id: &str) {
     let message = &native["message"];
     let joined = |name: &str| -> String {
         let blocks = message["content"].as_array().into_iter().flatten();

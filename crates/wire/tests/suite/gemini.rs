@@ -9,7 +9,7 @@ use testkit::corpus::{Record, assert_enough, cases};
 use testkit::notes::Notes;
 use wire::{AnswerForm, DecoderContext, Encoded, Protocol, adapter, dialect};
 
-use super::heard::{Heard, hear_every_way};
+use super::heard::{CallerAnswer, hear_every_way};
 
 const FLASH: &str = "gemini-2.5-flash";
 const THREE: &str = "gemini-3-flash-preview";
@@ -107,7 +107,7 @@ fn expect_part(part: &Value, expected: &mut Expected) {
     }
 }
 
-fn said(heard: &Heard) -> Expected {
+fn said(heard: &CallerAnswer) -> Expected {
     let usage = heard.usage.unwrap_or_default();
     Expected {
         text: heard.text.clone(),
@@ -215,7 +215,7 @@ fn last(parts: Value, reason: &str) -> Value {
     last
 }
 
-fn heard(documents: &[Value]) -> Result<Heard> {
+fn heard(documents: &[Value]) -> Result<CallerAnswer> {
     let stream = hear_every_way(Protocol::Gemini, true, &DecoderContext::default(), &sse(documents));
     let list = serde_json::to_vec_pretty(documents).unwrap();
     assert_eq!(

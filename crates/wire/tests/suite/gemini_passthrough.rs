@@ -11,7 +11,7 @@ use testkit::corpus::{Record, cases};
 use testkit::notes::Notes;
 use wire::exchange::{self, Exchange, TranscoderParts};
 use wire::proofs::{CallName, Memory, Proofs};
-use wire::{Addressed, AnswerForm, DecoderContext, Intake, Protocol, Transcoder, Written, dialect};
+use wire::{Addressed, AnswerForm, DecoderContext, EncodedRequest, Intake, Protocol, Transcoder, dialect};
 
 const FLASH: &str = "gemini-2.5-flash";
 const THREE: &str = "gemini-3-flash-preview";
@@ -38,7 +38,7 @@ impl Sending<'_> {
         Sending { model, facts: ModelFacts::default(), memory: None, without_thinking: false }
     }
 
-    fn written(&self, body: &str) -> Written {
+    fn written(&self, body: &str) -> EncodedRequest {
         let (intake, quirks) = (intake(body), Quirks::default());
         let exchange = Exchange {
             dialect: dialect(Protocol::Gemini).unwrap(),

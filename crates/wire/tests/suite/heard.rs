@@ -17,7 +17,7 @@ pub struct Call {
 
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Heard {
+pub struct CallerAnswer {
     pub id: Option<String>,
     pub model: Option<String>,
     pub text: String,
@@ -33,7 +33,7 @@ pub struct Heard {
     pub fields: Vec<(String, String)>,
 }
 
-impl Heard {
+impl CallerAnswer {
     /// All thinking, in order.
     pub fn reasoning(&self) -> String {
         self.thoughts.values().map(|(text, ..)| text.as_str()).collect()
@@ -95,7 +95,7 @@ pub fn hear<'a>(
     streaming: bool,
     decoding: &DecoderContext,
     pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<Heard> {
+) -> Result<CallerAnswer> {
     let mut decoder = adapter(protocol).decoder(streaming, decoding);
     let mut events = Vec::new();
     for piece in pieces {
@@ -105,7 +105,7 @@ pub fn hear<'a>(
     assert!(matches!(events.first(), Some(Event::Start { .. })), "an answer begins with its start");
     let starts = events.iter().filter(|event| matches!(event, Event::Start { .. })).count();
     assert_eq!(starts, 1, "an answer starts once");
-    Ok(Heard::of(events))
+    Ok(CallerAnswer::of(events))
 }
 
 /// Decodes an answer whole, byte by byte and in several random cuts, which must all give the same.
@@ -114,7 +114,7 @@ pub fn hear_every_way(
     streaming: bool,
     decoding: &DecoderContext,
     body: &[u8],
-) -> Result<Heard> {
+) -> Result<CallerAnswer> {
     let whole = hear(protocol, streaming, decoding, [body]);
     assert_eq!(hear(protocol, streaming, decoding, body.chunks(1)), whole, "byte by byte");
     for seed in 0..8 {

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use canon::{ModelFacts, Quirks, Target};
 use serde_json::{Value, json};
 use wire::{
-    Addressed, AnswerForm, DecoderContext, Exchange, Intake, Protocol, TranscoderParts, Written, dialect,
+    Addressed, AnswerForm, DecoderContext, EncodedRequest, Exchange, Intake, Protocol, TranscoderParts,
+    dialect,
 };
 
 use super::checks::notes;
@@ -18,7 +19,7 @@ fn intake(caller: Protocol, body: &Value) -> Intake {
     dialect(caller).unwrap().intake(url, &Bytes::from(body.to_string())).unwrap()
 }
 
-fn sent(caller: Protocol, body: &Value, upstream: Protocol, model: &str) -> Written {
+fn sent(caller: Protocol, body: &Value, upstream: Protocol, model: &str) -> EncodedRequest {
     let (facts, quirks) = (ModelFacts::default(), Quirks::default());
     let exchange = Exchange {
         dialect: dialect(caller).unwrap(),

@@ -13,7 +13,7 @@ use wire::framing::aws_eventstream::encode_event;
 use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts, dialect};
 
 use super::checks::notes;
-use super::heard::{Heard, hear};
+use super::heard::{CallerAnswer, hear};
 
 const CALLERS: [Protocol; 4] =
     [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::OpenaiResponses, Protocol::Gemini];
@@ -445,7 +445,7 @@ fn check_responses(events: &[Value], is_complete: bool) -> Checked {
         match kind {
             "response.output_item.added" => {
                 ensure(event["item"]["type"].is_string(), "an item without a type")?;
-                ensure(open.insert(index, Said::default()).is_none(), "added twice")?;
+                ensure(open.insert(index, ItemContent::default()).is_none(), "added twice")?;
             }
             "response.output_item.done" => {
                 let said = open.remove(&index).ok_or(format!("done before added: {event}"))?;
@@ -467,12 +467,12 @@ fn check_responses(events: &[Value], is_complete: bool) -> Checked {
 
 /// The content in the events of one item.
 #[derive(Default)]
-struct Said {
+struct ItemContent {
     parts: usize,
     text: String,
 }
 
-impl Said {
+impl ItemContent {
     fn take(&mut self, kind: &str, event: &Value) -> Checked {
         let delta = || event["delta"].as_str().ok_or(format!("no delta: {event}"));
         match kind {
@@ -488,7 +488,7 @@ impl Said {
     }
 }
 
-fn check_item(item: &Value, said: &Said) -> Checked {
+fn check_item(item: &Value, said: &ItemContent) -> Checked {
     let text = match item["type"].as_str() {
         Some("message") => &item["content"][0]["text"],
         Some("reasoning") => &item["summary"][0]["text"],
@@ -517,11 +517,11 @@ fn check_gemini(events: &[Value], is_complete: bool) -> Checked {
 /// Texts of the answer that several events may carry.
 const CONTENT: [&str; 7] = ["Hmm.", "I lo", "ok.", "look", "at", "1}", "call_1"];
 
-fn heard(upstream: Protocol, body: &[u8]) -> Option<Heard> {
+fn heard(upstream: Protocol, body: &[u8]) -> Option<CallerAnswer> {
     hear(upstream, true, &DecoderContext::default(), [body]).ok()
 }
 
-fn said(heard: &Heard) -> (String, Vec<(String, String)>) {
+fn said(heard: &CallerAnswer) -> (String, Vec<(String, String)>) {
     let call = |call: &super::heard::Call| (call.name.clone(), call.arguments.clone());
     (heard.text.clone(), heard.calls.iter().map(call).collect())
 }

@@ -9,14 +9,14 @@ use wire::multipart::{Boundary, Form};
 const BOUNDARY: &str = "----formdata-undici-0123456789";
 
 #[derive(Clone, Debug)]
-struct Given {
+struct TestPart {
     name: String,
     file_name: Option<String>,
     content_type: Option<&'static str>,
     value: Vec<u8>,
 }
 
-fn form_of(boundary: &str, parts: &[Given]) -> Vec<u8> {
+fn form_of(boundary: &str, parts: &[TestPart]) -> Vec<u8> {
     let mut out = Vec::new();
     for part in parts {
         let name = &part.name;
@@ -37,12 +37,12 @@ fn form_of(boundary: &str, parts: &[Given]) -> Vec<u8> {
     out
 }
 
-fn field(name: &str, value: &str) -> Given {
-    Given { name: name.to_owned(), file_name: None, content_type: None, value: value.as_bytes().to_vec() }
+fn field(name: &str, value: &str) -> TestPart {
+    TestPart { name: name.to_owned(), file_name: None, content_type: None, value: value.as_bytes().to_vec() }
 }
 
-fn file(name: &str, value: &[u8]) -> Given {
-    Given {
+fn file(name: &str, value: &[u8]) -> TestPart {
+    TestPart {
         name: name.to_owned(),
         file_name: Some("talk \u{e9}.wav".to_owned()),
         content_type: Some("audio/wav"),
@@ -61,8 +61,8 @@ fn read(text: &str, bytes: &[u8]) -> canon::Result<Form> {
     Ok(form)
 }
 
-fn given(form: &Form) -> Vec<Given> {
-    let part = |part: &wire::multipart::FormPart| Given {
+fn given(form: &Form) -> Vec<TestPart> {
+    let part = |part: &wire::multipart::FormPart| TestPart {
         name: part.head.name.clone(),
         file_name: part.head.file_name.clone(),
         content_type: None,
@@ -77,7 +77,7 @@ fn written(operation: Operation, model: &str, form: Form) -> canon::Result<Provi
     read_form(operation, form)?.write(EndpointTarget { model, facts: &facts, rows: &rows })
 }
 
-fn a_part() -> impl Strategy<Value = Given> {
+fn a_part() -> impl Strategy<Value = TestPart> {
     let name = prop_oneof!["[a-z_]{1,12}", "[a-z]{1,6}\\[\\]", Just("gr\u{fc}\u{df}e".to_owned())];
     let file_name = proptest::option::of("[ -!#-\\[\\]-~]{0,20}");
     let kind = proptest::option::of(Just("application/octet-stream"));
@@ -86,7 +86,7 @@ fn a_part() -> impl Strategy<Value = Given> {
         proptest::collection::vec(any::<u8>(), 0..60),
         proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'-'), Just(b'b')], 0..40),
     ];
-    (name, file_name, kind, near).prop_map(|(name, file_name, content_type, value)| Given {
+    (name, file_name, kind, near).prop_map(|(name, file_name, content_type, value)| TestPart {
         name,
         file_name,
         content_type,
@@ -243,7 +243,7 @@ fn invalid_forms_are_refused_with_a_reason() {
 
 #[test]
 fn invalid_form_fields_are_named_in_the_error() {
-    let cases: Vec<(Vec<Given>, &str, &str)> = vec![
+    let cases: Vec<(Vec<TestPart>, &str, &str)> = vec![
         (vec![file("file", b"x")], "model", "missing"),
         (vec![field("model", " "), file("file", b"x")], "model", "missing"),
         (vec![field("model", "m")], "file", "missing"),

@@ -14,7 +14,7 @@ use testkit::corpus::{Record, assert_enough, listed, records};
 use wire::exchange::translator;
 use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts, adapter, dialect};
 
-use super::heard::Heard;
+use super::heard::CallerAnswer;
 
 const CALLERS: [Protocol; 4] =
     [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::Gemini, Protocol::OpenaiResponses];
@@ -69,12 +69,12 @@ impl Annotator for Gateway {
 }
 
 /// An answer as its caller gets it, and the figures that the gateway records of it.
-struct Told {
+struct CallerView {
     bytes: Vec<u8>,
     books: Progress,
 }
 
-fn tell(caller: Protocol, stream: bool, upstream: Protocol, record: &Record) -> Option<Told> {
+fn tell(caller: Protocol, stream: bool, upstream: Protocol, record: &Record) -> Option<CallerView> {
     let form = AnswerForm { stream, include_usage: true, ..AnswerForm::default() };
     let mut transcoder = translator(TranscoderParts {
         caller: dialect(caller).unwrap(),
@@ -89,12 +89,12 @@ fn tell(caller: Protocol, stream: bool, upstream: Protocol, record: &Record) -> 
     let mut bytes = Vec::new();
     transcoder.push(&Bytes::copy_from_slice(&record.body), &mut bytes).ok()?;
     transcoder.finish(&mut bytes).ok()?;
-    Some(Told { bytes, books: transcoder.progress().clone() })
+    Some(CallerView { bytes, books: transcoder.progress().clone() })
 }
 
 /// The content of an answer that every dialect can express.
 #[derive(Debug, PartialEq)]
-struct Said {
+struct AnswerContent {
     text: String,
     thinking: String,
     /// Id, name, arguments.
@@ -103,11 +103,11 @@ struct Said {
     price: Option<String>,
 }
 
-fn said(caller: Protocol, usage: Option<Usage>, heard: &Heard) -> Said {
+fn said(caller: Protocol, usage: Option<Usage>, heard: &CallerAnswer) -> AnswerContent {
     let arguments =
         |text: &str| serde_json::from_str(if text.is_empty() { "{}" } else { text }).unwrap_or(json!(text));
     let call = |call: &super::heard::Call| (call.id.clone(), call.name.clone(), arguments(&call.arguments));
-    Said {
+    AnswerContent {
         text: heard.text.clone(),
         thinking: heard.reasoning(),
         calls: heard.calls.iter().map(call).collect(),
@@ -157,12 +157,12 @@ fn same_calls(is: &[(String, String, Value)], wanted: &[(String, String, Value)]
             .all(|(is, wanted)| (&is.0, &is.1) == (&wanted.0, &wanted.1) && same_arguments(&is.2, &wanted.2))
 }
 
-fn read_back(caller: Protocol, stream: bool, bytes: &[u8]) -> Result<Heard, String> {
+fn read_back(caller: Protocol, stream: bool, bytes: &[u8]) -> Result<CallerAnswer, String> {
     let mut decoder = adapter(caller).decoder(stream, &DecoderContext::default());
     let mut events: Vec<Event> = Vec::new();
     let read = decoder.push(bytes, &mut events).and_then(|()| decoder.finish(&mut events));
     read.map_err(|error| error.message.into_owned())?;
-    Ok(Heard::of(events))
+    Ok(CallerAnswer::of(events))
 }
 
 /// The price in the gateway's object: of a stream, in the last event that has one.
@@ -198,7 +198,7 @@ fn differences(upstream: Protocol, record: &Record) -> Option<Vec<(String, Strin
     if events.iter().any(is_special) {
         return None;
     }
-    let original = Heard::of(events);
+    let original = CallerAnswer::of(events);
     let usage = original.usage.filter(Usage::is_plausible);
     let reference = tell(Protocol::OpenaiChat, false, upstream, record)?;
     let ids = read_back(Protocol::OpenaiChat, false, &reference.bytes).ok()?.calls;

@@ -8,7 +8,7 @@ use canon::Secret;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use wire::Protocol;
-use wire::providers::{Auth, Call, CallStyle, Credential, Place, endpoint, inference_profile};
+use wire::providers::{Auth, Call, CallStyle, Credential, UrlMatch, endpoint, inference_profile};
 
 struct Case {
     base_url: String,
@@ -355,7 +355,7 @@ fn keys_of_aws_are_not_sent_as_an_api_key() {
 
 /// The URL that is called for a base URL as the operator wrote it.
 fn called(calling: CallStyle, protocol: Protocol, usual: Option<&str>, given: &str) -> String {
-    let place = Place { calling, protocol, path: None, usual };
+    let place = UrlMatch { calling, protocol, path: None, usual };
     let settings = [("project", "p"), ("region", "us-east-1")];
     let case = Case::new(protocol, "m", &settings).at(&place.base_url(given));
     case.send(calling).unwrap().uri().to_string()

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use testkit::corpus::{Record, assert_enough, records};
 use wire::{DecoderContext, Protocol, adapter};
 
-use super::heard::Heard;
+use super::heard::CallerAnswer;
 use super::{bedrock, cohere};
 
 /// The `data:` documents of server-sent events.
@@ -23,7 +23,7 @@ fn documents(body: &[u8]) -> Vec<Value> {
 }
 
 /// Assembles the documents of a stream into the whole answer, if there is one.
-type Whole = fn(&[u8]) -> Option<Value>;
+type Assemble = fn(&[u8]) -> Option<Value>;
 
 /// Appends text to text.
 fn append(place: &mut Value, more: &Value) {
@@ -308,7 +308,7 @@ fn ollama(body: &[u8]) -> Option<Value> {
 // ---------------------------------------------------------------------------------------------- the comparison
 
 /// The decoded content, choice by choice, in a form that does not depend on the pieces.
-fn heard(protocol: Protocol, streaming: bool, body: &[u8]) -> canon::Result<BTreeMap<u32, Heard>> {
+fn heard(protocol: Protocol, streaming: bool, body: &[u8]) -> canon::Result<BTreeMap<u32, CallerAnswer>> {
     let mut decoder = adapter(protocol).decoder(streaming, &DecoderContext::default());
     let mut events = Vec::new();
     decoder.push(body, &mut events)?;
@@ -318,7 +318,7 @@ fn heard(protocol: Protocol, streaming: bool, body: &[u8]) -> canon::Result<BTre
     for choice in choices.iter().flatten().copied() {
         let about = |of: &Option<u32>| of.is_none_or(|of| of == choice);
         let own = events.iter().zip(&choices).filter(|(_, of)| about(of)).map(|(event, _)| event.clone());
-        found.entry(choice).or_insert_with(|| plain(Heard::of(own)));
+        found.entry(choice).or_insert_with(|| plain(CallerAnswer::of(own)));
     }
     Ok(found)
 }
@@ -339,7 +339,7 @@ fn choice_of(event: &Event) -> Option<u32> {
 }
 
 /// Arguments compared by value, and fields in order.
-fn plain(mut heard: Heard) -> Heard {
+fn plain(mut heard: CallerAnswer) -> CallerAnswer {
     for call in &mut heard.calls {
         if let Ok(arguments) = serde_json::from_str::<Value>(&call.arguments) {
             call.arguments = arguments.to_string();
@@ -351,7 +351,7 @@ fn plain(mut heard: Heard) -> Heard {
 }
 
 /// How a stream and its whole differ; none for streams that have no whole form, such as those that end in an error.
-fn compare(protocol: Protocol, stream: &[u8], whole: Whole) -> Option<Result<(), String>> {
+fn compare(protocol: Protocol, stream: &[u8], whole: Assemble) -> Option<Result<(), String>> {
     let streamed = heard(protocol, true, stream).ok()?;
     let whole = whole(stream)?.to_string();
     Some(match heard(protocol, false, whole.as_bytes()) {
@@ -361,7 +361,7 @@ fn compare(protocol: Protocol, stream: &[u8], whole: Whole) -> Option<Result<(),
     })
 }
 
-fn recorded(protocol: Protocol, providers: &[&str], api: &str, whole: Whole) -> usize {
+fn recorded(protocol: Protocol, providers: &[&str], api: &str, whole: Assemble) -> usize {
     let is_stream = |record: &Record| record.api == api && record.streaming && record.status == 200;
     let all = providers.iter().copied().flat_map(records).filter(is_stream);
     let compared: Vec<_> =
@@ -438,7 +438,7 @@ fn sse(documents: &[Value]) -> Vec<u8> {
 /// Small handmade streams with everything that pieces can hold.
 #[test]
 fn handmade_streams_equal_their_whole_answers() {
-    let check = |protocol, stream: &[u8], whole: Whole| match compare(protocol, stream, whole) {
+    let check = |protocol, stream: &[u8], whole: Assemble| match compare(protocol, stream, whole) {
         Some(Ok(())) => {}
         other => panic!("{protocol:?}: {other:?}"),
     };

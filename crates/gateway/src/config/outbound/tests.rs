@@ -29,12 +29,12 @@ fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 /// A server whose authority, client certificate and key are files.
-struct Place {
+struct TlsFixture {
     server: TlsServer,
     folder: tempfile::TempDir,
 }
 
-impl Place {
+impl TlsFixture {
     async fn new(wants_certificate: bool) -> Self {
         let authority = Authority::new();
         let folder = tempfile::tempdir().unwrap();
@@ -77,7 +77,7 @@ async fn ask(client: &Client, url: &str) -> Result<Bytes, String> {
 
 #[tokio::test]
 async fn authorities_of_the_configuration_and_of_the_environment_are_trusted() {
-    let place = Place::new(false).await;
+    let place = TlsFixture::new(false).await;
     let (url, file) = (place.server.url(), place.path("ca.pem"));
     let own = format!("[providers.one.tls]\nca_file = {file:?}\n");
     let all = format!("[tls]\nca_file = {file:?}\n");
@@ -112,7 +112,7 @@ async fn authorities_of_the_configuration_and_of_the_environment_are_trusted() {
 
 #[tokio::test]
 async fn a_provider_that_asks_for_a_certificate_gets_that_of_its_section() {
-    let place = Place::new(true).await;
+    let place = TlsFixture::new(true).await;
     let url = place.server.url();
     let authority = format!("[providers.one.tls]\nca_file = {:?}\n", place.path("ca.pem"));
     let identity = format!("cert = {:?}\nkey = {:?}\n", place.path("cert.pem"), place.path("key.pem"));
@@ -123,7 +123,7 @@ async fn a_provider_that_asks_for_a_certificate_gets_that_of_its_section() {
 
 #[tokio::test]
 async fn proxies_of_the_section_and_of_the_environment_lead_to_the_provider() {
-    let place = Place::new(false).await;
+    let place = TlsFixture::new(false).await;
     let url = place.remote_url();
     let trusted = format!("[tls]\nca_file = {:?}\n", place.path("ca.pem"));
     let (address, heads) = proxy(place.server.address, None).await;
@@ -153,7 +153,7 @@ async fn proxies_of_the_section_and_of_the_environment_lead_to_the_provider() {
 /// `127.1` is this machine, but by its spelling a remote host, for which proxies of the environment hold.
 #[tokio::test]
 async fn none_and_no_proxy_lead_to_the_provider_directly() {
-    let place = Place::new(false).await;
+    let place = TlsFixture::new(false).await;
     let (plain, served) = proxy(place.server.address, None).await;
     let (address, heads) = proxy(place.server.address, None).await;
     let (url, leads) = (format!("http://127.1:{}/v1", plain.port()), format!("http://{address}"));

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use store::{Audit, KeyFields, KeyRow, Project, StoreError, Written};
+use store::{Audit, KeyFields, KeyRow, Project, StoreError, WriteOutcome};
 use wire::OWN;
 
 use super::routes::{self, Resource};
@@ -37,7 +37,7 @@ const DAYS: i64 = crate::report::DAYS;
 pub(super) const BODY_LIMIT: usize = 256 << 10;
 
 /// A request to the admin API.
-pub(super) struct Asked<'a> {
+pub(super) struct AdminRequest<'a> {
     pub(super) api: &'a Api,
     pub(super) snapshot: &'a Snapshot,
     pub(super) caller: &'a Caller,
@@ -105,7 +105,7 @@ struct RotateBody {
     overlap_seconds: Option<i64>,
 }
 
-impl Asked<'_> {
+impl AdminRequest<'_> {
     /// Serves one request. `rest` is the path after the resource.
     pub(super) async fn serve(&self, resource: Resource, rest: &str) -> Answer {
         let method = &self.head.method;
@@ -265,7 +265,7 @@ impl Asked<'_> {
         };
         let audit = self.audit("project.create", format!("project:{}", project.id), project_object(&project));
         match self.api.store.create_project(&project, Some(&audit)).await? {
-            Written::Exists => Err(conflict(format!("The project {:?} exists already.", project.id))),
+            WriteOutcome::Exists => Err(conflict(format!("The project {:?} exists already.", project.id))),
             _ => {
                 self.in_force().await;
                 Ok(tagged(StatusCode::CREATED, &project_object(&project), 1))
@@ -288,12 +288,12 @@ impl Asked<'_> {
         }
         let audit = self.audit("project.update", format!("project:{id}"), project_object(&project));
         match self.api.store.update_project(&project, Some(&audit), now_ms()).await? {
-            Written::Done => {
+            WriteOutcome::Done => {
                 self.in_force().await;
                 project.version += 1;
                 Ok(tagged(StatusCode::OK, &project_object(&project), project.version))
             }
-            Written::Absent => Err(absent("project", id).into()),
+            WriteOutcome::Absent => Err(absent("project", id).into()),
             _ => Err(changed()),
         }
     }
@@ -307,11 +307,11 @@ impl Asked<'_> {
         self.check_version(project.version)?;
         let audit = self.audit("project.delete", format!("project:{id}"), json!({}));
         match self.api.store.delete_project(id, project.version, Some(&audit), now_ms()).await? {
-            Written::Done => {
+            WriteOutcome::Done => {
                 self.in_force().await;
                 Ok(deleted("project", id))
             }
-            Written::Absent => Err(absent("project", id).into()),
+            WriteOutcome::Absent => Err(absent("project", id).into()),
             _ => Err(conflict(format!("The project {id:?} has active keys; revoke them first."))),
         }
     }
@@ -395,12 +395,12 @@ impl Asked<'_> {
         }
         let audit = self.audit("key.update", format!("key:{id}"), key_object(&row));
         match self.api.store.update_key(&row, Some(&audit), now_ms()).await? {
-            Written::Done => {
+            WriteOutcome::Done => {
                 self.in_force().await;
                 row.version += 1;
                 Ok(tagged(StatusCode::OK, &key_object(&row), row.version))
             }
-            Written::Absent => Err(absent("active key", id).into()),
+            WriteOutcome::Absent => Err(absent("active key", id).into()),
             _ => Err(changed()),
         }
     }
@@ -580,7 +580,7 @@ fn changed() -> Refused {
 pub(super) fn rest_of(head: &Parts) -> String {
     let path = path::spelling(head.uri.path());
     match routes::find(&path, &head.method) {
-        routes::Found::Route(_, rest) => path::unescape(rest).unwrap_or_default().into_owned(),
+        routes::RouteMatch::Route(_, rest) => path::unescape(rest).unwrap_or_default().into_owned(),
         _ => String::new(),
     }
 }

@@ -4,9 +4,9 @@ use canon::{Error, ErrorKind};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
-use store::{NewRest, Rest};
+use store::{NewRest, Suspension};
 
-use super::{Answer, Asked, absent, deleted, list};
+use super::{AdminRequest, Answer, absent, deleted, list};
 use crate::clock::now_ms;
 use crate::http::respond;
 use crate::report;
@@ -21,7 +21,7 @@ struct RestBody {
     seconds: Option<i64>,
 }
 
-impl Asked<'_> {
+impl AdminRequest<'_> {
     pub(super) async fn rests(&self) -> Answer {
         let now = now_ms();
         let rests = self.api.store.rests().await?;
@@ -55,7 +55,7 @@ impl Asked<'_> {
             )
             .into());
         }
-        let audit = Rest::end(provider, key, &format!("key:{}", self.caller.key_id));
+        let audit = Suspension::end(provider, key, &format!("key:{}", self.caller.key_id));
         if !self.api.store.end_rest(provider, key, audit, now_ms()).await? {
             return Err(absent("suspension of", id).into());
         }

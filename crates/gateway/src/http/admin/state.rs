@@ -4,16 +4,16 @@ use bytes::Bytes;
 use canon::{Error, Operation};
 use http::StatusCode;
 use serde_json::{Value, json};
-use store::Written;
+use store::WriteOutcome;
 
-use super::{Answer, Asked, absent, conflict, deleted, list};
+use super::{AdminRequest, Answer, absent, conflict, deleted, list};
 use crate::clock;
 use crate::http::respond;
 use crate::nodes;
 use crate::pipeline::explain;
 use crate::report;
 
-impl Asked<'_> {
+impl AdminRequest<'_> {
     /// The models of the catalog in force, one entry per provider; with `provider` only those of one.
     pub(super) async fn models(&self) -> Answer {
         let wanted = self.parameter("provider");
@@ -126,9 +126,11 @@ impl Asked<'_> {
     /// Declares a node lost.
     pub(super) async fn forget_node(&self, id: &str) -> Answer {
         match nodes::forget(&self.api.store, id, &format!("key:{}", self.caller.key_id)).await? {
-            Written::Done => Ok(deleted("node", id)),
-            Written::Changed | Written::Exists => Err(conflict(format!("{}.", nodes::not_forgotten(id)))),
-            Written::Absent => Err(absent("node", id).into()),
+            WriteOutcome::Done => Ok(deleted("node", id)),
+            WriteOutcome::Changed | WriteOutcome::Exists => {
+                Err(conflict(format!("{}.", nodes::not_forgotten(id))))
+            }
+            WriteOutcome::Absent => Err(absent("node", id).into()),
         }
     }
 }

@@ -6,7 +6,7 @@ use limits::Role;
 use serde_json::{Value, json};
 use store::{Cursor, Dim, Field, RequestFilter, RequestRow, StoreError};
 
-use super::{Answer, Asked, DAYS, absent, list};
+use super::{AdminRequest, Answer, DAYS, absent, list};
 use crate::clock::now_ms;
 use crate::http::respond;
 use crate::report::{self, UsageWords, Wrong};
@@ -33,7 +33,7 @@ const PARAMETERS: [&str; 12] = [
     "id",
 ];
 
-impl Asked<'_> {
+impl AdminRequest<'_> {
     /// Requests that pass a filter, the newest first.
     pub(super) async fn requests(&self) -> Answer {
         let filter = self.parameter("filter").unwrap_or_default();

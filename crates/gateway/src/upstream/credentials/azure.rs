@@ -10,7 +10,7 @@ use canon::Secret;
 
 use super::exchange::{Exchange, is_safe, seconds, text};
 use super::token::{Fetched, Token};
-use super::{Absent, Found, Search};
+use super::{Absent, CredentialSource, Search};
 use crate::env::read_file;
 use crate::upstream::Client;
 
@@ -24,11 +24,11 @@ const USUAL_LIFE: u64 = 3600;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
     scope: String,
-    way: Way,
+    way: TokenSource,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Way {
+enum TokenSource {
     /// An application with its proof for the authority.
     Application { url: String, client_id: String, proof: Proof },
     /// App Service and Container Apps: an address and a secret header in the environment.
@@ -45,9 +45,9 @@ enum Proof {
 }
 
 /// The credential from the settings and the environment.
-pub fn find(search: Search<'_>) -> Result<Found, Absent> {
+pub fn find(search: Search<'_>) -> Result<CredentialSource, Absent> {
     let scope = search.get("token_scope").unwrap_or(SCOPE).to_owned();
-    let found = |label: String, way: Way| Found {
+    let found = |label: String, way: TokenSource| CredentialSource {
         label,
         recipe: super::Recipe::Azure(Recipe { scope, way }),
         implied: BTreeMap::new(),
@@ -57,7 +57,7 @@ pub fn find(search: Search<'_>) -> Result<Found, Absent> {
     }
     if let Some((way, client_id)) = application(search)? {
         let kind = match &way {
-            Way::Application { proof: Proof::File(_), .. } => "workload identity",
+            TokenSource::Application { proof: Proof::File(_), .. } => "workload identity",
             _ => "application",
         };
         return Ok(found(format!("{kind} {client_id}"), way));
@@ -70,7 +70,7 @@ pub fn find(search: Search<'_>) -> Result<Found, Absent> {
 }
 
 /// The tenant, the application and its proof, if all three are set.
-fn application<'a>(search: Search<'a>) -> Result<Option<(Way, &'a str)>, Absent> {
+fn application<'a>(search: Search<'a>) -> Result<Option<(TokenSource, &'a str)>, Absent> {
     let (Some(tenant), Some(client_id)) = (search.get("tenant_id"), search.get("client_id")) else {
         return Ok(None);
     };
@@ -87,17 +87,17 @@ fn application<'a>(search: Search<'a>) -> Result<Option<(Way, &'a str)>, Absent>
     if !is_safe(&url) {
         return Err(Absent::wrong("authority_host", "must begin with https://"));
     }
-    Ok(Some((Way::Application { url, client_id: client_id.to_owned(), proof }, client_id)))
+    Ok(Some((TokenSource::Application { url, client_id: client_id.to_owned(), proof }, client_id)))
 }
 
-fn managed(search: Search<'_>) -> Way {
+fn managed(search: Search<'_>) -> TokenSource {
     let client_id = search.get("client_id").map(str::to_owned);
     let variable = |name| search.environment.get(name);
     match (variable("IDENTITY_ENDPOINT"), variable("IDENTITY_HEADER")) {
         (Some(endpoint), Some(header)) => {
-            Way::Service { endpoint: endpoint.to_owned(), header: Secret::new(header), client_id }
+            TokenSource::Service { endpoint: endpoint.to_owned(), header: Secret::new(header), client_id }
         }
-        _ => Way::Machine { client_id },
+        _ => TokenSource::Machine { client_id },
     }
 }
 
@@ -119,15 +119,15 @@ impl Recipe {
     /// A fresh token.
     pub async fn fetch(&self, client: &Client, now: SystemTime) -> Fetched<Token> {
         let answer = match &self.way {
-            Way::Application { url, client_id, proof } => {
+            TokenSource::Application { url, client_id, proof } => {
                 self.ask_authority(client, url, client_id, proof).await?
             }
-            Way::Service { endpoint, header, client_id } => {
+            TokenSource::Service { endpoint, header, client_id } => {
                 let url = self.managed_url(endpoint, "2019-08-01", client_id.as_deref());
                 let exchange = Exchange::get(&url).secret_header("x-identity-header", header.expose());
                 exchange.send_for_json(client).await?
             }
-            Way::Machine { client_id } => {
+            TokenSource::Machine { client_id } => {
                 let url = self.managed_url(MACHINE, "2018-02-01", client_id.as_deref());
                 Exchange::get(&url).header("metadata", "true").send_for_json(client).await?
             }

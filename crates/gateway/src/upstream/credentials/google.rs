@@ -21,7 +21,7 @@ use wire::providers::Credential;
 
 use super::exchange::{Exchange, is_safe, seconds, text, timestamp};
 use super::token::{Fetched, Token};
-use super::{Absent, Found, Search};
+use super::{Absent, CredentialSource, Search};
 use crate::env::{Environment, read_file};
 use crate::upstream::Client;
 
@@ -45,11 +45,11 @@ pub enum Recipe {
 }
 
 /// The credential from the settings and the environment.
-pub fn find(search: Search<'_>) -> Result<Found, Absent> {
+pub fn find(search: Search<'_>) -> Result<CredentialSource, Absent> {
     if let Some(token) = search.secret("access_token") {
         let label = format!("access token of {}", search.origin("access_token"));
         let recipe = super::Recipe::Fixed(Credential::Token(token));
-        return Ok(Found { label, recipe, implied: BTreeMap::new() });
+        return Ok(CredentialSource { label, recipe, implied: BTreeMap::new() });
     }
     if let Some(given) = search.get("credentials") {
         return given_credentials(given, search.environment);
@@ -69,7 +69,7 @@ pub fn find(search: Search<'_>) -> Result<Found, Absent> {
     }
 }
 
-fn given_credentials(given: &str, environment: &Environment) -> Result<Found, Absent> {
+fn given_credentials(given: &str, environment: &Environment) -> Result<CredentialSource, Absent> {
     let wrong = |reason| Absent::wrong("credentials", reason);
     if given == "metadata" {
         return Ok(metadata(environment));
@@ -82,15 +82,19 @@ fn given_credentials(given: &str, environment: &Environment) -> Result<Found, Ab
 }
 
 /// Reads the document once, so that its errors are known at the start.
-fn document(recipe: Recipe) -> Result<Found, String> {
+fn document(recipe: Recipe) -> Result<CredentialSource, String> {
     let document = recipe.document()?;
     document.check()?;
-    Ok(Found { label: document.label(), implied: document.implied(), recipe: super::Recipe::Google(recipe) })
+    Ok(CredentialSource {
+        label: document.label(),
+        implied: document.implied(),
+        recipe: super::Recipe::Google(recipe),
+    })
 }
 
-fn metadata(environment: &Environment) -> Found {
+fn metadata(environment: &Environment) -> CredentialSource {
     let named = environment.get("GCE_METADATA_HOST").or_else(|| environment.get("GCE_METADATA_IP"));
-    Found {
+    CredentialSource {
         label: "metadata server".to_owned(),
         recipe: super::Recipe::Google(Recipe::Metadata(named.unwrap_or(METADATA_HOST).to_owned())),
         implied: BTreeMap::new(),

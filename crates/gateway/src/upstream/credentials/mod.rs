@@ -89,7 +89,7 @@ impl<'a> Search<'a> {
 
 /// A source of credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct CredentialSource {
     /// A description for people: `service account x@y`, `profile default`. Never a secret.
     pub label: String,
     /// How to get the credentials.
@@ -140,7 +140,7 @@ impl Recipe {
 }
 
 /// The credentials of a call style, where it supports others than API keys.
-pub fn find(calling: CallStyle, search: Search<'_>) -> Option<Result<Found, Absent>> {
+pub fn find(calling: CallStyle, search: Search<'_>) -> Option<Result<CredentialSource, Absent>> {
     match calling {
         CallStyle::Compatible | CallStyle::GoogleAiStudio => None,
         CallStyle::GoogleVertex => Some(google::find(search)),
@@ -162,7 +162,7 @@ enum Source {
 }
 
 /// A provider's settings of credentials.
-pub struct Given<'a> {
+pub struct CredentialSettings<'a> {
     pub keys: Vec<&'a Secret>,
     /// The source of credentials where there is no key.
     pub recipe: Option<&'a Recipe>,
@@ -174,7 +174,7 @@ pub struct Given<'a> {
 
 impl Credentials {
     /// The keys of the settings, else the credential that was found.
-    pub fn new(given: &Given<'_>, client: &Client) -> Self {
+    pub fn new(given: &CredentialSettings<'_>, client: &Client) -> Self {
         let keys = given.keys.iter().copied();
         let fixed = match &given.recipe {
             Some(Recipe::Fixed(credential)) => mask::secrets(credential),

@@ -53,11 +53,11 @@ pub struct TokenCache {
     label: String,
     client: Client,
     mask: Arc<Mask>,
-    current: ArcSwapOption<Kept>,
+    current: ArcSwapOption<CurrentToken>,
     refresh: Mutex<Refresh>,
 }
 
-struct Kept {
+struct CurrentToken {
     token: Token,
     since: SystemTime,
     /// It was fetched because the previous one was refused.
@@ -76,7 +76,7 @@ struct Refresh {
     earlier: Option<Credential>,
 }
 
-impl Kept {
+impl CurrentToken {
     fn is_valid(&self, now: SystemTime) -> bool {
         self.token.expires.is_none_or(|expires| now < expires)
     }
@@ -211,7 +211,7 @@ impl TokenCache {
                 if let Some(kept) = self.current.load().as_ref() {
                     refresh.earlier = Some(kept.token.credential.clone());
                 }
-                self.current.store(Some(Arc::new(Kept { token, since: now, replaces_refused })));
+                self.current.store(Some(Arc::new(CurrentToken { token, since: now, replaces_refused })));
                 Ok(credential)
             }
             Err(reason) => {

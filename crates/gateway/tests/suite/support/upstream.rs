@@ -13,14 +13,14 @@ use tokio::task::JoinHandle;
 /// A provider.
 pub struct Upstream {
     pub address: SocketAddr,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    heard: Arc<Mutex<Vec<ReceivedRequest>>>,
     lines: mpsc::UnboundedReceiver<Line>,
     accepting: JoinHandle<()>,
 }
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct ReceivedRequest {
     pub head: String,
     pub body: Vec<u8>,
 }
@@ -44,7 +44,7 @@ impl Upstream {
     async fn start(script: Option<VecDeque<Vec<u8>>>) -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
+        let heard: Arc<Mutex<Vec<ReceivedRequest>>> = Arc::default();
         let (sender, lines) = mpsc::unbounded_channel();
         let accepting = tokio::spawn(accept(listener, script, heard.clone(), sender));
         Self { address, heard, lines, accepting }
@@ -74,7 +74,7 @@ impl Upstream {
     }
 
     /// The requests so far.
-    pub fn heard(&self) -> Vec<Heard> {
+    pub fn heard(&self) -> Vec<ReceivedRequest> {
         self.heard.lock().unwrap().clone()
     }
 
@@ -90,7 +90,7 @@ impl Drop for Upstream {
     }
 }
 
-impl Heard {
+impl ReceivedRequest {
     /// A header of the request.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
@@ -129,7 +129,7 @@ impl Line {
 async fn accept(
     listener: TcpListener,
     mut script: Option<VecDeque<Vec<u8>>>,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    heard: Arc<Mutex<Vec<ReceivedRequest>>>,
     lines: mpsc::UnboundedSender<Line>,
 ) {
     let mut open = Vec::new();
@@ -151,7 +151,7 @@ async fn accept(
     }
 }
 
-async fn read_request(socket: &mut TcpStream) -> Option<Heard> {
+async fn read_request(socket: &mut TcpStream) -> Option<ReceivedRequest> {
     let mut buffer = Vec::new();
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -162,7 +162,7 @@ async fn read_request(socket: &mut TcpStream) -> Option<Heard> {
         }
     };
     let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
-    let mut heard = Heard { head, body: buffer[end..].to_vec() };
+    let mut heard = ReceivedRequest { head, body: buffer[end..].to_vec() };
     let length = heard.header("content-length").map_or(0, |value| value.parse().unwrap());
     while heard.body.len() < length {
         if socket.read_buf(&mut heard.body).await.ok()? == 0 {

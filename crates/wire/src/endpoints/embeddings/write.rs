@@ -15,7 +15,7 @@ use crate::endpoints::{
     AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
     TOKENS_HEADER,
 };
-use crate::intake::Asked;
+use crate::intake::RequestFacts;
 use crate::json::Edit;
 use crate::{ROUTING_FIELDS, adapter};
 
@@ -27,8 +27,8 @@ impl EndpointRequest for EmbeddingsRequest {
         Operation::Embeddings
     }
 
-    fn asked(&self) -> Asked<'_> {
-        Asked {
+    fn asked(&self) -> RequestFacts<'_> {
+        RequestFacts {
             prompt_tokens: self.tokens,
             reserved_tokens: self.tokens,
             max_output_tokens: Some(0),

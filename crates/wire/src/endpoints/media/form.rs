@@ -12,12 +12,12 @@ use http::header::CONTENT_TYPE;
 use super::length;
 use super::meter::Meter;
 use super::native::{TranscriptReader, no_stream};
-use super::pictures::Wanted;
+use super::pictures::PictureRequest;
 use super::reader::OpenaiReader;
 use super::transcript::TranscriptForm;
 use super::{MediaFormat, MediaRow};
 use crate::endpoints::{AnswerReader, EndpointRequest, EndpointTarget, Part, ProviderRequest};
-use crate::intake::{Asked, ROUTING_FIELDS, RoutingFields};
+use crate::intake::{ROUTING_FIELDS, RequestFacts, RoutingFields};
 use crate::multipart::{Form, FormPart};
 
 /// Longest name of a model, in bytes.
@@ -240,13 +240,13 @@ impl EndpointRequest for FormRequest {
         self.operation
     }
 
-    fn asked(&self) -> Asked<'_> {
+    fn asked(&self) -> RequestFacts<'_> {
         let amount = if self.is_image_edit() {
             Amount { unit: Unit::Image, count: 1 }
         } else {
             Amount { unit: Unit::Millisecond, count: self.milliseconds }
         };
-        Asked {
+        RequestFacts {
             model: &self.model,
             prompt_tokens: self.tokens,
             reserved_tokens: self.tokens,
@@ -259,7 +259,7 @@ impl EndpointRequest for FormRequest {
                 routing: self.routing_field("routing"),
                 n: self.routing_field("n"),
             },
-            ..Asked::default()
+            ..RequestFacts::default()
         }
     }
 
@@ -271,7 +271,7 @@ impl EndpointRequest for FormRequest {
             self.check_whole()?;
         }
         if row.format.is_of_pictures() && self.is_image_edit() {
-            return Wanted::of_form(&self.form)?.write(self.operation, (row, usual), target);
+            return PictureRequest::of_form(&self.form)?.write(self.operation, (row, usual), target);
         }
         if matches!(row.format, MediaFormat::Deepgram | MediaFormat::Openrouter) {
             return self.without_form(row, usual, target.model);

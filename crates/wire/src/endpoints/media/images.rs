@@ -5,11 +5,11 @@ use canon::write::quoted;
 use canon::{Amount, Error, Losses, Operation, Result, Unit};
 
 use super::meter::Meter;
-use super::pictures::Wanted;
+use super::pictures::PictureRequest;
 use super::reader::OpenaiReader;
 use super::{MediaRow, SizeField, forwarded};
 use crate::endpoints::{EndpointRequest, EndpointTarget, Part, ProviderRequest};
-use crate::intake::{Asked, Intake, check_kind};
+use crate::intake::{Intake, RequestFacts, check_kind};
 use crate::json::{Edit, Kind, Scanner, text_of};
 
 #[derive(Clone, Debug)]
@@ -122,8 +122,8 @@ impl EndpointRequest for ImagesRequest {
         self.operation
     }
 
-    fn asked(&self) -> Asked<'_> {
-        Asked {
+    fn asked(&self) -> RequestFacts<'_> {
+        RequestFacts {
             prompt_tokens: self.tokens,
             reserved_tokens: self.tokens,
             max_output_tokens: Some(IMAGE_TOKENS),
@@ -140,7 +140,7 @@ impl EndpointRequest for ImagesRequest {
         };
         let row = row.as_ref().unwrap_or(&usual);
         if row.format.is_of_pictures() {
-            return Wanted::of_json(&self.intake)?.write(self.operation, (row, path), target);
+            return PictureRequest::of_json(&self.intake)?.write(self.operation, (row, path), target);
         }
         let mut losses = Losses::new();
         let mut edit = forwarded(&self.intake, row, target.model, &mut losses);

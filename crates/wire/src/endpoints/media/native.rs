@@ -70,7 +70,7 @@ pub struct SoundInJson {
 }
 
 #[derive(Deserialize)]
-struct Sound<'a> {
+struct InlineAudio<'a> {
     #[serde(borrow)]
     audio_data: std::borrow::Cow<'a, str>,
 }
@@ -78,7 +78,7 @@ struct Sound<'a> {
 impl AnswerReader for SoundInJson {
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
         let body = parts.first().map(|part| &part.body[..]).unwrap_or_default();
-        let read = serde_json::from_slice::<Sound<'_>>(body).ok();
+        let read = serde_json::from_slice::<InlineAudio<'_>>(body).ok();
         let sound = read.and_then(|read| STANDARD.decode(read.audio_data.as_bytes()).ok());
         let Some(sound) = sound.filter(|sound| !sound.is_empty()) else {
             let message = "The provider's answer has no audio.";

@@ -22,7 +22,7 @@ use crate::multipart::FormPart;
 const NO_SUCH_FIELD: &str = "The provider has no such field.";
 
 /// A transcription request in the provider's own form.
-struct Written {
+struct EncodedForm {
     path: Cow<'static, str>,
     headers: Headers,
     body: Vec<u8>,
@@ -42,7 +42,7 @@ impl FormRequest {
             MediaFormat::Deepgram => self.deepgram(row, model, form, &mut losses)?,
             _ => self.openrouter(row.path(usual), model, &mut losses)?,
         };
-        let Written { path, headers, body } = written;
+        let EncodedForm { path, headers, body } = written;
         let (words, segments) = (self.wants("word"), self.wants("segment"));
         Ok(ProviderRequest {
             parts: vec![Part { path, headers, body: body.into(), goes_on: false, first_input: 0 }],
@@ -64,7 +64,7 @@ impl FormRequest {
         model: &str,
         form: TranscriptForm,
         losses: &mut Losses,
-    ) -> Result<Written> {
+    ) -> Result<EncodedForm> {
         let mut query = Query::default();
         query.add("model", model);
         query.add("smart_format", "true");
@@ -102,10 +102,10 @@ impl FormRequest {
             return Err(Error::unsupported("file", "The provider accepts a file or a URL."));
         };
         let path = format!("/v1/listen?{}", query.text).into();
-        Ok(Written { path, headers: vec![(CONTENT_TYPE, content_type)], body })
+        Ok(EncodedForm { path, headers: vec![(CONTENT_TYPE, content_type)], body })
     }
 
-    fn openrouter(&self, path: Cow<'static, str>, model: &str, losses: &mut Losses) -> Result<Written> {
+    fn openrouter(&self, path: Cow<'static, str>, model: &str, losses: &mut Losses) -> Result<EncodedForm> {
         let mut source = None;
         for part in self.form.parts() {
             let name = part.head.plain_name();
@@ -121,7 +121,7 @@ impl FormRequest {
         };
         let sound = json!({"data": STANDARD.encode(self.form.value(part)), "format": extension(part)});
         let body = json!({"model": model, "input_audio": sound}).to_string().into_bytes();
-        Ok(Written { path, headers: Headers::new(), body })
+        Ok(EncodedForm { path, headers: Headers::new(), body })
     }
 }
 

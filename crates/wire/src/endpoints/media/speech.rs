@@ -11,7 +11,7 @@ use super::native::{SoundInJson, no_stream};
 use super::reader::OpenaiReader;
 use super::{MediaFormat, MediaRow, forwarded};
 use crate::endpoints::{AnswerReader, EndpointRequest, EndpointTarget, Part, ProviderRequest};
-use crate::intake::{Asked, Intake, check_kind};
+use crate::intake::{Intake, RequestFacts, check_kind};
 use crate::json::{Kind, Scanner, text_of};
 use crate::providers::path_segment;
 
@@ -86,10 +86,10 @@ impl EndpointRequest for SpeechRequest {
         Operation::Speech
     }
 
-    fn asked(&self) -> Asked<'_> {
+    fn asked(&self) -> RequestFacts<'_> {
         let tokens = self.characters.div_ceil(4);
         let amount = Some(Amount { unit: Unit::Character, count: self.characters });
-        Asked { prompt_tokens: tokens, reserved_tokens: tokens, amount, ..self.intake.asked() }
+        RequestFacts { prompt_tokens: tokens, reserved_tokens: tokens, amount, ..self.intake.asked() }
     }
 
     fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::framing::aws_eventstream::{EventStreamParser, Message};
 use crate::proofs::Proofs;
 use crate::protocols::bedrock_converse::errors;
-use crate::{Kept, Protocol, Transcoder};
+use crate::{Protocol, StoredAnswer, Transcoder};
 
 /// A transcoder of event streams that accepts frames, where the answer comes in them. `beginning` holds the
 /// first bytes: a frame begins with its length, whose first byte is 0, and no text does.
@@ -93,7 +93,7 @@ impl Transcoder for Framed {
         self.inner.poll_released(cx, out)
     }
 
-    fn kept(&mut self) -> Option<Kept> {
+    fn kept(&mut self) -> Option<StoredAnswer> {
         self.inner.kept()
     }
 

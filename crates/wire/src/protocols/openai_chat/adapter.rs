@@ -10,7 +10,8 @@ use crate::{Adapter, Decoder, DecoderContext, Encoded};
 impl Adapter for OpenaiChat {
     /// Writes the request for OpenAI itself, and then forwards it like a caller's own.
     fn encode_request(&self, request: &Request, target: Target<'_>) -> Result<Encoded> {
-        let request::write::Written { body, losses, custom_tools } = request::write::body(request, target)?;
+        let request::write::WrittenRequest { body, losses, custom_tools } =
+            request::write::body(request, target)?;
         let mut encoded = forward_own(body, target).map_err(|error| of_request(error, request))?;
         encoded.losses = encoded.losses.with_fields(|field| paths::field_of(&field.name(), request));
         encoded.losses.extend(losses);

@@ -218,7 +218,7 @@ impl Reader<'_> {
             }
         }
         let (mut kind, mut length) = (Cow::Borrowed(&b""[..]), 0);
-        let mut given = Given::default();
+        let mut given = PresentFields::default();
         scanner.object(|scanner, key| {
             let found = scanner.kind()?;
             let start = scanner.position();
@@ -351,9 +351,9 @@ impl Message {
 
 /// The content fields that a part has.
 #[derive(Default)]
-struct Given([bool; 6]);
+struct PresentFields([bool; 6]);
 
-impl Given {
+impl PresentFields {
     const NAMES: [&str; 6] = ["text", "refusal", "image_url", "video_url", "input_audio", "file"];
 
     fn note(&mut self, name: &[u8], kind: Kind) {

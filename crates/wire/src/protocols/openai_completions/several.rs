@@ -257,10 +257,10 @@ fn broken() -> Error {
 /// The error that ended a part's stream, with its prompt.
 fn of_part(name: &str, error: &RawValue) -> Error {
     #[derive(Deserialize)]
-    struct Said {
+    struct ErrorMessage {
         message: Option<String>,
     }
-    let said: Option<Said> = serde_json::from_str(error.get()).ok();
+    let said: Option<ErrorMessage> = serde_json::from_str(error.get()).ok();
     let message = said.and_then(|said| said.message).unwrap_or_default();
     Error::upstream(ErrorKind::Upstream, Retry::No, format!("{name}: {message}"))
 }

@@ -85,7 +85,7 @@ fn formats() -> [Format; 5] {
 }
 
 /// How a request goes to a provider.
-struct Way {
+struct RequestPath {
     name: String,
     caller: Protocol,
     rest: &'static str,
@@ -95,8 +95,8 @@ struct Way {
     kind: Kind,
 }
 
-fn work(way: Way) -> Work {
-    let Way { name, caller, rest, upstream, facts, quirks, kind } = way;
+fn work(way: RequestPath) -> Work {
+    let RequestPath { name, caller, rest, upstream, facts, quirks, kind } = way;
     let quirks: Quirks = serde_json::from_str(quirks).unwrap();
     let run = move |body: &Bytes| {
         let dialect = wire::dialect(caller).unwrap();
@@ -112,7 +112,7 @@ fn work(way: Way) -> Work {
 }
 
 fn works(caller: Protocol, rest: &'static str) -> Vec<Work> {
-    let way = |upstream: Protocol, name: String, kind| Way {
+    let way = |upstream: Protocol, name: String, kind| RequestPath {
         name,
         caller,
         rest,
@@ -128,10 +128,12 @@ fn works(caller: Protocol, rest: &'static str) -> Vec<Work> {
     if caller == Protocol::OpenaiChat {
         let every = r#"{"no_developer_role":true,"drop_message_fields":["name"],"string_content":true,"short_tool_call_ids":true,"reasoning_field":"reasoning_content","drop_tool_fields":["strict"]}"#;
         let edited = |name: &str| way(caller, name.to_owned(), Kind::Edited);
-        works.push(work(Way { quirks: every, ..edited("forwarding with quirks") }));
+        works.push(work(RequestPath { quirks: every, ..edited("forwarding with quirks") }));
         let facts = ModelFacts { strict_subset: true, ..ModelFacts::default() };
-        works
-            .push(work(Way { facts, ..edited("forwarding to a model that enforces a part of JSON schema") }));
+        works.push(work(RequestPath {
+            facts,
+            ..edited("forwarding to a model that enforces a part of JSON schema")
+        }));
         works.push(looking_for_media());
     }
     works

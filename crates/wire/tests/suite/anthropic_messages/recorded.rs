@@ -23,7 +23,7 @@ fn is_stream(record: &Record) -> bool {
 
 /// The content of an answer, read without the code under test.
 #[derive(Debug, Default, PartialEq)]
-struct Said {
+struct AnswerContent {
     text: String,
     thinking: String,
     calls: Vec<(String, String, Value)>,
@@ -32,7 +32,7 @@ struct Said {
     stop_reason: Option<String>,
 }
 
-fn said_by_record(record: &Record) -> Said {
+fn said_by_record(record: &Record) -> AnswerContent {
     let text = String::from_utf8(record.body.clone()).unwrap();
     if !is_stream(record) {
         return said_by_message(&serde_json::from_str(&text).unwrap());
@@ -80,8 +80,8 @@ fn said_by_record(record: &Record) -> Said {
     said_by_message(&message)
 }
 
-fn said_by_message(message: &Value) -> Said {
-    let mut said = Said::default();
+fn said_by_message(message: &Value) -> AnswerContent {
+    let mut said = AnswerContent::default();
     for block in message["content"].as_array().unwrap() {
         let text = |name: &str| block[name].as_str().unwrap_or_default().to_owned();
         match block["type"].as_str().unwrap() {
@@ -111,8 +111,8 @@ fn said_by_message(message: &Value) -> Said {
     said
 }
 
-fn said_by_events(events: &[Event]) -> Said {
-    let mut said = Said::default();
+fn said_by_events(events: &[Event]) -> AnswerContent {
+    let mut said = AnswerContent::default();
     let mut arguments: Vec<String> = Vec::new();
     for event in events {
         match event {

@@ -6,7 +6,7 @@ use testkit::corpus::{Record, cases};
 use testkit::split::pieces;
 use wire::{AnswerForm, DecoderContext, Protocol, adapter};
 
-use super::said::{Said, heard, is_reason, said};
+use super::said::{AnswerContent, heard, is_reason, said};
 use super::{assert_stream_rules, decoded, documents, encoded, form, relayed};
 
 const PROVIDERS: [&str; 25] = [
@@ -46,13 +46,13 @@ fn answers() -> Vec<Record> {
     exchanges(|record| record.status == 200)
 }
 
-fn native(record: &Record) -> Said {
+fn native(record: &Record) -> AnswerContent {
     let text = std::str::from_utf8(&record.body).unwrap().replace("\nerror: ", "\ndata: ");
     said(&documents(record.streaming, &text)).in_our_words()
 }
 
 /// Removes the ids that the gateway made because the provider sent none.
-fn without_made_up_ids(mut found: Said) -> Said {
+fn without_made_up_ids(mut found: AnswerContent) -> AnswerContent {
     for call in found.choices.values_mut().flat_map(|choice| &mut choice.calls) {
         if call.0.starts_with("call_ours") {
             call.0.clear();

@@ -23,7 +23,7 @@ pub struct Choice {
 
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Said {
+pub struct AnswerContent {
     pub choices: BTreeMap<u64, Choice>,
     pub usage: Value,
     pub error: Option<String>,
@@ -84,8 +84,8 @@ impl Choice {
 }
 
 /// Reads the documents of an answer: its events, or the one of a whole answer.
-pub fn said(documents: &[Value]) -> Said {
-    let mut said = Said::default();
+pub fn said(documents: &[Value]) -> AnswerContent {
+    let mut said = AnswerContent::default();
     for document in documents {
         let error = &document["error"];
         if let Some(words) = error["message"].as_str().or(error.as_str()).filter(|words| !words.is_empty()) {
@@ -119,7 +119,7 @@ pub fn said(documents: &[Value]) -> Said {
     said
 }
 
-impl Said {
+impl AnswerContent {
     /// Normalised as the gateway does: finish reasons of OpenAI, arguments never empty.
     pub fn in_our_words(mut self) -> Self {
         for choice in self.choices.values_mut() {

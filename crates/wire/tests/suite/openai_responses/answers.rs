@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use wire::{AnswerForm, DecoderContext};
 
 use super::{decode, dialect, documents, notes, write};
-use crate::heard::{Heard, hear_every_way};
+use crate::heard::{CallerAnswer, hear_every_way};
 
 fn sse(events: &[Value]) -> Vec<u8> {
     let event = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap());
     events.iter().map(event).collect::<String>().into_bytes()
 }
 
-fn hear(body: &[u8]) -> Heard {
+fn hear(body: &[u8]) -> CallerAnswer {
     hear_every_way(wire::Protocol::OpenaiResponses, true, &DecoderContext::default(), body).unwrap()
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use canon::{Event, FinishReason};
 use serde_json::{Value, json};
 use wire::kept::{self, Turn};
-use wire::{Addressed, AnswerForm, Intake, Keeping, Kept};
+use wire::{Addressed, AnswerForm, Intake, Keeping, StoredAnswer};
 
 use super::{dialect, documents, notes};
 
@@ -16,7 +16,7 @@ fn keeping(body: &Value) -> Keeping {
     *intake(body).keeping.unwrap()
 }
 
-fn written(stream: bool, keep: bool) -> (Vec<u8>, Option<Kept>) {
+fn written(stream: bool, keep: bool) -> (Vec<u8>, Option<StoredAnswer>) {
     let request =
         json!({"model": "m", "input": "hi", "metadata": {"a": ",\"store\":true,\"background\":false"}});
     let form =

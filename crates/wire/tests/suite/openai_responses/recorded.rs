@@ -57,7 +57,7 @@ fn last_response(record: &Record) -> Option<Value> {
 
 /// The content of an answer.
 #[derive(Debug, Default, PartialEq)]
-struct Said {
+struct AnswerContent {
     text: String,
     refusal: String,
     thinking: String,
@@ -68,9 +68,9 @@ struct Said {
 }
 
 /// The content, read without the code under test.
-fn said_by_record(record: &Record) -> Said {
+fn said_by_record(record: &Record) -> AnswerContent {
     let response = last_response(record).unwrap();
-    let mut said = Said::default();
+    let mut said = AnswerContent::default();
     for item in response["output"].as_array().unwrap() {
         let text = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
         let joined = |name: &str| {
@@ -99,8 +99,8 @@ fn said_by_record(record: &Record) -> Said {
     said
 }
 
-fn said_by_events(events: &[Event]) -> Said {
-    let mut said = Said::default();
+fn said_by_events(events: &[Event]) -> AnswerContent {
+    let mut said = AnswerContent::default();
     for event in events {
         match event {
             Event::Text { text, .. } => said.text.push_str(text),
@@ -127,7 +127,7 @@ fn said_by_events(events: &[Event]) -> Said {
 }
 
 /// Models call a function that was not declared, and put the calls into its arguments.
-fn is_wrapped(said: &Said) -> bool {
+fn is_wrapped(said: &AnswerContent) -> bool {
     said.calls.iter().any(|(_, name, _)| name == "parallel")
 }
 

@@ -16,7 +16,7 @@ use wire::providers::Credential;
 
 use super::exchange::{Exchange, is_safe, text, timestamp};
 use super::token::{Fetched, Token};
-use super::{Absent, Found, Search};
+use super::{Absent, CredentialSource, Search};
 use crate::env::read_file;
 use crate::upstream::Client;
 use profile::{Files, Link};
@@ -63,7 +63,7 @@ struct Container {
 }
 
 /// The credential from the settings and the environment.
-pub fn find(search: Search<'_>) -> Result<Found, Absent> {
+pub fn find(search: Search<'_>) -> Result<CredentialSource, Absent> {
     let surroundings = Surroundings::of(search)?;
     let mut implied = BTreeMap::new();
     let (base, mut label) = base(search, &surroundings, &mut implied)?;
@@ -84,7 +84,7 @@ pub fn find(search: Search<'_>) -> Result<Found, Absent> {
         (Base::Keys(keys), None) => super::Recipe::Fixed(keys),
         (base, role) => super::Recipe::Aws(Box::new(Recipe { base, role, sts, surroundings })),
     };
-    Ok(Found { label, recipe, implied })
+    Ok(CredentialSource { label, recipe, implied })
 }
 
 fn base(

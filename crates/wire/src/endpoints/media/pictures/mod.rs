@@ -22,7 +22,7 @@ const MOST: u64 = 10;
 
 /// The request.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct PictureRequest {
     pub prompt: String,
     /// The number of images.
     pub count: u64,
@@ -54,26 +54,26 @@ pub enum Picture {
     Address(String),
 }
 
-/// Fields that are members of [`Wanted`].
+/// Fields that are members of [`PictureRequest`].
 const KNOWN: [&str; 9] =
     ["model", "prompt", "n", "size", "response_format", "stream", "images", "image", "mask"];
 
 /// An image in a JSON body, in any of the forms that clients use.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Given {
+enum JsonImage {
     Url(String),
     Object {
         #[serde(default)]
         url: Option<String>,
         #[serde(default)]
-        image_url: Option<Box<Given>>,
+        image_url: Option<Box<JsonImage>>,
         #[serde(default)]
         file_id: Option<Value>,
     },
 }
 
-impl Given {
+impl JsonImage {
     fn picture(self, param: &str) -> Result<Picture> {
         match self {
             Self::Url(url) => Picture::of_url(url, param),
@@ -91,7 +91,7 @@ impl Given {
     }
 }
 
-impl Wanted {
+impl PictureRequest {
     /// Reads a JSON body.
     pub fn of_json(intake: &Intake) -> Result<Self> {
         let text = |name: &str| intake.string(name).map(|text| text.into_owned());
@@ -107,9 +107,9 @@ impl Wanted {
             let Some(raw) = intake.given(name) else { continue };
             let is_list = raw.starts_with(b"[");
             let images = if is_list {
-                serde_json::from_slice::<Vec<Given>>(raw)
+                serde_json::from_slice::<Vec<JsonImage>>(raw)
             } else {
-                serde_json::from_slice::<Given>(raw).map(|one| vec![one])
+                serde_json::from_slice::<JsonImage>(raw).map(|one| vec![one])
             };
             let images = images.map_err(|_| {
                 Error::invalid(name, format!("{name} must have image_url in each of its images."))
@@ -120,7 +120,7 @@ impl Wanted {
             }
         }
         if let Some(mask) = intake.given("mask") {
-            let given = serde_json::from_slice::<Given>(mask);
+            let given = serde_json::from_slice::<JsonImage>(mask);
             let given = given.map_err(|_| Error::invalid("mask", "mask must have image_url."))?;
             wanted.mask = Some(given.picture("mask")?);
         }

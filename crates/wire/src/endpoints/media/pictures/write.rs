@@ -6,7 +6,7 @@ use http::HeaderValue;
 use http::header::ACCEPT;
 use serde_json::{Map, Value, json};
 
-use super::{BackgroundReader, PicturesReader, Wanted};
+use super::{BackgroundReader, PictureRequest, PicturesReader};
 use crate::Headers;
 use crate::endpoints::media::images::{RATIOS, nearest, parsed};
 use crate::endpoints::media::meter::Meter;
@@ -35,7 +35,7 @@ const OPENAI_ONLY: [&str; 11] = [
 ];
 const NO_SUCH_FIELD: &str = "The provider has no such field.";
 
-impl Wanted {
+impl PictureRequest {
     /// The request in the provider's format.
     pub fn write(
         &self,

@@ -70,7 +70,7 @@ impl History<'_> {
     pub(super) fn outgoing(&self, raw: &[u8], losses: &mut Losses) -> OutgoingTurns {
         let mut outgoing = OutgoingTurns::default();
         let Ok(text) = std::str::from_utf8(raw) else { return outgoing };
-        let mut seen = Seen::default();
+        let mut seen = HistoryState::default();
         let mut turns = Turns { text, out: None, end: 0 };
         for (index, turn) in Items::of(text).enumerate() {
             let changed = self.turn(index, turn, &mut seen, losses);
@@ -97,7 +97,7 @@ impl History<'_> {
         &self,
         index: usize,
         raw: &'t str,
-        seen: &mut Seen,
+        seen: &mut HistoryState,
         losses: &mut Losses,
     ) -> Option<Content<'t>> {
         let turn = serde_json::from_str::<Turn<'_>>(raw).ok()?;
@@ -234,7 +234,7 @@ pub(super) struct OutgoingTurns {
 
 /// The state over the turns so far.
 #[derive(Default)]
-struct Seen {
+struct HistoryState {
     /// The proofs of the previous answer.
     before: Option<Arc<Proofs>>,
     /// The last turn is an answer. Consecutive answers are one.

@@ -26,7 +26,7 @@ use crate::{DecoderContext, Encoded};
 use schema::{Enforced, Unfit};
 use thinking::{Generation, Plan};
 use tools::NAMES;
-use turns::{Conversation, Talk, text_block};
+use turns::{Conversation, TurnInputs, text_block};
 
 /// Top-level fields of this protocol, which pass unchanged.
 const OWN_FIELDS: [&str; 9] = [
@@ -73,7 +73,7 @@ pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> 
     let mut enforced = schemas.then(Enforced::default);
     let form = form(request, enforced.as_mut(), &mut losses)?;
     let mut output = Output::for_request(request, &AROUND);
-    let talk = Talk { request, model: target.model, thinking: plan.is_on(), names: &names };
+    let talk = TurnInputs { request, model: target.model, thinking: plan.is_on(), names: &names };
     let Conversation { mut system, marks, thoughtless } = talk.write(0, &mut losses, &mut output)?;
     if thoughtless && plan.has_budget() {
         thinking_losses = plan.give_up(request);

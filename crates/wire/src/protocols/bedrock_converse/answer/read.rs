@@ -23,7 +23,7 @@ pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
 impl ReadWhole for Answer {
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
         let body = sound(&body);
-        let whole: Whole<'_> = read(&body)?;
+        let whole: WholeAnswer<'_> = read(&body)?;
         let message = whole
             .output
             .and_then(|output| output.message)

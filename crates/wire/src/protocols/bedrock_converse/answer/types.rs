@@ -8,7 +8,7 @@ use crate::protocols::counts::count;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Whole<'a> {
+pub(super) struct WholeAnswer<'a> {
     #[serde(borrow)]
     pub output: Option<Output<'a>>,
     pub stop_reason: Option<String>,

@@ -22,7 +22,7 @@ use crate::protocols::tool_names::Names;
 use crate::protocols::unsupported::{Offers, lose_details, lose_hints, lose_proofs, refuse_features};
 use crate::{DecoderContext, Encoded};
 use family::Family;
-use messages::Talk;
+use messages::MessageInputs;
 use thinking::Thinking;
 use tools::ToolWriter;
 
@@ -83,7 +83,7 @@ fn settings<'a>(
     lose_proofs(request, losses);
     note_wrapped(request, losses);
     let instruction = form.instruction.as_deref();
-    let talk = Talk { request, family, facts, takes_cache_points, no_prefill, instruction };
+    let talk = MessageInputs { request, family, facts, takes_cache_points, no_prefill, instruction };
     let mut points = talk.write([0; 3], &names, losses, output)?;
     points[0] = points_of(tool_config.as_ref());
     let kept = kept(points, MARK_LIMIT);

@@ -28,7 +28,7 @@ pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
 impl ReadWhole for Answer {
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
         let body = sound(&body);
-        let whole: Whole<'_> = read(&body)?;
+        let whole: WholeAnswer<'_> = read(&body)?;
         let message = whole.message.ok_or_else(|| broken("The provider's answer holds no message."))?;
         self.start(whole.id, events);
         self.think(PLAN, message.tool_plan.unwrap_or_default(), events);
@@ -326,7 +326,7 @@ struct End {
 }
 
 #[derive(Deserialize)]
-struct Whole<'a> {
+struct WholeAnswer<'a> {
     id: Option<String>,
     #[serde(borrow)]
     message: Option<WholeMessage<'a>>,

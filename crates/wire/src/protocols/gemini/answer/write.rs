@@ -41,7 +41,7 @@ struct Choice {
     /// The parts of a whole answer, separated by commas.
     parts: Vec<u8>,
     /// The last part can be continued with text of this kind.
-    open: Option<Said>,
+    open: Option<TextKind>,
     /// A call whose arguments are incomplete.
     call: Option<Box<Call>>,
     /// The block of thinking that has text.
@@ -62,7 +62,7 @@ struct Logprobs {
 
 /// The kind of a text part.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum TextKind {
     Text,
     Thought,
 }
@@ -129,7 +129,7 @@ impl GeminiEncoder {
     }
 
     /// A text part, or a continuation of the last one.
-    fn said(&mut self, choice: u32, said: Said, text: &str, out: &mut Vec<u8>) {
+    fn said(&mut self, choice: u32, said: TextKind, text: &str, out: &mut Vec<u8>) {
         let is_whole = !self.form.stream;
         self.make_room(choice, text.len(), out);
         let state = self.choice(choice);
@@ -152,7 +152,7 @@ impl GeminiEncoder {
         let state = self.choice(choice);
         state.grounding.text(&text);
         state.thinking = None;
-        self.said(choice, Said::Text, &text, out);
+        self.said(choice, TextKind::Text, &text, out);
     }
 
     fn reasoning(
@@ -178,7 +178,7 @@ impl GeminiEncoder {
                 if !continues {
                     state.open = None;
                 }
-                self.said(choice, Said::Thought, &text, out);
+                self.said(choice, TextKind::Thought, &text, out);
             }
             ReasoningDetail::Signature(signature) if format == REASONING_FORMAT => {
                 let is_of_thought = state.thinking == Some(block);
@@ -272,9 +272,9 @@ impl Call {
 }
 
 /// Appends a text part, which ends with its quote and the brace.
-fn push_said(said: Said, text: &str, out: &mut Vec<u8>) {
+fn push_said(said: TextKind, text: &str, out: &mut Vec<u8>) {
     out.push(b'{');
-    if said == Said::Thought {
+    if said == TextKind::Thought {
         out.extend_from_slice(br#""thought":true"#);
     }
     push_text(out, "text", text);

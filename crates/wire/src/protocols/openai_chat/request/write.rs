@@ -37,7 +37,7 @@ const HINTS: [&str; 10] = [
 ];
 
 /// A written request.
-pub(crate) struct Written {
+pub(crate) struct WrittenRequest {
     pub body: Bytes,
     /// Fields that OpenAI's format cannot express.
     pub losses: Losses,
@@ -50,7 +50,7 @@ const AROUND: Around =
     Around { message: 31, part: 26, answer: 26, only: 0, call: 66, result: 17, tool: 54, joins: false };
 
 /// Writes the body.
-pub(crate) fn body(request: &Request, target: Target<'_>) -> Result<Written> {
+pub(crate) fn body(request: &Request, target: Target<'_>) -> Result<WrittenRequest> {
     let quirks = target.quirks;
     let ids = CallIds::of(request, if quirks.takes_routing_fields { long_call_id } else { call_id });
     let is_foreign = is_foreign(request);
@@ -77,7 +77,7 @@ pub(crate) fn body(request: &Request, target: Target<'_>) -> Result<Written> {
     writer.extra(request)?;
     let Writer { mut out, body, losses, custom_tools, .. } = writer;
     out.members_of(&body)?;
-    Ok(Written { body: out.into_bytes(), losses, custom_tools })
+    Ok(WrittenRequest { body: out.into_bytes(), losses, custom_tools })
 }
 
 /// Raw JSON that was never parsed: a number out of range, or half of a surrogate pair, shows only here.

@@ -19,10 +19,10 @@ pub(crate) fn encoder(form: &AnswerForm, annotator: Box<dyn Annotator>) -> Box<d
 /// The prompt, where the answer repeats it.
 fn echo(form: &AnswerForm) -> String {
     #[derive(Deserialize)]
-    struct Asked {
+    struct PromptOnly {
         prompt: Prompt,
     }
-    let asked = form.request.as_ref().and_then(|body| serde_json::from_slice::<Asked>(body).ok());
+    let asked = form.request.as_ref().and_then(|body| serde_json::from_slice::<PromptOnly>(body).ok());
     asked.map(|asked| asked.prompt.into_text()).unwrap_or_default()
 }
 

@@ -94,7 +94,7 @@ pub(in super::super) struct Answer {
     decoding: DecoderContext,
     started: bool,
     ended: bool,
-    items: BTreeMap<u64, Seen>,
+    items: BTreeMap<u64, EmittedItem>,
     /// The index of the last event's item, and the first unused index.
     place: u64,
     next_place: u64,
@@ -116,7 +116,7 @@ pub(in super::super) struct Answer {
 
 /// The emitted content of an item.
 #[derive(Default)]
-struct Seen {
+struct EmittedItem {
     /// It is complete.
     done: bool,
     call: Option<Call>,

@@ -19,7 +19,7 @@ use super::super::errors;
 use super::super::request::read::CallForm;
 use crate::json::{append, push_key, push_string, push_u64, room};
 use crate::protocols::envelope::{self, Proof};
-use crate::{AnswerForm, Encoder, Kept};
+use crate::{AnswerForm, Encoder, StoredAnswer};
 
 /// The encoder for one answer. `echo` contains the members that the answer repeats from its request.
 pub(in super::super) fn encoder(
@@ -92,7 +92,7 @@ struct ResponseEncoder {
     /// Finished items as JSON, by their indexes.
     done: Vec<(u64, Box<[u8]>)>,
     /// The finished answer, where the gateway stores it.
-    kept: Option<Kept>,
+    kept: Option<StoredAnswer>,
 }
 
 /// The facts of the answer.
@@ -176,7 +176,7 @@ impl Encoder for ResponseEncoder {
         self.keep(&out[response], EVENT_END.len());
     }
 
-    fn kept(&mut self) -> Option<Kept> {
+    fn kept(&mut self) -> Option<StoredAnswer> {
         self.kept.take()
     }
 
@@ -258,7 +258,7 @@ impl ResponseEncoder {
             return;
         }
         let said = memmem::rfind(response, STORED).map(|at| response.len() - at - STORE_KEY + behind);
-        self.kept = Some(Kept { id: self.facts.id.clone(), answer: response.to_vec(), said });
+        self.kept = Some(StoredAnswer { id: self.facts.id.clone(), answer: response.to_vec(), said });
     }
 
     fn write_response(&self, status: Status, error: Option<&Error>, out: &mut Vec<u8>) {

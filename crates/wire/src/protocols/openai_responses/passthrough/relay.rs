@@ -19,7 +19,7 @@ use crate::proofs::Proofs;
 use crate::protocols::repair;
 use crate::protocols::whole::check_size;
 use crate::translate::Books;
-use crate::{Kept, Transcoder, TranscoderParts};
+use crate::{StoredAnswer, Transcoder, TranscoderParts};
 
 /// A relay for one answer.
 pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
@@ -52,7 +52,7 @@ struct Ending {
     /// The members of response objects for an answer that the gateway stores; none where it does not.
     keeping: Option<KeptAnswer>,
     /// The finished answer, where the gateway stores it.
-    kept: Option<Kept>,
+    kept: Option<StoredAnswer>,
 }
 
 /// The changes to response objects of stored answers.
@@ -158,7 +158,7 @@ impl Ending {
         out.extend_from_slice(said);
         annotate(&self.annotator, progress, out);
         let answer = &out[start..];
-        self.kept = kept.map(|(id, _)| Kept {
+        self.kept = kept.map(|(id, _)| StoredAnswer {
             id,
             answer: answer.to_vec(),
             said: member(answer, b"store").map(|value| answer.len() - value.start + after),
@@ -438,7 +438,7 @@ impl Transcoder for StreamRelay {
         &self.events.books.progress
     }
 
-    fn kept(&mut self) -> Option<Kept> {
+    fn kept(&mut self) -> Option<StoredAnswer> {
         self.events.ending.kept.take()
     }
 
@@ -481,7 +481,7 @@ impl Transcoder for WholeRelay {
         &self.books.progress
     }
 
-    fn kept(&mut self) -> Option<Kept> {
+    fn kept(&mut self) -> Option<StoredAnswer> {
         self.ending.kept.take()
     }
 

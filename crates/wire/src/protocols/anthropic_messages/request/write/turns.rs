@@ -30,7 +30,7 @@ const NO_CONTENT: &str = "There is no content for the cache mark.";
 
 /// The inputs of the turns.
 #[derive(Clone, Copy)]
-pub(super) struct Talk<'a, 'r> {
+pub(super) struct TurnInputs<'a, 'r> {
     pub request: &'a Request,
     pub model: &'r str,
     /// The model will think, and then refuses an unfinished answer at the end.
@@ -47,7 +47,7 @@ pub(super) struct Conversation<'a> {
     pub thoughtless: bool,
 }
 
-impl<'a> Talk<'a, '_> {
+impl<'a> TurnInputs<'a, '_> {
     /// Begins the body with the turns, without the first `skipped` cache marks, and returns the system prompt.
     pub fn write(self, skipped: usize, losses: &mut Losses, out: &mut Output) -> Result<Conversation<'a>> {
         let turns = Turns::of(self.request, CallIds::of(self.request, wire_id), is_content)?;

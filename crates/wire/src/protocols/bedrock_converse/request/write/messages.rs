@@ -28,7 +28,7 @@ const SEE_DOCUMENT: &str = "(See the attached document.)";
 
 /// The inputs of the messages.
 #[derive(Clone, Copy)]
-pub(super) struct Talk<'a> {
+pub(super) struct MessageInputs<'a> {
     pub request: &'a Request,
     pub family: Family,
     pub facts: &'a ModelFacts,
@@ -42,7 +42,7 @@ pub(super) struct Talk<'a> {
 /// The numbers of cache points in tools, instructions and messages.
 pub(super) type Points = [usize; 3];
 
-impl Talk<'_> {
+impl MessageInputs<'_> {
     /// Begins the body with instructions and messages, without the first `skipped` cache points of each kind,
     /// and returns the number of all cache points.
     pub fn write(
@@ -89,7 +89,7 @@ const IN_SYSTEM: usize = 1;
 const IN_TURNS: usize = 2;
 
 struct Writer<'a, 'w> {
-    talk: Talk<'a>,
+    talk: MessageInputs<'a>,
     messages: &'a [Message],
     names: &'w Names<'w>,
     losses: &'w mut Losses,

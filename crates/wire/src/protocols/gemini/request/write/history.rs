@@ -130,17 +130,17 @@ struct Open {
     first: usize,
     calls: Vec<Waiting>,
     /// For each result: the index of its call, and its position.
-    results: Vec<(u32, Place)>,
+    results: Vec<(u32, PartIndex)>,
     /// The user's messages that came before all results were given.
     later: Vec<u32>,
     later_is_from_user: bool,
 }
 
 /// The index of a message, and of a part of it.
-type Place = (u32, u32);
+type PartIndex = (u32, u32);
 
 struct Waiting {
-    place: Place,
+    place: PartIndex,
     /// The position among the calls of its message.
     number: u32,
     is_answered: bool,
@@ -260,12 +260,12 @@ impl<'a> Writer<'a, '_> {
         said_by_model(&message.parts, |said| {
             self.out.comma();
             match said {
-                Said::Text(text, signature) => write_text(text, false, signature, self.out),
-                Said::Thought(text, signature) => write_text(text, true, signature, self.out),
-                Said::Media(position, media) => {
+                ModelPart::Text(text, signature) => write_text(text, false, signature, self.out),
+                ModelPart::Thought(text, signature) => write_text(text, true, signature, self.out),
+                ModelPart::Media(position, media) => {
                     return write_media(media, Field::part(index, position), self.out);
                 }
-                Said::Call(position, call, signature) => {
+                ModelPart::Call(position, call, signature) => {
                     let call = Calling { call, place: (index as u32, position as u32), number };
                     number += 1;
                     self.call(&call, signature);
@@ -372,7 +372,7 @@ impl<'a> Writer<'a, '_> {
     }
 
     /// Appends the result of a call, or its joined results.
-    fn answer(&mut self, call: &Waiting, results: &[(u32, Place)]) -> Result<()> {
+    fn answer(&mut self, call: &Waiting, results: &[(u32, PartIndex)]) -> Result<()> {
         self.out.comma();
         self.out.push(br#"{"functionResponse":{"#);
         let (message, part) = call.place;
@@ -391,7 +391,7 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    fn response(&mut self, results: &[(u32, Place)]) -> Result<()> {
+    fn response(&mut self, results: &[(u32, PartIndex)]) -> Result<()> {
         let given = || results.iter().map(|(_, place)| content_of(self.messages, *place));
         let texts = given().flat_map(|(parts, _)| texts_of(parts));
         let is_error = results
@@ -469,12 +469,12 @@ impl<'a> Writer<'a, '_> {
 /// A call with its place, and its position among the calls of the message.
 struct Calling<'a> {
     call: &'a ToolCall,
-    place: Place,
+    place: PartIndex,
     number: u32,
 }
 
 /// A part of the model's message, as it is written.
-enum Said<'a> {
+enum ModelPart<'a> {
     Text(&'a str, Option<&'a str>),
     Thought(&'a str, Option<&'a str>),
     Media(usize, &'a Media),
@@ -484,7 +484,7 @@ enum Said<'a> {
 /// Calls back with the parts of a model's message in the order in which they are written. A signature without
 /// a text of its own is attached to the next text. Without a following text it gets an empty one before the
 /// calls, as the provider itself sends it.
-fn said_by_model<'a>(parts: &'a [Part], mut on_part: impl FnMut(Said<'a>) -> Result<()>) -> Result<()> {
+fn said_by_model<'a>(parts: &'a [Part], mut on_part: impl FnMut(ModelPart<'a>) -> Result<()>) -> Result<()> {
     let mut waiting: Option<&str> = None;
     let mut has_called = false;
     for (position, part) in parts.iter().enumerate() {
@@ -496,32 +496,35 @@ fn said_by_model<'a>(parts: &'a [Part], mut on_part: impl FnMut(Said<'a>) -> Res
                 }
                 let signature = signature.or(waiting.take());
                 if !text.trim().is_empty() || signature.is_some() {
-                    on_part(Said::Text(text, signature))?;
+                    on_part(ModelPart::Text(text, signature))?;
                 }
             }
-            PartKind::Media(media) => on_part(Said::Media(position, media))?,
+            PartKind::Media(media) => on_part(ModelPart::Media(position, media))?,
             PartKind::ToolCall(call) => {
                 if !std::mem::replace(&mut has_called, true) {
                     for proof in unclaimed(waiting, &parts[position..]) {
                         alone(Some(proof), &mut on_part)?;
                     }
                 }
-                on_part(Said::Call(position, call, signature))?;
+                on_part(ModelPart::Call(position, call, signature))?;
             }
             PartKind::Reasoning(reasoning) if !is_kept(reasoning, signature) => {}
             PartKind::Reasoning(reasoning) if reasoning.text.is_empty() => {
                 alone(waiting.take().filter(|_| !has_called), &mut on_part)?;
                 waiting = signature;
             }
-            PartKind::Reasoning(reasoning) => on_part(Said::Thought(&reasoning.text, signature))?,
+            PartKind::Reasoning(reasoning) => on_part(ModelPart::Thought(&reasoning.text, signature))?,
             PartKind::ToolResult(_) => {}
         }
     }
     alone(waiting.filter(|_| !has_called), &mut on_part)
 }
 
-fn alone<'a>(signature: Option<&'a str>, on_part: &mut impl FnMut(Said<'a>) -> Result<()>) -> Result<()> {
-    signature.map_or(Ok(()), |signature| on_part(Said::Text("", Some(signature))))
+fn alone<'a>(
+    signature: Option<&'a str>,
+    on_part: &mut impl FnMut(ModelPart<'a>) -> Result<()>,
+) -> Result<()> {
+    signature.map_or(Ok(()), |signature| on_part(ModelPart::Text("", Some(signature))))
 }
 
 /// The signatures without a following text: the waiting one, and those of these parts.
@@ -590,7 +593,7 @@ fn stands_within(media: &Media) -> bool {
     inline_mime(media).is_some_and(|mime| ACCEPTED.contains(&&*mime))
 }
 
-fn result_at(messages: &[Message], (message, part): Place) -> Option<&ToolResult> {
+fn result_at(messages: &[Message], (message, part): PartIndex) -> Option<&ToolResult> {
     match &messages[message as usize].parts[part as usize].kind {
         PartKind::ToolResult(result) => Some(result),
         _ => None,
@@ -598,7 +601,7 @@ fn result_at(messages: &[Message], (message, part): Place) -> Option<&ToolResult
 }
 
 /// The content of a result, and the fields of its parts.
-fn content_of(messages: &[Message], place: Place) -> (&[Part], impl Fn(usize) -> Field + use<>) {
+fn content_of(messages: &[Message], place: PartIndex) -> (&[Part], impl Fn(usize) -> Field + use<>) {
     let parts = result_at(messages, place).map_or(&[][..], |result| &result.content);
     (parts, move |part| Field::result_part(place.0 as usize, part))
 }

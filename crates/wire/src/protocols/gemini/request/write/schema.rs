@@ -150,7 +150,7 @@ struct Sanitiser<'a> {
 
 /// The state of the schema that is being written.
 #[derive(Default)]
-struct Said {
+struct SchemaState {
     is_typed: bool,
     has_properties: bool,
     /// The common type of all values of its enumeration.
@@ -226,7 +226,7 @@ impl<'a> Sanitiser<'a> {
             return self.reference(&reference, schema, depth);
         }
         let start = self.out.len();
-        let mut said = Said::default();
+        let mut said = SchemaState::default();
         self.out.push(b'{');
         for (key, value) in schema.iter() {
             self.keyword((&key, value), schema, depth, &mut said);
@@ -234,7 +234,7 @@ impl<'a> Sanitiser<'a> {
         let is_nullable = schema.get("nullable") == Some("true");
         if is_nullable || schema.has("const") || schema.has("allOf") {
             self.out.push(b'}');
-            let mut whole = Whole::of(&text(self.out.split_off(start)));
+            let mut whole = OpenSchema::of(&text(self.out.split_off(start)));
             self.all_of(schema, depth, &mut whole);
             whole.exact(schema.get("const"), is_nullable);
             whole.complete();
@@ -246,7 +246,13 @@ impl<'a> Sanitiser<'a> {
         self.out.push(b'}');
     }
 
-    fn keyword(&mut self, (key, value): (&str, &str), schema: &Members<'_>, depth: usize, said: &mut Said) {
+    fn keyword(
+        &mut self,
+        (key, value): (&str, &str),
+        schema: &Members<'_>,
+        depth: usize,
+        said: &mut SchemaState,
+    ) {
         said.is_typed |= matches!(key, "type" | "anyOf" | "oneOf");
         match key {
             "properties" => {
@@ -301,7 +307,7 @@ impl<'a> Sanitiser<'a> {
     }
 
     /// `allOf` is merged into the surrounding schema; duplicates are kept once.
-    fn all_of(&mut self, schema: &Members<'_>, depth: usize, whole: &mut Whole) {
+    fn all_of(&mut self, schema: &Members<'_>, depth: usize, whole: &mut OpenSchema) {
         for part in schema.get("allOf").into_iter().flat_map(Items::of) {
             let part = self.inlined(part, depth);
             for (key, value) in Members::of(&part).iter().flat_map(Members::iter) {
@@ -438,7 +444,7 @@ impl<'a> Lookup<'a> {
     }
 }
 
-impl Said {
+impl SchemaState {
     /// The type that the API requires besides properties and enums.
     fn missing_type(&self) -> Option<&'static str> {
         match self {
@@ -450,7 +456,7 @@ impl Said {
 }
 
 /// A written schema whose members can still change: at most as many as there are keywords.
-struct Whole(Vec<(String, Part)>);
+struct OpenSchema(Vec<(String, Part)>);
 
 /// A member of it.
 enum Part {
@@ -463,7 +469,7 @@ enum Part {
     },
 }
 
-impl Whole {
+impl OpenSchema {
     fn of(written: &str) -> Self {
         let members = Members::of(written);
         let members = members.iter().flat_map(Members::iter);
@@ -531,7 +537,7 @@ impl Whole {
     }
 
     fn complete(&mut self) {
-        let said = Said {
+        let said = SchemaState {
             is_typed: self.get("type").or(self.get("anyOf")).is_some(),
             has_properties: self.get("properties").is_some(),
             kind: self.get("enum").and_then(kind_of_all),

@@ -92,12 +92,12 @@ impl Open {
 }
 
 /// Which item it is.
-pub(super) struct Place {
+pub(super) struct ItemPosition {
     index: u64,
     id: String,
 }
 
-impl Place {
+impl ItemPosition {
     /// `item_id` and `output_index`, which every event of an item has.
     fn members(&self, out: &mut Vec<u8>) {
         push_key_text(out, "item_id", &self.id);
@@ -128,7 +128,7 @@ fn push_key_text(out: &mut Vec<u8>, key: &str, text: &str) {
 
 /// A message of the model.
 pub(super) struct MessageItem {
-    place: Place,
+    place: ItemPosition,
     /// Finished parts as JSON.
     parts: Vec<Vec<u8>>,
     /// The part in progress: a text or a refusal.
@@ -169,7 +169,7 @@ impl Values {
 
 impl MessageItem {
     pub fn new(index: u64, id: String) -> Self {
-        let place = Place { index, id };
+        let place = ItemPosition { index, id };
         let (annotations, logprobs) = Default::default();
         Self { place, parts: Vec::new(), current: None, annotations, logprobs }
     }
@@ -390,7 +390,7 @@ pub(super) fn add_tokens(tokens: &Tokens<'_>, list: &mut Values) {
 
 /// The model's thinking and its proof.
 pub(super) struct ReasoningItem {
-    place: Place,
+    place: ItemPosition,
     pub block: Option<u32>,
     text: Option<String>,
     signature: Option<(String, &'static str)>,
@@ -401,7 +401,7 @@ pub(super) struct ReasoningItem {
 
 impl ReasoningItem {
     pub fn new(index: u64, id: String, block: Option<u32>) -> Self {
-        let place = Place { index, id };
+        let place = ItemPosition { index, id };
         Self { place, block, text: None, signature: None, encrypted: None, sealed: None }
     }
 
@@ -499,7 +499,7 @@ fn write_summary(text: &str, out: &mut Vec<u8>) {
 pub(super) struct CallItem {
     /// Its number among the calls.
     pub number: u32,
-    place: Place,
+    place: ItemPosition,
     call_id: String,
     caller: Caller,
     arguments: String,
@@ -520,7 +520,7 @@ impl CallItem {
     }
 
     pub fn new(number: u32, index: u64, id: String, call_id: String, caller: Caller) -> Self {
-        let place = Place { index, id };
+        let place = ItemPosition { index, id };
         Self { number, place, call_id, caller, arguments: String::new(), extent: Extent::default() }
     }
 
@@ -664,7 +664,7 @@ fn operation(given: Map<String, Value>) -> Value {
 
 /// An image that the model made.
 pub(super) struct PictureItem {
-    place: Place,
+    place: ItemPosition,
     format: String,
     data: String,
 }
@@ -672,7 +672,7 @@ pub(super) struct PictureItem {
 impl PictureItem {
     pub fn new(index: u64, id: String, mime: &str, data: String) -> Self {
         let format = mime.strip_prefix("image/").unwrap_or("png").to_owned();
-        Self { place: Place { index, id }, format, data }
+        Self { place: ItemPosition { index, id }, format, data }
     }
 
     pub fn write_start(&self, out: &mut Vec<u8>) {

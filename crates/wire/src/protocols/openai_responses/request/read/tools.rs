@@ -91,7 +91,7 @@ pub(in super::super::super) struct CallerTools {
 }
 
 /// A tool as it is found.
-struct Found<'a> {
+struct ToolItem<'a> {
     namespace: Option<String>,
     fields: Fields<'a>,
     raw: &'a str,
@@ -116,8 +116,8 @@ impl CallerTools {
         Ok(tools)
     }
 
-    fn take(&mut self, found: Found<'_>, name: String, flat: String) -> Result<()> {
-        let Found { namespace, fields, raw, place } = found;
+    fn take(&mut self, found: ToolItem<'_>, name: String, flat: String) -> Result<()> {
+        let ToolItem { namespace, fields, raw, place } = found;
         let kind = fields.opt_text("type")?.unwrap_or_else(|| "function".to_owned());
         let description = fields.opt_text("description")?;
         let form = match kind.as_str() {
@@ -218,7 +218,7 @@ fn unread(fields: &Fields<'_>, losses: &mut Losses) {
 }
 
 /// Calls back for every tool, with namespaces opened.
-fn each_tool<'a>(body: &Fields<'a>, on_tool: &mut dyn FnMut(Found<'a>) -> Result<()>) -> Result<()> {
+fn each_tool<'a>(body: &Fields<'a>, on_tool: &mut dyn FnMut(ToolItem<'a>) -> Result<()>) -> Result<()> {
     for (index, raw) in body.list("tools")?.enumerate() {
         open(raw, format!("tools[{index}]"), Place::entry(index), on_tool)?;
     }
@@ -247,17 +247,17 @@ fn open<'a>(
     raw: &'a str,
     path: String,
     place: Place,
-    on_tool: &mut dyn FnMut(Found<'a>) -> Result<()>,
+    on_tool: &mut dyn FnMut(ToolItem<'a>) -> Result<()>,
 ) -> Result<()> {
     let fields = Fields::parse(raw, path)?;
     if fields.word("type")?.as_deref() != Some("namespace") {
-        return on_tool(Found { namespace: None, fields, raw, place });
+        return on_tool(ToolItem { namespace: None, fields, raw, place });
     }
     let name = fields.text("name")?;
     for (index, raw) in fields.list("tools")?.enumerate() {
         let path = format!("{}[{index}]", fields.path("tools"));
         let (inner, place) = (Fields::parse(raw, path)?, place.piece(index));
-        on_tool(Found { namespace: Some(name.clone()), fields: inner, raw, place })?;
+        on_tool(ToolItem { namespace: Some(name.clone()), fields: inner, raw, place })?;
     }
     Ok(())
 }
