@@ -545,10 +545,11 @@ fn circle(modules: &Modules) -> Option<Vec<String>> {
         while let Some(way) = ways.pop() {
             for next in &modules[way.last().unwrap()] {
                 let longer = [way.clone(), vec![next.clone()]].concat();
-                match next == start {
-                    true => return Some(longer),
-                    false if seen.insert(next.clone()) => ways.push(longer),
-                    false => {}
+                if next == start {
+                    return Some(longer);
+                }
+                if seen.insert(next.clone()) {
+                    ways.push(longer);
                 }
             }
         }

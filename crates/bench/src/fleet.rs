@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::load::{self, Load, Outcome, Request};
+use crate::load::{self, Load, LoadResult, Request};
 use crate::processes::{self, Process, Processor};
 use crate::targets::{self, KEY, Size, Upstreams};
 use crate::works::{self, Work};
@@ -34,7 +34,7 @@ struct ProxyProcess {
 
 /// One measured load.
 pub struct Measured {
-    pub outcome: Outcome,
+    pub outcome: LoadResult,
     /// CPU time of the target's process.
     pub cpu: Duration,
 }

@@ -42,7 +42,7 @@ pub struct Load {
 
 /// The results.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct LoadResult {
     /// Complete and correct answers.
     pub good: usize,
     /// All others.
@@ -54,7 +54,7 @@ pub struct Outcome {
     latencies: Vec<Duration>,
 }
 
-impl Outcome {
+impl LoadResult {
     /// The latency below which this share of the answers stayed.
     pub fn quantile(&self, share: f64) -> Duration {
         let at = (self.latencies.len() as f64 * share) as usize;
@@ -139,21 +139,21 @@ async fn connect(address: SocketAddr) -> Result<Connection> {
     Ok(Connection::new(TcpStream::connect(address).await?)?)
 }
 
-struct Running {
+struct RunningLoad {
     request: Rc<Request>,
     left: Cell<usize>,
     end: Instant,
-    outcome: RefCell<Outcome>,
+    outcome: RefCell<LoadResult>,
 }
 
 /// Sends the load and waits for all answers.
-pub async fn run(request: &Rc<Request>, load: Load) -> Outcome {
+pub async fn run(request: &Rc<Request>, load: Load) -> LoadResult {
     let start = Instant::now();
-    let running = Rc::new(Running {
+    let running = Rc::new(RunningLoad {
         request: request.clone(),
         left: Cell::new(load.requests),
         end: start + load.limit,
-        outcome: RefCell::new(Outcome::default()),
+        outcome: RefCell::new(LoadResult::default()),
     });
     let callers = LocalSet::new();
     match load.rate {
@@ -178,7 +178,7 @@ pub async fn run(request: &Rc<Request>, load: Load) -> Outcome {
     outcome
 }
 
-impl Running {
+impl RunningLoad {
     async fn closed_loop(self: Rc<Self>) {
         let mut connection = None;
         while self.left.get() > 0 && Instant::now() < self.end {

@@ -80,7 +80,10 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, answers: Arc<Answers>) 
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(request: Request<Incoming>, answers: Arc<Answers>) -> Result<Response<Pieces>, hyper::Error> {
+async fn answer(
+    request: Request<Incoming>,
+    answers: Arc<Answers>,
+) -> Result<Response<BodyPieces>, hyper::Error> {
     let body = request.collect().await?.to_bytes();
     let stream = memmem::find(&body, b"\"stream\":true").is_some();
     let (kind, pieces) = if stream {
@@ -91,14 +94,14 @@ async fn answer(request: Request<Incoming>, answers: Arc<Answers>) -> Result<Res
     let response = Response::builder()
         .header("content-type", kind)
         .header("x-request-id", "req_00112233445566778899aabbccddeeff");
-    Ok(response.body(Pieces(pieces.into_iter())).unwrap_or_else(|_| Response::new(Pieces::default())))
+    Ok(response.body(BodyPieces(pieces.into_iter())).unwrap_or_else(|_| Response::new(BodyPieces::default())))
 }
 
 /// A body in pieces, each in a frame of its own.
 #[derive(Default)]
-struct Pieces(std::vec::IntoIter<Bytes>);
+struct BodyPieces(std::vec::IntoIter<Bytes>);
 
-impl Body for Pieces {
+impl Body for BodyPieces {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -8,7 +8,7 @@ use crate::answers::Prompt;
 use crate::floor::{self, Look};
 use crate::http1::Connection;
 use crate::large;
-use crate::load::{self, Load, Outcome, Request};
+use crate::load::{self, Load, LoadResult, Request};
 use crate::mock::{self, Pace};
 use crate::targets::{self, Size, Upstreams};
 use crate::works;
@@ -21,7 +21,7 @@ fn load(requests: usize) -> Load {
     Load { requests, limit: Duration::from_secs(60), concurrency: 4, rate: None }
 }
 
-async fn send(address: SocketAddr, prompt: Prompt, stream: bool, load: Load) -> Outcome {
+async fn send(address: SocketAddr, prompt: Prompt, stream: bool, load: Load) -> LoadResult {
     let request = Request::new(address, targets::KEY, works::UNARY.model, prompt, stream);
     load::run(&Rc::new(request), load).await
 }

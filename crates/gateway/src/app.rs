@@ -95,7 +95,7 @@ impl App {
         let cache = ResponseCache::new(settings.cache, of_cache, auth.purges().clone(), metrics.clone());
         let snapshot = Snapshot::first(settings, &tools);
         tools.books.load().await.map_err(away)?;
-        let shared = Shared {
+        let shared = ClusterParts {
             node: leases.as_ref().map(|_| this.id()),
             leases: leases.clone(),
             memory: memory.clone(),
@@ -308,15 +308,21 @@ async fn join(leases: &Leases, predecessors: &mut Predecessors, is_delivered: bo
 }
 
 /// The data that requests share with other nodes, if there are any.
-struct Shared {
+struct ClusterParts {
     node: Option<&'static str>,
     leases: Option<Arc<Leases>>,
     memory: Option<Arc<SharedMemory>>,
     cache: Arc<ResponseCache>,
 }
 
-fn pipeline(snapshot: &Snapshot, spool: Spool, store: &Store, metrics: &Metrics, shared: Shared) -> Pipeline {
-    let Shared { node, leases, memory, cache } = shared;
+fn pipeline(
+    snapshot: &Snapshot,
+    spool: Spool,
+    store: &Store,
+    metrics: &Metrics,
+    shared: ClusterParts,
+) -> Pipeline {
+    let ClusterParts { node, leases, memory, cache } = shared;
     Pipeline {
         media: MediaFetcher::guarded(snapshot.outbound.route()),
         metering: Metering::new(spool, metrics.clone(), node),

@@ -315,10 +315,10 @@ fn value_end(text: &str) -> usize {
 /// The queue of rows for the database. Clones share it.
 #[derive(Clone)]
 pub struct BodyLog {
-    shared: Arc<Shared>,
+    shared: Arc<BodyQueue>,
 }
 
-struct Shared {
+struct BodyQueue {
     sender: Sender<KeptBodies>,
     receiver: tokio::sync::Mutex<Receiver<KeptBodies>>,
     bytes: AtomicUsize,
@@ -330,7 +330,7 @@ impl BodyLog {
     pub fn new(metrics: Metrics) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUED);
         let receiver = tokio::sync::Mutex::new(receiver);
-        Self { shared: Arc::new(Shared { sender, receiver, bytes: AtomicUsize::new(0), metrics }) }
+        Self { shared: Arc::new(BodyQueue { sender, receiver, bytes: AtomicUsize::new(0), metrics }) }
     }
 
     /// Bytes that wait for the database.
@@ -341,7 +341,7 @@ impl BodyLog {
     /// Queues the bodies of a request whose record has ended.
     pub fn put(&self, capture: &Capture, record: &UsageRecord, guard: Option<&Guard>) {
         let Some(row) = capture.end(record, guard) else { return };
-        let Shared { sender, bytes, metrics, .. } = &*self.shared;
+        let BodyQueue { sender, bytes, metrics, .. } = &*self.shared;
         let size = row.content.len();
         let has_room = bytes.fetch_add(size, Ordering::Relaxed) + size <= QUEUED_BYTES;
         if !has_room || sender.try_send(row).is_err() {

@@ -157,7 +157,7 @@ fn answer_is_full() -> Error {
 }
 
 async fn wait(inner: Arc<Inner>, bytes: usize) -> Result<(), Error> {
-    let _waiting = Waiting::new(&inner.waiting);
+    let _waiting = WaiterCount::new(&inner.waiting);
     let end = clock::now() + PATIENCE;
     loop {
         // Register first, then check: a release in between is noticed.
@@ -171,16 +171,16 @@ async fn wait(inner: Arc<Inner>, bytes: usize) -> Result<(), Error> {
     }
 }
 
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaiterCount<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaiterCount<'a> {
     fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaiterCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

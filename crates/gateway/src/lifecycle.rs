@@ -79,11 +79,11 @@ pub fn cut_off() -> Error {
 /// HTTP/2 each answer has its own task.
 pub struct CutNotice {
     lifecycle: Arc<Lifecycle>,
-    waiting: Option<Box<Waiting>>,
+    waiting: Option<Box<Registration>>,
 }
 
 /// The registration, and the task that it wakes.
-struct Waiting {
+struct Registration {
     notified: Pin<Box<OwnedNotified>>,
     waker: Waker,
 }
@@ -101,7 +101,7 @@ impl CutNotice {
             Some(waiting) => waiting.register(context),
             waiting => {
                 let notified = Box::pin(self.lifecycle.cut.clone().notified_owned());
-                let new = Waiting { notified, waker: Waker::noop().clone() };
+                let new = Registration { notified, waker: Waker::noop().clone() };
                 waiting.insert(Box::new(new)).register(context);
             }
         }
@@ -119,7 +119,7 @@ impl CutNotice {
     }
 }
 
-impl Waiting {
+impl Registration {
     fn register(&mut self, context: &mut Context<'_>) {
         context.waker().clone_into(&mut self.waker);
         // What it says is in the phase.

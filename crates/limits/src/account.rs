@@ -40,7 +40,7 @@ pub(crate) enum Account {
     Money(Money),
     Requests(Rate),
     Tokens(Rate),
-    Concurrent(Places),
+    Concurrent(ConcurrencyCount),
 }
 
 /// Whether a request fits.
@@ -422,7 +422,7 @@ impl Rate {
 
 /// Requests at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Places {
+pub(crate) struct ConcurrencyCount {
     pub(crate) held: u64,
     /// The limit that is sent to the common store: the smallest of those that are counted here.
     pub(crate) most: u64,
@@ -437,7 +437,7 @@ struct PlacesPart {
     reported_ms: i64,
 }
 
-impl Places {
+impl ConcurrencyCount {
     pub(crate) fn new(is_shared: bool) -> Self {
         Self { part: is_shared.then(PlacesPart::default), ..Self::default() }
     }
@@ -515,7 +515,7 @@ impl Account {
             Self::Requests(Rate { part: Some(part), .. }) | Self::Tokens(Rate { part: Some(part), .. }) => {
                 part.credit < missing
             }
-            Self::Concurrent(Places { part: Some(part), held, .. }) => *held >= part.allowed,
+            Self::Concurrent(ConcurrencyCount { part: Some(part), held, .. }) => *held >= part.allowed,
             _ => false,
         }
     }
@@ -564,7 +564,7 @@ impl Claim {
 /// Identifies an account. A changed limit is another account and starts from zero; spent money stays spent
 /// whatever the ceiling.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Name {
+pub(crate) struct AccountName {
     pub(crate) scope: Scope,
     pub(crate) kind: Kind,
     pub(crate) model: Option<Arc<str>>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use canon::Pico;
 
-use crate::account::{Account, Claim, Fit, Kind, Money, Name, Notice, Places, Rate};
+use crate::account::{Account, AccountName, Claim, ConcurrencyCount, Fit, Kind, Money, Notice, Rate};
 use crate::lease::{Demand, Granted, Others, PART_MS, Short};
 use crate::policy::{Limit, OnExhausted, Policy};
 use crate::rule::{AccountId, Quantity, Rule, Scope};
@@ -99,13 +99,13 @@ pub struct Refused {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Book {
     accounts: Vec<Account>,
-    names: HashMap<Name, AccountId>,
-    open: Vec<Open>,
+    names: HashMap<AccountName, AccountId>,
+    open: Vec<OpenReservation>,
     free: Vec<u32>,
     swept_ms: i64,
     notices: Vec<Notice>,
     /// The name of each account when other nodes hold parts of them. None where this node is alone.
-    shared: Option<Vec<Name>>,
+    shared: Option<Vec<AccountName>>,
     /// Nothing has changed since the last time there was nothing to report.
     is_quiet: bool,
     /// When the common store last answered.
@@ -114,7 +114,7 @@ pub struct Book {
 
 /// A reservation that is not settled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Open {
+struct OpenReservation {
     claims: Vec<Claim>,
     deadline_ms: i64,
     is_expired: bool,
@@ -163,7 +163,7 @@ impl Book {
     /// Notices for the budgets of this scope follow the policy from now on.
     fn set_ceilings(&mut self, scope: &Scope, policy: &Policy) {
         for window in Window::ALL {
-            let name = Name { scope: scope.clone(), kind: Kind::Money(window), model: None };
+            let name = AccountName { scope: scope.clone(), kind: Kind::Money(window), model: None };
             let is_new = !self.names.contains_key(&name);
             let ceilings = policy.budgets.iter().filter(|it| it.per == window).map(|it| it.usd);
             if is_new && ceilings.clone().next().is_none() {
@@ -182,7 +182,7 @@ impl Book {
     }
 
     fn account(&mut self, scope: &Scope, kind: Kind, model: Option<&str>) -> AccountId {
-        let name = Name { scope: scope.clone(), kind, model: model.map(Arc::from) };
+        let name = AccountName { scope: scope.clone(), kind, model: model.map(Arc::from) };
         if let Some(id) = self.names.get(&name) {
             return *id;
         }
@@ -192,7 +192,7 @@ impl Book {
             Kind::Money(window) => Account::Money(Money::new(scope.clone(), window, is_shared)),
             Kind::Requests(limit, per) => Account::Requests(Rate::new(limit, per, is_shared)),
             Kind::Tokens(limit, per) => Account::Tokens(Rate::new(limit, per, is_shared)),
-            Kind::Concurrent => Account::Concurrent(Places::new(is_shared)),
+            Kind::Concurrent => Account::Concurrent(ConcurrencyCount::new(is_shared)),
         });
         if let Some(names) = &mut self.shared {
             names.push(name.clone());
@@ -249,7 +249,7 @@ impl Book {
         self.give_up_old_parts(now_ms);
         self.check(rules.clone(), &[], ask, now_ms)?;
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.open.push(Open::default());
+            self.open.push(OpenReservation::default());
             self.open.len() as u32 - 1
         });
         self.take(slot, rules.clone(), ask);

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One request that reached the mock.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Received {
+pub struct JournalEntry {
     /// HTTP method.
     pub method: String,
     /// Path, as it was sent.
@@ -24,7 +24,7 @@ pub struct Received {
     pub refusal: String,
 }
 
-impl Received {
+impl JournalEntry {
     /// The record as JSON.
     pub fn to_json(&self) -> Value {
         json!({
@@ -43,7 +43,7 @@ pub struct Journal {
 
 #[derive(Default)]
 struct JournalEntries {
-    entries: VecDeque<Received>,
+    entries: VecDeque<JournalEntry>,
     /// The number of the oldest entry: how many entries were dropped before it.
     first: u64,
 }
@@ -59,7 +59,7 @@ impl Journal {
         if self.limit == 0 {
             return 0;
         }
-        let received = Received {
+        let received = JournalEntry {
             method: method.to_string(),
             path: path.to_string(),
             query: masked_query(query),
@@ -92,7 +92,7 @@ impl Journal {
         }
     }
 
-    pub fn entries(&self) -> Vec<Received> {
+    pub fn entries(&self) -> Vec<JournalEntry> {
         self.lock().entries.iter().cloned().collect()
     }
 

@@ -34,5 +34,5 @@ mod server;
 mod shelf;
 mod times;
 
-pub use journal::Received;
+pub use journal::JournalEntry;
 pub use server::{Flavour, Mock, Options, start};

@@ -10,11 +10,11 @@ const NAMES: [&str; 2] = ["echo", "mock-model"];
 pub fn list(call: &Call) -> Reply {
     let data: Vec<Value> = NAMES.iter().map(|name| model(call, name)).collect();
     let list = match shape(call) {
-        Shape::Anthropic => {
+        ListShape::Anthropic => {
             json!({ "data": data, "has_more": false, "first_id": NAMES[0], "last_id": NAMES[NAMES.len() - 1] })
         }
-        Shape::Google => json!({ "models": data }),
-        Shape::OpenAi => json!({ "object": "list", "data": data }),
+        ListShape::Google => json!({ "models": data }),
+        ListShape::OpenAi => json!({ "object": "list", "data": data }),
     };
     Reply::json(200, &list)
 }
@@ -25,30 +25,30 @@ pub fn one(call: &Call) -> Reply {
     Reply::json(200, &model(call, name))
 }
 
-enum Shape {
+enum ListShape {
     Anthropic,
     Google,
     OpenAi,
 }
 
-fn shape(call: &Call) -> Shape {
+fn shape(call: &Call) -> ListShape {
     if call.headers.contains_key("anthropic-version") {
-        return Shape::Anthropic;
+        return ListShape::Anthropic;
     }
-    if call.path.contains("/v1beta/") { Shape::Google } else { Shape::OpenAi }
+    if call.path.contains("/v1beta/") { ListShape::Google } else { ListShape::OpenAi }
 }
 
 fn model(call: &Call, name: &str) -> Value {
     match shape(call) {
-        Shape::Anthropic => json!({
+        ListShape::Anthropic => json!({
             "type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"
         }),
-        Shape::Google => json!({
+        ListShape::Google => json!({
             "name": format!("models/{name}"), "version": "001", "displayName": name,
             "inputTokenLimit": 1_048_576, "outputTokenLimit": 65_536,
             "supportedGenerationMethods": ["generateContent", "countTokens"]
         }),
-        Shape::OpenAi => {
+        ListShape::OpenAi => {
             json!({ "id": name, "object": "model", "created": call.created, "owned_by": "mock" })
         }
     }

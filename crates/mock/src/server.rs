@@ -3,7 +3,7 @@
 use crate::body::PacedBody;
 use crate::faults::Fault;
 use crate::format::{Call, Format, Refusal, Reply, text};
-use crate::journal::{Journal, Received};
+use crate::journal::{Journal, JournalEntry};
 use crate::kept::{self, Visit};
 use crate::routes::{self, Route};
 use crate::shelf::Shelf;
@@ -94,7 +94,7 @@ impl Mock {
     }
 
     /// The received requests, oldest first.
-    pub fn journal(&self) -> Vec<Received> {
+    pub fn journal(&self) -> Vec<JournalEntry> {
         self.state.journal.entries()
     }
 
@@ -183,7 +183,7 @@ async fn respond(state: &Arc<State>, mut request: Request<Incoming>) -> Response
 fn own_page(state: &State, method: &Method, path: &str) -> Reply {
     match (method, path) {
         (&Method::GET, "/__mock/journal") => {
-            let entries: Vec<Value> = state.journal.entries().iter().map(Received::to_json).collect();
+            let entries: Vec<Value> = state.journal.entries().iter().map(JournalEntry::to_json).collect();
             Reply::json(200, &Value::Array(entries))
         }
         (&Method::DELETE, "/__mock/journal") => {

@@ -28,7 +28,7 @@ const FOLDED_AT_ONCE: usize = 1_000;
 /// Sums the values of tags that exceed the limit together. The table is read in the transaction that writes it.
 macro_rules! limit_tags {
     ($transaction:ident, $hours:expr) => {
-        let mut known = tags::Known::new();
+        let mut known = tags::KnownTags::new();
         for place in $hours.tags.places() {
             let values = sqlx::query_as(tags::VALUES)
                 .bind(place.0)

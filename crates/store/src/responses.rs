@@ -42,7 +42,7 @@ pub enum Chain {
 }
 
 /// Id, the one before, bytes.
-pub(crate) type Link = (String, Option<String>, i64);
+pub(crate) type ChainLink = (String, Option<String>, i64);
 
 /// A row in the order of [`SELECT`].
 pub(crate) type Row = (String, String, Option<String>, String, i64, i64, String, String);
@@ -113,7 +113,7 @@ pub(crate) fn from_row(row: Row) -> StoredResponse {
 }
 
 /// Why a chain cannot be loaded; none when it can.
-pub(crate) fn check(id: &str, links: &[Link], most_bytes: u64) -> Option<Chain> {
+pub(crate) fn check(id: &str, links: &[ChainLink], most_bytes: u64) -> Option<Chain> {
     let bytes = links.iter().map(|(_, _, bytes)| u64::try_from(*bytes).unwrap_or(0)).sum();
     match links.last() {
         None => Some(Chain::Missing(id.to_owned())),

@@ -133,7 +133,7 @@ impl Gathered {
 
     /// Adds the sums that are not in the tables yet.
     pub(crate) fn add_pending(&mut self, query: &UsageQuery, hours: (i64, i64), pending: &[String]) {
-        for Counted { of, sums } in readable(pending) {
+        for GroupSums { of, sums } in readable(pending) {
             if (hours.0..hours.1).contains(&of.hour)
                 && let Some(sum) = self.sums_for(query, &of)
             {
@@ -276,13 +276,13 @@ impl<'a> Group<'a> {
 
 /// One entry of a row of `usage_pending`.
 #[derive(Deserialize)]
-struct Counted<'a> {
+struct GroupSums<'a> {
     #[serde(borrow)]
     of: Group<'a>,
     sums: UsageSums,
 }
 
-fn read_pending(json: &str) -> Result<Vec<Counted<'_>>, StoreError> {
+fn read_pending(json: &str) -> Result<Vec<GroupSums<'_>>, StoreError> {
     serde_json::from_str(json).map_err(|error| unreadable(&error))
 }
 
@@ -291,7 +291,7 @@ fn unreadable(error: &serde_json::Error) -> StoreError {
 }
 
 /// The content of rows of `usage_pending`. An unreadable row is in no sum; it is set aside when it is folded.
-fn readable(pending: &[String]) -> impl Iterator<Item = Counted<'_>> {
+fn readable(pending: &[String]) -> impl Iterator<Item = GroupSums<'_>> {
     pending.iter().filter_map(|json| read_pending(json).ok()).flatten()
 }
 
@@ -323,7 +323,7 @@ impl<'a> Hours<'a> {
     }
 
     pub(crate) fn add_pending(&mut self, json: &'a str, tags: Option<&'a str>) -> Result<(), StoreError> {
-        for Counted { of, sums } in read_pending(json)? {
+        for GroupSums { of, sums } in read_pending(json)? {
             self.sums.entry(of).or_default().add(&sums);
         }
         tags.map_or(Ok(()), |tags| self.tags.add_pending(tags))
@@ -387,11 +387,11 @@ pub(crate) struct Inserted {
 #[derive(Default)]
 pub(crate) struct Rollups<'a> {
     pub(crate) hours: Hours<'a>,
-    lookups: Vec<Lookup>,
+    lookups: Vec<LookupEntry>,
 }
 
 /// An entry of `usage_lookup`.
-struct Lookup {
+struct LookupEntry {
     kind: &'static str,
     value: String,
     started_at_ms: i64,
@@ -420,7 +420,7 @@ impl<'a> Rollups<'a> {
         self.hours.add(facts);
         let (started_at_ms, nonce) = (facts.started_at_ms, facts.nonce);
         let lookups = facts.lookups();
-        self.lookups.extend(lookups.map(|(kind, value)| Lookup { kind, value, started_at_ms, nonce }));
+        self.lookups.extend(lookups.map(|(kind, value)| LookupEntry { kind, value, started_at_ms, nonce }));
     }
 
     /// The statements that add new records, and the size of their sums, which are folded later.

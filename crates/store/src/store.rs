@@ -473,11 +473,11 @@ impl Store {
     }
 
     async fn written(&self, is_done: bool, id: &str) -> Result<WriteOutcome, StoreError> {
-        match is_done {
-            true => Ok(WriteOutcome::Done),
-            false if self.project(id).await?.is_some() => Ok(WriteOutcome::Changed),
-            false => Ok(WriteOutcome::Absent),
+        if is_done {
+            return Ok(WriteOutcome::Done);
         }
+        let exists = self.project(id).await?.is_some();
+        Ok(if exists { WriteOutcome::Changed } else { WriteOutcome::Absent })
     }
 
     /// Writes an audit entry for an action that changes nothing in the database.
@@ -702,7 +702,7 @@ impl Store {
         now_ms: i64,
         most_bytes: u64,
     ) -> Result<Chain, StoreError> {
-        let links: Vec<responses::Link> = on_either!(self, QUICK, connection => sqlx::query_as(responses::LINKS)
+        let links: Vec<responses::ChainLink> = on_either!(self, QUICK, connection => sqlx::query_as(responses::LINKS)
             .bind(id)
             .bind(key_id)
             .bind(now_ms)

@@ -71,7 +71,7 @@ pub(crate) const DELETE_EXPIRED: &str = concat!(
 type ProjectDay = (i64, String);
 
 /// The tags and values that are in the table.
-pub(crate) type Known = HashMap<ProjectDay, Vec<(String, String)>>;
+pub(crate) type KnownTags = HashMap<ProjectDay, Vec<(String, String)>>;
 
 /// The requests that are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ struct Group<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Counted<'a> {
+struct GroupSums<'a> {
     #[serde(borrow)]
     of: Group<'a>,
     sums: UsageSums,
@@ -118,7 +118,7 @@ impl<'a> TagDays<'a> {
     }
 
     pub(crate) fn add_pending(&mut self, json: &'a str) -> Result<(), StoreError> {
-        for Counted { of, sums } in read(json)? {
+        for GroupSums { of, sums } in read(json)? {
             self.0.entry(of).or_default().add(&sums);
         }
         Ok(())
@@ -144,7 +144,7 @@ impl<'a> TagDays<'a> {
     }
 
     /// Merges the entries that exceed the limit of their day and project into [`OTHER`].
-    pub(crate) fn limit(&mut self, known: Known) {
+    pub(crate) fn limit(&mut self, known: KnownTags) {
         let by_tag = |values: Vec<(String, String)>| {
             let mut tags: HashMap<String, HashSet<String>> = HashMap::new();
             for (tag, value) in values {
@@ -189,7 +189,7 @@ pub(crate) fn pending_of<'a>(
     tag: &'a str,
 ) -> impl Iterator<Item = (i64, Cow<'a, str>, Cow<'a, str>, UsageSums)> {
     let counted = read(json).unwrap_or_default().into_iter().filter(move |counted| counted.of.tag == tag);
-    counted.map(|Counted { of, sums }| (of.day * HOURS_OF_DAY, of.project, of.value, sums))
+    counted.map(|GroupSums { of, sums }| (of.day * HOURS_OF_DAY, of.project, of.value, sums))
 }
 
 /// The tags in a row that is not folded yet.
@@ -200,7 +200,7 @@ pub(crate) fn names_of(json: &str, days: &Range<i64>, project: Option<&str>) -> 
     counted.into_iter().map(|one| one.of.tag.into_owned()).collect()
 }
 
-fn read(json: &str) -> Result<Vec<Counted<'_>>, StoreError> {
+fn read(json: &str) -> Result<Vec<GroupSums<'_>>, StoreError> {
     serde_json::from_str(json).map_err(|error| unreadable(&error))
 }
 

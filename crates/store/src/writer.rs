@@ -302,8 +302,8 @@ impl Writer {
 
     /// Inserts records together. When the database refuses something, it gets halves of them, down to the record that it
     /// refuses.
-    async fn insert_records(&self, records: &[Line<'_>]) -> Result<Refused, StoreError> {
-        let mut refused = Refused::default();
+    async fn insert_records(&self, records: &[Line<'_>]) -> Result<RefusedRecords, StoreError> {
+        let mut refused = RefusedRecords::default();
         let mut parts = vec![records];
         while let Some(part) = parts.pop() {
             let texts: Vec<&str> = part.iter().map(|line| line.record).collect();
@@ -349,7 +349,7 @@ struct Line<'a> {
 
 /// Records that the database refuses.
 #[derive(Default)]
-struct Refused {
+struct RefusedRecords {
     lines: Vec<u8>,
     records: u64,
     /// Its message about the last one.

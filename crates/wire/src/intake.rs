@@ -7,7 +7,9 @@ use bytes::Bytes;
 use canon::{Amount, Error, Feature, Features, Result};
 
 use crate::Headers;
-use crate::json::{self, Edit, Kind, Places, Scanner, Syntax, is_utf8, mentions, quoted, text_of, word};
+use crate::json::{
+    self, Edit, FieldPositions, Kind, Scanner, Syntax, is_utf8, mentions, quoted, text_of, word,
+};
 
 /// Most top-level fields of a request. OpenAI, which has the most, defines about forty.
 const MAX_FIELDS: usize = 256;
@@ -109,7 +111,7 @@ pub struct Intake {
     /// How it uses stored answers; none where the format has no such feature.
     pub keeping: Option<Box<Keeping>>,
     body: Bytes,
-    fields: Places,
+    fields: FieldPositions,
     /// A name is written with escapes: a text search then proves nothing.
     pub(crate) has_escaped_name: bool,
     pub(crate) seen: WriterHints,
@@ -209,7 +211,7 @@ impl Intake {
             headers: Headers::new(),
             keeping: None,
             body: body.clone(),
-            fields: Places::new(12),
+            fields: FieldPositions::new(12),
             has_escaped_name: false,
             seen: WriterHints::default(),
         }

@@ -14,7 +14,7 @@ use canon::{
 };
 
 use crate::Protocol;
-use crate::json::{Meaning, room};
+use crate::json::{ValueHash, room};
 use crate::protocols::call_ids::{LONGEST_KEPT, mark_of};
 use crate::protocols::{gemini, openai_responses};
 
@@ -120,7 +120,7 @@ impl CallName {
         let mut hasher = DefaultHasher::new();
         tool.hash(&mut hasher);
         let text = arguments.trim();
-        match serde_json::from_str::<Meaning>(if text.is_empty() { "{}" } else { text }) {
+        match serde_json::from_str::<ValueHash>(if text.is_empty() { "{}" } else { text }) {
             Ok(meaning) => meaning.0.hash(&mut hasher),
             Err(_) => text.hash(&mut hasher),
         }
@@ -363,16 +363,13 @@ impl Restoring<'_> {
             let name = CallName::of(call);
             let known = self.proofs.calls.iter().find(|(known, _)| *known == name);
             let known = known.and_then(|(_, signature)| signature.as_ref());
-            match self.is_own {
-                true if part.signature.is_none() && has_signed_calls(self.protocol) => {
+            if self.is_own {
+                if part.signature.is_none() && has_signed_calls(self.protocol) {
                     part.signature = known.cloned().map(Into::into);
                 }
-                true => {}
-                false if part.signature.take().is_some() => {
-                    let field = Field::call(self.index, position, CallField::Proof);
-                    losses.dropped(field, FOREIGN);
-                }
-                false => {}
+            } else if part.signature.take().is_some() {
+                let field = Field::call(self.index, position, CallField::Proof);
+                losses.dropped(field, FOREIGN);
             }
             position += 1;
         }

@@ -13,7 +13,7 @@ use canon::{Message, OutputFormat, Part, PartKind, Request, Role, Source, Tool, 
 use serde::Deserialize;
 
 pub use media::Picture;
-use text::{Pieces, json_pieces, pieces};
+use text::{TokenWeights, json_pieces, pieces};
 
 /// Characters of encrypted thinking per token: base64 of about 6 bytes.
 const ENCRYPTED_PER_TOKEN: usize = 8;
@@ -62,7 +62,7 @@ pub struct Rules {
 
 /// The tokens of a text for a model whose vocabulary is unknown, estimated by that of OpenAI.
 pub fn text_tokens(text: &str) -> u64 {
-    let Pieces { latin, scripts, triplets, .. } = pieces(text);
+    let TokenWeights { latin, scripts, triplets, .. } = pieces(text);
     (latin + scripts + triplets).ceil() as u64
 }
 
@@ -119,7 +119,7 @@ struct Sum<'a> {
 }
 
 impl Sum<'_> {
-    fn add(&mut self, pieces: &Pieces, times: f64) {
+    fn add(&mut self, pieces: &TokenWeights, times: f64) {
         let rules = self.rules;
         let digits = rules.digit.map_or(rules.digits * pieces.triplets, |digit| digit * pieces.digits);
         self.tokens += times * (rules.text * pieces.latin + rules.scripts * pieces.scripts + digits);

@@ -13,11 +13,11 @@ use crate::{Decoder, Encoder, EventFilter, EventSink, StoredAnswer, TakenIds, Tr
 /// Translates an answer between two formats through canonical events.
 pub struct Translator {
     decoder: Box<dyn Decoder>,
-    writing: Writing,
+    writing: EventWriter,
 }
 
 /// The part of a translator that takes events.
-struct Writing {
+struct EventWriter {
     encoder: Box<dyn Encoder>,
     ids: Box<dyn Fn() -> String + Send>,
     /// The ids of the conversation's calls, which must not recur in the answer.
@@ -59,7 +59,7 @@ impl Translator {
     pub fn new(parts: TranslatorParts) -> Self {
         Self {
             decoder: parts.decoder,
-            writing: Writing {
+            writing: EventWriter {
                 encoder: parts.encoder,
                 ids: parts.ids,
                 taken: parts.taken,
@@ -77,7 +77,7 @@ impl Translator {
     }
 }
 
-impl Writing {
+impl EventWriter {
     fn write(&mut self, mut event: Event, out: &mut Vec<u8>) {
         if !note(&mut self.progress, &event) {
             return;
@@ -162,7 +162,7 @@ fn hash_of(value: &impl Hash) -> u64 {
 
 /// Writes each event when it arrives.
 struct Through<'a> {
-    writing: &'a mut Writing,
+    writing: &'a mut EventWriter,
     out: &'a mut Vec<u8>,
 }
 

@@ -25,7 +25,7 @@ const FAMILIES: [(&str, f64, f64); 10] = [
     ("llama", 0.12, 0.40),
 ];
 
-struct Counted {
+struct CountedPrompt {
     id: String,
     model: String,
     tokens: u64,
@@ -34,7 +34,7 @@ struct Counted {
     reserved: u64,
 }
 
-impl Counted {
+impl CountedPrompt {
     fn error(&self) -> f64 {
         (self.estimated as f64 / self.tokens as f64 - 1.0).abs()
     }
@@ -43,7 +43,7 @@ impl Counted {
 #[test]
 fn estimates_are_near_the_providers_counts() {
     let all = all_counted();
-    let mut families: BTreeMap<&str, Vec<&Counted>> = BTreeMap::new();
+    let mut families: BTreeMap<&str, Vec<&CountedPrompt>> = BTreeMap::new();
     for counted in &all {
         families.entry(family(counted)).or_default().push(counted);
     }
@@ -51,7 +51,7 @@ fn estimates_are_near_the_providers_counts() {
         let Some(found) = families.get(name) else { continue };
         let median = share(found, 0.5, |counted| counted.error());
         let tenth = share(found, 0.9, |counted| counted.error());
-        let reserved = |counted: &Counted| counted.reserved as f64 / counted.tokens as f64;
+        let reserved = |counted: &CountedPrompt| counted.reserved as f64 / counted.tokens as f64;
         eprintln!(
             "| {name} | {} | {median:.2} | {tenth:.2} | {:.2} | {:.2} | {:.2} |",
             found.len(),
@@ -81,11 +81,11 @@ fn reservations_are_rarely_too_small() {
     if all.is_empty() {
         return;
     }
-    let all: Vec<&Counted> = all.iter().collect();
-    let short = |counted: &Counted| counted.tokens as f64 - counted.reserved as f64;
+    let all: Vec<&CountedPrompt> = all.iter().collect();
+    let short = |counted: &CountedPrompt| counted.tokens as f64 - counted.reserved as f64;
     let large: Vec<_> = all.iter().copied().filter(|counted| counted.tokens >= 1000).collect();
-    let ratio = |counted: &Counted| counted.reserved as f64 / counted.tokens as f64;
-    let sum = |of: fn(&Counted) -> u64| all.iter().map(|counted| of(counted)).sum::<u64>() as f64;
+    let ratio = |counted: &CountedPrompt| counted.reserved as f64 / counted.tokens as f64;
+    let sum = |of: fn(&CountedPrompt) -> u64| all.iter().map(|counted| of(counted)).sum::<u64>() as f64;
     let in_all = sum(|counted| counted.reserved) / sum(|counted| counted.tokens);
     let (half, most) = (share(&all, 0.5, short), share(&all, 0.95, short));
     let of_large = share(&large, 0.25, ratio);
@@ -95,19 +95,19 @@ fn reservations_are_rarely_too_small() {
     assert!(half <= 0.0 && most <= 200.0 && in_all >= 1.0 && of_large > 0.7);
 }
 
-fn all_counted() -> Vec<Counted> {
+fn all_counted() -> Vec<CountedPrompt> {
     let all = testkit::corpus::listed().flat_map(|(provider, _)| testkit::corpus::records(provider));
     all.filter(|record| !record.is_own()).filter_map(|record| counted(&record)).collect()
 }
 
 /// The value that this share of the family stays below.
-fn share(found: &[&Counted], share: f64, value: impl Fn(&Counted) -> f64) -> f64 {
+fn share(found: &[&CountedPrompt], share: f64, value: impl Fn(&CountedPrompt) -> f64) -> f64 {
     let mut values: Vec<f64> = found.iter().map(|counted| value(counted)).collect();
     values.sort_by(f64::total_cmp);
     values[((values.len() - 1) as f64 * share) as usize]
 }
 
-fn family(counted: &Counted) -> &'static str {
+fn family(counted: &CountedPrompt) -> &'static str {
     let model = counted.model.to_ascii_lowercase();
     let has = |name: &str| model.contains(name);
     match () {
@@ -125,7 +125,7 @@ fn family(counted: &Counted) -> &'static str {
     }
 }
 
-fn counted(record: &Record) -> Option<Counted> {
+fn counted(record: &Record) -> Option<CountedPrompt> {
     let (protocol, names): (_, &[&str]) = match record.api.as_str() {
         "chat" => (Protocol::OpenaiChat, &["prompt_tokens"]),
         "messages" => (
@@ -142,7 +142,7 @@ fn counted(record: &Record) -> Option<Counted> {
     let intake = dialect(protocol)?.intake(Addressed { rest: &rest, query: "" }, &body).ok()?;
     let decoded = dialect(protocol)?.decode(&intake).ok()?;
     let tokens = largest(&String::from_utf8_lossy(&record.body), names).filter(|tokens| *tokens > 0)?;
-    is_all_there(request, &decoded, record).then(|| Counted {
+    is_all_there(request, &decoded, record).then(|| CountedPrompt {
         id: record.id.clone(),
         model: record.model.clone(),
         tokens,

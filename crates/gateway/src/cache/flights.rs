@@ -13,7 +13,7 @@ use super::key::Key;
 pub struct Flights(Mutex<HashMap<Key, watch::Receiver<()>>>);
 
 /// The role of a request.
-pub enum Turn {
+pub enum FlightRole {
     /// It is sent, and the others wait until it drops this.
     Leads(Flight),
     /// It waits for another one.
@@ -39,13 +39,13 @@ impl Landing {
 
 impl Flights {
     /// The role of a request among equal ones.
-    pub fn turn(self: &Arc<Self>, key: Key) -> Turn {
+    pub fn turn(self: &Arc<Self>, key: Key) -> FlightRole {
         match self.lock().entry(key) {
-            Entry::Occupied(other) => Turn::Follows(Landing(other.get().clone())),
+            Entry::Occupied(other) => FlightRole::Follows(Landing(other.get().clone())),
             Entry::Vacant(place) => {
                 let (sender, receiver) = watch::channel(());
                 place.insert(receiver);
-                Turn::Leads(Flight { flights: self.clone(), key, _others: sender })
+                FlightRole::Leads(Flight { flights: self.clone(), key, _others: sender })
             }
         }
     }

@@ -24,7 +24,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 pub use answer::CachedAnswer;
-pub use flights::{Flight, Turn};
+pub use flights::{Flight, FlightRole};
 pub use key::{Key, KeyParts, Sent};
 
 use crate::clock;
@@ -141,7 +141,7 @@ impl ResponseCache {
     }
 
     /// The role of this request among equal ones.
-    pub fn turn(&self, key: Key) -> Turn {
+    pub fn turn(&self, key: Key) -> FlightRole {
         self.flights.turn(key)
     }
 }

@@ -63,11 +63,11 @@ impl SharedMemory {
 
     /// Runs any command.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Away> {
-        let patience = match self.link.is_away() {
-            true if !self.may_try_again() => return Err(Away),
-            true => Patience::Report,
-            false => Patience::Request,
-        };
+        let is_away = self.link.is_away();
+        if is_away && !self.may_try_again() {
+            return Err(Away);
+        }
+        let patience = if is_away { Patience::Report } else { Patience::Request };
         self.link.command(command, patience).await
     }
 

@@ -802,7 +802,7 @@ const TIMEOUT_KEYS: [&str; 8] =
 
 /// The readable part of a file, with all mistakes in its form.
 #[derive(Debug, Default)]
-pub struct Reading {
+pub struct ParsedFile {
     /// The readable part, with defaults in place of wrong values.
     pub file: ConfigFile,
     /// Unknown keys and wrong types.
@@ -812,15 +812,17 @@ pub struct Reading {
 impl ConfigFile {
     /// Reads the file's text, or returns all mistakes in its form.
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
-        let Reading { file, mistakes } = Self::read(text);
+        let ParsedFile { file, mistakes } = Self::read(text);
         if mistakes.is_empty() { Ok(file) } else { Err(mistakes) }
     }
 
     /// Reads as much as possible, so that the meaning of the rest can be checked as well.
-    pub fn read(text: &str) -> Reading {
+    pub fn read(text: &str) -> ParsedFile {
         let table: toml::Table = match text.parse() {
             Ok(table) => table,
-            Err(error) => return Reading { file: Self::default(), mistakes: vec![not_toml(text, &error)] },
+            Err(error) => {
+                return ParsedFile { file: Self::default(), mistakes: vec![not_toml(text, &error)] };
+            }
         };
         let mut mistakes = Vec::new();
         let mut file = Self::default();
@@ -848,7 +850,7 @@ impl ConfigFile {
                 _ => mistakes.push(unknown("", &name)),
             }
         }
-        Reading { file, mistakes }
+        ParsedFile { file, mistakes }
     }
 }
 
@@ -1042,7 +1044,7 @@ mod tests {
     fn every_wrong_value_of_a_section_is_reported_and_the_rest_is_read() {
         let text = "[server]\nlisten = 1\nmax_connections = \"many\"\nbody_limit = \"1MiB\"\n\
                     [providers.mine]\nprotocol = \"smoke\"\npriority = \"high\"\nbase_url = \"http://h/v1\"\n";
-        let Reading { file, mistakes } = ConfigFile::read(text);
+        let ParsedFile { file, mistakes } = ConfigFile::read(text);
         let paths: Vec<&str> = mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
         assert_eq!(
             paths,

@@ -137,7 +137,7 @@ impl Guardrail {
         mistakes: &mut Vec<Mistake>,
     ) -> Option<Self> {
         let before = mistakes.len();
-        let mut reading = Reading { section, mistakes };
+        let mut reading = GuardrailParser { section, mistakes };
         if !is_name(name) {
             reading.mistake(
                 "",
@@ -172,12 +172,12 @@ fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
-struct Reading<'a> {
+struct GuardrailParser<'a> {
     section: &'a GuardrailSection,
     mistakes: &'a mut Vec<Mistake>,
 }
 
-impl Reading<'_> {
+impl GuardrailParser<'_> {
     fn mistake(&mut self, path: &str, message: impl Into<String>) {
         self.mistakes.push(Mistake { path: path.to_owned(), message: message.into() });
     }

@@ -68,7 +68,7 @@ enum Item {
 }
 
 /// A question to a server.
-struct Asking {
+struct PendingCheck {
     word: Pin<Box<dyn Future<Output = Result<()>> + Send>>,
     /// The number of held items that the question covers.
     items: usize,
@@ -92,7 +92,7 @@ pub struct OutputFilter {
     unasked: String,
     /// The end of the previous question.
     context: String,
-    asking: Option<Asking>,
+    asking: Option<PendingCheck>,
     is_ended: bool,
 }
 
@@ -358,7 +358,7 @@ impl OutputFilter {
         text[start..].clone_into(&mut self.context);
         let guard = self.guard.clone();
         let word = Box::pin(async move { guard.ask(Direction::Output, vec![text]).await });
-        self.asking = Some(Asking { word, items: self.held.len() });
+        self.asking = Some(PendingCheck { word, items: self.held.len() });
     }
 
     fn release(&mut self, items: usize, events: &mut dyn EventSink) {

@@ -22,11 +22,11 @@ pub enum ResponseBody {
     /// A page of the dashboard.
     Page(Pin<Box<axum::body::Body>>),
     /// A stream before its first content: the caller gets pings.
-    Waiting(Box<Waiting>),
+    Waiting(Box<PendingAnswer>),
 }
 
 /// See [`ResponseBody::Waiting`].
-pub struct Waiting {
+pub struct PendingAnswer {
     outcome: Pending,
     pings: Interval,
     dialect: &'static dyn Dialect,
@@ -42,7 +42,7 @@ impl ResponseBody {
     pub fn waiting(outcome: Pending, dialect: &'static dyn Dialect, form: AnswerForm) -> Self {
         let mut pings = tokio::time::interval(PING_AFTER);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self::Waiting(Box::new(Waiting {
+        Self::Waiting(Box::new(PendingAnswer {
             outcome,
             pings,
             dialect,
@@ -67,7 +67,7 @@ impl ResponseBody {
     }
 }
 
-impl Waiting {
+impl PendingAnswer {
     /// The event that ends a stream without content.
     fn failure_event(&self, failure: &Failure) -> Bytes {
         self.dialect.error_event(&self.form, &failure.error, failure.metadata.as_deref())

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use wire::multipart::Boundary;
 use wire::{Addressed, AnswerForm, Dialect, Headers, Intake};
 
-use super::request_body::{self, Announced, Received};
+use super::request_body::{self, Announced, ReceivedBody};
 use super::{Api, ResponseBody, options, respond, upload};
 use crate::bodies::Capture;
 use crate::buffers::Held;
@@ -190,7 +190,7 @@ async fn read(
     let read = async {
         inbound.tags = inbound.caller.tags(inbound.options.tags.as_deref())?;
         inbound.cache = inbound.caller.caching(inbound.options.cache);
-        let Received { bytes, held } =
+        let ReceivedBody { bytes, held } =
             request_body::read(body, announced, inbound.snapshot.limits, &api.buffers).await?;
         inbound.capture_unguarded(&bytes);
         let url = Addressed { rest: &address.rest, query: &address.query };
@@ -276,7 +276,7 @@ async fn endpoint(
             let within = (limits, buffers, guard);
             return upload::read(operation, body, accepted.announced, &takes_whole, within).await;
         }
-        let Received { mut bytes, mut held } =
+        let ReceivedBody { mut bytes, mut held } =
             request_body::read(body, accepted.announced, limits, buffers).await?;
         inbound.capture_unguarded(&bytes);
         if let Some(guard) = &inbound.guard

@@ -256,7 +256,7 @@ impl Slot {
             connections.waiting.fetch_sub(1, Ordering::AcqRel);
             return false;
         }
-        let _waiting = Waiting(&connections.waiting);
+        let _waiting = WaiterCount(&connections.waiting);
         let end = clock::now() + PATIENCE;
         loop {
             let closed = connections.closed.notified();
@@ -325,9 +325,9 @@ impl Drop for InFlight {
     }
 }
 
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaiterCount<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaiterCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

@@ -144,7 +144,7 @@ pub async fn handle(
             Err(denied) => (noted(&head, &request_id, None, deny(&api, &head, *denied)), Some(body)),
         },
         Ok(route) if matches!(route.serve, Serve::Kept(_) | Serve::Passthrough) => {
-            let asking = native::Asking { snapshot, request_id, received, path: route.path };
+            let asking = native::NativeContext { snapshot, request_id, received, path: route.path };
             let answer = Box::pin(passed(&api, route.serve, asking, (head, body), &in_flight));
             (unless_cut(&mut cut, pin!(answer), route.serve.dialect()).await, None)
         }
@@ -195,7 +195,7 @@ async fn unless_cut(
 async fn passed(
     api: &Arc<Api>,
     serve: Serve,
-    asking: native::Asking,
+    asking: native::NativeContext,
     request: (Parts, Incoming),
     in_flight: &InFlight,
 ) -> Response<ResponseBody> {

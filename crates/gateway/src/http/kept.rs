@@ -18,7 +18,7 @@ use wire::multipart::{Boundary, Form};
 use wire::native::{BatchOutput, NativeForm};
 use wire::{Headers, OWN, Protocol};
 
-use super::native::{self, Asking};
+use super::native::{self, NativeContext};
 use super::request_body::{self, Announced};
 use super::{Api, ResponseBody, path, respond, upload};
 use crate::bounded;
@@ -111,7 +111,7 @@ impl Resource {
 pub async fn serve(
     api: &Arc<Api>,
     resource: Resource,
-    asking: Asking,
+    asking: NativeContext,
     (head, body): (Parts, Incoming),
 ) -> Response<ResponseBody> {
     let dialect = match resource {
@@ -136,30 +136,30 @@ pub async fn serve(
     let desk = Desk { api, resource, inbound: &inbound, head: &head };
     let response = match desk.serve(body).await {
         Ok(response) => response,
-        Err(Refused::Before(error)) => {
+        Err(FilesError::Before(error)) => {
             api.pipeline.refuse(&inbound, resource.operation(), &error);
             respond::error(dialect, &error)
         }
-        Err(Refused::Recorded(failure)) => respond::failure(dialect, &failure),
+        Err(FilesError::Recorded(failure)) => respond::failure(dialect, &failure),
     };
     respond::rates(response, rates)
 }
 
 /// Why there is no answer.
-enum Refused {
+enum FilesError {
     /// Before any provider was asked: there is no record yet.
     Before(Error),
     /// There is a record.
     Recorded(Box<Failure>),
 }
 
-impl From<Error> for Refused {
+impl From<Error> for FilesError {
     fn from(error: Error) -> Self {
         Self::Before(error)
     }
 }
 
-type Served<T> = Result<T, Refused>;
+type FilesResult<T> = Result<T, FilesError>;
 
 /// A request for such an object.
 struct Desk<'a> {
@@ -215,7 +215,7 @@ struct Owner {
 }
 
 impl Desk<'_> {
-    async fn serve(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+    async fn serve(&self, body: Incoming) -> FilesResult<Response<ResponseBody>> {
         let path = path::spelling(self.head.uri.path());
         let rest = path.strip_prefix(self.resource.route()).unwrap_or_default().trim_start_matches('/');
         let (id, part) = rest.split_once('/').unwrap_or((rest, ""));
@@ -270,7 +270,7 @@ impl Desk<'_> {
         id: &str,
         param: &'static str,
         is_wanted: impl Fn(Kind) -> bool,
-    ) -> Served<(ObjectLocation, Owner)> {
+    ) -> FilesResult<(ObjectLocation, Owner)> {
         let place = self.sealer().open(id).filter(|place| is_wanted(place.kind));
         let known = place.and_then(|place| {
             let provider = self.inbound.snapshot.providers.get(&place.provider)?.clone();
@@ -290,7 +290,7 @@ impl Desk<'_> {
     }
 
     /// The provider for a new object: from the query, a header or the form, else the only possible one.
-    fn chosen(&self, in_form: Option<&str>) -> Served<Owner> {
+    fn chosen(&self, in_form: Option<&str>) -> FilesResult<Owner> {
         let query = self.head.uri.query().unwrap_or_default();
         let mut pairs = form_urlencoded::parse(query.as_bytes());
         let in_query = pairs.find(|(name, _)| name == "provider").map(|(_, value)| value.into_owned());
@@ -328,7 +328,7 @@ impl Desk<'_> {
         Body { bytes: Bytes::new(), held: self.api.buffers.nothing(), upload: None }
     }
 
-    async fn ask(&self, owner: &Owner, ask: Ask) -> Served<NativeAnswer> {
+    async fn ask(&self, owner: &Owner, ask: Ask) -> FilesResult<NativeAnswer> {
         let Ask { method, path, query, headers, body: Body { bytes, held, upload }, hides_models } = ask;
         let question = NativeQuestion {
             operation: self.resource.operation(),
@@ -348,7 +348,7 @@ impl Desk<'_> {
             tunnel: None,
         };
         let passed = self.api.pipeline.clone().pass(self.inbound, question).await;
-        passed.map_err(|failure| Refused::Recorded(Box::new(failure)))
+        passed.map_err(|failure| FilesError::Recorded(Box::new(failure)))
     }
 
     /// Sends a small request and changes the ids in its answer. Refusals stay unchanged.
@@ -357,7 +357,7 @@ impl Desk<'_> {
         owner: &Owner,
         ask: Ask,
         change: impl FnOnce(&mut Value, &Owner),
-    ) -> Served<Response<ResponseBody>> {
+    ) -> FilesResult<Response<ResponseBody>> {
         let answer = self.ask(owner, ask).await?;
         if !answer.status.is_success() {
             return Ok(native::answered(answer));
@@ -379,7 +379,7 @@ impl Desk<'_> {
     }
 
     /// A form, or its beginning with the fields before the file.
-    async fn form(&self, body: Incoming) -> Served<(Form, Held, Option<Upload>)> {
+    async fn form(&self, body: Incoming) -> FilesResult<(Form, Held, Option<Upload>)> {
         let content_type = self.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default();
         if !content_type.get(..19).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/form-data")) {
@@ -401,7 +401,7 @@ impl Desk<'_> {
         Ok(upload::beginning(body, announced, None, (limits, &self.api.buffers, None)).await?)
     }
 
-    async fn upload(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+    async fn upload(&self, body: Incoming) -> FilesResult<Response<ResponseBody>> {
         let (form, held, upload) = self.form(body).await?;
         let owner = self.chosen(form.text("provider")?)?;
         let mark = format!("{}-", self.sealer().mark());
@@ -421,7 +421,7 @@ impl Desk<'_> {
     }
 
     /// Begins a file that comes in parts. Its name gets the project's mark, like that of a whole file.
-    async fn begin_upload(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+    async fn begin_upload(&self, body: Incoming) -> FilesResult<Response<ResponseBody>> {
         let (mut upload, _, held) = self.json(body).await?;
         let Some(name) = upload["filename"].as_str() else {
             return Err(Error::invalid("filename", "filename must be the name of the file.").into());
@@ -433,7 +433,7 @@ impl Desk<'_> {
         self.answer(&owner, ask, |upload, owner| self.tell_upload(upload, owner)).await
     }
 
-    async fn add_part(&self, id: &str, body: Incoming) -> Served<Response<ResponseBody>> {
+    async fn add_part(&self, id: &str, body: Incoming) -> FilesResult<Response<ResponseBody>> {
         let (place, owner) = match self.place(id, "id", |kind| kind == Kind::Upload) {
             Ok(found) => found,
             Err(refused) => {
@@ -458,7 +458,7 @@ impl Desk<'_> {
         .await
     }
 
-    async fn complete_upload(&self, id: &str, body: Incoming) -> Served<Response<ResponseBody>> {
+    async fn complete_upload(&self, id: &str, body: Incoming) -> FilesResult<Response<ResponseBody>> {
         let (mut upload, _, held) = self.json(body).await?;
         let (place, owner) = self.place(id, "id", |kind| kind == Kind::Upload)?;
         let Some(parts) = upload["part_ids"].as_array_mut() else {
@@ -478,7 +478,7 @@ impl Desk<'_> {
         .await
     }
 
-    async fn json(&self, body: Incoming) -> Served<(Value, Bytes, Held)> {
+    async fn json(&self, body: Incoming) -> FilesResult<(Value, Bytes, Held)> {
         let announced = match Announced::read(&self.head.headers, self.inbound.snapshot.limits.body) {
             Ok(announced) => announced,
             Err(error) => {
@@ -493,7 +493,7 @@ impl Desk<'_> {
         Ok((value, received.bytes, received.held))
     }
 
-    async fn create(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+    async fn create(&self, body: Incoming) -> FilesResult<Response<ResponseBody>> {
         let (mut batch, _, held) = self.json(body).await?;
         let Some(input) = batch["input_file_id"].as_str() else {
             return Err(Error::invalid("input_file_id", "input_file_id must be the id of a file.").into());
@@ -523,7 +523,7 @@ impl Desk<'_> {
     }
 
     /// The requests and their models are in the body.
-    async fn create_of_messages(&self, body: Incoming) -> Served<Response<ResponseBody>> {
+    async fn create_of_messages(&self, body: Incoming) -> FilesResult<Response<ResponseBody>> {
         let (batch, bytes, held) = self.json(body).await?;
         let owner = self.chosen(None)?;
         let Some(requests) = batch["requests"].as_array() else {
@@ -549,7 +549,7 @@ impl Desk<'_> {
     }
 
     /// Asks about one of them.
-    async fn about(&self, id: &str, method: Method, part: &str) -> Served<Response<ResponseBody>> {
+    async fn about(&self, id: &str, method: Method, part: &str) -> FilesResult<Response<ResponseBody>> {
         let kind = self.resource.kind();
         let is_wanted = |found| found == kind || kind == Kind::File && found == Kind::Output;
         let (place, owner) = self.place(id, "id", is_wanted)?;
@@ -570,7 +570,7 @@ impl Desk<'_> {
     }
 
     /// The content of a file, or the output of a batch.
-    async fn content(&self, id: &str) -> Served<Response<ResponseBody>> {
+    async fn content(&self, id: &str) -> FilesResult<Response<ResponseBody>> {
         let is_messages = self.resource == Resource::MessageBatches;
         let is_wanted = |kind| {
             if is_messages { kind == Kind::MessageBatch } else { matches!(kind, Kind::File | Kind::Output) }
@@ -599,7 +599,7 @@ impl Desk<'_> {
         place: &ObjectLocation,
         owner: &Owner,
         ask: Ask,
-    ) -> Served<Option<Response<ResponseBody>>> {
+    ) -> FilesResult<Option<Response<ResponseBody>>> {
         let id = self.sealer().record_id(place);
         let output = Output {
             id: &id,
@@ -609,7 +609,7 @@ impl Desk<'_> {
         };
         let away = |_| {
             let message = "The database cannot confirm whether this output was recorded.";
-            Refused::Before(Error::gateway(ErrorKind::StoreUnavailable, message))
+            FilesError::Before(Error::gateway(ErrorKind::StoreUnavailable, message))
         };
         if self.api.pipeline.is_settled(&self.api.store, &output).await.map_err(away)? {
             return Ok(None);
@@ -636,7 +636,7 @@ impl Desk<'_> {
     }
 
     /// This project's objects among the newest ones of the account.
-    async fn list(&self) -> Served<Response<ResponseBody>> {
+    async fn list(&self) -> FilesResult<Response<ResponseBody>> {
         let Page { wanted, query, owner } = self.page()?;
         let owner = match owner {
             Some(owner) => owner,
@@ -648,7 +648,7 @@ impl Desk<'_> {
     }
 
     /// The page that a list's query selects.
-    fn page(&self) -> Served<Page> {
+    fn page(&self) -> FilesResult<Page> {
         let query = self.head.uri.query().unwrap_or_default();
         let (mut wanted, mut owner) = (usize::MAX, None);
         let mut query_there = form_urlencoded::Serializer::new(String::new());
@@ -787,10 +787,10 @@ fn segment(id: &str) -> Result<String, Error> {
     wire::providers::path_segment(id, "id")
 }
 
-fn broken_answer() -> Refused {
+fn broken_answer() -> FilesError {
     let message = "The provider's answer is incomplete or not JSON.";
     let error = Error::upstream(ErrorKind::Upstream, canon::Retry::No, message);
-    Refused::Recorded(Box::new(Failure::from(error)))
+    FilesError::Recorded(Box::new(Failure::from(error)))
 }
 
 fn shown(text: &str) -> &str {

@@ -17,12 +17,12 @@ use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use limits::Role;
 use wire::native::{Metered, NativeForm};
-use wire::providers::Native;
+use wire::providers::NativeCall;
 use wire::{Dialect, Headers, OWN};
 
 use super::connections::InFlight;
 use super::options;
-use super::request_body::{self, Announced, Received};
+use super::request_body::{self, Announced, ReceivedBody};
 use super::{Api, ResponseBody, path, respond};
 use crate::buffers::Held;
 use crate::clock;
@@ -41,7 +41,7 @@ const HELD: usize = 1 << 20;
 const HELD_FOR_MODEL: usize = 4 << 20;
 
 /// The caller, and the names of the request.
-pub struct Asking {
+pub struct NativeContext {
     /// The snapshot of the request.
     pub snapshot: Arc<Snapshot>,
     pub request_id: String,
@@ -54,7 +54,7 @@ pub struct Asking {
 /// Serves a request.
 pub async fn serve(
     api: &Arc<Api>,
-    asking: Asking,
+    asking: NativeContext,
     (mut head, body): (Parts, Incoming),
     in_flight: &InFlight,
 ) -> Response<ResponseBody> {
@@ -108,8 +108,8 @@ pub(super) async fn admit(
     })
 }
 
-pub(super) fn inbound(asking: Asking, caller: Caller) -> Inbound {
-    let Asking { snapshot, request_id, received, path } = asking;
+pub(super) fn inbound(asking: NativeContext, caller: Caller) -> Inbound {
+    let NativeContext { snapshot, request_id, received, path } = asking;
     Inbound {
         request_id,
         path,
@@ -189,7 +189,7 @@ fn addressed(api: &Api, inbound: &mut Inbound, head: &Parts) -> Result<(Arc<Prov
     if let Some(reason) = provider.disabled() {
         return Err(not_found(format!("The provider {:?} is not enabled: {reason}.", provider.id())));
     }
-    if Native::is_ambiguous(path) {
+    if NativeCall::is_ambiguous(path) {
         let message =
             "The path contains a dot segment, which some servers resolve; write the path without it.";
         return Err(Error::invalid("path", message));
@@ -372,7 +372,8 @@ impl Holding {
         let is_small = length.is_some_and(|length| length <= HELD) || body.is_end_stream();
         if self.whole || is_small {
             let announced = Announced::as_it_is(headers, limits.body)?;
-            let Received { bytes, held } = request_body::read(body, announced, limits, &api.buffers).await?;
+            let ReceivedBody { bytes, held } =
+                request_body::read(body, announced, limits, &api.buffers).await?;
             return Ok(Beginning { length: bytes.len(), bytes, held, upload: None });
         }
         if length.is_some_and(|length| length > limits.upload) {

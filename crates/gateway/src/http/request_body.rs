@@ -15,7 +15,7 @@ use crate::incoming::{broken, late, leave_unread, too_large_upload};
 use crate::snapshot::RequestLimits;
 
 /// A body that was read.
-pub struct Received {
+pub struct ReceivedBody {
     /// The whole body, decoded.
     pub bytes: Bytes,
     /// Its share of the gateway's memory.
@@ -101,8 +101,8 @@ pub async fn read(
     announced: Announced,
     limits: RequestLimits,
     buffers: &Buffers,
-) -> Result<Received, Error> {
-    let mut reading = Reading { body, held: buffers.nothing(), first: None, joined: None };
+) -> Result<ReceivedBody, Error> {
+    let mut reading = BodyReader { body, held: buffers.nothing(), first: None, joined: None };
     if let Err(error) = reading.all(announced.length, limits).await {
         // No further wait for a client that was already too slow.
         if error.kind != ErrorKind::RequestTimeout {
@@ -110,7 +110,7 @@ pub async fn read(
         }
         return Err(error);
     }
-    let Reading { mut held, first, joined, .. } = reading;
+    let BodyReader { mut held, first, joined, .. } = reading;
     let mut bytes = joined.map(BytesMut::freeze).or(first).unwrap_or_default();
     if let Some(decoder) = announced.decoder {
         bytes = decode(decoder, bytes, limits.body, &mut held).await?;
@@ -118,10 +118,10 @@ pub async fn read(
     if !announced.is_raw {
         bytes = without_byte_order_mark(bytes);
     }
-    Ok(Received { bytes, held })
+    Ok(ReceivedBody { bytes, held })
 }
 
-struct Reading {
+struct BodyReader {
     body: Incoming,
     held: Held,
     /// The only piece so far. Most bodies have a single one, and it is not copied.
@@ -129,7 +129,7 @@ struct Reading {
     joined: Option<BytesMut>,
 }
 
-impl Reading {
+impl BodyReader {
     async fn all(&mut self, announced: Option<usize>, limits: RequestLimits) -> Result<(), Error> {
         let mut length = 0;
         let mut end = None;

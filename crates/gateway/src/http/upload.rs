@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use wire::endpoints;
 use wire::multipart::Form;
 
-use super::request_body::{self, Announced, Received};
+use super::request_body::{self, Announced, ReceivedBody};
 use crate::buffers::{Buffers, Held};
 use crate::clock;
 use crate::guardrails::Guard;
@@ -59,7 +59,7 @@ pub async fn beginning(
     };
     let mut form = Form::new(boundary);
     if announced.is_coded() {
-        let Received { bytes, held } = request_body::read(body, announced, limits, buffers).await?;
+        let ReceivedBody { bytes, held } = request_body::read(body, announced, limits, buffers).await?;
         form.push(&bytes)?;
         form.finish()?;
         check_fields(guard, &form).await?;
@@ -71,7 +71,7 @@ pub async fn beginning(
         Some(_) => 0,
         None => HELD_OF_UNKNOWN,
     };
-    let mut reading = Reading {
+    let mut reading = UploadReader {
         body,
         form,
         held: buffers.nothing(),
@@ -82,7 +82,7 @@ pub async fn beginning(
         is_whole_taken: None,
     };
     let read = reading.beginning().await;
-    let Reading { body, form, held, .. } = reading;
+    let UploadReader { body, form, held, .. } = reading;
     if let Err(error) = read {
         // No further wait for a client that was already too slow.
         if !matches!(error.kind, ErrorKind::RequestTimeout | ErrorKind::Cancelled) {
@@ -111,7 +111,7 @@ async fn check_fields(guard: Option<&Guard>, form: &Form) -> Result<(), Error> {
     Ok(())
 }
 
-struct Reading<'a> {
+struct UploadReader<'a> {
     body: Incoming,
     form: Form,
     held: Held,
@@ -125,7 +125,7 @@ struct Reading<'a> {
     is_whole_taken: Option<bool>,
 }
 
-impl Reading<'_> {
+impl UploadReader<'_> {
     /// Reads until the whole form is buffered, or the provider is known and the rest is a file.
     async fn beginning(&mut self) -> Result<(), Error> {
         while !self.form.is_whole() && !self.may_pass()? {

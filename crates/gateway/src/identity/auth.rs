@@ -66,12 +66,12 @@ pub struct KeyList {
     /// Changes with every change of a key.
     pub marker: i64,
     /// None when the given marker is current.
-    pub known: Option<Known>,
+    pub known: Option<DatabaseState>,
 }
 
 /// The database's data for routing and the admission of requests.
 #[derive(Default)]
-pub struct Known {
+pub struct DatabaseState {
     /// What this is about; none: everything.
     pub changed: Option<Changed>,
     /// The valid keys.
@@ -134,7 +134,7 @@ impl KeySource for Store {
                 None => (None, self.active_keys().await?, self.projects_after("", u32::MAX).await?),
             };
             let (rests, purges) = (self.rests().await?, self.cache_purges().await?);
-            Ok(KeyList { marker: now, known: Some(Known { changed, keys, projects, rests, purges }) })
+            Ok(KeyList { marker: now, known: Some(DatabaseState { changed, keys, projects, rests, purges }) })
         })
     }
 
@@ -364,7 +364,7 @@ impl Auth {
         if !begins {
             return;
         }
-        let running = Running(self.clone());
+        let running = RunningCheck(self.clone());
         #[expect(
             clippy::disallowed_methods,
             reason = "one check of the database; dropping `running` reports its end"
@@ -391,7 +391,7 @@ impl Auth {
         let answer = tokio::time::timeout(patience, self.source.keys_since(marker)).await;
         match answer.unwrap_or(Err(StoreError::Away)) {
             Ok(KeyList { marker, known }) => {
-                if let Some(Known { changed, keys, projects, rests, purges }) = known {
+                if let Some(DatabaseState { changed, keys, projects, rests, purges }) = known {
                     self.purges.set(purges);
                     let keys = match changed {
                         Some(changed) => stored.keys.changed(&changed, &keys, &projects, &self.books),
@@ -460,9 +460,9 @@ fn not_valid() -> Error {
 }
 
 /// A check that has begun. Its failure ends it too: the next one may begin.
-struct Running(Arc<Auth>);
+struct RunningCheck(Arc<Auth>);
 
-impl Drop for Running {
+impl Drop for RunningCheck {
     fn drop(&mut self) {
         self.0.looked.send_if_modified(|look| std::mem::replace(&mut look.running, false));
     }
@@ -550,7 +550,7 @@ mod tests {
                     return Err(StoreError::Away);
                 }
                 let known = (marker != Some(state.marker))
-                    .then(|| Known { keys: state.keys.clone(), ..Known::default() });
+                    .then(|| DatabaseState { keys: state.keys.clone(), ..DatabaseState::default() });
                 Ok(KeyList { marker: state.marker, known })
             })
         }

@@ -269,7 +269,7 @@ impl Project {
 
 /// An entry for a key.
 #[derive(Clone)]
-struct Known {
+struct KnownKey {
     key_id: Arc<str>,
     owner: Arc<str>,
     roles: Roles,
@@ -292,7 +292,7 @@ pub struct Keys {
 #[derive(Clone)]
 struct KeyTable(Box<[Arc<KeyPart>; 256]>);
 
-type KeyPart = HashMap<[u8; 32], Known>;
+type KeyPart = HashMap<[u8; 32], KnownKey>;
 
 impl Default for KeyTable {
     fn default() -> Self {
@@ -301,16 +301,16 @@ impl Default for KeyTable {
 }
 
 impl KeyTable {
-    fn get(&self, hash: &[u8; 32]) -> Option<&Known> {
+    fn get(&self, hash: &[u8; 32]) -> Option<&KnownKey> {
         self.0[usize::from(hash[0])].get(hash)
     }
 
-    fn insert(&mut self, hash: [u8; 32], known: Known) -> &mut Known {
+    fn insert(&mut self, hash: [u8; 32], known: KnownKey) -> &mut KnownKey {
         let part = Arc::make_mut(&mut self.0[usize::from(hash[0])]);
         part.entry(hash).insert_entry(known).into_mut()
     }
 
-    fn values(&self) -> impl Iterator<Item = &Known> {
+    fn values(&self) -> impl Iterator<Item = &KnownKey> {
         self.0.iter().flat_map(|part| part.values())
     }
 
@@ -353,9 +353,9 @@ impl Keys {
         fixed
     }
 
-    fn put(&mut self, hasher: &KeyHasher, key: &KeyEntry, project: &str, roles: Roles) -> &mut Known {
+    fn put(&mut self, hasher: &KeyHasher, key: &KeyEntry, project: &str, roles: Roles) -> &mut KnownKey {
         let hash = hasher.hash(key.secret.expose());
-        let known = Known {
+        let known = KnownKey {
             key_id: format!("static:{}", key.label).into(),
             owner: owner(&hash),
             roles,
@@ -419,7 +419,7 @@ impl Keys {
         let project_id = self.projects.get_key_value(id).map_or_else(|| id.into(), |(id, _)| id.clone());
         let is_empty = policy == Policy::default();
         let own = if is_empty { None } else { Terms::of_key(&policy, &key_id, &books.of(id)) };
-        let known = |expires_at_ms| Known {
+        let known = |expires_at_ms| KnownKey {
             owner: key_id.clone(),
             key_id: key_id.clone(),
             roles: Roles::of(&key.fields.roles),

@@ -873,11 +873,13 @@ impl Record {
             return phases;
         }
         let rest = all.saturating_sub(phases.plan + phases.queue + phases.wait);
-        match self.row.streamed && self.row.ttft_ms.is_some() {
-            true => phases.stream = rest,
-            // For an attempt that never ended, because the caller hung up, it is the wait.
-            false if self.is_under_way => phases.wait += rest,
-            false => phases.settle = rest,
+        if self.row.streamed && self.row.ttft_ms.is_some() {
+            phases.stream = rest;
+        } else if self.is_under_way {
+            // The caller hung up before the attempt ended.
+            phases.wait += rest;
+        } else {
+            phases.settle = rest;
         }
         // Opening a connection is a part of an attempt.
         phases.connect = phases.connect.min(phases.wait);

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// The metadata of a provider.
 #[derive(Debug)]
-pub struct Known {
+pub struct ProviderMetadata {
     pub authorization_endpoint: String,
     /// Where codes become tokens.
     pub token_endpoint: String,
@@ -32,7 +32,7 @@ pub struct Known {
 }
 
 /// The metadata, or the reason of their absence.
-type Answer = Result<Arc<Known>, String>;
+type Answer = Result<Arc<ProviderMetadata>, String>;
 
 /// A provider with its cached metadata.
 pub struct Provider {
@@ -55,7 +55,7 @@ impl Provider {
     }
 
     /// Newer metadata than `before`, which turned out to be outdated.
-    pub async fn renewed(&self, client: &Client, before: &Known) -> Answer {
+    pub async fn renewed(&self, client: &Client, before: &ProviderMetadata) -> Answer {
         let is_good = |asked: Instant, result: &Answer| {
             let is_other = result.as_ref().is_ok_and(|known| !std::ptr::eq(&**known, before));
             is_other || asked.elapsed() < PAUSE
@@ -85,7 +85,7 @@ impl Provider {
         result
     }
 
-    async fn ask(&self, client: &Client) -> Result<Known, String> {
+    async fn ask(&self, client: &Client) -> Result<ProviderMetadata, String> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let document = Exchange::get(&url).send_for_json(client).await?;
         // A document with another issuer would let that issuer sign in people (4.3).
@@ -99,7 +99,7 @@ impl Provider {
         let keys_url = address(&document, "jwks_uri")?;
         let keys = Exchange::get(&keys_url).send_for_json(client).await?;
         let methods = document.get("token_endpoint_auth_methods_supported").and_then(Value::as_array);
-        Ok(Known {
+        Ok(ProviderMetadata {
             authorization_endpoint: address(&document, "authorization_endpoint")?,
             token_endpoint: address(&document, "token_endpoint")?,
             userinfo_endpoint: match document.get("userinfo_endpoint") {

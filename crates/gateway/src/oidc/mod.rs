@@ -24,7 +24,7 @@ use crate::snapshot::Snapshot;
 use crate::upstream::Client;
 use crate::upstream::credentials::exchange::Exchange;
 use crate::upstream::outbound::Outbound;
-use discovery::{Known, Provider};
+use discovery::{Provider, ProviderMetadata};
 use token::{Claims, Expected, WrongToken};
 
 /// Signs people in by the configured provider.
@@ -115,7 +115,7 @@ impl RelyingParty {
     }
 
     /// Refuses an answer of another provider (RFC 9207).
-    fn check_issuer(&self, known: &Known, issuer: Option<&str>) -> Result<(), NoSignOn> {
+    fn check_issuer(&self, known: &ProviderMetadata, issuer: Option<&str>) -> Result<(), NoSignOn> {
         let is_ours = match issuer {
             Some(issuer) => issuer == self.settings.issuer,
             None => !known.names_itself,
@@ -125,7 +125,12 @@ impl RelyingParty {
         })
     }
 
-    async fn tokens(&self, known: &Known, secrets: &SignOnSecrets, code: &str) -> Result<Value, NoSignOn> {
+    async fn tokens(
+        &self,
+        known: &ProviderMetadata,
+        secrets: &SignOnSecrets,
+        code: &str,
+    ) -> Result<Value, NoSignOn> {
         let mut fields = vec![
             ("grant_type", "authorization_code"),
             ("code", code),
@@ -158,7 +163,7 @@ impl RelyingParty {
 
     async fn id_claims(
         &self,
-        known: &Known,
+        known: &ProviderMetadata,
         secrets: &SignOnSecrets,
         id_token: &str,
     ) -> Result<Claims, NoSignOn> {
@@ -188,7 +193,12 @@ impl RelyingParty {
     }
 
     /// Some providers put all claims except the subject there.
-    async fn add_user_info(&self, known: &Known, access: &str, claims: &mut Claims) -> Result<(), NoSignOn> {
+    async fn add_user_info(
+        &self,
+        known: &ProviderMetadata,
+        access: &str,
+        claims: &mut Claims,
+    ) -> Result<(), NoSignOn> {
         let Some(url) = known.userinfo_endpoint.as_deref().filter(|_| !access.is_empty()) else {
             return Ok(());
         };

@@ -72,13 +72,14 @@ pub fn rights_of(settings: Option<&OidcSettings>, subject: &str) -> Option<Right
 
 fn rights(settings: &OidcSettings, kept: &StoredSubject) -> Option<Rights> {
     let has = |names: &[String]| kept.roles.iter().any(|role| names.contains(role));
-    match kept.iss == settings.issuer {
-        true if has(&settings.admins) => Some(Rights::Admin),
-        true if has(&settings.viewers) || settings.viewers.iter().any(|name| name == EVERYBODY) => {
-            Some(Rights::Viewer)
-        }
-        _ => None,
+    if kept.iss != settings.issuer {
+        return None;
     }
+    if has(&settings.admins) {
+        return Some(Rights::Admin);
+    }
+    let may_view = has(&settings.viewers) || settings.viewers.iter().any(|name| name == EVERYBODY);
+    may_view.then_some(Rights::Viewer)
 }
 
 /// The displayed name: an address if possible, because it is unique.

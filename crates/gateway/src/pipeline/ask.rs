@@ -15,7 +15,7 @@ use super::chat::Begun;
 use super::context::RequestContext;
 use super::missed::Missed;
 use super::permit::HeldPermit;
-use super::plain::{PlainAttempt, Received};
+use super::plain::{PartAnswers, PlainAttempt};
 use super::pump::Pump;
 use super::resolve::{Offer, Resolved, Resolver};
 use super::{Answer, Failure, Inbound, Pipeline, candidates, failed};
@@ -109,7 +109,7 @@ impl Pipeline {
             let pinned = resolved.pinned.as_deref();
             let cx =
                 RequestContext { operation, pipeline: self, inbound, asked, held, pinned, deadline, seed };
-            let answer = in_order(&cx, &resolved.offers, record, &Asking::new(&cx, question)).await;
+            let answer = in_order(&cx, &resolved.offers, record, &EndpointCall::new(&cx, question)).await;
             match record.take_downgrade() {
                 Some(alias) if !operation.keeps_model() => resolved = resolver.resolve(&alias)?,
                 _ => return answer,
@@ -173,14 +173,14 @@ pub(super) fn check_same_model(operation: Operation, resolved: &Resolved) -> Res
 }
 
 /// Calls a provider with a request of an endpoint.
-pub(super) struct Asking<'a> {
+pub(super) struct EndpointCall<'a> {
     pub(super) cx: &'a RequestContext<'a>,
     pub(super) question: &'a Question,
     /// The cache lookups.
     pub(super) missed: Missed<ProviderRequest>,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> EndpointCall<'a> {
     fn new(cx: &'a RequestContext<'a>, question: &'a Question) -> Self {
         Self { cx, question, missed: Missed::default() }
     }
@@ -199,7 +199,7 @@ impl<'a> Asking<'a> {
     }
 }
 
-impl ProviderCall for Asking<'_> {
+impl ProviderCall for EndpointCall<'_> {
     type Answer = Answered;
 
     async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Answered, Failed> {
@@ -258,7 +258,7 @@ impl ProviderCall for Asking<'_> {
 async fn follow(
     plain: &PlainAttempt<'_>,
     reader: &dyn AnswerReader,
-    received: &mut Received,
+    received: &mut PartAnswers,
     record: &mut Record,
 ) -> Result<(), Failed> {
     let (cx, offer) = (plain.cx, plain.attempt.offer);

@@ -216,7 +216,7 @@ pub async fn in_order<E: ProviderCall>(
     budget.deposit(pipeline.now());
     let mut attempts =
         Attempts::new(&plan, &candidates, &snapshot.routing).no_fallback(cx.inbound.options.no_fallback);
-    let mut turn = Turn::new(cx, offers, attempts.first(health, pipeline.now()));
+    let mut turn = KeyTurn::new(cx, offers, attempts.first(health, pipeline.now()));
     loop {
         if let Some(wait) = turn.after.take() {
             tokio::time::sleep(wait).await;
@@ -256,13 +256,13 @@ pub async fn in_order<E: ProviderCall>(
         match attempts.next(&error, budget, Moment { health, now, random: cx.seed }) {
             Next::GiveUp => return Err(error),
             Next::Candidate(next) if cx.is_over(next.after) => return Err(error),
-            Next::Candidate(next) => turn = Turn::new(cx, offers, next),
+            Next::Candidate(next) => turn = KeyTurn::new(cx, offers, next),
         }
     }
 }
 
 /// One key's turn: an attempt, and its repairs.
-struct Turn<'a> {
+struct KeyTurn<'a> {
     offer: &'a Offer,
     index: usize,
     /// Its key, by index among the provider's keys, and among the permitted ones.
@@ -274,7 +274,7 @@ struct Turn<'a> {
     body: Option<EncodedRequest>,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> KeyTurn<'a> {
     fn new(cx: &RequestContext<'_>, offers: &'a [Offer], next: routing::Attempt) -> Self {
         let offer = &offers[next.index];
         let key = offer.keys().1 + next.key;

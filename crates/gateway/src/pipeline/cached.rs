@@ -15,7 +15,7 @@ use super::chat::{Begun, Chat, ChatAttempt, released};
 use super::context::RequestContext;
 use super::missed::Request;
 use super::resolve::Offer;
-use crate::cache::{CachedAnswer, Flight, Key, KeyParts, ResponseCache, Sent, Turn};
+use crate::cache::{CachedAnswer, Flight, FlightRole, Key, KeyParts, ResponseCache, Sent};
 use crate::clock;
 use crate::identity::Caching;
 use crate::metering::{CacheUse, Pricing, Record};
@@ -49,9 +49,9 @@ impl Chat<'_> {
         }
         let keys: Vec<Key> = requests.iter().map(|request| request.key).collect();
         let flight = match look_up(self.cx, &keys, caching).await {
-            Lookup::Nothing => return Ok(None),
-            Lookup::Missing(flight) => flight,
-            Lookup::Found(found, answer) => {
+            CacheLookup::Nothing => return Ok(None),
+            CacheLookup::Missing(flight) => flight,
+            CacheLookup::Found(found, answer) => {
                 if let ((offer, attempt), Some(written)) = (&attempts[found], &requests[found].written)
                     && let Some(begun) = attempt.replay(&answer, written, record).await?
                 {
@@ -70,7 +70,7 @@ impl Chat<'_> {
 }
 
 /// The result of a lookup.
-pub(super) enum Lookup {
+pub(super) enum CacheLookup {
     /// No request can be compared.
     Nothing,
     /// An answer to the request with this index.
@@ -80,25 +80,25 @@ pub(super) enum Lookup {
 }
 
 /// Looks for an answer to one of these requests, and waits for an equal request that is under way.
-pub(super) async fn look_up(cx: &RequestContext<'_>, keys: &[Key], caching: Caching) -> Lookup {
+pub(super) async fn look_up(cx: &RequestContext<'_>, keys: &[Key], caching: Caching) -> CacheLookup {
     let cache = &cx.pipeline.cache;
-    let Some(first) = keys.first() else { return Lookup::Nothing };
+    let Some(first) = keys.first() else { return CacheLookup::Nothing };
     let wait = clock::now() + LONGEST_WAIT;
     loop {
         if let Some((found, answer)) = cache.find(keys, caching.oldest).await {
-            return Lookup::Found(found, answer);
+            return CacheLookup::Found(found, answer);
         }
         if !caching.share {
-            return Lookup::Missing(None);
+            return CacheLookup::Missing(None);
         }
         match cache.turn(*first) {
             // Another request may have ended between the lookup and this point.
-            Turn::Leads(flight) if cache.in_memory(keys, caching.oldest).is_some() => drop(flight),
-            Turn::Leads(flight) => return Lookup::Missing(Some(flight)),
-            Turn::Follows(landing) => {
+            FlightRole::Leads(flight) if cache.in_memory(keys, caching.oldest).is_some() => drop(flight),
+            FlightRole::Leads(flight) => return CacheLookup::Missing(Some(flight)),
+            FlightRole::Follows(landing) => {
                 cache.metrics().response_cache("waited");
                 if tokio::time::timeout_at(wait.min(cx.deadline), landing.wait()).await.is_err() {
-                    return Lookup::Missing(None);
+                    return CacheLookup::Missing(None);
                 }
             }
         }

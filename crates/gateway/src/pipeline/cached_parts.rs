@@ -7,9 +7,9 @@ use wire::replay;
 
 use super::admit;
 use super::annotate::Selection;
-use super::ask::{Answered, Asking, Outcome, WholeAnswer};
+use super::ask::{Answered, EndpointCall, Outcome, WholeAnswer};
 use super::attempts::{Attempt, Ranked};
-use super::cached::{Lookup, MOST_OFFERS, key_of, look_up};
+use super::cached::{CacheLookup, MOST_OFFERS, key_of, look_up};
 use super::missed::Request;
 use super::resolve::Offer;
 use crate::cache::{CachedAnswer, Key, Sent};
@@ -17,7 +17,7 @@ use crate::clock;
 use crate::identity::Caching;
 use crate::metering::{CacheUse, Pricing, Record};
 
-impl Asking<'_> {
+impl EndpointCall<'_> {
     /// The answer to an equal request, with its offer. Without one, the written requests are kept for the
     /// attempts.
     pub(super) async fn find_kept<'a>(
@@ -39,9 +39,9 @@ impl Asking<'_> {
         }
         let keys: Vec<Key> = requests.iter().map(|request| request.key).collect();
         let flight = match look_up(self.cx, &keys, caching).await {
-            Lookup::Nothing => return Ok(None),
-            Lookup::Missing(flight) => flight,
-            Lookup::Found(found, answer) => {
+            CacheLookup::Nothing => return Ok(None),
+            CacheLookup::Missing(flight) => flight,
+            CacheLookup::Found(found, answer) => {
                 if let Some(written) = &requests[found].written
                     && let Some(answered) = self.replay(&answer, written, offers[found], record).await?
                 {

@@ -53,7 +53,7 @@ pub struct Begun {
 }
 
 /// The beginning of a successful answer.
-struct Received {
+struct AnswerStart {
     rest: Option<AnswerBody>,
     transcoder: Box<dyn Transcoder>,
     out: Vec<u8>,
@@ -188,7 +188,7 @@ impl ChatAttempt<'_> {
             record.connected(*time);
         }
         watch.set(Deadlines::head);
-        let Received { rest, transcoder, out, held } =
+        let AnswerStart { rest, transcoder, out, held } =
             self.receive(response, &mut watch, prepared, record).await?;
         deadlines.content();
         record.first_token();
@@ -288,7 +288,7 @@ impl ChatAttempt<'_> {
         watch: &mut Watch<'_>,
         prepared: &EncodedRequest,
         record: &mut Record,
-    ) -> Result<Received, Error> {
+    ) -> Result<AnswerStart, Error> {
         let (mut head, mut body) = response.into_parts();
         record.head_status(head.status);
         record.provider_request_id(wire::protocols::errors::request_id(&head.headers));
@@ -331,7 +331,7 @@ impl ChatAttempt<'_> {
             let read = transcoder.finish(&mut out);
             released(read, (&mut *transcoder, &mut out), record).await?;
         }
-        Ok(Received { rest, transcoder, out, held })
+        Ok(AnswerStart { rest, transcoder, out, held })
     }
 
     /// Whether the answer is a stream: the bytes decide, not the request or the content type.

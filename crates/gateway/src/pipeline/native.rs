@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 use wire::native::{Metered, NativeForm, Realtime, tap};
-use wire::providers::{Credential, FormatChoice, Native};
+use wire::providers::{Credential, FormatChoice, NativeCall};
 use wire::{Addressed, Headers, Intake, RequestFacts};
 
 use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired, in_order};
@@ -112,7 +112,7 @@ enum AfterHead {
 }
 
 /// A provider's error answer.
-struct Refused {
+struct ErrorAnswer {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -239,7 +239,7 @@ impl Pipeline {
         match refused
             .filter(|_| error.kind != ErrorKind::UpstreamCredential && error.origin == Origin::Upstream)
         {
-            Some(Refused { status, headers, body }) => {
+            Some(ErrorAnswer { status, headers, body }) => {
                 record.fail_with(&error, status.as_u16());
                 let body = match str::from_utf8(&body) {
                     Ok(text) => question.provider.credentials.cleaned(text).into(),
@@ -358,7 +358,7 @@ struct Passing<'a> {
     /// A WebSocket is requested.
     tunnels: bool,
     /// The error answer of the last attempt.
-    refused: Mutex<Option<Refused>>,
+    refused: Mutex<Option<ErrorAnswer>>,
 }
 
 impl ProviderCall for Passing<'_> {
@@ -480,7 +480,7 @@ impl Passing<'_> {
     fn refused(&self, attempt: &Attempt<'_>, head: http::response::Parts, body: Vec<u8>) -> Error {
         let format = wire::adapter(attempt.offer.protocol);
         let error = format.decode_error(head.status, &head.headers, &body);
-        let refused = Refused { status: head.status, headers: head.headers, body };
+        let refused = ErrorAnswer { status: head.status, headers: head.headers, body };
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
         error
     }
@@ -504,7 +504,7 @@ impl Passing<'_> {
     fn request(&self, offer: &Offer, credential: &Credential) -> Result<http::Request<Bytes>, Error> {
         let (provider, question) = (&offer.provider, self.question);
         let call = offer.raw_call((&question.body, &question.headers), credential, clock::wall());
-        let native = Native {
+        let native = NativeCall {
             method: &question.method,
             path: &question.path,
             query: &question.query,

@@ -55,7 +55,7 @@ pub struct PlainAttempt<'a> {
     pub upload: Option<&'a Upload>,
 }
 
-pub struct Received {
+pub struct PartAnswers {
     /// One answer per part, in the order of the parts. The body of a streamed answer is empty.
     pub answers: Vec<PartAnswer>,
     /// Their share of memory.
@@ -80,7 +80,7 @@ impl PlainAttempt<'_> {
         parts: usize,
         make: impl Fn(&Credential, usize) -> Result<http::Request<Bytes>, Error> + Sync,
         record: &mut Record,
-    ) -> Result<Received, Failed> {
+    ) -> Result<PartAnswers, Failed> {
         let (key, credentials) = (self.attempt.key, &self.attempt.offer.provider.credentials);
         let credential = credentials.credential(key, Some(&self.cx.inbound.request_id)).await?;
         let make = |part| make(&credential, part);
@@ -120,7 +120,7 @@ impl PlainAttempt<'_> {
         Err(Failed { error, repair })
     }
 
-    async fn send_all<M>(&self, parts: usize, make: &M) -> Result<Received, PartFailed>
+    async fn send_all<M>(&self, parts: usize, make: &M) -> Result<PartAnswers, PartFailed>
     where
         M: Fn(usize) -> Result<http::Request<Bytes>, Error> + Sync,
     {
@@ -139,10 +139,10 @@ impl PlainAttempt<'_> {
             answers[part] = received.answers.into_iter().next();
             under_way.extend(waiting.next().map(numbered));
         }
-        Ok(Received { answers: answers.into_iter().flatten().collect(), held, begun: None })
+        Ok(PartAnswers { answers: answers.into_iter().flatten().collect(), held, begun: None })
     }
 
-    async fn send<M>(&self, part: usize, make: &M, streams: &Streams<'_>) -> Result<Received, PartFailed>
+    async fn send<M>(&self, part: usize, make: &M, streams: &Streams<'_>) -> Result<PartAnswers, PartFailed>
     where
         M: Fn(usize) -> Result<http::Request<Bytes>, Error> + Sync,
     {
@@ -192,7 +192,7 @@ impl PlainAttempt<'_> {
             let begun = Begun { body, transcoder, out, held, deadlines, ping, breaks_off: !is_events };
             let (held, body) = (self.cx.held.further(), Bytes::new());
             let answers = vec![PartAnswer { headers: head.headers, body }];
-            return Ok(Received { answers, held, begun: Some(Box::new(begun)) });
+            return Ok(PartAnswers { answers, held, begun: Some(Box::new(begun)) });
         }
         let mut bytes = Vec::new();
         while let Some(frame) = watch.until(body.frame()).await.map_err(failed)? {
@@ -207,7 +207,7 @@ impl PlainAttempt<'_> {
             append(&mut bytes, &data, body.size_hint().exact());
         }
         let answers = vec![PartAnswer { headers: head.headers, body: bytes.into() }];
-        Ok(Received { answers, held, begun: None })
+        Ok(PartAnswers { answers, held, begun: None })
     }
 }
 

@@ -48,12 +48,12 @@ pub trait Output: Send + 'static {
 
 /// A writer of log lines that never fails.
 pub struct LogWriter<O> {
-    shared: Arc<Shared<O>>,
+    shared: Arc<LogQueue<O>>,
     /// The formatter colours lines, so its escape sequences have to pass.
     ansi: bool,
 }
 
-struct Shared<O> {
+struct LogQueue<O> {
     output: O,
     backlog: Mutex<Backlog>,
     emptied: Condvar,
@@ -68,7 +68,7 @@ struct Backlog {
 }
 
 /// On drop, waits a moment until the buffered lines are written.
-pub struct LastLines<O: Output + Sync>(Arc<Shared<O>>);
+pub struct LastLines<O: Output + Sync>(Arc<LogQueue<O>>);
 
 impl<O> Clone for LogWriter<O> {
     fn clone(&self) -> Self {
@@ -85,13 +85,13 @@ impl LogWriter<StandardError> {
 
 impl<O: Output + Sync> LogWriter<O> {
     pub fn new(output: O, ansi: bool) -> Self {
-        let shared = Shared { output, backlog: Mutex::default(), emptied: Condvar::new() };
+        let shared = LogQueue { output, backlog: Mutex::default(), emptied: Condvar::new() };
         Self { shared: Arc::new(shared), ansi }
     }
 
     /// Writes a whole line.
     pub fn put(&self, line: &[u8]) {
-        Shared::put(&self.shared, &one_line(line, self.ansi));
+        LogQueue::put(&self.shared, &one_line(line, self.ansi));
     }
 
     /// A guard that the process keeps until its end.
@@ -122,7 +122,7 @@ impl<O: Output + Sync> Write for LineWriter<'_, O> {
     }
 }
 
-impl<O: Output + Sync> Shared<O> {
+impl<O: Output + Sync> LogQueue<O> {
     fn put(shared: &Arc<Self>, line: &[u8]) {
         let mut backlog = shared.backlog();
         let written = if backlog.bytes.is_empty() && !backlog.draining {

@@ -125,7 +125,7 @@ impl Connection {
     /// Boxed: unboxed, this future falls into the allocator's 8 KiB class, which hyper's buffers share. They
     /// would inherit its touched pages: 3.6 KiB more resident memory per stream.
     pub(super) async fn open_http2(socket: Socket) -> Result<Self, Failure> {
-        Box::pin(async move { Ok(Self::Http2(Shared::open(socket).await?)) }).await
+        Box::pin(async move { Ok(Self::Http2(SharedConnection::open(socket).await?)) }).await
     }
 }
 
@@ -180,7 +180,7 @@ impl Http1 {
 }
 
 /// An HTTP/2 connection that requests share.
-pub(super) struct Shared {
+pub(super) struct SharedConnection {
     sender: http2::SendRequest<RequestBody>,
     /// How many requests use it.
     streams: AtomicUsize,
@@ -189,7 +189,7 @@ pub(super) struct Shared {
     used: Mutex<Instant>,
 }
 
-impl Shared {
+impl SharedConnection {
     /// Begins HTTP/2 and waits for the provider's settings, which limit how many requests may share the connection.
     async fn open(socket: Socket) -> Result<Slot, Failure> {
         let starter = Starter::default();
@@ -301,10 +301,10 @@ where
 }
 
 /// The place of one request on a shared connection.
-pub(super) struct Slot(Arc<Shared>);
+pub(super) struct Slot(Arc<SharedConnection>);
 
 impl Slot {
-    pub(super) fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<SharedConnection> {
         &self.0
     }
 

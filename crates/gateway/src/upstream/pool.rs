@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Http1, RequestBody, SendError, Shared, Slot};
+use super::connection::{Connection, Http1, RequestBody, SendError, SharedConnection, Slot};
 use super::failure::Failure;
 use crate::clock;
 
@@ -54,17 +54,17 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct Origins {
     /// A list, because a client has few origins, mostly one: a search is cheaper than a hash.
-    known: Vec<(Origin, Known)>,
+    known: Vec<(Origin, OriginConnections)>,
     /// A task closes connections that were idle for too long; without open connections there is none.
     is_swept: bool,
 }
 
 #[derive(Default)]
-struct Known {
+struct OriginConnections {
     /// The last one is the most recently used.
     http1: Vec<(Box<Http1>, Instant)>,
     /// The first one is filled first.
-    http2: Vec<Arc<Shared>>,
+    http2: Vec<Arc<SharedConnection>>,
     /// The last connection used HTTP/1: each request then needs its own, and none waits for another's.
     speaks_http1: bool,
     /// A request opens a connection that others may share.
@@ -79,7 +79,7 @@ enum Landed {
 }
 
 /// Which request opens the next connection.
-enum Turn {
+enum OpeningRole {
     /// There is one already.
     Ready(Connection),
     /// Each request for itself.
@@ -119,14 +119,14 @@ impl Pool {
     {
         loop {
             match self.turn(origin) {
-                Turn::Ready(connection) => return Ok(connection),
-                Turn::Alone => return open().await,
-                Turn::Lead(lead) => {
+                OpeningRole::Ready(connection) => return Ok(connection),
+                OpeningRole::Alone => return open().await,
+                OpeningRole::Lead(lead) => {
                     let opened = open().await;
                     lead.land(&opened);
                     return opened;
                 }
-                Turn::Wait(mut landing) => {
+                OpeningRole::Wait(mut landing) => {
                     let landed = landing.wait_for(Option::is_some).await.map(|landed| landed.clone());
                     if let Ok(Some(Landed::Failed(failure))) = landed {
                         return Err(failure);
@@ -136,24 +136,24 @@ impl Pool {
         }
     }
 
-    fn turn(&self, origin: &Origin) -> Turn {
+    fn turn(&self, origin: &Origin) -> OpeningRole {
         if !origin.tls || !self.keeps {
-            return Turn::Alone;
+            return OpeningRole::Alone;
         }
         let mut origins = self.lock();
         let known = origins.get_or_add(origin);
         if let Some(slot) = known.join() {
-            return Turn::Ready(Connection::Http2(slot));
+            return OpeningRole::Ready(Connection::Http2(slot));
         }
         if known.speaks_http1 {
-            return Turn::Alone;
+            return OpeningRole::Alone;
         }
         if let Some(landing) = &known.opening {
-            return Turn::Wait(landing.clone());
+            return OpeningRole::Wait(landing.clone());
         }
         let (sender, landing) = watch::channel(None);
         known.opening = Some(landing);
-        Turn::Lead(Lead { pool: self.clone(), origin: origin.clone(), sender, has_landed: false })
+        OpeningRole::Lead(Lead { pool: self.clone(), origin: origin.clone(), sender, has_landed: false })
     }
 
     /// Sends a request over a connection of this pool.
@@ -213,14 +213,14 @@ impl Pool {
     }
 }
 
-impl Known {
+impl OriginConnections {
     /// A place on a shared connection.
     fn join(&mut self) -> Option<Slot> {
         if self.http2.is_empty() {
             return None;
         }
         self.http2.retain(|shared| !shared.is_closed());
-        self.http2.iter().find_map(Shared::join)
+        self.http2.iter().find_map(SharedConnection::join)
     }
 }
 
@@ -326,14 +326,14 @@ impl Body for PooledBody {
 }
 
 impl Origins {
-    fn get(&mut self, origin: &Origin) -> Option<&mut Known> {
+    fn get(&mut self, origin: &Origin) -> Option<&mut OriginConnections> {
         self.known.iter_mut().find(|(other, _)| other == origin).map(|(_, known)| known)
     }
 
-    fn get_or_add(&mut self, origin: &Origin) -> &mut Known {
+    fn get_or_add(&mut self, origin: &Origin) -> &mut OriginConnections {
         let at = self.known.iter().position(|(other, _)| other == origin);
         let at = at.unwrap_or_else(|| {
-            self.known.push((origin.clone(), Known::default()));
+            self.known.push((origin.clone(), OriginConnections::default()));
             self.known.len() - 1
         });
         &mut self.known[at].1

@@ -20,9 +20,9 @@ use crate::incoming::{broken, late, leave_unread, too_large_upload};
 
 /// The rest of a caller's body. Clones share it.
 #[derive(Clone)]
-pub struct Upload(Arc<Mutex<Shared>>);
+pub struct Upload(Arc<Mutex<UploadState>>);
 
-struct Shared {
+struct UploadState {
     /// The rest, while no attempt has it.
     unread: Option<UnreadBody>,
     /// Something of it was read.
@@ -101,7 +101,7 @@ impl Drop for UnreadBody {
 impl Upload {
     /// The rest of a body for the attempts of its request.
     pub fn new(rest: UnreadBody) -> Self {
-        Self(Arc::new(Mutex::new(Shared {
+        Self(Arc::new(Mutex::new(UploadState {
             unread: Some(rest),
             is_begun: false,
             is_over: false,
@@ -145,7 +145,7 @@ impl Upload {
         self.lock().moved
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
+    fn lock(&self) -> MutexGuard<'_, UploadState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,14 +13,14 @@ use crate::support::{Reply, TestGateway, at};
 #[derive(Clone, Copy)]
 struct Endpoint {
     path: &'static str,
-    shape: Shape,
+    shape: ErrorShape,
     full: fn(&str) -> Value,
     models: &'static [&'static str],
 }
 
 /// The shape of errors.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Shape {
+enum ErrorShape {
     OpenAi,
     Anthropic,
     Google,
@@ -35,36 +35,36 @@ const MODELS: &[&str] = &[
 ];
 
 const ENDPOINTS: [Endpoint; 8] = [
-    Endpoint { path: "/v1/messages", shape: Shape::Anthropic, full: messages, models: MODELS },
+    Endpoint { path: "/v1/messages", shape: ErrorShape::Anthropic, full: messages, models: MODELS },
     Endpoint {
         path: "/v1/messages/count_tokens",
-        shape: Shape::Anthropic,
+        shape: ErrorShape::Anthropic,
         full: counted_messages,
         models: MODELS,
     },
-    Endpoint { path: "/v1/responses", shape: Shape::OpenAi, full: responses, models: MODELS },
+    Endpoint { path: "/v1/responses", shape: ErrorShape::OpenAi, full: responses, models: MODELS },
     Endpoint {
         path: "/v1/responses/input_tokens",
-        shape: Shape::OpenAi,
+        shape: ErrorShape::OpenAi,
         full: counted_responses,
         models: MODELS,
     },
-    Endpoint { path: "/v1/completions", shape: Shape::OpenAi, full: completion, models: MODELS },
+    Endpoint { path: "/v1/completions", shape: ErrorShape::OpenAi, full: completion, models: MODELS },
     Endpoint {
         path: "/v1beta/models/{}:generateContent",
-        shape: Shape::Google,
+        shape: ErrorShape::Google,
         full: gemini,
         models: MODELS,
     },
     Endpoint {
         path: "/v1beta/models/{}:streamGenerateContent?alt=sse",
-        shape: Shape::Google,
+        shape: ErrorShape::Google,
         full: gemini,
         models: &[MODELS[1]],
     },
     Endpoint {
         path: "/v1beta/models/{}:countTokens",
-        shape: Shape::Google,
+        shape: ErrorShape::Google,
         full: counted_gemini,
         models: MODELS,
     },
@@ -168,7 +168,7 @@ impl Endpoint {
 }
 
 /// The fault of an answer; none for a success or an error in the dialect's own shape.
-fn trouble(shape: Shape, reply: &Reply) -> Option<String> {
+fn trouble(shape: ErrorShape, reply: &Reply) -> Option<String> {
     if reply.status == 200 {
         return None;
     }
@@ -179,9 +179,9 @@ fn trouble(shape: Shape, reply: &Reply) -> Option<String> {
     let error = &body["error"];
     let is_text = |name: &str| error[name].is_string();
     let is_shaped = match shape {
-        Shape::OpenAi => is_text("type") && error.get("param").is_some() && error.get("code").is_some(),
-        Shape::Anthropic => body["type"] == "error" && is_text("type"),
-        Shape::Google => error["code"] == reply.status && is_text("status"),
+        ErrorShape::OpenAi => is_text("type") && error.get("param").is_some() && error.get("code").is_some(),
+        ErrorShape::Anthropic => body["type"] == "error" && is_text("type"),
+        ErrorShape::Google => error["code"] == reply.status && is_text("status"),
     };
     let says = error["message"].as_str().is_some_and(|text| text.len() > 5);
     (!is_shaped || !says).then(|| format!("shape: {body}"))
@@ -196,10 +196,10 @@ fn is_own(reply: &Reply) -> bool {
 }
 
 /// Whether the error names the field, or the part of it that is wrong.
-fn names(shape: Shape, reply: &Reply, place: &str) -> bool {
+fn names(shape: ErrorShape, reply: &Reply, place: &str) -> bool {
     let error = reply.at("/error");
     let said = match shape {
-        Shape::OpenAi => format!("{} {}", error["param"], error["message"]),
+        ErrorShape::OpenAi => format!("{} {}", error["param"], error["message"]),
         _ => error.to_string(),
     };
     let parts = place.split('/').filter(|part| !part.is_empty() && part.parse::<u32>().is_err());
@@ -369,20 +369,21 @@ async fn results_without_calls_are_refused_or_repaired() {
         let bodies = messages.iter().map(|given| {
             (
                 "/v1/messages".to_owned(),
-                Shape::Anthropic,
+                ErrorShape::Anthropic,
                 json!({"model": model, "max_tokens": 9, "messages": given}),
             )
         });
         let bodies = bodies.chain(inputs.iter().map(|given| {
             (
                 "/v1/responses".to_owned(),
-                Shape::OpenAi,
+                ErrorShape::OpenAi,
                 json!({"model": model, "input": given, "store": false}),
             )
         }));
         let path = format!("/v1beta/models/{model}:generateContent");
-        let bodies = bodies
-            .chain(contents.iter().map(|given| (path.clone(), Shape::Google, json!({"contents": given}))));
+        let bodies = bodies.chain(
+            contents.iter().map(|given| (path.clone(), ErrorShape::Google, json!({"contents": given}))),
+        );
         for (path, shape, body) in bodies.collect::<Vec<_>>() {
             let reply = gateway.post(&path, body.to_string().as_bytes()).await;
             if let Some(what) = trouble(shape, &reply) {

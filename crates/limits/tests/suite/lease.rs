@@ -20,13 +20,13 @@ struct Node {
     book: Book,
     rules: Vec<Rule>,
     open: Vec<(Ticket, i64)>,
-    waiting: Option<Waiting>,
+    waiting: Option<InTransit>,
     spent: i64,
     reserved: i64,
 }
 
 /// A message on its way. A node sends one at a time.
-struct Waiting {
+struct InTransit {
     demands: Vec<Demand>,
     answer: Option<Vec<Option<Granted>>>,
     /// The cost of the request that is then tried again.
@@ -143,7 +143,7 @@ impl World {
             Err(Some(short)) if node.waiting.is_none() => {
                 let demands = node.book.demands(Some(&short), is_exact, now);
                 assert_eq!(demands.len(), short.len());
-                node.waiting = Some(Waiting { demands, answer: None, retry: Some(cost) });
+                node.waiting = Some(InTransit { demands, answer: None, retry: Some(cost) });
             }
             Err(Some(_)) => {}
         }
@@ -154,7 +154,7 @@ impl World {
         let node = &mut self.nodes[who];
         if node.waiting.is_none() {
             let demands = node.book.demands(None, false, now);
-            node.waiting = Some(Waiting { demands, answer: None, retry: None });
+            node.waiting = Some(InTransit { demands, answer: None, retry: None });
         }
     }
 
@@ -173,7 +173,7 @@ impl World {
                     })
                 };
                 let answer = Some(waiting.demands.iter().map(serve).collect());
-                node.waiting = Some(Waiting { answer, ..waiting });
+                node.waiting = Some(InTransit { answer, ..waiting });
             }
             Some(answer) => {
                 for (demand, answer) in waiting.demands.iter().zip(answer) {

@@ -44,7 +44,7 @@ pub struct SpoolLimits {
 /// The end of the spool to which requests append. Clones share the spool.
 #[derive(Clone)]
 pub struct Spool {
-    shared: Arc<Shared>,
+    shared: Arc<SpoolState>,
 }
 
 impl std::fmt::Debug for Spool {
@@ -70,7 +70,7 @@ pub enum AppendError {
     Unread,
 }
 
-struct Shared {
+struct SpoolState {
     max_bytes: u64,
     /// The size of all segments.
     bytes: AtomicU64,
@@ -124,7 +124,7 @@ impl Spool {
         segment.append_left(left)?;
         open_requests.forget()?;
         let nonce = random_bytes().map_err(io::Error::other)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SpoolState {
             max_bytes: limits.max_bytes,
             bytes: AtomicU64::new(sealed.iter().map(|segment| segment.bytes).sum::<u64>() + segment.bytes),
             nonce: AtomicI64::new(i64::from_le_bytes(nonce)),
@@ -246,7 +246,7 @@ pub struct CommitError {
 /// An error is reported to one of the requests whose records were written together.
 #[must_use = "the record is written when this is ready or dropped"]
 pub struct Commit {
-    shared: Arc<Shared>,
+    shared: Arc<SpoolState>,
     number: u64,
     has_waited: bool,
     /// Until the record is written, the request's record for the case of a crash counts.
@@ -274,7 +274,7 @@ impl Drop for Commit {
     }
 }
 
-impl Shared {
+impl SpoolState {
     fn next_nonce(&self) -> i64 {
         self.nonce.fetch_add(1, Ordering::Relaxed)
     }

@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::Shared;
+use super::SpoolState;
 use super::folder::{is_at, named, private_file};
 use canon::Pico;
 
@@ -108,14 +108,14 @@ impl OpenRequests {
 
 /// A request under way, as the spool knows it.
 pub struct OpenRequest {
-    shared: Arc<Shared>,
+    shared: Arc<SpoolState>,
     slot: u32,
     /// That of the request's record.
     pub(super) nonce: i64,
 }
 
 impl OpenRequest {
-    pub(super) fn new(shared: Arc<Shared>, nonce: i64) -> Self {
+    pub(super) fn new(shared: Arc<SpoolState>, nonce: i64) -> Self {
         Self { slot: shared.open_requests.take(), shared, nonce }
     }
 

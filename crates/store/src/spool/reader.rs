@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Shared;
+use super::SpoolState;
 use super::folder::{named, private_file};
 use super::segment::{Chunk, Segment};
 
@@ -20,12 +20,12 @@ const REJECTED_FILE: &str = "rejected.jsonl";
 
 /// The end of the spool from which the [`Writer`](crate::Writer) reads; there is one.
 pub struct SpoolReader {
-    shared: Arc<Shared>,
+    shared: Arc<SpoolState>,
     sealed: VecDeque<Segment>,
 }
 
 impl SpoolReader {
-    pub(super) fn new(shared: Arc<Shared>, sealed: Vec<Segment>) -> Self {
+    pub(super) fn new(shared: Arc<SpoolState>, sealed: Vec<Segment>) -> Self {
         Self { shared, sealed: sealed.into() }
     }
 

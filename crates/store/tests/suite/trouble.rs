@@ -72,7 +72,7 @@ async fn a_full_disk_loses_no_written_record() {
     let store = Store::open(&url).await.unwrap();
     let (spool, reader) = spool(&folder);
     let mut sent = 0;
-    let mut writer = Running::start(&store, reader);
+    let mut writer = RunningWriter::start(&store, reader);
     while spool.lost() == 0 {
         let _ = spool.append(&record(&format!("{sent}-{}", "x".repeat(200)), sent));
         sent += 1;
@@ -394,13 +394,13 @@ fn segments(folder: &Path) -> Vec<std::path::PathBuf> {
     segments
 }
 
-struct Running {
+struct RunningWriter {
     events: tokio::sync::mpsc::UnboundedReceiver<WriterEvent>,
     stop: tokio::sync::oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Running {
+impl RunningWriter {
     fn start(store: &Store, reader: SpoolReader) -> Self {
         let (sender, events) = tokio::sync::mpsc::unbounded_channel();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

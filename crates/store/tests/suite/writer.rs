@@ -8,21 +8,21 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{drain, memory, record, request_ids, spool};
 
-struct Running {
+struct RunningWriter {
     events: mpsc::UnboundedReceiver<WriterEvent>,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
-fn start(store: &Store, reader: store::SpoolReader) -> Running {
+fn start(store: &Store, reader: store::SpoolReader) -> RunningWriter {
     let (sender, events) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let writer = Writer::new(store.clone(), reader, move |event| drop(sender.send(event)));
     let task = tokio::spawn(writer.run(async { drop(stopped.await) }));
-    Running { events, stop, task }
+    RunningWriter { events, stop, task }
 }
 
-impl Running {
+impl RunningWriter {
     async fn next(&mut self) -> WriterEvent {
         let waiting = tokio::time::timeout(Duration::from_secs(20), self.events.recv());
         waiting.await.expect("an event in time").unwrap()

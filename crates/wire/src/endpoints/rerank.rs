@@ -194,7 +194,7 @@ impl EndpointRequest for RerankRequest {
         let usual = RerankRow::default();
         let row = target.rows.rerank.as_ref().unwrap_or(&usual);
         let mut losses = Losses::new();
-        let body = Writing { request: self, row, model: target.model, losses: &mut losses }.body()?;
+        let body = RerankWriter { request: self, row, model: target.model, losses: &mut losses }.body()?;
         let path = row.path.clone().map_or(Cow::Borrowed(row.format.usual_path()), Cow::Owned);
         let part = Part { path, headers: Vec::new(), body: body.into(), goes_on: false, first_input: 0 };
         let documents = if self.returns_documents() {
@@ -219,14 +219,14 @@ fn search_units(documents: usize) -> u64 {
     documents.div_ceil(DOCUMENTS_OF_A_UNIT) as u64
 }
 
-struct Writing<'a> {
+struct RerankWriter<'a> {
     request: &'a RerankRequest,
     row: &'a RerankRow,
     model: &'a str,
     losses: &'a mut Losses,
 }
 
-impl<'a> Writing<'a> {
+impl<'a> RerankWriter<'a> {
     fn body(mut self) -> Result<Vec<u8>> {
         let format = self.row.format;
         let query = self.query()?;

@@ -24,12 +24,12 @@ struct FieldPosition {
     key_end: u32,
     /// The value's end.
     end: u32,
-    fate: Fate,
+    fate: FieldAction,
 }
 
 /// The treatment of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum FieldAction {
     Keep,
     Remove,
     /// The change with this index replaces it.
@@ -104,7 +104,7 @@ impl<'a> Edit<'a> {
     /// Removes the field. False if there is none.
     pub fn remove(&mut self, name: &str) -> bool {
         match self.find(name) {
-            Some(FieldMatch::Place(at)) => self.places[at].fate = Fate::Remove,
+            Some(FieldMatch::Place(at)) => self.places[at].fate = FieldAction::Remove,
             Some(FieldMatch::Added(at)) => self.changes[at].is_added = false,
             None => return false,
         }
@@ -191,12 +191,12 @@ impl<'a> Edit<'a> {
         for place in &self.places {
             match place.fate {
                 // Adjacent fields that stay are copied at once, with the text between them.
-                Fate::Keep => match &mut pending {
+                FieldAction::Keep => match &mut pending {
                     Some(range) => range.end = place.end as usize,
                     None => pending = Some(place.start as usize..place.end as usize),
                 },
-                Fate::Remove => pending.take().map(Piece::Kept).into_iter().for_each(&mut on_piece),
-                Fate::Replace(number) => {
+                FieldAction::Remove => pending.take().map(Piece::Kept).into_iter().for_each(&mut on_piece),
+                FieldAction::Replace(number) => {
                     pending.take().map(Piece::Kept).into_iter().for_each(&mut on_piece);
                     on_piece(Piece::Changed(&self.changes[usize::from(number)]));
                 }
@@ -211,7 +211,7 @@ impl<'a> Edit<'a> {
         // The object may be a small part of the text. Replaced fields are not written.
         let before = self.places.first().map_or(0, |place| place.start as usize);
         let behind = self.places.last().map_or(0, |place| place.end as usize);
-        let gone = self.places.iter().filter(|place| place.fate != Fate::Keep);
+        let gone = self.places.iter().filter(|place| place.fate != FieldAction::Keep);
         let gone: usize = gone.map(|place| (place.end - place.start) as usize).sum();
         let changes = self.changes.iter().map(|change| change.name.len() + change.value.len() + 4);
         behind.saturating_sub(before + gone) + changes.sum::<usize>() + 2
@@ -219,9 +219,9 @@ impl<'a> Edit<'a> {
 
     fn find(&self, name: &str) -> Option<FieldMatch> {
         let is_it = |place: &FieldPosition| match place.fate {
-            Fate::Keep => place.is(self.json, name),
-            Fate::Remove => false,
-            Fate::Replace(number) => self.changes[usize::from(number)].name == name,
+            FieldAction::Keep => place.is(self.json, name),
+            FieldAction::Remove => false,
+            FieldAction::Replace(number) => self.changes[usize::from(number)].name == name,
         };
         let place = self.places.iter().position(is_it).map(FieldMatch::Place);
         place.or_else(|| {
@@ -233,10 +233,11 @@ impl<'a> Edit<'a> {
     fn replace(&mut self, at: usize, name: Cow<'a, str>, value: Cow<'a, [u8]>) {
         let change = Change { name, value, is_added: false };
         match self.places[at].fate {
-            Fate::Replace(number) => self.changes[usize::from(number)] = change,
+            FieldAction::Replace(number) => self.changes[usize::from(number)] = change,
             // Only our own code makes changes, and it makes fewer.
             _ => {
-                self.places[at].fate = u16::try_from(self.changes.len()).map_or(Fate::Keep, Fate::Replace);
+                self.places[at].fate =
+                    u16::try_from(self.changes.len()).map_or(FieldAction::Keep, FieldAction::Replace);
                 self.changes.push(change);
             }
         }
@@ -250,7 +251,7 @@ impl FieldPosition {
     fn of(key: &Range<usize>, end: usize) -> Self {
         // The caller has checked the length of the text.
         let [start, key_end, end] = [key.start - 1, key.end, end].map(|at| at as u32);
-        Self { start, key_end, end, fate: Fate::Keep }
+        Self { start, key_end, end, fate: FieldAction::Keep }
     }
 
     fn is(&self, json: &[u8], name: &str) -> bool {

@@ -9,12 +9,12 @@ use super::{Edit, Syntax, Text, text_of};
 #[derive(Clone, Debug)]
 pub struct Index<'a> {
     json: &'a [u8],
-    places: Places,
+    places: FieldPositions,
 }
 
 /// The same without the text, to be stored beside it.
 #[derive(Clone, Debug)]
-pub struct Places(Vec<Field>);
+pub struct FieldPositions(Vec<Field>);
 
 #[derive(Clone, Debug)]
 struct Field {
@@ -25,7 +25,7 @@ struct Field {
     escaped: Option<Box<str>>,
 }
 
-impl Places {
+impl FieldPositions {
     /// Empty, with this capacity.
     pub fn new(room: usize) -> Self {
         Self(Vec::with_capacity(room))
@@ -87,7 +87,7 @@ pub fn name<'a>(json: &'a [u8], key: &Text) -> Result<Cow<'a, str>, Syntax> {
 impl<'a> Index<'a> {
     /// An empty index of an object in `json`, with this capacity.
     pub fn new(json: &'a [u8], room: usize) -> Self {
-        Self { json, places: Places::new(room) }
+        Self { json, places: FieldPositions::new(room) }
     }
 
     /// The unescaped key.

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// The hash of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Meaning(pub u64);
+pub struct ValueHash(pub u64);
 
 /// Distinguishes kinds of values in the hash.
 #[derive(Hash)]
@@ -22,7 +22,7 @@ enum Kind<'a> {
     Member(&'a str, u64),
 }
 
-impl Meaning {
+impl ValueHash {
     fn of(kind: &Kind<'_>) -> Self {
         let mut hasher = DefaultHasher::new();
         kind.hash(&mut hasher);
@@ -34,7 +34,7 @@ impl Meaning {
     }
 }
 
-impl<'de> Deserialize<'de> for Meaning {
+impl<'de> Deserialize<'de> for ValueHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(MeaningVisitor)
     }
@@ -43,56 +43,56 @@ impl<'de> Deserialize<'de> for Meaning {
 struct MeaningVisitor;
 
 impl<'de> Visitor<'de> for MeaningVisitor {
-    type Value = Meaning;
+    type Value = ValueHash;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Meaning, E> {
-        Ok(Meaning::of(&Kind::Null))
+    fn visit_unit<E>(self) -> Result<ValueHash, E> {
+        Ok(ValueHash::of(&Kind::Null))
     }
 
-    fn visit_bool<E>(self, flag: bool) -> Result<Meaning, E> {
-        Ok(Meaning::of(&Kind::Bool(flag)))
+    fn visit_bool<E>(self, flag: bool) -> Result<ValueHash, E> {
+        Ok(ValueHash::of(&Kind::Bool(flag)))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Meaning, E> {
-        Ok(Meaning::of_number(number as f64))
+    fn visit_i64<E>(self, number: i64) -> Result<ValueHash, E> {
+        Ok(ValueHash::of_number(number as f64))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Meaning, E> {
-        Ok(Meaning::of_number(number as f64))
+    fn visit_u64<E>(self, number: u64) -> Result<ValueHash, E> {
+        Ok(ValueHash::of_number(number as f64))
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Meaning, E> {
-        Ok(Meaning::of_number(number))
+    fn visit_f64<E>(self, number: f64) -> Result<ValueHash, E> {
+        Ok(ValueHash::of_number(number))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Meaning, E> {
-        Ok(Meaning::of(&Kind::String(text)))
+    fn visit_str<E>(self, text: &str) -> Result<ValueHash, E> {
+        Ok(ValueHash::of(&Kind::String(text)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Meaning, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<ValueHash, A::Error> {
         let mut hasher = DefaultHasher::new();
         let mut count = 0;
-        while let Some(Meaning(item)) = items.next_element()? {
+        while let Some(ValueHash(item)) = items.next_element()? {
             item.hash(&mut hasher);
             count += 1;
         }
         Kind::Array(count).hash(&mut hasher);
-        Ok(Meaning(hasher.finish()))
+        Ok(ValueHash(hasher.finish()))
     }
 
     /// A sum does not depend on the order of the members.
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Meaning, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<ValueHash, A::Error> {
         let (mut count, mut sum) = (0, 0_u64);
         while let Some(name) = members.next_key::<String>()? {
-            let Meaning(value) = members.next_value()?;
-            sum = sum.wrapping_add(Meaning::of(&Kind::Member(&name, value)).0);
+            let ValueHash(value) = members.next_value()?;
+            sum = sum.wrapping_add(ValueHash::of(&Kind::Member(&name, value)).0);
             count += 1;
         }
-        Ok(Meaning::of(&Kind::Object(count, sum)))
+        Ok(ValueHash::of(&Kind::Object(count, sum)))
     }
 }
 
@@ -100,7 +100,7 @@ impl<'de> Visitor<'de> for MeaningVisitor {
 mod tests {
     use super::*;
 
-    fn meaning(json: &str) -> Option<Meaning> {
+    fn meaning(json: &str) -> Option<ValueHash> {
         serde_json::from_str(json).ok()
     }
 

@@ -17,9 +17,9 @@ pub use canon::write::{
 };
 pub use edit::{Edit, TOO_LONG};
 pub use extent::Extent;
-pub use index::{Index, Places, name};
+pub use index::{FieldPositions, Index, name};
 pub use list::List;
-pub use meaning::Meaning;
+pub use meaning::ValueHash;
 pub use members::{Items, Members, push_compact, string};
 pub use output::{Around, Output, Pieces, append, make_room, put};
 pub use plain::{Met, NotPlain, ensure, plain_name, plain_string};

@@ -57,7 +57,7 @@ pub struct Parser {
 }
 
 /// Whether a possible boundary is one.
-enum Ending {
+enum BoundaryCheck {
     /// It is one, with this length.
     Next(usize),
     Last,
@@ -171,12 +171,12 @@ impl Parser {
         while let Some(found) = self.delimiter.find(&self.buffer[from..]) {
             let at = from + found;
             match ending(&self.buffer[at + length..]) {
-                Ending::Next(more) => {
+                BoundaryCheck::Next(more) => {
                     return Scan::Delimiter { at, end: at + length + more, is_last: false };
                 }
-                Ending::Last => return Scan::Delimiter { at, end: at + length + 2, is_last: true },
-                Ending::Unclear => return Scan::Nothing { keep: at },
-                Ending::None => from = at + 1,
+                BoundaryCheck::Last => return Scan::Delimiter { at, end: at + length + 2, is_last: true },
+                BoundaryCheck::Unclear => return Scan::Nothing { keep: at },
+                BoundaryCheck::None => from = at + 1,
             }
         }
         Scan::Nothing { keep: from.max(self.buffer.len().saturating_sub(length - 1)) }
@@ -194,14 +194,14 @@ impl Parser {
 
 /// The text after a boundary: a line end, or two hyphens after the last one. Any other text makes it part of
 /// a value.
-fn ending(rest: &[u8]) -> Ending {
+fn ending(rest: &[u8]) -> BoundaryCheck {
     let padding = rest.iter().take(PADDING_LIMIT).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     match &rest[padding..] {
-        [b'-', b'-', ..] if padding == 0 => Ending::Last,
-        [b'\r', b'\n', ..] => Ending::Next(padding + LINE_END.len()),
-        [] if padding < PADDING_LIMIT => Ending::Unclear,
-        [b'\r'] => Ending::Unclear,
-        [b'-'] if padding == 0 => Ending::Unclear,
-        _ => Ending::None,
+        [b'-', b'-', ..] if padding == 0 => BoundaryCheck::Last,
+        [b'\r', b'\n', ..] => BoundaryCheck::Next(padding + LINE_END.len()),
+        [] if padding < PADDING_LIMIT => BoundaryCheck::Unclear,
+        [b'\r'] => BoundaryCheck::Unclear,
+        [b'-'] if padding == 0 => BoundaryCheck::Unclear,
+        _ => BoundaryCheck::None,
     }
 }

@@ -100,10 +100,10 @@ impl Picker {
             }
             _ => {}
         }
-        match is_name {
-            true if self.name.len() < LONGEST => self.name.push(byte),
-            true => {}
-            false => self.keep(byte),
+        if !is_name {
+            self.keep(byte);
+        } else if self.name.len() < LONGEST {
+            self.name.push(byte);
         }
     }
 

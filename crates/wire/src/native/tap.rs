@@ -17,22 +17,22 @@ const READ: usize = 8 << 20;
 /// The reader of an answer. `streams`: a stream was requested.
 pub fn tap(metered: Option<Metered>, content_type: &str, streams: bool) -> Box<dyn Transcoder> {
     let reading = match metered {
-        None | Some(Metered::Turns) => Reading::Nothing,
-        Some(Metered::Embeddings) => Reading::Vectors(Box::new(Picker::new(&["usage", "model"]))),
+        None | Some(Metered::Turns) => TapState::Nothing,
+        Some(Metered::Embeddings) => TapState::Vectors(Box::new(Picker::new(&["usage", "model"]))),
         Some(Metered::Conversation(protocol)) => {
-            Reading::Unbegun { protocol, content_type: content_type.to_owned(), streams }
+            TapState::Unbegun { protocol, content_type: content_type.to_owned(), streams }
         }
     };
     Box::new(Tap { reading, progress: Progress::default() })
 }
 
 struct Tap {
-    reading: Reading,
+    reading: TapState,
     progress: Progress,
 }
 
 /// The state of reading.
-enum Reading {
+enum TapState {
     Nothing,
     /// Nothing has arrived yet that shows whether it is a stream.
     Unbegun {
@@ -52,7 +52,7 @@ enum Reading {
 
 impl Tap {
     fn read(&mut self, bytes: &Bytes) {
-        if let Reading::Unbegun { protocol, content_type, streams } = &self.reading {
+        if let TapState::Unbegun { protocol, content_type, streams } = &self.reading {
             // White space before an answer keeps the connection open and says nothing about the answer.
             if bytes.trim_ascii().is_empty() {
                 return;
@@ -62,32 +62,32 @@ impl Tap {
             let reader = Box::new(Reader { decoder, progress: Progress::default() });
             let reader = unframed(*protocol, bytes, reader);
             self.reading =
-                if streams { Reading::Stream(reader) } else { Reading::Whole { reader, left: READ } };
+                if streams { TapState::Stream(reader) } else { TapState::Whole { reader, left: READ } };
         }
         match &mut self.reading {
-            Reading::Stream(reader) => match reader.push(bytes, &mut Vec::new()) {
+            TapState::Stream(reader) => match reader.push(bytes, &mut Vec::new()) {
                 Ok(()) => {}
                 Err(error) => {
                     self.progress.clone_from(reader.progress());
                     // An unreadable answer passes; a provider's error is an error.
                     self.reading = if error.upstream.is_some() {
-                        Reading::Failed(Box::new(error))
+                        TapState::Failed(Box::new(error))
                     } else {
-                        Reading::Nothing
+                        TapState::Nothing
                     };
                 }
             },
-            Reading::Whole { reader, left } => {
+            TapState::Whole { reader, left } => {
                 let fits = bytes.len() <= *left && reader.push(bytes, &mut Vec::new()).is_ok();
                 *left = left.saturating_sub(bytes.len());
                 if !fits {
-                    self.reading = Reading::Nothing;
+                    self.reading = TapState::Nothing;
                     self.progress.content_started = true;
                     self.progress.output_chars = READ as u64;
                 }
             }
-            Reading::Vectors(picker) => picker.push(bytes),
-            Reading::Nothing | Reading::Unbegun { .. } | Reading::Failed(_) => {}
+            TapState::Vectors(picker) => picker.push(bytes),
+            TapState::Nothing | TapState::Unbegun { .. } | TapState::Failed(_) => {}
         }
     }
 }
@@ -100,26 +100,26 @@ impl Transcoder for Tap {
     }
 
     fn finish(&mut self, _out: &mut Vec<u8>) -> Result<()> {
-        match std::mem::replace(&mut self.reading, Reading::Nothing) {
+        match std::mem::replace(&mut self.reading, TapState::Nothing) {
             // A stream without its own end was cut off, however the connection was closed.
-            Reading::Stream(mut reader) => {
+            TapState::Stream(mut reader) => {
                 let ended = reader.finish(&mut Vec::new());
                 self.progress.clone_from(reader.progress());
                 ended
             }
-            Reading::Whole { mut reader, .. } => {
+            TapState::Whole { mut reader, .. } => {
                 if reader.finish(&mut Vec::new()).is_ok() {
                     self.progress.clone_from(reader.progress());
                 }
                 Ok(())
             }
-            Reading::Vectors(picker) => {
+            TapState::Vectors(picker) => {
                 self.progress.usage = usage_of_vectors(&picker);
                 self.progress.model = picker.found("model").and_then(|raw| serde_json::from_slice(raw).ok());
                 Ok(())
             }
-            Reading::Failed(error) => Err(*error),
-            Reading::Nothing | Reading::Unbegun { .. } => Ok(()),
+            TapState::Failed(error) => Err(*error),
+            TapState::Nothing | TapState::Unbegun { .. } => Ok(()),
         }
     }
 
@@ -127,7 +127,7 @@ impl Transcoder for Tap {
 
     fn progress(&self) -> &Progress {
         match &self.reading {
-            Reading::Stream(reader) => reader.progress(),
+            TapState::Stream(reader) => reader.progress(),
             _ => &self.progress,
         }
     }

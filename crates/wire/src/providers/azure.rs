@@ -14,7 +14,7 @@ use canon::{Operation, Result, Target};
 use super::compatible::{counted_by_messages, misconfigured, post, usual_path};
 use super::edit::edit;
 use super::segment::{escape_segment, model_segment};
-use super::{Auth, Call, Endpoint, Native, is_host_label, native};
+use super::{Auth, Call, Endpoint, NativeCall, is_host_label, native};
 use crate::Protocol;
 
 const USUAL_BASE: &str = "https://{resource}.openai.azure.com";
@@ -44,7 +44,7 @@ impl Endpoint for Azure {
         deployment.map(|name| name.trim()).filter(|name| !name.is_empty()).unwrap_or(model)
     }
 
-    fn native_request(&self, call: &Call<'_>, native: &Native<'_>) -> Result<http::Request<Bytes>> {
+    fn native_request(&self, call: &Call<'_>, native: &NativeCall<'_>) -> Result<http::Request<Bytes>> {
         let is_claude = native.path.starts_with("/anthropic/");
         let protocol = if is_claude { Protocol::AnthropicMessages } else { Protocol::OpenaiChat };
         let call = Call { protocol, ..call.clone() };

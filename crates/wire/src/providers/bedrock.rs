@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue};
 use super::compatible::{misconfigured, post, secret_value};
 use super::edit::{messages_of_a_cloud, only};
 use super::segment::model_segment;
-use super::{Auth, Call, Credential, Endpoint, Native, is_host_label, native};
+use super::{Auth, Call, Credential, Endpoint, NativeCall, is_host_label, native};
 use crate::Protocol;
 
 /// The service's name in signatures; its host is `bedrock-runtime`.
@@ -60,7 +60,7 @@ impl Endpoint for Bedrock {
         authorized(call, &url, &region)
     }
 
-    fn native_request(&self, call: &Call<'_>, native: &Native<'_>) -> Result<http::Request<Bytes>> {
+    fn native_request(&self, call: &Call<'_>, native: &NativeCall<'_>) -> Result<http::Request<Bytes>> {
         let region = region(call)?;
         let base = base_url(call, &region);
         let Credential::Aws { .. } = call.credential else {

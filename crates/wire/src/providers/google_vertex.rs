@@ -13,7 +13,7 @@ use canon::{Operation, Result, Target};
 use super::compatible::{counted_by_messages, misconfigured, post};
 use super::edit::{messages_of_a_cloud, only_of_googles};
 use super::segment::{escape_segment, model_segment};
-use super::{Auth, Call, Endpoint, Native, is_host_label, native};
+use super::{Auth, Call, Endpoint, NativeCall, is_host_label, native};
 use crate::{Headers, Protocol};
 
 /// The version of Anthropic's API, which goes into the body here.
@@ -51,7 +51,7 @@ impl Endpoint for GoogleVertex {
         post(&Call { auth: &Auth::Bearer, headers: &headers(call), ..call.clone() }, &url)
     }
 
-    fn native_request(&self, call: &Call<'_>, native: &Native<'_>) -> Result<http::Request<Bytes>> {
+    fn native_request(&self, call: &Call<'_>, native: &NativeCall<'_>) -> Result<http::Request<Bytes>> {
         let base = base_url(call)?;
         let headers = headers(call);
         let call = Call { auth: &Auth::Bearer, headers: &headers, ..call.clone() };

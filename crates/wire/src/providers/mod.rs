@@ -29,7 +29,7 @@ use crate::{Intake, Protocol};
 pub use base_url::UrlMatch;
 pub use bedrock::{inference_profile, sign_for_aws};
 pub use listing::{ListedModel, MOST_MODELS, list_request, read_list};
-pub use native::Native;
+pub use native::NativeCall;
 
 /// How a provider is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -136,7 +136,7 @@ pub trait Endpoint: Sync {
         compatible::operation_request(call)
     }
     /// The HTTP request for a call of the provider's own API.
-    fn native_request(&self, call: &Call<'_>, native: &Native<'_>) -> Result<http::Request<Bytes>> {
+    fn native_request(&self, call: &Call<'_>, native: &NativeCall<'_>) -> Result<http::Request<Bytes>> {
         native::request(call, native, native::root_of(call.base_url, native))
     }
     /// The model for a name in a body or a path: the inverse of [`name_in_body`](Self::name_in_body).

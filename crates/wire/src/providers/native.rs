@@ -12,7 +12,7 @@ use super::segment::has_dot_segment;
 
 /// A call of a provider's own API. Its headers are those that the call passes on.
 #[derive(Clone, Copy, Debug)]
-pub struct Native<'a> {
+pub struct NativeCall<'a> {
     pub method: &'a Method,
     /// The path at the provider, which begins with a slash. Still escaped.
     pub path: &'a str,
@@ -24,7 +24,7 @@ pub struct Native<'a> {
     pub below_base: bool,
 }
 
-impl Native<'_> {
+impl NativeCall<'_> {
     /// Whether the path may be read as another one: some servers resolve dots.
     pub fn is_ambiguous(path: &str) -> bool {
         has_dot_segment(path)
@@ -49,19 +49,23 @@ pub(super) fn root<'a>(base: &'a str, usual: Option<&str>) -> &'a str {
 }
 
 /// The prefix of a request's path.
-pub(super) fn root_of<'a>(base: &'a str, native: &Native<'_>) -> &'a str {
+pub(super) fn root_of<'a>(base: &'a str, native: &NativeCall<'_>) -> &'a str {
     if native.below_base { base } else { root(base, native.usual) }
 }
 
 /// The request below this root, with its credential.
-pub(super) fn request(call: &Call<'_>, native: &Native<'_>, root: &str) -> Result<http::Request<Bytes>> {
+pub(super) fn request(call: &Call<'_>, native: &NativeCall<'_>, root: &str) -> Result<http::Request<Bytes>> {
     let mut request = unauthorized(call, native, root)?;
     authorize(call, request.headers_mut())?;
     Ok(request)
 }
 
 /// The same before it has a credential.
-pub(super) fn unauthorized(call: &Call<'_>, native: &Native<'_>, root: &str) -> Result<http::Request<Bytes>> {
+pub(super) fn unauthorized(
+    call: &Call<'_>,
+    native: &NativeCall<'_>,
+    root: &str,
+) -> Result<http::Request<Bytes>> {
     let question_mark = if native.query.is_empty() { "" } else { "?" };
     let url = format!("{root}{}{question_mark}{}", native.path, native.query);
     let request = http::Request::builder().method(native.method).uri(url).body(call.body.clone());
@@ -111,7 +115,7 @@ mod tests {
     fn sent(
         style: CallStyle,
         base_url: &str,
-        native: Native<'_>,
+        native: NativeCall<'_>,
         credential: &Credential,
     ) -> http::Request<Bytes> {
         let settings = [
@@ -151,7 +155,7 @@ mod tests {
         url: &str,
         (header, value): (&str, &str),
     ) {
-        let native = Native { method: &Method::GET, path, query: "a=%2F", usual: None, below_base };
+        let native = NativeCall { method: &Method::GET, path, query: "a=%2F", usual: None, below_base };
         let request = sent(style, base, native, credential);
         assert_eq!(request.uri().to_string(), url);
         let proof = request.headers()[header].to_str().unwrap();

@@ -58,7 +58,7 @@ const SCRIPTS: [(char, f64); 25] = [
 
 /// The tokens of a text, by the properties in which families of models differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Pieces {
+pub(super) struct TokenWeights {
     /// Of words, punctuation and white space.
     pub latin: f64,
     /// Of other scripts.
@@ -91,8 +91,8 @@ impl Run {
     }
 }
 
-pub(super) fn pieces(text: &str) -> Pieces {
-    let mut found = Pieces::default();
+pub(super) fn pieces(text: &str) -> TokenWeights {
+    let mut found = TokenWeights::default();
     let (mut run, mut length, mut last) = (Run::None, 0, ' ');
     for letter in text.chars() {
         let next = if letter.is_ascii() { Run::of(letter as u8) } else { Run::None };
@@ -119,7 +119,7 @@ pub(super) fn pieces(text: &str) -> Pieces {
     found
 }
 
-impl Pieces {
+impl TokenWeights {
     fn close(&mut self, run: Run, length: usize, last: char) {
         let further = length.saturating_sub(1) as f64;
         match run {
@@ -148,7 +148,7 @@ impl Pieces {
 }
 
 /// The pieces of JSON. Providers parse and rewrite it: neither escapes nor indentation count.
-pub(super) fn json_pieces(json: &str) -> Pieces {
+pub(super) fn json_pieces(json: &str) -> TokenWeights {
     let is_written_anew = json.len() <= LONGEST_JSON && (json.contains("\\u") || json.contains('\n'));
     let anew = is_written_anew.then(|| serde_json::from_str::<Value>(json).ok()).flatten();
     let text = anew.map_or(Cow::Borrowed(json), |value| Cow::Owned(value.to_string()));

@@ -103,10 +103,14 @@ fn recorded_answers_are_understood() {
     let records = testkit::corpus::records("cohere");
     let mut count = 0;
     for record in records.iter().filter(|record| record.api == "chat-native" && record.status == 200) {
-        let native = match record.streaming {
-            true if !record.body.starts_with(b"data:") && !record.body.starts_with(b"event:") => continue,
-            true => assembled(&documents(&record.body)),
-            false => serde_json::from_slice(&record.body).unwrap(),
+        let is_framed = record.body.starts_with(b"data:") || record.body.starts_with(b"event:");
+        if record.streaming && !is_framed {
+            continue;
+        }
+        let native = if record.streaming {
+            assembled(&documents(&record.body))
+        } else {
+            serde_json::from_slice(&record.body).unwrap()
         };
         if !native["message"].is_object() {
             continue; // Version 1 of the API.

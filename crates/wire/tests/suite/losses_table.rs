@@ -393,12 +393,10 @@ fn fate_of(
         return Fate::Silent;
     }
     let changes_nothing = without.is_some_and(|without| without.body == with.body);
-    match changes_nothing {
-        false if is_fetched => Fate::Gateway,
-        false => Fate::Exact,
-        true if SERVED_BY_THE_GATEWAY.contains(&name) => Fate::Gateway,
-        true => Fate::Silent,
+    if changes_nothing {
+        return if SERVED_BY_THE_GATEWAY.contains(&name) { Fate::Gateway } else { Fate::Silent };
     }
+    if is_fetched { Fate::Gateway } else { Fate::Exact }
 }
 
 // ---------------------------------------------------------------------------------------------- callers'

@@ -20,7 +20,7 @@ pub enum Agent {
 
 /// What the agent uses.
 #[derive(Clone, Debug)]
-pub struct Choice {
+pub struct AgentOptions {
     /// The gateway, without a trailing slash.
     pub url: String,
     /// The model of the session; none for the agent's own choice.
@@ -79,7 +79,7 @@ impl Agent {
     }
 
     /// How it is started.
-    pub fn launch(self, choice: &Choice) -> anyhow::Result<Launch> {
+    pub fn launch(self, choice: &AgentOptions) -> anyhow::Result<Launch> {
         match self {
             Self::Claude => Ok(claude(choice)),
             Self::Codex => Ok(codex(choice)),
@@ -90,7 +90,7 @@ impl Agent {
 }
 
 /// A token is sent as `Authorization`; the user would have to approve a key once.
-fn claude(choice: &Choice) -> Launch {
+fn claude(choice: &AgentOptions) -> Launch {
     let mut set = vec![("ANTHROPIC_BASE_URL", choice.url.clone())];
     let mut defaults = Vec::new();
     if let Some(model) = &choice.model {
@@ -128,7 +128,7 @@ const OTHER_CLOUDS: &[&str] = &[
 
 /// A separate provider, because the built-in one expects OpenAI's own service: WebSockets, and a compaction
 /// that only OpenAI has.
-fn codex(choice: &Choice) -> Launch {
+fn codex(choice: &AgentOptions) -> Launch {
     let provider = format!(
         "model_providers.llmgateway={{name=\"llmgateway\", base_url={}, env_key=\"{KEY_VARIABLE}\", \
          wire_api=\"responses\"}}",
@@ -148,7 +148,7 @@ fn codex(choice: &Choice) -> Launch {
 }
 
 /// With only a base URL, it asks how to authenticate, or uses the user's Google login.
-fn gemini(choice: &Choice) -> Launch {
+fn gemini(choice: &AgentOptions) -> Launch {
     let mut set = vec![("GOOGLE_GEMINI_BASE_URL", choice.url.clone())];
     set.extend(choice.model.iter().map(|model| ("GEMINI_MODEL", model.clone())));
     let settings = json!({ "security": { "auth": { "selectedType": "gemini-api-key" } } });
@@ -167,7 +167,7 @@ fn gemini(choice: &Choice) -> Launch {
 }
 
 /// Its whole settings can be in a variable, which takes precedence over all files.
-fn opencode(choice: &Choice) -> anyhow::Result<Launch> {
+fn opencode(choice: &AgentOptions) -> anyhow::Result<Launch> {
     let named = [&choice.model, &choice.small_model].into_iter().flatten().cloned();
     let listed = if choice.model.is_none() { choice.listing.names() } else { Vec::new() };
     let models: serde_json::Map<String, Value> =
@@ -231,9 +231,14 @@ fn base_name(model: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn choice(model: Option<&str>) -> Choice {
+    fn choice(model: Option<&str>) -> AgentOptions {
         let model = model.map(str::to_owned);
-        Choice { url: "http://127.0.0.1:4000".into(), model, small_model: None, listing: Listing::default() }
+        AgentOptions {
+            url: "http://127.0.0.1:4000".into(),
+            model,
+            small_model: None,
+            listing: Listing::default(),
+        }
     }
 
     fn listing(models: impl Iterator<Item = String>) -> Listing {
@@ -261,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_small_model_may_be_another_one() {
-        let choice = Choice { small_model: Some("tiny".into()), ..choice(Some("fast")) };
+        let choice = AgentOptions { small_model: Some("tiny".into()), ..choice(Some("fast")) };
         let claude = Agent::Claude.launch(&choice).unwrap();
         assert!(claude.set.contains(&("ANTHROPIC_DEFAULT_HAIKU_MODEL", "tiny".into())));
         let opencode = Agent::Opencode.launch(&choice).unwrap();
@@ -282,7 +287,7 @@ mod tests {
 
     #[test]
     fn opencode_uses_the_own_api_of_each_family() {
-        let choice = Choice { listing: listed(&["openai/gpt-5", "groq/llama"]), ..choice(None) };
+        let choice = AgentOptions { listing: listed(&["openai/gpt-5", "groq/llama"]), ..choice(None) };
         let launch = Agent::Opencode.launch(&choice).unwrap();
         let settings: Value = serde_json::from_str(&launch.set[0].1).unwrap();
         let models = &settings["provider"]["llmgateway"]["models"];
@@ -295,7 +300,8 @@ mod tests {
     #[test]
     fn agents_get_the_context_window_of_models_they_do_not_know() {
         let changes = |agent: Agent, model: &str| {
-            let launch = agent.launch(&Choice { listing: listed(&[model]), ..choice(Some(model)) }).unwrap();
+            let launch =
+                agent.launch(&AgentOptions { listing: listed(&[model]), ..choice(Some(model)) }).unwrap();
             format!("{launch:?}").matches("32000").count()
         };
         assert_eq!(changes(Agent::Claude, "llama"), 2);
@@ -307,7 +313,7 @@ mod tests {
     #[test]
     fn too_many_models_are_refused_by_name() {
         let listing = listing((0..4000).map(|number| format!("provider/model-{number}")));
-        let error = Agent::Opencode.launch(&Choice { listing, ..choice(None) }).unwrap_err();
+        let error = Agent::Opencode.launch(&AgentOptions { listing, ..choice(None) }).unwrap_err();
         assert!(error.to_string().contains("lists 4000 models"), "{error}");
     }
 }

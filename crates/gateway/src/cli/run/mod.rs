@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use tokio::process::{Child, Command};
 
-use self::agent::{Agent, Choice, Launch};
+use self::agent::{Agent, AgentOptions, Launch};
 use self::listing::Listing;
 use self::overlay::Overlay;
 use self::target::{Key, Target};
@@ -62,7 +62,7 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
             Err(_) if arguments.print && !agent.needs_list(arguments.model.as_deref()) => Listing::default(),
             Err(error) => return Err(error),
         };
-        let choice = Choice {
+        let choice = AgentOptions {
             url: target.url.clone(),
             model: arguments.model.clone(),
             small_model: arguments.small_model.clone(),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn printed(agent: Agent, arguments: &[&str]) -> String {
-        let choice = Choice {
+        let choice = AgentOptions {
             url: "http://h:1".into(),
             model: Some("m".into()),
             small_model: None,

@@ -45,21 +45,21 @@ pub(super) struct AdminRequest<'a> {
     pub(super) body: &'a [u8],
 }
 
-type Answer = Result<Response<ResponseBody>, Refused>;
+type Answer = Result<Response<ResponseBody>, AdminError>;
 
 /// An error, with its own status where none of the kinds has it.
-pub(super) struct Refused {
+pub(super) struct AdminError {
     error: Error,
     status: Option<StatusCode>,
 }
 
-impl From<Error> for Refused {
+impl From<Error> for AdminError {
     fn from(error: Error) -> Self {
         Self { error, status: None }
     }
 }
 
-impl From<StoreError> for Refused {
+impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "the admin API could not use the database");
         Error::gateway(ErrorKind::StoreUnavailable, "The database does not answer; the log has the reason.")
@@ -67,7 +67,7 @@ impl From<StoreError> for Refused {
     }
 }
 
-impl Refused {
+impl AdminError {
     /// As an answer.
     pub(super) fn response(&self) -> Response<ResponseBody> {
         let mut response = respond::error(OWN, &self.error);
@@ -192,7 +192,7 @@ impl AdminRequest<'_> {
     }
 
     /// Refuses a change of an object that was changed after it was read.
-    fn check_version(&self, version: i64) -> Result<(), Refused> {
+    fn check_version(&self, version: i64) -> Result<(), AdminError> {
         let Some(wanted) = self.head.headers.get(IF_MATCH) else { return Ok(()) };
         let is_it = |tag: &str| tag.trim().trim_matches('"').parse() == Ok(version) || tag.trim() == "*";
         if wanted.to_str().is_ok_and(|tags| tags.split(',').any(is_it)) { Ok(()) } else { Err(changed()) }
@@ -223,7 +223,7 @@ impl AdminRequest<'_> {
     }
 
     /// The policy of a project, declared or stored.
-    async fn policy_of(&self, id: &str) -> Result<limits::Policy, Refused> {
+    async fn policy_of(&self, id: &str) -> Result<limits::Policy, AdminError> {
         if let Some(project) = self.snapshot.keys.projects().get(id) {
             return Ok(project.policy.clone());
         }
@@ -231,7 +231,7 @@ impl AdminRequest<'_> {
         Ok(serde_json::from_str(&project.policy).unwrap_or_default())
     }
 
-    fn not_declared(&self, id: &str) -> Result<(), Refused> {
+    fn not_declared(&self, id: &str) -> Result<(), AdminError> {
         if self.snapshot.keys.projects().contains_key(id) {
             Err(conflict(format!("The project {id:?} is defined in the configuration; change it there.")))
         } else {
@@ -337,7 +337,7 @@ impl AdminRequest<'_> {
         Ok(list(&data, next))
     }
 
-    async fn active_key(&self, id: &str) -> Result<KeyRow, Refused> {
+    async fn active_key(&self, id: &str) -> Result<KeyRow, AdminError> {
         let row = self.api.store.key(id).await?.filter(|row| row.revoked_at_ms.is_none());
         row.ok_or_else(|| absent("active key", id).into())
     }
@@ -563,17 +563,17 @@ fn absent(what: &str, id: &str) -> Error {
     Error::caller(ErrorKind::NotFound, format!("There is no {what} {shown:?}."))
 }
 
-fn conflict(message: String) -> Refused {
+fn conflict(message: String) -> AdminError {
     let mut error = Error::caller(ErrorKind::InvalidRequest, message);
     error.code = Some("conflict".to_owned());
-    Refused { error, status: Some(StatusCode::CONFLICT) }
+    AdminError { error, status: Some(StatusCode::CONFLICT) }
 }
 
-fn changed() -> Refused {
+fn changed() -> AdminError {
     let message = "The object was changed after you read it (If-Match). Read it again.";
     let mut error = Error::caller(ErrorKind::InvalidRequest, message);
     error.code = Some("precondition_failed".to_owned());
-    Refused { error, status: Some(StatusCode::PRECONDITION_FAILED) }
+    AdminError { error, status: Some(StatusCode::PRECONDITION_FAILED) }
 }
 
 /// The path after the resource, unescaped.

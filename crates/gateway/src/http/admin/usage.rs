@@ -11,7 +11,7 @@ use crate::clock::now_ms;
 use crate::http::respond;
 use crate::report::{self, UsageWords, Wrong};
 
-impl From<Wrong> for super::Refused {
+impl From<Wrong> for super::AdminError {
     fn from(Wrong(name, reason): Wrong) -> Self {
         Error::invalid(name, reason).into()
     }

@@ -19,7 +19,7 @@ pub struct Reply {
 }
 
 /// An answer whose head has arrived.
-pub struct Open {
+pub struct OpenAnswer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     socket: TcpStream,
@@ -105,7 +105,7 @@ impl Reply {
     }
 }
 
-impl Open {
+impl OpenAnswer {
     /// The next piece as the gateway wrote it; none at the end. Panics where the connection breaks.
     pub async fn piece(&mut self) -> Option<String> {
         self.next().await.unwrap().map(|bytes| String::from_utf8(bytes).unwrap())
@@ -183,7 +183,7 @@ pub async fn chat(address: SocketAddr, headers: &[(&str, &str)], body: &[u8]) ->
 }
 
 /// Sends a chat request and returns once the head of the answer has arrived.
-pub async fn open(address: SocketAddr, headers: &[(&str, &str)], body: &[u8]) -> Open {
+pub async fn open(address: SocketAddr, headers: &[(&str, &str)], body: &[u8]) -> OpenAnswer {
     let mut request = b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\n".to_vec();
     let has = |name: &str| headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
     if !has("authorization") {
@@ -237,9 +237,9 @@ pub async fn assert_late(caller: TcpStream, pause: u64, setting: &str) {
 }
 
 /// Reads the head of an answer.
-pub async fn read_head(socket: TcpStream) -> Open {
+pub async fn read_head(socket: TcpStream) -> OpenAnswer {
     let mut open =
-        Open { status: 0, headers: Vec::new(), socket, buffer: Vec::new(), framing: Framing::Ended };
+        OpenAnswer { status: 0, headers: Vec::new(), socket, buffer: Vec::new(), framing: Framing::Ended };
     let first = open.line().await.expect("an answer");
     open.status = first.split(' ').nth(1).unwrap().parse().unwrap();
     loop {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::client::{Open, Reply, chat, get, open, send};
+use super::client::{OpenAnswer, Reply, chat, get, open, send};
 use super::upstream::Upstream;
 
 /// The key that tests call with.
@@ -113,7 +113,7 @@ impl TestGateway {
     }
 
     /// Sends a chat request and returns once the head of the answer has arrived.
-    pub async fn open(&self, body: &Value) -> Open {
+    pub async fn open(&self, body: &Value) -> OpenAnswer {
         open(self.address, &[], body.to_string().as_bytes()).await
     }
 

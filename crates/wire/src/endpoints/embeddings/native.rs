@@ -8,7 +8,7 @@ use super::vector::VectorForm;
 use super::{EmbeddingsFormat, EmbeddingsRequest};
 
 /// The content of one request in a provider's own format.
-pub(super) struct Native<'a> {
+pub(super) struct NativeInput<'a> {
     pub request: &'a EmbeddingsRequest,
     pub format: EmbeddingsFormat,
     pub model: &'a str,
@@ -22,7 +22,7 @@ pub(super) struct Native<'a> {
     pub prefix: &'a str,
 }
 
-impl Native<'_> {
+impl NativeInput<'_> {
     pub(super) fn body(&self) -> Vec<u8> {
         let mut out =
             Vec::with_capacity(self.inputs.iter().map(|place| place.len() + 96).sum::<usize>() + 256);

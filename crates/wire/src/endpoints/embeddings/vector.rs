@@ -25,7 +25,7 @@ pub enum VectorForm {
 
 /// How the vectors of an answer are read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Reading {
+pub struct VectorFormat {
     /// The caller's form.
     pub form: VectorForm,
     /// Their length, where it is known.
@@ -49,8 +49,8 @@ const LOST_BITS: u32 = (1 << 29) - 1;
 ///
 /// The provider's form is detected from the value: many servers answer with an array although base64 was
 /// requested.
-pub fn push_vector(out: &mut Vec<u8>, vector: &RawValue, reading: Reading) -> Result<usize> {
-    let Reading { form, element, scaled, .. } = reading;
+pub fn push_vector(out: &mut Vec<u8>, vector: &RawValue, reading: VectorFormat) -> Result<usize> {
+    let VectorFormat { form, element, scaled, .. } = reading;
     let raw = vector.get();
     match (raw.starts_with('"'), form) {
         (true, form) if element == Element::Int8 => push_int8(out, raw, form),
@@ -109,8 +109,8 @@ fn push_base64(out: &mut Vec<u8>, array: &str) -> Result<usize> {
     written
 }
 
-fn push_decoded(out: &mut Vec<u8>, string: &str, reading: Reading) -> Result<usize> {
-    let Reading { form, dimensions, may_be_float64, .. } = reading;
+fn push_decoded(out: &mut Vec<u8>, string: &str, reading: VectorFormat) -> Result<usize> {
+    let VectorFormat { form, dimensions, may_be_float64, .. } = reading;
     // Some encoders escape the slashes of the alphabet.
     let text: std::borrow::Cow<'_, str> = if string.contains('\\') {
         serde_json::from_str::<String>(string).map_err(|_| unreadable())?.into()
@@ -258,7 +258,7 @@ mod tests {
         let result = push_vector(
             &mut out,
             vector,
-            Reading { form, dimensions, may_be_float64: true, ..Reading::default() },
+            VectorFormat { form, dimensions, may_be_float64: true, ..VectorFormat::default() },
         );
         if result.is_err() {
             assert!(out.is_empty(), "a refused vector writes nothing");
@@ -335,7 +335,7 @@ mod tests {
         let packed = singles(&[0.0, 1.0, 0.0, 0.0]);
         let vector: &RawValue = serde_json::from_str(&packed).unwrap();
         let mut out = Vec::new();
-        assert_eq!(push_vector(&mut out, vector, Reading::default()).unwrap(), 4);
+        assert_eq!(push_vector(&mut out, vector, VectorFormat::default()).unwrap(), 4);
         assert_eq!(out, b"[0.0,1.0,0.0,0.0]");
     }
 

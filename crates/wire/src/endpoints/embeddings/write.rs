@@ -7,9 +7,9 @@ use canon::write::{push_count, push_key, push_text, quoted};
 use canon::{Error, Losses, Operation, Progress, Result, Usage};
 use http::{HeaderMap, StatusCode};
 
-use super::native::Native;
+use super::native::NativeInput;
 use super::request::PURPOSES;
-use super::vector::{Reading, push_vector};
+use super::vector::{VectorFormat, push_vector};
 use super::{EmbeddingFacts, EmbeddingsFormat, EmbeddingsRequest, EmbeddingsRow, Purpose};
 use crate::endpoints::{
     AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
@@ -47,7 +47,7 @@ fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<Prov
     let row = target.rows.embeddings.as_ref().unwrap_or(&usual);
     let facts = &target.facts.embedding;
     let format = facts.format.unwrap_or(row.format).of_model(target.model);
-    let writing = Writing { request, row, facts, format, model: target.model };
+    let writing = EmbeddingsWriter { request, row, facts, format, model: target.model };
     writing.check()?;
     let mut losses = Losses::new();
     let limits = [facts.max_inputs, row.max_inputs, format.max_inputs()];
@@ -73,7 +73,7 @@ fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<Prov
     let reader = Reader {
         format,
         counts,
-        reading: Reading {
+        reading: VectorFormat {
             form: request.form,
             dimensions: request.dimensions.or(facts.default_dimensions),
             element: row.base64,
@@ -86,7 +86,7 @@ fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<Prov
     Ok(ProviderRequest { parts, losses, reader: Box::new(reader) })
 }
 
-struct Writing<'a> {
+struct EmbeddingsWriter<'a> {
     request: &'a EmbeddingsRequest,
     row: &'a EmbeddingsRow,
     facts: &'a EmbeddingFacts,
@@ -94,7 +94,7 @@ struct Writing<'a> {
     model: &'a str,
 }
 
-impl Writing<'_> {
+impl EmbeddingsWriter<'_> {
     /// Refuses requests that this model does not support at this provider.
     fn check(&self) -> Result<()> {
         let is_openai = self.format == EmbeddingsFormat::Openai;
@@ -196,7 +196,7 @@ impl Writing<'_> {
         let part = |inputs: &&[Range<usize>]| {
             let (request, format, model) = (self.request, self.format, self.model);
             let (dimensions, purpose) = (self.dimensions(), word.as_deref());
-            Native { request, format, model, inputs, dimensions, purpose, prefix }.body()
+            NativeInput { request, format, model, inputs, dimensions, purpose, prefix }.body()
         };
         split.iter().map(part).collect()
     }
@@ -256,7 +256,7 @@ struct Reader {
     format: EmbeddingsFormat,
     /// The number of inputs in each part.
     counts: Vec<usize>,
-    reading: Reading,
+    reading: VectorFormat,
     model: String,
     /// An estimate of the tokens, where the provider does not count them.
     estimate: u64,

@@ -86,7 +86,7 @@ impl Seconds {
 
 /// The meaning of an event for its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub enum EventEffect {
     /// The stream goes on.
     More,
     /// It is the last one, or may be.
@@ -124,18 +124,18 @@ impl Meter {
     }
 
     /// Reads an event of a stream, without its long strings.
-    pub fn event(&self, json: &[u8], progress: &mut Progress) -> Meaning {
-        let Ok(read) = serde_json::from_slice::<Metered>(json) else { return Meaning::More };
+    pub fn event(&self, json: &[u8], progress: &mut Progress) -> EventEffect {
+        let Ok(read) = serde_json::from_slice::<Metered>(json) else { return EventEffect::More };
         let meaning = match read.kind.as_deref() {
-            Some("error") => Meaning::Failed,
-            _ if read.error.is_some() => Meaning::Failed,
-            Some("speech.audio.done" | "transcript.text.done") => Meaning::Last,
+            Some("error") => EventEffect::Failed,
+            _ if read.error.is_some() => EventEffect::Failed,
+            Some("speech.audio.done" | "transcript.text.done") => EventEffect::Last,
             Some("image_generation.completed" | "image_edit.completed") => {
                 let before = progress.amount.map_or(0, |amount| amount.count);
                 progress.amount = Some(Amount { unit: Unit::Image, count: before + 1 });
-                Meaning::Last
+                EventEffect::Last
             }
-            _ => Meaning::More,
+            _ => EventEffect::More,
         };
         self.take(read, progress);
         meaning

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use canon::{Error, ErrorKind, Progress, Result, Retry};
 
 use super::condense::Condenser;
-use super::meter::{Meaning, Meter};
+use super::meter::{EventEffect, Meter};
 use crate::protocols::openai_chat::OpenaiChat;
 use crate::{AnswerForm, Dialect, Transcoder};
 
@@ -50,9 +50,9 @@ impl Transcoder for Relay {
                 return;
             }
             match meter.event(event, progress) {
-                Meaning::Failed => *has_failed = true,
-                Meaning::Last => (progress.content_started, progress.finished) = (true, true),
-                Meaning::More => progress.content_started = true,
+                EventEffect::Failed => *has_failed = true,
+                EventEffect::Last => (progress.content_started, progress.finished) = (true, true),
+                EventEffect::More => progress.content_started = true,
             }
         });
         if self.has_failed { Err(failed("The provider's stream ended with an error.")) } else { Ok(()) }

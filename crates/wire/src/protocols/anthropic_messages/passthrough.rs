@@ -17,7 +17,7 @@ use crate::{
     DecoderContext, Encoded, Forwarding, Intake, MediaSlots, Passthrough, ROUTING_FIELDS, Transcoder,
     TranscoderParts,
 };
-use history::{History, OutgoingTurns};
+use history::{HistoryChanges, OutgoingTurns};
 use media::media_urls;
 
 /// The gateway's own object: it replaces that of another gateway.
@@ -179,7 +179,7 @@ impl Forward<'_> {
             Some(kind) => kind != ThinkingKind::Disabled,
             None => generation.is_some_and(Generation::thinks_by_default),
         };
-        let history = History {
+        let history = HistoryChanges {
             signs: generation.is_some() || target.model.contains("claude"),
             without_thinking,
             memory: memory.filter(|_| thinks && !without_thinking),

@@ -87,7 +87,7 @@ fn bare_type(name: &str) -> &str {
     name.rsplit('#').next().unwrap_or_default().trim()
 }
 
-struct Meaning {
+struct ErrorClass {
     kind: ErrorKind,
     retry: Retry,
     /// The caller's status.
@@ -95,7 +95,7 @@ struct Meaning {
 }
 
 /// By type; in streams the first letter is lowercase. None: status and message decide.
-fn meaning(type_name: &str, message: &str) -> Option<Meaning> {
+fn meaning(type_name: &str, message: &str) -> Option<ErrorClass> {
     use ErrorKind::*;
     let name = type_name.strip_suffix("Exception").unwrap_or(type_name).to_ascii_lowercase();
     let (kind, retry, status) = match name.as_str() {
@@ -122,15 +122,15 @@ fn meaning(type_name: &str, message: &str) -> Option<Meaning> {
         "internalserver" | "internalfailure" => (Upstream, Retry::Again, 500),
         _ => return None,
     };
-    Some(Meaning { kind, retry, status })
+    Some(ErrorClass { kind, retry, status })
 }
 
 /// This type also covers prompts that are too long, and models that do not exist or need an inference
 /// profile.
-fn validation(message: &str) -> Meaning {
+fn validation(message: &str) -> ErrorClass {
     let (kind, retry) = classify(400, None, message);
     let status = if kind == ErrorKind::ModelNotFound { 404 } else { 400 };
-    Meaning { kind, retry, status }
+    ErrorClass { kind, retry, status }
 }
 
 #[cfg(test)]

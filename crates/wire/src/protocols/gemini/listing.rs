@@ -65,11 +65,11 @@ pub(super) fn page(entries: Vec<Value>, query: &str) -> Result<Value> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Counted {
+struct CountAnswer {
     total_tokens: u64,
 }
 
 /// The count of an answer to `countTokens`.
 pub(super) fn token_count(body: &[u8]) -> Option<u64> {
-    serde_json::from_slice::<Counted>(body).ok().map(|counted| counted.total_tokens)
+    serde_json::from_slice::<CountAnswer>(body).ok().map(|counted| counted.total_tokens)
 }

@@ -28,7 +28,7 @@ pub struct Turn<'a> {
 
 /// The members of an item that are read.
 #[derive(Deserialize)]
-struct Known<'a> {
+struct ItemMembers<'a> {
     #[serde(default, rename = "type")]
     kind: Option<String>,
     #[serde(default)]
@@ -190,7 +190,7 @@ pub fn given(items: &RawValue, unique: &str) -> Result<Vec<Identified>> {
 
 fn given_item(item: &str, unique: &str, number: usize) -> Result<Identified> {
     let path = format!("items[{number}]");
-    let known: Option<Known<'_>> = serde_json::from_str(item).ok().filter(|_| item.starts_with('{'));
+    let known: Option<ItemMembers<'_>> = serde_json::from_str(item).ok().filter(|_| item.starts_with('{'));
     let Some(known) = known else {
         return Err(Error::invalid(path.clone(), format!("{path} must be an item of the Responses API.")));
     };
@@ -238,7 +238,7 @@ fn shown(id: &str) -> &str {
 /// An item as its caller sent it: for some items providers refuse ids with other prefixes than their own.
 fn without_made_id(item: &str) -> Cow<'_, str> {
     let is_made = |id: &str| id.split_once('_').is_some_and(|(_, rest)| made_of(rest).is_some());
-    let known: Option<Known<'_>> = serde_json::from_str(item).ok();
+    let known: Option<ItemMembers<'_>> = serde_json::from_str(item).ok();
     if !known.and_then(|known| known.id).is_some_and(|id| is_made(&id)) {
         return Cow::Borrowed(item);
     }
@@ -259,14 +259,14 @@ fn own_items(raw: &[u8]) -> Result<Vec<Box<RawValue>>> {
 
 /// The id of an item that only refers to another one.
 fn reference(item: &str) -> Option<String> {
-    let known: Known<'_> = serde_json::from_str(item).ok()?;
+    let known: ItemMembers<'_> = serde_json::from_str(item).ok()?;
     known.id.filter(|_| known.kind.as_deref() == Some("item_reference"))
 }
 
 /// An item with type, id and parts.
 fn completed(item: &str, unique: &str, number: usize) -> Result<Vec<u8>> {
     let wrong = |_| Error::invalid(format!("input[{number}]"), format!("input[{number}] is not understood."));
-    let known: Known<'_> = serde_json::from_str(item).map_err(wrong)?;
+    let known: ItemMembers<'_> = serde_json::from_str(item).map_err(wrong)?;
     let mut index = Index::new(item.as_bytes(), 8);
     let mut scanner = Scanner::new(item.as_bytes());
     scanner.object(|scanner, key| {

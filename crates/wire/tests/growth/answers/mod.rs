@@ -11,7 +11,7 @@ use wire::{AnswerForm, DecoderContext, Protocol, Transcoder, TranscoderParts};
 
 use super::limits::Kind;
 use super::{Case, Dimension, Work};
-use shapes::{Shape, shapes};
+use shapes::{AnswerShape, shapes};
 
 fn notes() -> Notes {
     Notes { metadata: "{}", ..Notes::default() }
@@ -86,8 +86,8 @@ fn is_served(caller: Protocol, upstream: Protocol) -> bool {
 }
 
 pub fn cases() -> Vec<Case> {
-    let case = |shape: Shape| {
-        let Shape { protocol, stream, name, body } = shape;
+    let case = |shape: AnswerShape| {
+        let AnswerShape { protocol, stream, name, body } = shape;
         let kind = if stream { "stream" } else { "answer" };
         let dimension = Dimension { name: format!("{} {kind}, {name}", protocol.as_str()), input: body };
         Case { dimension, works: works(protocol, stream) }

@@ -8,14 +8,14 @@ use wire::Protocol::{
 use super::super::repeat;
 
 /// An answer of a provider: its format, whether it is a stream, and the item that is repeated.
-pub struct Shape {
+pub struct AnswerShape {
     pub protocol: Protocol,
     pub stream: bool,
     pub name: &'static str,
     pub body: Box<dyn Fn(usize) -> Vec<u8>>,
 }
 
-pub fn shapes() -> Vec<Shape> {
+pub fn shapes() -> Vec<AnswerShape> {
     let openai = [chat_streams(), chat_answers(), completions(), responses_streams(), responses_answers()];
     let others = [messages_streams(), messages_answers(), gemini(), bedrock(), cohere(), ollama()];
     openai.into_iter().chain(others).flatten().collect()
@@ -26,19 +26,19 @@ fn shape(
     stream: bool,
     name: &'static str,
     body: impl Fn(usize) -> String + 'static,
-) -> Shape {
-    Shape { protocol, stream, name, body: Box::new(move |count| body(count).into_bytes()) }
+) -> AnswerShape {
+    AnswerShape { protocol, stream, name, body: Box::new(move |count| body(count).into_bytes()) }
 }
 
 /// An answer with a list in place of `@`; each item has its number in place of `№`.
-fn list(protocol: Protocol, name: &'static str, frame: &'static str, item: &'static str) -> Shape {
+fn list(protocol: Protocol, name: &'static str, frame: &'static str, item: &'static str) -> AnswerShape {
     shape(protocol, false, name, move |count| {
         frame.replacen('@', &repeat(count, |at| item.replace('№', &at.to_string())), 1)
     })
 }
 
 /// A stream with a growing number of events between its first and its last part.
-fn stream(protocol: Protocol, name: &'static str, [first, event, last]: [&'static str; 3]) -> Shape {
+fn stream(protocol: Protocol, name: &'static str, [first, event, last]: [&'static str; 3]) -> AnswerShape {
     shape(protocol, true, name, move |count| {
         let events: String = (0..count).map(|at| event.replace('№', &at.to_string())).collect();
         format!("{first}{events}{last}")
@@ -72,7 +72,7 @@ fn call(at: usize) -> String {
     )
 }
 
-fn chat_streams() -> Vec<Shape> {
+fn chat_streams() -> Vec<AnswerShape> {
     vec![
         shape(OpenaiChat, true, "calls that begin before others end", |count| {
             let begun = events(count, |at| {
@@ -156,7 +156,7 @@ fn chat_streams() -> Vec<Shape> {
     ]
 }
 
-fn chat_answers() -> Vec<Shape> {
+fn chat_answers() -> Vec<AnswerShape> {
     vec![
         list(
             OpenaiChat,
@@ -205,7 +205,7 @@ fn chat_answers() -> Vec<Shape> {
     ]
 }
 
-fn messages_streams() -> Vec<Shape> {
+fn messages_streams() -> Vec<AnswerShape> {
     vec![
         stream(
             AnthropicMessages,
@@ -270,7 +270,7 @@ fn messages_streams() -> Vec<Shape> {
     ]
 }
 
-fn messages_answers() -> Vec<Shape> {
+fn messages_answers() -> Vec<AnswerShape> {
     vec![
         list(AnthropicMessages, "texts", MESSAGE, r#"{"type":"text","text":"a word"}"#),
         list(
@@ -302,7 +302,7 @@ fn messages_answers() -> Vec<Shape> {
     ]
 }
 
-fn gemini() -> Vec<Shape> {
+fn gemini() -> Vec<AnswerShape> {
     vec![
         stream(
             Gemini,
@@ -423,7 +423,7 @@ fn gemini() -> Vec<Shape> {
     ]
 }
 
-fn bedrock() -> Vec<Shape> {
+fn bedrock() -> Vec<AnswerShape> {
     vec![
         frames("pieces of text", "contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"text":"a word"}}"#),
         frames(
@@ -458,7 +458,7 @@ fn bedrock() -> Vec<Shape> {
     ]
 }
 
-fn cohere() -> Vec<Shape> {
+fn cohere() -> Vec<AnswerShape> {
     vec![
         list(
             CohereChat,
@@ -494,7 +494,7 @@ fn cohere() -> Vec<Shape> {
     ]
 }
 
-fn ollama() -> Vec<Shape> {
+fn ollama() -> Vec<AnswerShape> {
     vec![
         shape(OllamaChat, true, "pieces of text", |count| {
             (0..count).map(|_| "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"a word\"},\"done\":false}\n".to_owned()).collect()
@@ -505,7 +505,7 @@ fn ollama() -> Vec<Shape> {
     ]
 }
 
-fn completions() -> Vec<Shape> {
+fn completions() -> Vec<AnswerShape> {
     const END: &str = "data: [DONE]\n\n";
     vec![
         stream(
@@ -532,7 +532,7 @@ fn completions() -> Vec<Shape> {
     ]
 }
 
-fn responses_streams() -> Vec<Shape> {
+fn responses_streams() -> Vec<AnswerShape> {
     const FIRST: &str = "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"status\":\"in_progress\",\"output\":[]}}\n\n";
     const LAST: &str = "data: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"status\":\"completed\",\"output\":[],\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}}\n\n";
     let of = |name, event| stream(OpenaiResponses, name, [FIRST, event, LAST]);
@@ -564,7 +564,7 @@ fn responses_streams() -> Vec<Shape> {
     ]
 }
 
-fn responses_answers() -> Vec<Shape> {
+fn responses_answers() -> Vec<AnswerShape> {
     const ANSWER: &str = r#"{"id":"r","object":"response","status":"completed","model":"m","output":[@],"usage":{"input_tokens":1,"output_tokens":2}}"#;
     vec![
         list(
@@ -617,7 +617,7 @@ const GEMINI_STOP: &str =
     "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\"}]},\"finishReason\":\"STOP\"}]}\n\n";
 
 /// A stream of Amazon's frames with a growing number of frames of one kind.
-fn frames(name: &'static str, kind: &'static str, payload: &'static str) -> Shape {
+fn frames(name: &'static str, kind: &'static str, payload: &'static str) -> AnswerShape {
     let body = move |count: usize| {
         let mut body = frame("messageStart", r#"{"role":"assistant"}"#);
         (0..count).for_each(|at| body.extend(frame(kind, &payload.replace('№', &at.to_string()))));
@@ -625,7 +625,7 @@ fn frames(name: &'static str, kind: &'static str, payload: &'static str) -> Shap
         body.extend(frame("metadata", r#"{"usage":{"inputTokens":1,"outputTokens":2,"totalTokens":3}}"#));
         body
     };
-    Shape { protocol: BedrockConverse, stream: true, name, body: Box::new(body) }
+    AnswerShape { protocol: BedrockConverse, stream: true, name, body: Box::new(body) }
 }
 
 fn frame(kind: &str, payload: &str) -> Vec<u8> {

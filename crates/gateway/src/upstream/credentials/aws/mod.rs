@@ -19,7 +19,7 @@ use super::token::{Fetched, Token};
 use super::{Absent, CredentialSource, Search};
 use crate::env::read_file;
 use crate::upstream::Client;
-use profile::{Files, Link};
+use profile::{Files, ProfileSource};
 use sts::{Role, Sts};
 
 const USUAL_REGION: &str = "us-east-1";
@@ -214,13 +214,15 @@ impl Surroundings {
     }
 
     /// Finds references to missing sources.
-    fn check(&self, link: &Link) -> Result<(), String> {
+    fn check(&self, link: &ProfileSource) -> Result<(), String> {
         match link {
-            Link::Environment if self.keys.is_none() => Err("the environment has no AWS keys".to_owned()),
-            Link::Container if self.container.is_none() => {
+            ProfileSource::Environment if self.keys.is_none() => {
+                Err("the environment has no AWS keys".to_owned())
+            }
+            ProfileSource::Container if self.container.is_none() => {
                 Err("there are no container credentials".to_owned())
             }
-            Link::Assume(_, source) => self.check(source),
+            ProfileSource::Assume(_, source) => self.check(source),
             _ => Ok(()),
         }
     }
@@ -242,23 +244,25 @@ impl Recipe {
         }
     }
 
-    async fn follow(&self, link: &Link, client: &Client, now: SystemTime) -> Fetched<Token> {
+    async fn follow(&self, link: &ProfileSource, client: &Client, now: SystemTime) -> Fetched<Token> {
         match link {
-            Link::Keys(keys) => Ok(Token { credential: keys.clone(), expires: now.checked_add(FILE_LIFE) }),
-            Link::WebIdentity(role, file) => self.sts.with_web_identity(client, role, file).await,
-            Link::Assume(role, source) => {
+            ProfileSource::Keys(keys) => {
+                Ok(Token { credential: keys.clone(), expires: now.checked_add(FILE_LIFE) })
+            }
+            ProfileSource::WebIdentity(role, file) => self.sts.with_web_identity(client, role, file).await,
+            ProfileSource::Assume(role, source) => {
                 let keys = Box::pin(self.follow(source, client, now)).await?;
                 self.sts.assume(client, role, &keys.credential, now).await
             }
-            Link::Environment => match &self.surroundings.keys {
+            ProfileSource::Environment => match &self.surroundings.keys {
                 Some(keys) => Ok(Token { credential: keys.clone(), expires: None }),
                 None => Err("the environment has no AWS keys".to_owned()),
             },
-            Link::Container => match &self.surroundings.container {
+            ProfileSource::Container => match &self.surroundings.container {
                 Some(container) => container.fetch(client).await,
                 None => Err("there are no container credentials".to_owned()),
             },
-            Link::Machine => from_machine(client, &self.surroundings.machine).await,
+            ProfileSource::Machine => from_machine(client, &self.surroundings.machine).await,
         }
     }
 }

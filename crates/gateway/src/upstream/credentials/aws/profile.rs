@@ -28,13 +28,13 @@ pub struct Profiles {
 
 /// The source of a profile's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Link {
+pub enum ProfileSource {
     /// The profile has them.
     Keys(Credential),
     /// A role is assumed with a token of another issuer.
     WebIdentity(Role, PathBuf),
     /// A role is assumed with other keys.
-    Assume(Role, Box<Link>),
+    Assume(Role, Box<ProfileSource>),
     /// The environment has them.
     Environment,
     /// The container has them.
@@ -72,11 +72,11 @@ impl Profiles {
     }
 
     /// The source of a profile's keys.
-    pub fn link(&self, name: &str) -> Result<Link, String> {
+    pub fn link(&self, name: &str) -> Result<ProfileSource, String> {
         self.link_at(name, 0)
     }
 
-    fn link_at(&self, name: &str, depth: usize) -> Result<Link, String> {
+    fn link_at(&self, name: &str, depth: usize) -> Result<ProfileSource, String> {
         let profile = self.by_name.get(name).ok_or_else(|| format!("there is no profile {name:?}"))?;
         if depth > MAX_DEPTH {
             return Err(format!("the profile {name:?} refers to itself"));
@@ -85,18 +85,18 @@ impl Profiles {
         let Some(arn) = get("role_arn") else { return keys(name, profile) };
         let role = Role::new(arn).session(get("role_session_name")).external_id(get("external_id"));
         if let Some(file) = get("web_identity_token_file") {
-            return Ok(Link::WebIdentity(role, PathBuf::from(file)));
+            return Ok(ProfileSource::WebIdentity(role, PathBuf::from(file)));
         }
         let source = match (get("source_profile"), get("credential_source")) {
             // A profile may name itself as the source: its own keys are then used.
             (Some(source), _) if source == name => keys(name, profile)?,
             (Some(source), _) => self.link_at(source, depth + 1)?,
-            (None, Some("Environment")) => Link::Environment,
-            (None, Some("EcsContainer")) => Link::Container,
-            (None, Some("Ec2InstanceMetadata")) => Link::Machine,
+            (None, Some("Environment")) => ProfileSource::Environment,
+            (None, Some("EcsContainer")) => ProfileSource::Container,
+            (None, Some("Ec2InstanceMetadata")) => ProfileSource::Machine,
             (None, _) => return Err(format!("the profile {name:?} has a role_arn and no source_profile")),
         };
-        Ok(Link::Assume(role, Box::new(source)))
+        Ok(ProfileSource::Assume(role, Box::new(source)))
     }
 
     /// Adds the sections of a file. In the config file all but the default one are called `profile NAME`.
@@ -134,10 +134,10 @@ fn section(header: &str, is_config: bool) -> Option<String> {
     }
 }
 
-fn keys(name: &str, profile: &BTreeMap<String, String>) -> Result<Link, String> {
+fn keys(name: &str, profile: &BTreeMap<String, String>) -> Result<ProfileSource, String> {
     let get = |key: &str| profile.get(key).filter(|value| !value.is_empty());
     if let (Some(id), Some(secret)) = (get("aws_access_key_id"), get("aws_secret_access_key")) {
-        return Ok(Link::Keys(Credential::Aws {
+        return Ok(ProfileSource::Keys(Credential::Aws {
             access_key_id: id.clone(),
             secret_access_key: Secret::new(secret),
             session_token: get("aws_session_token").map(Secret::new),
@@ -173,8 +173,8 @@ mod tests {
         profiles
     }
 
-    fn aws(id: &str, secret: &str, token: Option<&str>) -> Link {
-        Link::Keys(Credential::Aws {
+    fn aws(id: &str, secret: &str, token: Option<&str>) -> ProfileSource {
+        ProfileSource::Keys(Credential::Aws {
             access_key_id: id.to_owned(),
             secret_access_key: Secret::new(secret),
             session_token: token.map(Secret::new),
@@ -188,9 +188,12 @@ mod tests {
         assert_eq!(profiles.link("default").unwrap(), aws("AKID", "a/b+c=", None));
         let role = Role::new("arn:aws:iam::1:role/dev").external_id(Some("x"));
         assert_eq!(role.short_name(), "dev");
-        assert_eq!(profiles.link("dev").unwrap(), Link::Assume(role, Box::new(aws("B", "S", Some("T")))));
+        assert_eq!(
+            profiles.link("dev").unwrap(),
+            ProfileSource::Assume(role, Box::new(aws("B", "S", Some("T"))))
+        );
         assert!(
-            matches!(profiles.link("pod").unwrap(), Link::Assume(_, source) if *source == Link::Container)
+            matches!(profiles.link("pod").unwrap(), ProfileSource::Assume(_, source) if *source == ProfileSource::Container)
         );
     }
 

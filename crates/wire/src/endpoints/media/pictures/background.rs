@@ -22,7 +22,7 @@ pub struct BackgroundReader;
 
 /// The answer to a request for an image, or to a question for its result.
 #[derive(Deserialize)]
-struct Work {
+struct BackgroundJob {
     #[serde(default)]
     request_id: Option<String>,
     #[serde(default)]
@@ -33,7 +33,7 @@ struct Work {
     details: Option<Value>,
 }
 
-impl Work {
+impl BackgroundJob {
     fn read(answer: &PartAnswer) -> Result<Self> {
         serde_json::from_slice(&answer.body).map_err(|_| broken("is not in its own format"))
     }
@@ -62,7 +62,7 @@ impl AnswerReader for BackgroundReader {
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
         let mut data = Vec::new();
         for part in parts {
-            let url = Work::read(part)?.image()?.ok_or_else(|| no_image(None))?;
+            let url = BackgroundJob::read(part)?.image()?.ok_or_else(|| no_image(None))?;
             data.push(json!({ "url": url }));
         }
         let amount = Amount { unit: Unit::Image, count: data.len() as u64 };
@@ -74,10 +74,10 @@ impl AnswerReader for BackgroundReader {
     }
 
     fn follow_up(&self, first: &PartAnswer, last: &PartAnswer) -> Result<Option<FollowUp>> {
-        if Work::read(last)?.image()?.is_some() {
+        if BackgroundJob::read(last)?.image()?.is_some() {
             return Ok(None);
         }
-        let id = Work::read(first)?.request_id.ok_or_else(|| broken("names no request_id"))?;
+        let id = BackgroundJob::read(first)?.request_id.ok_or_else(|| broken("names no request_id"))?;
         let part = Part {
             path: "/workflows/{model}/get_result".into(),
             headers: Vec::new(),

@@ -52,7 +52,7 @@ impl ReadWhole for Answer {
 }
 
 /// An open block.
-enum Open {
+enum OpenBlock {
     Text {
         /// The start of its text within the answer's text, in characters.
         start: usize,
@@ -97,7 +97,7 @@ pub(crate) struct Answer {
     finished: bool,
     usage: WireUsage,
     reported_tier: bool,
-    open: BTreeMap<u64, Open>,
+    open: BTreeMap<u64, OpenBlock>,
     /// Characters of text so far.
     text_chars: usize,
     /// Text that waits for the JSON tool: if the tool is called, its input is the answer and this text is
@@ -139,7 +139,7 @@ impl Answer {
 
     /// Whether text of this block belongs to the answer.
     pub(crate) fn takes_text(&self, index: u64) -> bool {
-        self.decoding.json_tool.is_none() && matches!(self.open.get(&index), Some(Open::Text { .. }))
+        self.decoding.json_tool.is_none() && matches!(self.open.get(&index), Some(OpenBlock::Text { .. }))
     }
 
     fn event(&mut self, data: &[u8], events: &mut dyn EventSink) -> Result<()> {
@@ -258,32 +258,32 @@ impl Answer {
                 let data = block.data.and_then(|raw| serde_json::from_str(raw.get()).ok());
                 let number = self.next_thought();
                 self.thought(number, ReasoningDetail::Encrypted(data.unwrap_or_default()), events);
-                Open::Ignored
+                OpenBlock::Ignored
             }
             "tool_use" => self.tool_start(block, events)?,
             "" => return Err(broken("The provider sent a block without a type.")),
             // Server tools, their results and other actions of the provider: no calls for the caller.
-            _ => Open::Ignored,
+            _ => OpenBlock::Ignored,
         };
         self.open.insert(index, open);
         Ok(())
     }
 
-    fn text_start(&mut self, block: AnswerBlock<'_>, events: &mut dyn EventSink) -> Open {
+    fn text_start(&mut self, block: AnswerBlock<'_>, events: &mut dyn EventSink) -> OpenBlock {
         let start = self.text_chars;
         self.text(block.text.unwrap_or_default(), events);
         let citations = block.citations.unwrap_or_default();
-        Open::Text { start, citations: citations.into_iter().filter_map(citation).collect() }
+        OpenBlock::Text { start, citations: citations.into_iter().filter_map(citation).collect() }
     }
 
-    fn thinking_start(&mut self, block: AnswerBlock<'_>, events: &mut dyn EventSink) -> Open {
+    fn thinking_start(&mut self, block: AnswerBlock<'_>, events: &mut dyn EventSink) -> OpenBlock {
         let number = self.next_thought();
         self.thought(number, ReasoningDetail::Text(block.thinking.unwrap_or_default()), events);
         self.thought(number, ReasoningDetail::Signature(block.signature.unwrap_or_default()), events);
-        Open::Thinking { block: number }
+        OpenBlock::Thinking { block: number }
     }
 
-    fn tool_start(&mut self, block: AnswerBlock<'_>, events: &mut dyn EventSink) -> Result<Open> {
+    fn tool_start(&mut self, block: AnswerBlock<'_>, events: &mut dyn EventSink) -> Result<OpenBlock> {
         let Some(name) = block.name.filter(|name| !name.is_empty()) else {
             return Err(broken("The provider called a tool without its name."));
         };
@@ -294,7 +294,7 @@ impl Answer {
         if self.decoding.json_tool.as_deref() == Some(&name) {
             self.json_called = true;
             self.json_text(input.unwrap_or_default().into_owned(), events);
-            return Ok(Open::JsonTool { filled, any: filled });
+            return Ok(OpenBlock::JsonTool { filled, any: filled });
         }
         let index = self.tools;
         self.tools += 1;
@@ -303,12 +303,16 @@ impl Answer {
         let id = block.id.unwrap_or_default();
         events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });
         if custom {
-            return Ok(Open::Custom { index, filled, arguments: input.unwrap_or_default().into_owned() });
+            return Ok(OpenBlock::Custom {
+                index,
+                filled,
+                arguments: input.unwrap_or_default().into_owned(),
+            });
         }
         if let Some(input) = input {
             arguments(index, input.into_owned(), events);
         }
-        Ok(Open::Tool { index, filled, any: filled })
+        Ok(OpenBlock::Tool { index, filled, any: filled })
     }
 
     fn block_delta(&mut self, index: u64, delta: Delta<'_>, events: &mut dyn EventSink) -> Result<()> {
@@ -325,7 +329,7 @@ impl Answer {
             ),
             "input_json_delta" => self.input_delta(index, delta.partial_json.unwrap_or_default(), events),
             "citations_delta" => {
-                if let (Some(Open::Text { citations, .. }), Some(raw)) =
+                if let (Some(OpenBlock::Text { citations, .. }), Some(raw)) =
                     (self.open.get_mut(&index), delta.citation)
                 {
                     citations.extend(citation(raw));
@@ -339,8 +343,8 @@ impl Answer {
 
     fn text_delta(&mut self, index: u64, text: String, events: &mut dyn EventSink) -> Result<()> {
         match self.open.get(&index) {
-            Some(Open::Text { .. }) => self.text(text, events),
-            Some(Open::Ignored) => {}
+            Some(OpenBlock::Text { .. }) => self.text(text, events),
+            Some(OpenBlock::Ignored) => {}
             _ => return Err(stray()),
         }
         Ok(())
@@ -353,11 +357,11 @@ impl Answer {
         events: &mut dyn EventSink,
     ) -> Result<()> {
         match self.open.get(&index) {
-            Some(Open::Thinking { block }) => {
+            Some(OpenBlock::Thinking { block }) => {
                 let block = *block;
                 self.thought(block, detail, events);
             }
-            Some(Open::Ignored) => {}
+            Some(OpenBlock::Ignored) => {}
             _ => return Err(stray()),
         }
         Ok(())
@@ -366,21 +370,21 @@ impl Answer {
     fn input_delta(&mut self, index: u64, fragment: String, events: &mut dyn EventSink) -> Result<()> {
         match self.open.get_mut(&index) {
             Some(
-                Open::Tool { filled: true, .. }
-                | Open::JsonTool { filled: true, .. }
-                | Open::Custom { filled: true, .. },
+                OpenBlock::Tool { filled: true, .. }
+                | OpenBlock::JsonTool { filled: true, .. }
+                | OpenBlock::Custom { filled: true, .. },
             ) => {}
             _ if fragment.is_empty() => {}
-            Some(Open::Tool { index, any, .. }) => {
+            Some(OpenBlock::Tool { index, any, .. }) => {
                 *any = true;
                 arguments(*index, fragment, events);
             }
-            Some(Open::JsonTool { any, .. }) => {
+            Some(OpenBlock::JsonTool { any, .. }) => {
                 *any = true;
                 self.json_text(fragment, events);
             }
-            Some(Open::Custom { arguments, .. }) => arguments.push_str(&fragment),
-            Some(Open::Ignored) => {}
+            Some(OpenBlock::Custom { arguments, .. }) => arguments.push_str(&fragment),
+            Some(OpenBlock::Ignored) => {}
             _ => return Err(stray()),
         }
         Ok(())
@@ -388,7 +392,7 @@ impl Answer {
 
     fn block_stop(&mut self, index: u64, events: &mut dyn EventSink) {
         match self.open.remove(&index) {
-            Some(Open::Text { start, citations }) => {
+            Some(OpenBlock::Text { start, citations }) => {
                 for citation in citations {
                     events.push(Event::Annotation {
                         choice: 0,
@@ -396,9 +400,11 @@ impl Answer {
                     });
                 }
             }
-            Some(Open::Tool { index, any: false, .. }) => arguments(index, "{}".to_owned(), events),
-            Some(Open::JsonTool { any: false, .. }) => self.json_text("{}".to_owned(), events),
-            Some(Open::Custom { index, arguments: text, .. }) => arguments(index, free_text(text), events),
+            Some(OpenBlock::Tool { index, any: false, .. }) => arguments(index, "{}".to_owned(), events),
+            Some(OpenBlock::JsonTool { any: false, .. }) => self.json_text("{}".to_owned(), events),
+            Some(OpenBlock::Custom { index, arguments: text, .. }) => {
+                arguments(index, free_text(text), events)
+            }
             _ => {}
         }
     }

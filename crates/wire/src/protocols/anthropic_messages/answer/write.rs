@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::super::REASONING_FORMAT;
 use super::super::errors;
 use super::read::finish_reason;
-use crate::json::{Extent, Meaning, push_array, push_compact, push_key, push_text, room};
+use crate::json::{Extent, ValueHash, push_array, push_compact, push_key, push_text, room};
 use crate::{AnswerForm, Encoder};
 
 /// An encoder for the requested form.
@@ -230,7 +230,7 @@ struct StreamEncoder {
     begun: bool,
     /// The index of the next block.
     next: u64,
-    open: Option<Open>,
+    open: Option<OpenBlock>,
     /// Events that arrived while a tool call was incomplete, except arguments.
     waiting: VecDeque<Event>,
     /// Arguments of waiting calls, by index.
@@ -238,7 +238,7 @@ struct StreamEncoder {
 }
 
 /// The current block.
-enum Open {
+enum OpenBlock {
     Text,
     Thinking { block: u32 },
     Tool { index: u32, extent: Extent },
@@ -305,7 +305,7 @@ impl StreamEncoder {
     /// The incomplete tool call.
     fn incomplete(&self) -> Option<u32> {
         match &self.open {
-            Some(Open::Tool { index, extent }) if !extent.is_complete() => Some(*index),
+            Some(OpenBlock::Tool { index, extent }) if !extent.is_complete() => Some(*index),
             _ => None,
         }
     }
@@ -336,8 +336,8 @@ impl StreamEncoder {
     }
 
     fn text(&mut self, text: &str, out: &mut Vec<u8>) {
-        if !matches!(self.open, Some(Open::Text)) {
-            self.open(Open::Text, &json!({ "type": "text", "text": "" }), out);
+        if !matches!(self.open, Some(OpenBlock::Text)) {
+            self.open(OpenBlock::Text, &json!({ "type": "text", "text": "" }), out);
         }
         self.delta(&TextDelta { kind: "text_delta", text }, out);
     }
@@ -345,13 +345,13 @@ impl StreamEncoder {
     fn thought(&mut self, block: u32, detail: ReasoningDetail, format: &str, out: &mut Vec<u8>) {
         if let ReasoningDetail::Encrypted(data) = detail {
             let redacted = json!({ "type": "redacted_thinking", "data": signed(&data, format) });
-            self.open(Open::Thinking { block: u32::MAX }, &redacted, out);
+            self.open(OpenBlock::Thinking { block: u32::MAX }, &redacted, out);
             self.close(out);
             return;
         }
-        if !matches!(self.open, Some(Open::Thinking { block: open }) if open == block) {
+        if !matches!(self.open, Some(OpenBlock::Thinking { block: open }) if open == block) {
             let empty = json!({ "type": "thinking", "thinking": "", "signature": "" });
-            self.open(Open::Thinking { block }, &empty, out);
+            self.open(OpenBlock::Thinking { block }, &empty, out);
         }
         match detail {
             ReasoningDetail::Signature(proof) => {
@@ -366,12 +366,12 @@ impl StreamEncoder {
 
     fn tool(&mut self, index: u32, id: &str, name: &str, out: &mut Vec<u8>) {
         let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
-        self.open(Open::Tool { index, extent: Extent::default() }, &block, out);
+        self.open(OpenBlock::Tool { index, extent: Extent::default() }, &block, out);
     }
 
     fn arguments(&mut self, index: u32, fragment: &str, out: &mut Vec<u8>) {
         // After a call is complete, only white space follows.
-        let Some(Open::Tool { index: open, extent }) = &mut self.open else { return };
+        let Some(OpenBlock::Tool { index: open, extent }) = &mut self.open else { return };
         if *open != index {
             return;
         }
@@ -381,13 +381,13 @@ impl StreamEncoder {
 
     fn annotation(&mut self, annotation: &Json, out: &mut Vec<u8>) {
         let Some(citation) = citation(annotation) else { return };
-        if !matches!(self.open, Some(Open::Text)) {
-            self.open(Open::Text, &json!({ "type": "text", "text": "" }), out);
+        if !matches!(self.open, Some(OpenBlock::Text)) {
+            self.open(OpenBlock::Text, &json!({ "type": "text", "text": "" }), out);
         }
         self.delta(&json!({ "type": "citations_delta", "citation": citation }), out);
     }
 
-    fn open(&mut self, open: Open, block: &Value, out: &mut Vec<u8>) {
+    fn open(&mut self, open: OpenBlock, block: &Value, out: &mut Vec<u8>) {
         self.close(out);
         let event = json!({ "type": "content_block_start", "index": self.next, "content_block": block });
         write(out, "content_block_start", &event);
@@ -600,7 +600,7 @@ fn push_input(arguments: &str, out: &mut Vec<u8>) {
     if arguments.trim().is_empty() {
         return out.extend_from_slice(b"{}");
     }
-    if arguments.trim_start().starts_with('{') && serde_json::from_str::<Meaning>(arguments).is_ok() {
+    if arguments.trim_start().starts_with('{') && serde_json::from_str::<ValueHash>(arguments).is_ok() {
         return push_compact(out, arguments);
     }
     out.push(b'{');

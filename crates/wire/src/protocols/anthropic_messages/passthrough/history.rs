@@ -24,7 +24,7 @@ const UNSIGNED: &str = "The model accepts earlier thinking only with its signatu
 const REFUSED: &str = "The provider refused the thinking of earlier turns: the request was sent without it.";
 
 /// How the turns are changed.
-pub(super) struct History<'a> {
+pub(super) struct HistoryChanges<'a> {
     /// The model signs its thinking.
     pub signs: bool,
     /// Remove all thinking.
@@ -65,7 +65,7 @@ fn said<'a>(member: Option<&'a RawValue>) -> Option<Cow<'a, str>> {
     string(member?.get())
 }
 
-impl History<'_> {
+impl HistoryChanges<'_> {
     /// The turns for the provider.
     pub(super) fn outgoing(&self, raw: &[u8], losses: &mut Losses) -> OutgoingTurns {
         let mut outgoing = OutgoingTurns::default();
@@ -269,7 +269,7 @@ impl Blocks {
     /// A block of a turn; none when it is dropped. Adds the ids of calls to `called`.
     fn outgoing<'t>(
         &mut self,
-        history: &History<'_>,
+        history: &HistoryChanges<'_>,
         position: usize,
         raw: &'t str,
         called: Option<&mut CalledIds>,
@@ -284,7 +284,7 @@ impl Blocks {
     /// A block of an answer; none when it is dropped.
     fn answered<'t>(
         &mut self,
-        history: &History<'_>,
+        history: &HistoryChanges<'_>,
         position: usize,
         raw: &'t str,
         called: Option<&mut CalledIds>,

@@ -188,7 +188,7 @@ fn missing(message: &[u8], books: &Books) -> Vec<(&'static str, Value)> {
     struct Needed {
         id: Option<String>,
         model: Option<String>,
-        usage: Option<Counted>,
+        usage: Option<TokenCounts>,
     }
     let Ok(found) = serde_json::from_slice::<Needed>(message) else { return Vec::new() };
     let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
@@ -206,14 +206,14 @@ fn missing(message: &[u8], books: &Books) -> Vec<(&'static str, Value)> {
 }
 
 #[derive(serde::Deserialize)]
-struct Counted {
+struct TokenCounts {
     #[serde(default)]
     input_tokens: Option<u64>,
     #[serde(default)]
     output_tokens: Option<u64>,
 }
 
-impl Counted {
+impl TokenCounts {
     fn is_whole(&self) -> bool {
         self.input_tokens.is_some() && self.output_tokens.is_some()
     }
@@ -440,7 +440,7 @@ impl StreamState {
     fn repaired_delta<'d>(&self, data: &'d [u8]) -> Cow<'d, [u8]> {
         #[derive(serde::Deserialize)]
         struct Delta {
-            usage: Option<Counted>,
+            usage: Option<TokenCounts>,
         }
         let is_counted = read::<Delta>(data)
             .is_ok_and(|delta| delta.usage.is_some_and(|usage| usage.output_tokens.is_some()));

@@ -74,7 +74,7 @@ struct Answer {
     is_started: bool,
     is_stopped: bool,
     /// Open blocks by the provider's index.
-    blocks: BTreeMap<u64, Open>,
+    blocks: BTreeMap<u64, OpenBlock>,
     /// Calls of the caller's tools so far.
     calls: u32,
     /// Blocks of thinking so far.
@@ -86,7 +86,7 @@ struct Answer {
 }
 
 /// An open block.
-enum Open {
+enum OpenBlock {
     Text,
     Thinking(u32),
     /// A call, and whether it has arguments.
@@ -157,7 +157,7 @@ impl Answer {
         if let Some(call) = kind.tool_use {
             self.call(index, call, events);
         } else if kind.tool_result.is_some() {
-            self.blocks.insert(index, Open::Ignored);
+            self.blocks.insert(index, OpenBlock::Ignored);
         } else if let Some(image) = kind.image {
             picture(image, events);
         }
@@ -204,7 +204,9 @@ impl Answer {
     }
 
     fn text(&mut self, index: u64, text: String, events: &mut dyn EventSink) {
-        if matches!(self.blocks.entry(index).or_insert(Open::Text), Open::Ignored) || text.is_empty() {
+        if matches!(self.blocks.entry(index).or_insert(OpenBlock::Text), OpenBlock::Ignored)
+            || text.is_empty()
+        {
             return;
         }
         if self.decoding.json_tool.is_some() {
@@ -217,20 +219,20 @@ impl Answer {
     fn call(&mut self, block: u64, call: CallStart, events: &mut dyn EventSink) {
         let wire_name = call.name.unwrap_or_default();
         let open = if call.kind.as_deref() == Some("server_tool_use") {
-            Open::Ignored
+            OpenBlock::Ignored
         } else if self.decoding.json_tool.as_deref() == Some(wire_name.as_str()) {
             self.has_json = true;
             self.held_text.clear();
-            Open::JsonAnswer { has_arguments: false }
+            OpenBlock::JsonAnswer { has_arguments: false }
         } else {
             let name = self.decoding.tool_name(&wire_name).to_owned();
             let index = self.calls;
             self.calls += 1;
             let custom = self.decoding.custom_tools.contains(&name);
             let open = if custom {
-                Open::FreeText { index, arguments: String::new() }
+                OpenBlock::FreeText { index, arguments: String::new() }
             } else {
-                Open::Call { index, has_arguments: false }
+                OpenBlock::Call { index, has_arguments: false }
             };
             let id = call.tool_use_id.unwrap_or_default();
             events.push(Event::ToolCallStart { choice: 0, index, id, name, signature: None, custom });
@@ -244,16 +246,16 @@ impl Answer {
             return Ok(());
         }
         match self.blocks.get_mut(&block) {
-            Some(Open::Call { index, has_arguments }) => {
+            Some(OpenBlock::Call { index, has_arguments }) => {
                 *has_arguments = true;
                 events.push(Event::ToolCallArguments { choice: 0, index: *index, fragment });
             }
-            Some(Open::FreeText { arguments, .. }) => arguments.push_str(&fragment),
-            Some(Open::JsonAnswer { has_arguments }) => {
+            Some(OpenBlock::FreeText { arguments, .. }) => arguments.push_str(&fragment),
+            Some(OpenBlock::JsonAnswer { has_arguments }) => {
                 *has_arguments = true;
                 events.push(Event::Text { choice: 0, text: fragment });
             }
-            Some(Open::Ignored) => {}
+            Some(OpenBlock::Ignored) => {}
             _ => return Err(broken("The provider sent arguments of a tool call that had not begun.")),
         }
         Ok(())
@@ -281,12 +283,12 @@ impl Answer {
 
     /// The index of the thinking block for the provider's block.
     fn thought_block(&mut self, index: u64) -> u32 {
-        if let Some(Open::Thinking(block)) = self.blocks.get(&index) {
+        if let Some(OpenBlock::Thinking(block)) = self.blocks.get(&index) {
             return *block;
         }
         let block = self.thoughts;
         self.thoughts += 1;
-        self.blocks.insert(index, Open::Thinking(block));
+        self.blocks.insert(index, OpenBlock::Thinking(block));
         block
     }
 
@@ -294,13 +296,13 @@ impl Answer {
         let arguments = |index, fragment| Event::ToolCallArguments { choice: 0, index, fragment };
         match self.blocks.remove(&index) {
             // A tool without arguments has no delta.
-            Some(Open::Call { index, has_arguments: false }) => {
+            Some(OpenBlock::Call { index, has_arguments: false }) => {
                 events.push(arguments(index, "{}".to_owned()));
             }
-            Some(Open::FreeText { index, arguments: wrapped }) => {
+            Some(OpenBlock::FreeText { index, arguments: wrapped }) => {
                 events.push(arguments(index, unwrap_free_text(wrapped)));
             }
-            Some(Open::JsonAnswer { has_arguments: false }) => {
+            Some(OpenBlock::JsonAnswer { has_arguments: false }) => {
                 events.push(Event::Text { choice: 0, text: "{}".to_owned() });
             }
             _ => {}

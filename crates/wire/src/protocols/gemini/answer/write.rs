@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::super::{REASONING_FORMAT, errors};
 use crate::json::{
-    Items, Meaning, Members, append, make_room, push_array, push_compact, push_count, push_escaped, push_key,
-    push_text, push_u64, put, room,
+    Items, Members, ValueHash, append, make_room, push_array, push_compact, push_count, push_escaped,
+    push_key, push_text, push_u64, put, room,
 };
 use crate::protocols::envelope::{Sealing, UNKNOWN_FORMAT};
 use crate::{AnswerForm, Encoder};
@@ -254,7 +254,7 @@ impl Call {
         push_text(out, "name", &self.name);
         push_key(out, "args");
         let arguments = self.arguments.trim();
-        if arguments.starts_with('{') && serde_json::from_str::<Meaning>(arguments).is_ok() {
+        if arguments.starts_with('{') && serde_json::from_str::<ValueHash>(arguments).is_ok() {
             push_compact(out, arguments);
         } else {
             out.push(b'{');

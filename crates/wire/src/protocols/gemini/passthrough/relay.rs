@@ -22,7 +22,7 @@ use crate::{AnswerForm, Transcoder, TranscoderParts};
 /// Passes an answer on.
 pub(super) struct Relay {
     incoming: Incoming,
-    pieces: Pieces,
+    pieces: RelayState,
 }
 
 enum Incoming {
@@ -35,7 +35,7 @@ enum Incoming {
 const MORE: usize = 512;
 
 /// The state of the pieces.
-struct Pieces {
+struct RelayState {
     form: AnswerForm,
     frames: Frames,
     annotator: Arc<dyn Annotator + Sync>,
@@ -50,7 +50,7 @@ impl Relay {
     /// A relay for one answer.
     pub fn new(parts: TranscoderParts<'_>) -> Self {
         let TranscoderParts { form, annotator, decoding, .. } = parts;
-        let pieces = Pieces {
+        let pieces = RelayState {
             frames: Frames::new(form.is_list),
             form,
             annotator,
@@ -115,7 +115,7 @@ impl Transcoder for Relay {
     }
 }
 
-impl Pieces {
+impl RelayState {
     /// One piece of the answer, or a list of pieces.
     fn document(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let data = &*sound(data.trim_ascii());

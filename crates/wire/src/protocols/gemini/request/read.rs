@@ -24,7 +24,7 @@ use crate::protocols::envelope;
 use crate::protocols::fields::{MOST_TEXTS, object as members_object, texts_of};
 use crate::protocols::hosted;
 use crate::protocols::media_types::media_type;
-use waiting::Waiting;
+use waiting::UnansweredCalls;
 
 /// Most unknown settings: each is kept with its name.
 const MOST_SETTINGS: usize = 256;
@@ -50,7 +50,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     if let Some(instruction) = instruction {
         instructions(instruction, &mut request.messages)?;
     }
-    let mut history = History::default();
+    let mut history = TurnReader::default();
     history.read(contents, &mut request.messages)?;
     request.losses = history.losses;
     let entries = fields.take_list("tools")?;
@@ -215,13 +215,13 @@ fn instructions(value: &str, messages: &mut Vec<Message>) -> Result<()> {
 
 /// Reads turns. Calls and their results often have no ids: they are matched by name and order.
 #[derive(Default)]
-struct History {
+struct TurnReader {
     losses: Losses,
     /// Calls of the last model turn without a result.
-    waiting: Waiting,
+    waiting: UnansweredCalls,
 }
 
-impl History {
+impl TurnReader {
     fn read(&mut self, contents: List<'_>, messages: &mut Vec<Message>) -> Result<()> {
         for (index, content) in contents.enumerate() {
             let path = format!("contents[{index}]");
@@ -262,7 +262,7 @@ impl History {
             }
             fields.lose_rest(&mut self.losses);
         }
-        self.waiting = Waiting::of(messages.len(), &parts);
+        self.waiting = UnansweredCalls::of(messages.len(), &parts);
         room::push(messages, Message::new(Role::Assistant, parts).at(Place::entry(turn)));
         Ok(())
     }

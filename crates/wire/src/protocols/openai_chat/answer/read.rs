@@ -16,7 +16,7 @@ const UNKNOWN_FORMAT: &str = "unknown";
 
 /// The decoder for one answer.
 pub(crate) fn decoder(streaming: bool, decoding: &DecoderContext) -> Box<dyn Decoder> {
-    let pieces = Pieces { decoding: decoding.clone(), ..Pieces::default() };
+    let pieces = DeltaReader { decoding: decoding.clone(), ..DeltaReader::default() };
     if streaming {
         Box::new(StreamDecoder {
             sse: SseParser::default(),
@@ -37,7 +37,7 @@ struct StreamDecoder {
 struct StreamState {
     chunks: Chunks,
     repaired: Vec<Object>,
-    pieces: Pieces,
+    pieces: DeltaReader,
     done: bool,
 }
 
@@ -65,7 +65,7 @@ impl StreamState {
             return Ok(());
         }
         let chunk = normalise::event(event)?;
-        let told = Pieces::fields_of(&chunk);
+        let told = DeltaReader::fields_of(&chunk);
         let result = self.chunks.push(chunk, None, &mut self.repaired);
         for mut chunk in self.repaired.drain(..) {
             self.pieces.start(&chunk, events);
@@ -100,7 +100,7 @@ impl StreamState {
 
 // ---------------------------------------------------------------------------------------------- whole answers
 
-impl ReadWhole for Pieces {
+impl ReadWhole for DeltaReader {
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
         let parsed = Object::parse(&body);
         drop(body);
@@ -120,7 +120,7 @@ impl ReadWhole for Pieces {
 
 /// Converts repaired messages and deltas into events.
 #[derive(Default)]
-struct Pieces {
+struct DeltaReader {
     decoding: DecoderContext,
     started: bool,
     /// Top-level fields from before the answer began.
@@ -134,7 +134,7 @@ struct Pieces {
     held: Vec<(u32, u32, String)>,
 }
 
-impl Pieces {
+impl DeltaReader {
     /// The start event, and the fields besides the choices, whichever chunk has them.
     fn start(&mut self, body: &Object, events: &mut dyn EventSink) {
         if !self.started {

@@ -559,22 +559,24 @@ impl Forward<'_> {
                 if value != b"null" {
                     self.losses.dropped(format!("messages[{index}].{name}"), PROVIDER_LACKS);
                 }
-                return Ok(Fate::Leave);
+                return Ok(FieldAction::Leave);
             }
             Ok(match name {
                 "role" if quirks.no_developer_role && text(value).as_deref() == Some("developer") => {
-                    Fate::Replace(br#""system""#.to_vec())
+                    FieldAction::Replace(br#""system""#.to_vec())
                 }
-                "content" if quirks.string_content => joined_texts(value).map_or(Fate::Keep, Fate::Replace),
+                "content" if quirks.string_content => {
+                    joined_texts(value).map_or(FieldAction::Keep, FieldAction::Replace)
+                }
                 "tool_call_id" => match (ids.as_mut(), text(value)) {
-                    (Some(ids), Some(id)) => Fate::Replace(quoted(&ids.result(&id))),
-                    _ => Fate::Keep,
+                    (Some(ids), Some(id)) => FieldAction::Replace(quoted(&ids.result(&id))),
+                    _ => FieldAction::Keep,
                 },
                 "tool_calls" if ids.is_some() || !quirks.drop_call_fields.is_empty() => {
                     self.repair_calls(index, value, ids, out)?;
-                    Fate::Written
+                    FieldAction::Written
                 }
-                _ => Fate::Keep,
+                _ => FieldAction::Keep,
             })
         })
     }
@@ -604,14 +606,14 @@ impl Forward<'_> {
                         let field = format!("messages[{index}].tool_calls[{position}].{name}");
                         self.losses.dropped(field, PROVIDER_LACKS);
                     }
-                    return Ok(Fate::Leave);
+                    return Ok(FieldAction::Leave);
                 }
                 match ids {
                     Some(ids) if name == "id" => {
                         has_id = true;
-                        Ok(Fate::Replace(quoted(ids.call(&text(value).unwrap_or_default()))))
+                        Ok(FieldAction::Replace(quoted(ids.call(&text(value).unwrap_or_default()))))
                     }
-                    _ => Ok(Fate::Keep),
+                    _ => Ok(FieldAction::Keep),
                 }
             })?;
             if let (Some(ids), false, Some(b'}')) = (ids.as_mut(), has_id, out.last()) {
@@ -687,7 +689,7 @@ struct FormatType<'a> {
 }
 
 /// The treatment of a field.
-enum Fate {
+enum FieldAction {
     Keep,
     Leave,
     Replace(Vec<u8>),
@@ -699,7 +701,7 @@ enum Fate {
 fn rewrite(
     json: &[u8],
     out: &mut Vec<u8>,
-    mut decide: impl FnMut(&str, &[u8], &mut Vec<u8>) -> Result<Fate>,
+    mut decide: impl FnMut(&str, &[u8], &mut Vec<u8>) -> Result<FieldAction>,
 ) -> Result<()> {
     let mut scanner = Scanner::new(json);
     if scanner.kind()? != Kind::Object {
@@ -717,10 +719,10 @@ fn rewrite(
         append(out, &json[key.range.start - 1..key.range.end + 1]);
         append(out, b":");
         match decide(&name, value, out)? {
-            Fate::Keep => append(out, value),
-            Fate::Leave => out.truncate(before),
-            Fate::Replace(value) => append(out, &value),
-            Fate::Written => {}
+            FieldAction::Keep => append(out, value),
+            FieldAction::Leave => out.truncate(before),
+            FieldAction::Replace(value) => append(out, &value),
+            FieldAction::Written => {}
         }
         Ok::<(), Error>(())
     })?;

@@ -17,7 +17,7 @@ use crate::protocols::fields::{MOST_TEXTS, texts_of};
 use crate::protocols::hosted;
 use crate::protocols::media_types::{after_scheme, data_url, document_type, with_plain_scheme};
 use crate::{Intake, ROUTING_FIELDS};
-use ignored_fields::Shape;
+use ignored_fields::ObjectKind;
 
 /// Fields with a counterpart in a canonical request; all others are kept unchanged.
 const KNOWN: [&str; 24] = [
@@ -163,7 +163,9 @@ pub(crate) fn extra(intake: &Intake, known: &[&str]) -> Result<Vec<(String, Json
 fn losses(intake: &Intake, turns: Items<'_>, declared: Items<'_>) -> Losses {
     const KEPT: [&str; 4] = ["effort", "max_tokens", "exclude", "enabled"];
     let mut losses = Losses::new();
-    for (name, shape, items) in [("messages", Shape::Message, turns), ("tools", Shape::Tool, declared)] {
+    for (name, shape, items) in
+        [("messages", ObjectKind::Message, turns), ("tools", ObjectKind::Tool, declared)]
+    {
         for (index, raw) in items.enumerate() {
             // Tools of other types pass whole.
             if shape.is_read(raw) {

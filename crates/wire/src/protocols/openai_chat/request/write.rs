@@ -11,7 +11,7 @@ use canon::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::json::{Around, Meaning, Output, room};
+use crate::json::{Around, Output, ValueHash, room};
 use crate::proofs::FOREIGN;
 use crate::protocols::Protocol;
 use crate::protocols::call_ids::{CallIds, clean};
@@ -82,7 +82,7 @@ pub(crate) fn body(request: &Request, target: Target<'_>) -> Result<WrittenReque
 
 /// Raw JSON that was never parsed: a number out of range, or half of a surrogate pair, shows only here.
 fn checked(json: &Json, field: Field) -> Result<&str> {
-    match json.read::<Meaning>() {
+    match json.read::<ValueHash>() {
         Ok(_) => Ok(json.as_str()),
         Err(fault) => Err(Error::invalid(field, format!("The value cannot be read: {fault}."))),
     }

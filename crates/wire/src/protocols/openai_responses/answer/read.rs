@@ -557,10 +557,12 @@ impl Answer {
         let id = item.call_id.clone().or_else(|| item.id.clone()).unwrap_or_default();
         self.called.insert(id.clone(), index);
         let name = self.decoding.tool_name(&name).to_owned();
-        let held = match custom {
-            true => None,
-            false if self.decoding.custom_tools.contains(&name) => Some(Held::FreeText),
-            false => WRAPPERS.contains(&name.as_str()).then_some(Held::Wrapper),
+        let held = if custom {
+            None
+        } else if self.decoding.custom_tools.contains(&name) {
+            Some(Held::FreeText)
+        } else {
+            WRAPPERS.contains(&name.as_str()).then_some(Held::Wrapper)
         };
         let call = match held {
             Some(kind) => Call::Held { id, name, kind, arguments: String::new() },

@@ -13,7 +13,7 @@ use canon::{Annotator, AnswerFacts, Error, Event, FinishReason, Json, ReasoningD
 use memchr::memmem;
 
 pub(in super::super) use echo::{Echo, conversation};
-use item::{CallItem, EVENT_END, Events, MessageItem, Open, PictureItem, ReasoningItem};
+use item::{CallItem, EVENT_END, Events, ItemInProgress, MessageItem, PictureItem, ReasoningItem};
 
 use super::super::errors;
 use super::super::request::read::CallForm;
@@ -88,7 +88,7 @@ struct ResponseEncoder {
     annotator: Box<dyn Annotator>,
     facts: Facts,
     /// Items in progress, in the order of their indexes.
-    open: Vec<Open>,
+    open: Vec<ItemInProgress>,
     /// Finished items as JSON, by their indexes.
     done: Vec<(u64, Box<[u8]>)>,
     /// The finished answer, where the gateway stores it.
@@ -367,7 +367,7 @@ impl ResponseEncoder {
     }
 
     /// An item is complete.
-    fn close(&mut self, open: Open, out: &mut Vec<u8>) {
+    fn close(&mut self, open: ItemInProgress, out: &mut Vec<u8>) {
         let index = open.index();
         let mut events = self.events(out);
         open.send_last(&mut events);
@@ -385,10 +385,10 @@ impl ResponseEncoder {
         self.done.insert(place, (index, item.into_boxed_slice()));
     }
 
-    fn close_where(&mut self, is_over: impl Fn(&Open) -> bool, out: &mut Vec<u8>) {
+    fn close_where(&mut self, is_over: impl Fn(&ItemInProgress) -> bool, out: &mut Vec<u8>) {
         let (over, open) = std::mem::take(&mut self.open).into_iter().partition(is_over);
         self.open = open;
-        let over: Vec<Open> = over;
+        let over: Vec<ItemInProgress> = over;
         over.into_iter().for_each(|item| self.close(item, out));
     }
 
@@ -398,7 +398,7 @@ impl ResponseEncoder {
 
     /// Text and thinking end where something else begins. Calls may continue beside it.
     fn close_words(&mut self, out: &mut Vec<u8>) {
-        self.close_where(|open| !matches!(open, Open::Call(_)), out);
+        self.close_where(|open| !matches!(open, ItemInProgress::Call(_)), out);
     }
 
     // ------------------------------------------------------------------------------------------ texts
@@ -408,21 +408,21 @@ impl ResponseEncoder {
             return;
         }
         self.begin(out);
-        self.close_where(|open| matches!(open, Open::Reasoning(_)), out);
+        self.close_where(|open| matches!(open, ItemInProgress::Reasoning(_)), out);
         let position = self.open_message(out);
-        let Some(Open::Message(message)) = self.open.get_mut(position) else { return };
+        let Some(ItemInProgress::Message(message)) = self.open.get_mut(position) else { return };
         message.say(text, is_refusal, &mut Events { next: self.next_event.as_mut(), out });
     }
 
     /// The place of the current message.
     fn open_message(&mut self, out: &mut Vec<u8>) -> usize {
-        if let Some(position) = self.open.iter().position(|open| matches!(open, Open::Message(_))) {
+        if let Some(position) = self.open.iter().position(|open| matches!(open, ItemInProgress::Message(_))) {
             return position;
         }
         let index = self.next_index();
         let message = MessageItem::new(index, self.item_id("msg", index));
         self.added(index, out, |out| message.write_start(out));
-        self.open.push(Open::Message(message));
+        self.open.push(ItemInProgress::Message(message));
         self.open.len() - 1
     }
 
@@ -430,7 +430,7 @@ impl ResponseEncoder {
         let Some(annotation) = item::flat_annotation(annotation) else { return };
         self.begin(out);
         let position = self.open_message(out);
-        let Some(Open::Message(message)) = self.open.get_mut(position) else { return };
+        let Some(ItemInProgress::Message(message)) = self.open.get_mut(position) else { return };
         message.annotate(&annotation, &mut Events { next: self.next_event.as_mut(), out });
     }
 
@@ -438,7 +438,7 @@ impl ResponseEncoder {
         let Some(tokens) = item::Tokens::of(logprobs) else { return };
         self.begin(out);
         let position = self.open_message(out);
-        if let Some(Open::Message(message)) = self.open.get_mut(position) {
+        if let Some(ItemInProgress::Message(message)) = self.open.get_mut(position) {
             item::add_tokens(&tokens, &mut message.logprobs);
         }
     }
@@ -449,24 +449,24 @@ impl ResponseEncoder {
         let index = self.next_index();
         let picture = PictureItem::new(index, self.item_id("ig", index), mime, data);
         self.added(index, out, |out| picture.write_start(out));
-        self.close(Open::Picture(picture), out);
+        self.close(ItemInProgress::Picture(picture), out);
     }
 
     // ------------------------------------------------------------------------------------------ thinking
 
     fn thinking(&mut self, block: u32, detail: ReasoningDetail, format: &'static str, out: &mut Vec<u8>) {
         self.begin(out);
-        let is_other = |open: &Open| match open {
-            Open::Reasoning(item) => item.block != Some(block),
-            Open::Message(_) | Open::Picture(_) => true,
-            Open::Call(_) => false,
+        let is_other = |open: &ItemInProgress| match open {
+            ItemInProgress::Reasoning(item) => item.block != Some(block),
+            ItemInProgress::Message(_) | ItemInProgress::Picture(_) => true,
+            ItemInProgress::Call(_) => false,
         };
         self.close_where(is_other, out);
-        let position = match self.open.iter().position(|open| matches!(open, Open::Reasoning(_))) {
+        let position = match self.open.iter().position(|open| matches!(open, ItemInProgress::Reasoning(_))) {
             Some(position) => position,
             None => self.open_reasoning(Some(block), out),
         };
-        let Some(Open::Reasoning(item)) = self.open.get_mut(position) else { return };
+        let Some(ItemInProgress::Reasoning(item)) = self.open.get_mut(position) else { return };
         let mut events = Events { next: self.next_event.as_mut(), out };
         match detail {
             ReasoningDetail::Text(_) if self.hides_thinking => {}
@@ -480,7 +480,7 @@ impl ResponseEncoder {
         let index = self.next_index();
         let reasoning = ReasoningItem::new(index, self.item_id("rs", index), block);
         self.added(index, out, |out| reasoning.write_start(out));
-        self.open.push(Open::Reasoning(reasoning));
+        self.open.push(ItemInProgress::Reasoning(reasoning));
         self.open.len() - 1
     }
 
@@ -492,9 +492,9 @@ impl ResponseEncoder {
         self.begin(out);
         self.close_words(out);
         let position = self.open_reasoning(None, out);
-        if let Open::Reasoning(mut item) = self.open.remove(position) {
+        if let ItemInProgress::Reasoning(mut item) = self.open.remove(position) {
             item.sealed = Some(envelope::seal(&Proof::Call { id: id.to_owned(), signature }));
-            self.close(Open::Reasoning(item), out);
+            self.close(ItemInProgress::Reasoning(item), out);
         }
     }
 
@@ -511,16 +511,17 @@ impl ResponseEncoder {
         if call.is_streamed() {
             self.added(index, out, |out| call.write_start(out));
         }
-        self.open.push(Open::Call(call));
+        self.open.push(ItemInProgress::Call(call));
     }
 
     fn arguments(&mut self, number: u32, fragment: &str, out: &mut Vec<u8>) {
         if fragment.is_empty() {
             return;
         }
-        let is_this = |open: &Open| matches!(open, Open::Call(call) if call.number == number);
+        let is_this =
+            |open: &ItemInProgress| matches!(open, ItemInProgress::Call(call) if call.number == number);
         let Some(position) = self.open.iter().position(is_this) else { return };
-        let Some(Open::Call(call)) = self.open.get_mut(position) else { return };
+        let Some(ItemInProgress::Call(call)) = self.open.get_mut(position) else { return };
         call.push(fragment, &mut Events { next: self.next_event.as_mut(), out });
         let is_complete = call.is_complete();
         if is_complete {

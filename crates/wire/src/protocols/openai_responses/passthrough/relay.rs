@@ -25,7 +25,7 @@ use crate::{StoredAnswer, Transcoder, TranscoderParts};
 pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
     let form = &parts.form;
     let keeping = form.kept.then(|| KeptAnswer::of(form.request.as_ref()));
-    let ending = Ending { annotator: parts.annotator, keeping, kept: None };
+    let ending = FinalChanges { annotator: parts.annotator, keeping, kept: None };
     if !form.stream {
         let answer = Answer::new(parts.decoding);
         return Box::new(WholeRelay { body: Vec::new(), answer, books: Books::default(), ending });
@@ -47,7 +47,7 @@ pub(super) fn relay(parts: TranscoderParts<'_>) -> Box<dyn Transcoder> {
 type SharedAnnotator = Arc<dyn Annotator + Sync>;
 
 /// The changes to the final response object.
-struct Ending {
+struct FinalChanges {
     annotator: SharedAnnotator,
     /// The members of response objects for an answer that the gateway stores; none where it does not.
     keeping: Option<KeptAnswer>,
@@ -105,12 +105,12 @@ struct Finished<'a> {
     #[serde(borrow, default)]
     output: List<'a, &'a RawValue>,
     #[serde(default)]
-    usage: Option<Counted>,
+    usage: Option<TokenCounts>,
 }
 
 /// The counts that clients require: opencode repeats the request where they are missing.
 #[derive(Deserialize)]
-struct Counted {
+struct TokenCounts {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
 }
@@ -122,7 +122,7 @@ fn completed(
     items: &Items,
     progress: &Progress,
 ) -> Option<Vec<u8>> {
-    let is_counted = |usage: &Counted| usage.input_tokens.is_some() && usage.output_tokens.is_some();
+    let is_counted = |usage: &TokenCounts| usage.input_tokens.is_some() && usage.output_tokens.is_some();
     let lacks_counts = !finished.usage.as_ref().is_some_and(is_counted);
     let lacks_output = finished.output.is_empty();
     let output = lacks_output.then(|| items.output()).flatten();
@@ -139,7 +139,7 @@ fn completed(
     Some(edit.write(256))
 }
 
-impl Ending {
+impl FinalChanges {
     /// Writes the response object of an unfinished answer.
     fn begin(&self, response: &[u8], out: &mut Vec<u8>) {
         match self.keeping.as_ref().and_then(|keeping| keeping.said(response)) {
@@ -199,7 +199,7 @@ struct EventRelay {
     books: Books,
     /// Why an event could not be read.
     fault: Option<Error>,
-    ending: Ending,
+    ending: FinalChanges,
     items: Items,
     /// The response was created.
     begun: bool,
@@ -451,7 +451,7 @@ struct WholeRelay {
     body: Vec<u8>,
     answer: Answer,
     books: Books,
-    ending: Ending,
+    ending: FinalChanges,
 }
 
 impl Transcoder for WholeRelay {

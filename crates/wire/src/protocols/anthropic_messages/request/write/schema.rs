@@ -288,11 +288,10 @@ pub(crate) fn tool_input(schema: Option<&Json>) -> (Json, Option<String>) {
     let is_alternative = |name: &str| matches!(name, "anyOf" | "oneOf" | "allOf");
     let has_type = members.has("type");
     if !["anyOf", "oneOf", "allOf"].into_iter().any(|name| members.has(name)) {
-        return match has_type {
-            true => (schema.clone(), None),
-            false if members.is_empty() => empty(),
-            false => (with_type(schema), None),
-        };
+        if has_type {
+            return (schema.clone(), None);
+        }
+        return if members.is_empty() { empty() } else { (with_type(schema), None) };
     }
     let (mut kept, mut gone) = (vec![b'{'], vec![b'{']);
     if !has_type {

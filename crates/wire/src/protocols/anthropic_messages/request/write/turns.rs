@@ -108,14 +108,14 @@ struct Writer<'a, 'w> {
     names: &'w Names<'w>,
     losses: &'w mut Losses,
     out: &'w mut Output,
-    open: Option<Open<'a>>,
+    open: Option<OpenTurn<'a>>,
     marks: usize,
     /// The number of leading marks that are not written.
     skipped: usize,
 }
 
 /// The open turn.
-struct Open<'a> {
+struct OpenTurn<'a> {
     is_users: bool,
     begins_with_thinking: bool,
     has_calls: bool,
@@ -234,7 +234,7 @@ impl<'a> Writer<'a, '_> {
         self.out.push(b"{");
         self.out.text("role", if is_users { "user" } else { "assistant" });
         self.out.key("content");
-        self.open = Some(Open {
+        self.open = Some(OpenTurn {
             is_users,
             begins_with_thinking: false,
             has_calls: false,

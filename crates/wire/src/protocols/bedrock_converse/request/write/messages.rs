@@ -95,14 +95,14 @@ struct Writer<'a, 'w> {
     losses: &'w mut Losses,
     out: &'w mut Output,
     documents: Documents,
-    open: Option<Open<'a>>,
+    open: Option<OpenTurn<'a>>,
     points: Points,
     /// The numbers of leading cache points that are not written.
     skipped: Points,
 }
 
 /// The open turn.
-struct Open<'a> {
+struct OpenTurn<'a> {
     is_users: bool,
     has_text: bool,
     has_document: bool,
@@ -225,8 +225,13 @@ impl<'a> Writer<'a, '_> {
         self.out.push(b"{");
         self.out.text("role", if is_users { "user" } else { "assistant" });
         self.out.raw("content", "[");
-        self.open =
-            Some(Open { is_users, has_text: false, has_document: false, may_point: false, last_text: None });
+        self.open = Some(OpenTurn {
+            is_users,
+            has_text: false,
+            has_document: false,
+            may_point: false,
+            last_text: None,
+        });
     }
 
     fn close(&mut self) {

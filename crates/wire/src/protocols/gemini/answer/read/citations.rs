@@ -69,7 +69,7 @@ impl Citations {
         if supports.is_empty() && chunks.is_empty() && quoted.is_empty() {
             return;
         }
-        let mut places = Places::of(&text);
+        let mut places = CharacterPositions::of(&text);
         let mut is_used = vec![false; chunks.len()];
         let mut room = room(&chunks, &supports);
         for support in List::<GroundingSupport<'_>>::of(&supports).iter().flatten() {
@@ -141,7 +141,7 @@ const BLOCK: usize = 256;
 const PASSES: usize = 8;
 
 /// Positions of pieces of the text, in characters.
-struct Places<'a> {
+struct CharacterPositions<'a> {
     text: &'a str,
     /// The number of characters before each block.
     counts: Vec<u32>,
@@ -151,7 +151,7 @@ struct Places<'a> {
     left: usize,
 }
 
-impl<'a> Places<'a> {
+impl<'a> CharacterPositions<'a> {
     fn of(text: &'a str) -> Self {
         let mut counts = Vec::with_capacity(text.len() / BLOCK + 1);
         let mut count = 0;

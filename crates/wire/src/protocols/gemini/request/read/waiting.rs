@@ -4,7 +4,7 @@ use canon::{Message, Part, PartKind, ToolCall};
 
 /// The calls of one message. A turn may consist of calls: each takes about 20 bytes here.
 #[derive(Default)]
-pub(super) struct Waiting {
+pub(super) struct UnansweredCalls {
     /// The index of the message.
     message: usize,
     by_name: Queues,
@@ -21,7 +21,7 @@ struct Queues {
     passed: Vec<u32>,
 }
 
-impl Waiting {
+impl UnansweredCalls {
     /// The calls of the message with this index.
     pub(super) fn of(message: usize, parts: &[Part]) -> Self {
         let calls: Vec<u32> =

@@ -104,7 +104,7 @@ struct Writer<'a, 'b> {
     /// The open turn.
     turn: Option<Turn>,
     /// The calls of the last model turn, until they are answered.
-    open: Option<Open>,
+    open: Option<UnansweredCalls>,
     /// From Gemini 3 on, the first call of each model turn since the user's last message must have a
     /// signature. Earlier calls without one get the stand-in too: the bytes of earlier turns must not change,
     /// because the provider caches them.
@@ -125,10 +125,10 @@ struct Turn {
 
 /// Calls without results.
 #[derive(Default)]
-struct Open {
+struct UnansweredCalls {
     /// The number of the first call; the others are numbered without gaps.
     first: usize,
-    calls: Vec<Waiting>,
+    calls: Vec<CallPosition>,
     /// For each result: the index of its call, and its position.
     results: Vec<(u32, PartIndex)>,
     /// The user's messages that came before all results were given.
@@ -139,14 +139,14 @@ struct Open {
 /// The index of a message, and of a part of it.
 type PartIndex = (u32, u32);
 
-struct Waiting {
+struct CallPosition {
     place: PartIndex,
     /// The position among the calls of its message.
     number: u32,
     is_answered: bool,
 }
 
-impl Open {
+impl UnansweredCalls {
     fn is_untouched(&self) -> bool {
         self.later.is_empty() && self.results.is_empty()
     }
@@ -212,7 +212,7 @@ impl<'a> Writer<'a, '_> {
         if !has_content(&message.parts) {
             return Ok(());
         }
-        if self.open.as_ref().is_some_and(Open::is_complete) {
+        if self.open.as_ref().is_some_and(UnansweredCalls::is_complete) {
             self.close(false)?;
         }
         match &mut self.open {
@@ -252,7 +252,8 @@ impl<'a> Writer<'a, '_> {
             self.close(false)?;
         } else {
             let first = self.calls;
-            let open = self.open.get_or_insert_with(|| Open { first, ..Open::default() });
+            let open =
+                self.open.get_or_insert_with(|| UnansweredCalls { first, ..UnansweredCalls::default() });
             open.calls.reserve_exact(calls);
         }
         self.begin(MODEL);
@@ -295,7 +296,7 @@ impl<'a> Writer<'a, '_> {
         self.out.opt_text("thoughtSignature", signature);
         self.out.push(b"}");
         if let Some(open) = &mut self.open {
-            open.calls.push(Waiting { place, number, is_answered: false });
+            open.calls.push(CallPosition { place, number, is_answered: false });
         }
         self.calls += 1;
     }
@@ -372,7 +373,7 @@ impl<'a> Writer<'a, '_> {
     }
 
     /// Appends the result of a call, or its joined results.
-    fn answer(&mut self, call: &Waiting, results: &[(u32, PartIndex)]) -> Result<()> {
+    fn answer(&mut self, call: &CallPosition, results: &[(u32, PartIndex)]) -> Result<()> {
         self.out.comma();
         self.out.push(br#"{"functionResponse":{"#);
         let (message, part) = call.place;
@@ -669,10 +670,12 @@ fn write_response(text: &str, is_error: bool, out: &mut Output) {
         return out.push(trimmed.as_bytes());
     }
     out.push(b"{");
-    match is_error {
-        true => out.text("error", text),
-        false if is_json('[') => out.raw("output", trimmed),
-        false => out.text("output", text),
+    if is_error {
+        out.text("error", text);
+    } else if is_json('[') {
+        out.raw("output", trimmed);
+    } else {
+        out.text("output", text);
     }
     out.push(b"}");
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use canon::Json;
 
 use super::limits;
-use crate::json::{Items, Meaning, Members, push_string, string};
+use crate::json::{Items, Members, ValueHash, push_string, string};
 
 /// Deepest translated nesting; below it anything is accepted.
 const DEPTH_LIMIT: usize = 64;
@@ -138,7 +138,7 @@ pub(super) fn typed(schema: Json) -> Json {
 struct Sanitiser<'a> {
     root: &'a str,
     /// Cached lookups of references, by path.
-    lookups: HashMap<String, Lookup<'a>>,
+    lookups: HashMap<String, ReferenceIndex<'a>>,
     weakened: BTreeSet<String>,
     /// References that are being inlined, to detect cycles.
     open: Vec<String>,
@@ -382,7 +382,7 @@ impl<'a> Sanitiser<'a> {
         }
         let (parent, step) = path.rsplit_once('/')?;
         if !self.lookups.contains_key(parent) {
-            let lookup = Lookup::of(self.at(parent)?);
+            let lookup = ReferenceIndex::of(self.at(parent)?);
             self.lookups.insert(parent.to_owned(), lookup);
         }
         self.lookups[parent].get(&step.replace("~1", "/").replace("~0", "~"))
@@ -417,14 +417,14 @@ fn beside(target: &str, schema: &Members<'_>) -> String {
 }
 
 /// An index of the members or items that references point into.
-struct Lookup<'a> {
+struct ReferenceIndex<'a> {
     members: Option<Members<'a>>,
     /// The members ordered by name.
     order: Vec<u32>,
     items: Vec<&'a str>,
 }
 
-impl<'a> Lookup<'a> {
+impl<'a> ReferenceIndex<'a> {
     fn of(json: &'a str) -> Self {
         let members = Members::of(json);
         let count = members.as_ref().map_or(0, Members::len);
@@ -517,7 +517,7 @@ impl OpenSchema {
             }
             "title" | "description" | "default" => true,
             _ => {
-                let mean = |text: &str| serde_json::from_str::<Meaning>(text).ok();
+                let mean = |text: &str| serde_json::from_str::<ValueHash>(text).ok();
                 matches!(mine, Part::Text(own) if own == value || mean(own) == mean(value))
             }
         }

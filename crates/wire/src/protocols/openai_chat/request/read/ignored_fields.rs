@@ -7,14 +7,14 @@ use crate::json::{Kind, Scanner, Syntax, Text, text_of};
 
 /// The kind of object.
 #[derive(Clone, Copy)]
-pub(super) enum Shape {
+pub(super) enum ObjectKind {
     Message,
     Tool,
     Part,
     Function,
 }
 
-impl Shape {
+impl ObjectKind {
     /// The fields that are read.
     fn knows(self, name: &str) -> bool {
         let known: &[&str] = match self {
@@ -65,7 +65,7 @@ impl Shape {
 }
 
 /// Reports the fields of an object that are not read.
-pub(super) fn note(raw: &str, shape: Shape, path: &dyn Fn() -> String, losses: &mut Losses) {
+pub(super) fn note(raw: &str, shape: ObjectKind, path: &dyn Fn() -> String, losses: &mut Losses) {
     let mut scanner = Scanner::new(raw.as_bytes());
     // The object was read before, so there are no more errors.
     let _ = walk(&mut scanner, shape, path, losses);
@@ -74,7 +74,7 @@ pub(super) fn note(raw: &str, shape: Shape, path: &dyn Fn() -> String, losses: &
 /// Walks over an object, a list of objects, or text. Paths are written only for reports.
 fn walk(
     scanner: &mut Scanner<'_>,
-    shape: Shape,
+    shape: ObjectKind,
     path: &dyn Fn() -> String,
     losses: &mut Losses,
 ) -> Result<(), Syntax> {
@@ -90,7 +90,7 @@ fn walk(
 fn field(
     scanner: &mut Scanner<'_>,
     key: &Text,
-    shape: Shape,
+    shape: ObjectKind,
     path: &dyn Fn() -> String,
     losses: &mut Losses,
 ) -> Result<(), Syntax> {

@@ -51,14 +51,14 @@ pub(super) struct Caller {
 }
 
 /// An item in progress.
-pub(super) enum Open {
+pub(super) enum ItemInProgress {
     Message(MessageItem),
     Reasoning(ReasoningItem),
     Call(CallItem),
     Picture(PictureItem),
 }
 
-impl Open {
+impl ItemInProgress {
     pub fn index(&self) -> u64 {
         match self {
             Self::Message(item) => item.place.index,
