@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use canon::{Error, ErrorKind, Features, Losses, Operation, Retry};
-use wire::endpoints::{AnswerReader, EndpointAnswer, EndpointRequest, ProviderRequest};
+use wire::endpoints::{
+    AnswerReader, EndpointAnswer, EndpointRequest, ProviderRequest, of_part, read_answers,
+};
 use wire::providers::{Credential, FormatChoice};
 
 use http::HeaderValue;
@@ -235,7 +237,7 @@ impl ProviderCall for EndpointCall<'_> {
             return Ok(Answered { answer: Outcome::Stream(begun), content_type });
         }
         Box::pin(follow(&plain, &*reader, &mut received, record)).await?;
-        let answer = reader.read(&received.answers)?;
+        let answer = read_answers(&*reader, &parts, &received.answers)?;
         let losses = self.all_losses(losses, &answer, record)?;
         self.keep(offer, &received.answers);
         let whole = WholeAnswer { answer, losses, selection: attempt.selection.clone(), held: received.held };
@@ -297,11 +299,4 @@ async fn follow(
             received.answers[*index] = answer;
         }
     }
-}
-
-/// An error with the place of its part's first input.
-fn of_part(mut error: Error, first_input: usize) -> Error {
-    error.message =
-        format!("In the part of the input that begins at input[{first_input}]: {}", error.message).into();
-    error
 }

@@ -154,6 +154,32 @@ async fn a_long_list_is_split_and_one_failed_part_fails_the_request() {
     assert!(reply.message().contains("input[") && reply.message().contains("too long"), "{}", reply.text());
 }
 
+/// The first part fails by its answer, not by its status.
+#[tokio::test]
+async fn a_broken_answer_to_a_part_names_its_input() {
+    let own = "[providers.openai.models.small]\noperations = [\"embeddings\"]\nendpoint = { embedding = { max_inputs = 2 } }\n";
+    for answer in [vectors(&[1.0]), whole("200 OK", &json!({"error": {"message": "no"}}))] {
+        let upstream = Upstream::playing(vec![answer, vectors(&[2.0])]).await;
+        let gateway = TestGateway::start(&(openai(&upstream) + own)).await;
+        let reply = embed(&gateway, &json!({"model": "openai/small", "input": ["a", "b", "c"]})).await;
+        assert_eq!(reply.status, 502, "{}", reply.text());
+        assert!(reply.message().contains("begins at input["), "{}", reply.text());
+    }
+}
+
+/// Many servers ignore `dimensions`: their vectors would not fit the caller's index.
+#[tokio::test]
+async fn vectors_of_another_length_than_requested_are_refused() {
+    let upstream = Upstream::playing(vec![vectors(&[1.0]), vectors(&[1.0])]).await;
+    let gateway = TestGateway::start(&upstream.provider("one", "openai-chat")).await;
+    let ask = async |length: u32| {
+        embed(&gateway, &json!({"model": "one/m", "input": "a", "dimensions": length})).await
+    };
+    assert_eq!(ask(1).await.status, 200);
+    let reply = ask(2).await;
+    assert_eq!((reply.status, reply.at("/error/param")), (400, json!("dimensions")), "{}", reply.text());
+}
+
 /// The limit of the sum of tokens is a fact of the provider or of the model.
 #[tokio::test]
 async fn a_list_with_too_many_tokens_is_split_in_order() {

@@ -73,7 +73,7 @@ async fn other_inputs_lengths_and_purposes_are_other_requests() {
     let bodies = [
         json!({"model": MODEL, "input": "a"}),
         json!({"model": MODEL, "input": ["a "]}),
-        json!({"model": MODEL, "input": "a", "dimensions": 256}),
+        json!({"model": MODEL, "input": "a", "dimensions": 1}),
         json!({"model": MODEL, "input": [1]}),
         json!({"model": "text-embedding-3-large", "input": "a"}),
         json!({"model": MODEL, "input": "a", "encoding_format": "base64"}),

@@ -135,6 +135,107 @@ async fn image_answers_have_usage_cost_and_provider() {
     );
 }
 
+/// A transcription of a recording of some bytes.
+async fn transcribe(gateway: &TestGateway, model: &str) -> Reply {
+    let form = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n\
+         --b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--b--\r\n"
+    );
+    let header = "content-type: multipart/form-data; boundary=b\r\n";
+    gateway.post_with("/v1/audio/transcriptions", header, form.as_bytes()).await
+}
+
+/// Counts that a proxy writes as text or fractions, and under several names.
+#[tokio::test]
+async fn counts_in_other_forms_are_counts() {
+    let heard = json!({"prompt_tokens": "14", "input_tokens": "14", "output_tokens": 45.0,
+        "input_tokens_details": null, "prompt_tokens_details": null, "input_token_details": {"audio_tokens": 14.0}});
+    let made = json!({"input_tokens": 50.0, "output_tokens": "100", "completion_tokens": 100, "prompt_tokens": 50,
+        "output_tokens_details": null, "completion_tokens_details": {"image_tokens": "100"}});
+    let upstream = Upstream::playing(vec![
+        whole("200 OK", &json!({"text": "Hi.", "model": 5, "usage": heard})),
+        whole("200 OK", &json!({"created": 1, "data": [{"b64_json": "AA"}], "usage": made})),
+    ])
+    .await;
+    let gateway = TestGateway::start(&provider("openai", &upstream)).await;
+    let reply = transcribe(&gateway, "gpt-4o-transcribe").await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let reply = ask(&gateway, IMAGES, &json!({"model": "gpt-image-1.5", "prompt": "a fox"})).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let records = gateway.records().await;
+    let usages: Vec<_> = records.iter().filter_map(|record| record.usage).collect();
+    assert_eq!((usages[0].audio_input, usages[0].output), (14, 45));
+    assert_eq!((usages[1].input, usages[1].image_output), (50, 100));
+}
+
+/// The last event has counts as text, and no empty line follows it.
+#[tokio::test]
+async fn an_unusual_last_event_completes_a_stream() {
+    let delta = json!({"type": "speech.audio.delta", "audio": "QUJD"});
+    let done = json!({"type": "speech.audio.done", "usage": {"input_tokens": "10", "output_tokens": 100.0}});
+    let events = format!("data: {delta}\n\ndata: {done}");
+    let upstream = Upstream::playing(vec![[stream_head(), events.clone().into_bytes()].concat()]).await;
+    let gateway = TestGateway::start(&provider("openai", &upstream)).await;
+    let body = json!({"model": "gpt-4o-mini-tts", "input": "hi", "voice": "alloy", "stream_format": "sse"});
+    let reply = ask(&gateway, SPEECH, &body).await;
+    assert_eq!(reply.text(), format!("{events}\n\n"), "the event ends");
+    let record = gateway.record().await;
+    assert_eq!(record.usage.map(|usage| (usage.input, usage.audio_output)), Some((10, 100)));
+    assert_eq!(record.status, 200);
+}
+
+/// Some hosts send their errors with a status of success, in whole answers and in events.
+#[tokio::test]
+async fn an_error_with_a_status_of_success_is_the_providers_error() {
+    let refusal = json!({"error": {"message": "Too much.", "type": "rate_limit_error", "code": 429}});
+    let speech = json!({"model": "one/m", "input": "hi", "voice": "v"});
+    let events = json!({"model": "one/m", "input": "hi", "voice": "v", "stream_format": "sse"});
+    let image = json!({"model": "one/m", "prompt": "a fox"});
+    let stream = [stream_head(), format!("data: {refusal}\n\n").into_bytes()].concat();
+    for (path, body, answer) in [
+        (SPEECH, &speech, whole("200 OK", &refusal)),
+        (SPEECH, &events, stream),
+        (IMAGES, &image, whole("200 OK", &refusal)),
+        ("/v1/embeddings", &json!({"model": "one/m", "input": "a"}), whole("200 OK", &refusal)),
+        ("/v1/moderations", &json!({"model": "one/m", "input": "a"}), whole("200 OK", &refusal)),
+        (
+            "/v1/rerank",
+            &json!({"model": "one/m", "query": "q", "documents": ["a"]}),
+            whole("200 OK", &refusal),
+        ),
+    ] {
+        let upstream = Upstream::playing(vec![answer]).await;
+        let gateway = TestGateway::start(&upstream.provider("one", "openai-chat")).await;
+        let reply = ask(&gateway, path, body).await;
+        assert_eq!((reply.status, reply.message()), (429, "Too much.".to_owned()), "{path} {}", reply.text());
+    }
+    let upstream = Upstream::playing(vec![whole("200 OK", &refusal)]).await;
+    let gateway = TestGateway::start(&upstream.provider("one", "openai-chat")).await;
+    assert_eq!(transcribe(&gateway, "one/m").await.status, 429);
+}
+
+#[tokio::test]
+async fn an_answer_without_a_result_is_an_error() {
+    let page = || raw("200 OK", "content-type: text/html\r\n", b"<html>Sign in</html>");
+    let image = json!({"model": "one/m", "prompt": "a fox"});
+    let speech = json!({"model": "one/m", "input": "hi", "voice": "v"});
+    for (path, body, answer) in [
+        (IMAGES, &image, whole("200 OK", &json!({"created": 1, "data": []}))),
+        (IMAGES, &image, whole("200 OK", &json!({"created": 1, "data": [{"b64_json": null}]}))),
+        (IMAGES, &image, whole("200 OK", &json!({"status": "queued"}))),
+        (SPEECH, &speech, page()),
+        (SPEECH, &speech, raw("200 OK", "content-type: application/problem+json\r\n", b"{}")),
+    ] {
+        let upstream = Upstream::playing(vec![answer]).await;
+        let gateway = TestGateway::start(&upstream.provider("one", "openai-chat")).await;
+        let reply = ask(&gateway, path, body).await;
+        assert_eq!(reply.status, 502, "{path} {}", reply.text());
+    }
+    let upstream = Upstream::playing(vec![whole("200 OK", &json!({"text": null}))]).await;
+    let gateway = TestGateway::start(&upstream.provider("one", "openai-chat")).await;
+    assert_eq!(transcribe(&gateway, "one/m").await.status, 502);
+}
+
 #[tokio::test]
 async fn images_are_streamed_while_they_are_made() {
     let usage = json!({"input_tokens": 5, "output_tokens": 100, "total_tokens": 105});

@@ -22,11 +22,16 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::intake::RequestFacts;
+use crate::json::Object;
 use crate::multipart::Form;
+use crate::protocols::openai_chat::error_in;
 use crate::{Headers, Protocol, Transcoder};
 use embeddings::{EmbeddingsFormat, EmbeddingsRow};
 use moderations::ModerationsRow;
 use rerank::{RerankFormat, RerankRow};
+
+/// A longer answer is no error.
+const LARGEST_ERROR: usize = 64 << 10;
 
 /// A request as the caller wrote it.
 pub trait EndpointRequest: Send + Sync {
@@ -248,6 +253,36 @@ pub fn read(operation: Operation, body: &Bytes) -> Result<Box<dyn EndpointReques
         }
         _ => Err(Error::caller(canon::ErrorKind::NotFound, "This operation is not served.")),
     }
+}
+
+/// Reads whole answers to these parts. Some hosts report an error with a status of success: the error is then
+/// theirs.
+pub fn read_answers(
+    reader: &dyn AnswerReader,
+    parts: &[Part],
+    answers: &[PartAnswer],
+) -> Result<EndpointAnswer> {
+    reader.read(answers).map_err(|unreadable| {
+        let failures =
+            answers.iter().zip(parts).find_map(|(answer, part)| Some((reported_error(answer)?, part)));
+        match failures {
+            Some((error, part)) if parts.len() > 1 => of_part(error, part.first_input),
+            Some((error, _)) => error,
+            None => unreadable,
+        }
+    })
+}
+
+fn reported_error(answer: &PartAnswer) -> Option<Error> {
+    let object = (answer.body.len() <= LARGEST_ERROR).then(|| Object::parse(&answer.body)).flatten()?;
+    error_in(&object)
+}
+
+/// The error of one of several parts, with the place of its first input.
+pub fn of_part(mut error: Error, first_input: usize) -> Error {
+    error.message =
+        format!("In the part of the input that begins at input[{first_input}]: {}", error.message).into();
+    error
 }
 
 /// Whether a request of the operation may be a form.

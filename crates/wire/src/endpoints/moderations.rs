@@ -14,6 +14,7 @@ use super::{
 };
 use crate::intake::{Intake, RequestFacts, check_kind};
 use crate::json::{Kind, mentions};
+use crate::protocols::counts::count_of;
 use crate::{Protocol, adapter};
 
 /// The default model, as at OpenAI.
@@ -165,7 +166,7 @@ impl AnswerReader for Reader {
         if is_own && model.is_none() {
             body.insert("model".to_owned(), self.model.as_str().into());
         }
-        let tokens = body.get("usage").and_then(|usage| usage["prompt_tokens"].as_u64());
+        let tokens = body.get("usage").and_then(|usage| count_of(&usage["prompt_tokens"]));
         let usage = tokens.map(|input| Usage { input, ..Usage::default() }).filter(Usage::is_plausible);
         let progress =
             Progress { content_started: true, finished: true, usage, model, ..Progress::default() };

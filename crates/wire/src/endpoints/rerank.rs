@@ -8,6 +8,7 @@ use canon::write::{push_array, push_count, push_key, push_text, quoted};
 use canon::{Amount, Error, ErrorKind, Losses, Operation, Progress, Result, Retry, Unit, Usage};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::intake::{Intake, RequestFacts, check_kind};
 use crate::json::{Kind, Members, Scanner};
+use crate::protocols::counts::{IMPOSSIBLE, count_of};
 use crate::{Protocol, ROUTING_FIELDS, adapter};
 
 /// Documents of one search unit, as Cohere bills them.
@@ -346,20 +348,22 @@ struct Reader {
 
 #[derive(Deserialize)]
 struct RerankAnswer<'a> {
+    #[serde(default)]
+    id: Value,
+    #[serde(default)]
+    model: Value,
     #[serde(borrow, default)]
-    id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    model: Option<Cow<'a, str>>,
-    #[serde(borrow, default, alias = "data")]
     results: Option<Vec<Scored<'a>>>,
+    #[serde(borrow, default)]
+    data: Option<Vec<Scored<'a>>>,
     #[serde(borrow, default)]
     scores: Option<Vec<&'a RawValue>>,
     #[serde(default)]
-    input_tokens: Option<f64>,
+    input_tokens: Value,
     #[serde(default)]
-    usage: Option<Counts>,
+    usage: Value,
     #[serde(default)]
-    meta: Option<Meta>,
+    meta: Value,
 }
 
 #[derive(Deserialize)]
@@ -369,29 +373,6 @@ struct Scored<'a> {
     relevance_score: &'a RawValue,
     #[serde(borrow, default)]
     relevant_spans: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Counts {
-    #[serde(default)]
-    prompt_tokens: Option<u64>,
-    #[serde(default)]
-    total_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    #[serde(default)]
-    billed_units: Option<Billed>,
-}
-
-/// Counts are floats here.
-#[derive(Deserialize)]
-struct Billed {
-    #[serde(default)]
-    search_units: Option<f64>,
-    #[serde(default)]
-    input_tokens: Option<f64>,
 }
 
 impl AnswerReader for Reader {
@@ -404,11 +385,11 @@ impl AnswerReader for Reader {
         let results = self.results(&mut whole)?;
         let (usage, amount) = self.billed(&whole);
         let mut body = vec![b'{'];
-        if let Some(id) = &whole.id {
+        if let Some(id) = whole.id.as_str() {
             push_text(&mut body, "id", id);
         }
         push_text(&mut body, "object", "list");
-        push_text(&mut body, "model", whole.model.as_deref().unwrap_or(&self.model));
+        push_text(&mut body, "model", whole.model.as_str().unwrap_or(&self.model));
         push_key(&mut body, "results");
         push_array(&mut body, &results, |result, out| self.write_result(result, out));
         push_key(&mut body, "meta");
@@ -429,7 +410,7 @@ impl AnswerReader for Reader {
             body.push(b'}');
         }
         body.push(b'}');
-        let model = whole.model.map(Cow::into_owned);
+        let model = whole.model.as_str().map(str::to_owned);
         let progress =
             Progress { content_started: true, finished: true, usage, amount, model, ..Progress::default() };
         Ok(EndpointAnswer { body, progress, losses: Losses::new() })
@@ -448,7 +429,7 @@ impl Reader {
             let scored = |(index, relevance_score)| Scored { index, relevance_score, relevant_spans: None };
             scores.into_iter().enumerate().map(scored).collect()
         });
-        let Some(mut results) = whole.results.take().or(in_order) else {
+        let Some(mut results) = whole.results.take().or(whole.data.take()).or(in_order) else {
             return Err(broken("The provider's answer has no results.".to_owned()));
         };
         let mut seen = vec![false; self.count];
@@ -474,16 +455,15 @@ impl Reader {
 
     /// The billed quantity: tokens where they are counted, else search units, as Bedrock and Cohere bill.
     fn billed(&self, whole: &RerankAnswer<'_>) -> (Option<Usage>, Option<Amount>) {
-        let billed = whole.meta.as_ref().and_then(|meta| meta.billed_units.as_ref());
-        let of_usage = whole.usage.as_ref().and_then(|usage| usage.prompt_tokens.or(usage.total_tokens));
-        let rounded = |count: f64| count.max(0.0).round() as u64;
-        let of_units = billed.and_then(|billed| billed.input_tokens).or(whole.input_tokens).map(rounded);
-        let tokens = of_usage.or(of_units);
+        let RerankAnswer { usage, meta, input_tokens, .. } = whole;
+        let billed = &meta["billed_units"];
+        let counts = [&usage["prompt_tokens"], &usage["total_tokens"], &billed["input_tokens"], input_tokens];
+        let tokens = counts.into_iter().find_map(count_of);
         let computed = || {
             let is_by_unit = self.format == RerankFormat::Bedrock;
             is_by_unit.then(|| search_units(self.count))
         };
-        let units = billed.and_then(|billed| billed.search_units).map(rounded).or_else(computed);
+        let units = count_of(&billed["search_units"]).filter(|units| *units < IMPOSSIBLE).or_else(computed);
         let usage = tokens.map(|input| Usage { input, ..Usage::default() }).filter(Usage::is_plausible);
         (usage, units.map(|count| Amount { unit: Unit::SearchUnit, count }))
     }

@@ -5,7 +5,7 @@ pub mod bedrock_converse;
 mod cache_marks;
 pub(crate) mod call_ids;
 pub mod cohere_chat;
-mod counts;
+pub(crate) mod counts;
 mod envelope;
 pub mod errors;
 mod fields;

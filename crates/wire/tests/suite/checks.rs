@@ -258,7 +258,8 @@ fn endpoint_streams(reader: &dyn AnswerReader, bytes: &[u8]) {
             // What comes behind the provider's error depends on the cut.
             if read.is_ok() {
                 read = transcoder.finish(&mut out);
-                assert_eq!(out, bytes, "audio and events are relayed unchanged");
+                let added = out.strip_prefix(bytes).expect("audio and events are relayed unchanged");
+                assert!(added.is_empty() || added == b"\n\n", "only the end of the last event may be added");
             }
             (read.map_err(|error| error.message), transcoder.progress().usage)
         });

@@ -1,10 +1,11 @@
 //! Providers' answers: the vectors as text, in the order of the inputs, and the token count.
 
-use std::borrow::Cow;
-
 use canon::{Error, ErrorKind, Result, Retry};
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::protocols::counts::count_of;
 
 /// The format of a provider's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct Vectors<'a> {
     /// The tokens of the inputs; none where the body has no count.
     pub tokens: Option<u64>,
     /// The provider's name of the model.
-    pub model: Option<Cow<'a, str>>,
+    pub model: Option<String>,
 }
 
 impl AnswerFormat {
@@ -67,10 +68,10 @@ impl AnswerFormat {
 struct Openai<'a> {
     #[serde(borrow)]
     data: Vec<OpenaiEntry<'a>>,
-    #[serde(borrow, default)]
-    model: Option<Cow<'a, str>>,
     #[serde(default)]
-    usage: Option<OpenaiUsage>,
+    model: Value,
+    #[serde(default)]
+    usage: Value,
 }
 
 #[derive(Deserialize)]
@@ -79,15 +80,6 @@ struct OpenaiEntry<'a> {
     embedding: &'a RawValue,
     #[serde(default)]
     index: Option<usize>,
-}
-
-#[derive(Deserialize)]
-struct OpenaiUsage {
-    #[serde(default)]
-    prompt_tokens: Option<u64>,
-    /// Voyage has only this one.
-    #[serde(default)]
-    total_tokens: Option<u64>,
 }
 
 impl<'a> Openai<'a> {
@@ -105,8 +97,10 @@ impl<'a> Openai<'a> {
                 }
             }
         }
-        let usage = self.usage.and_then(|usage| usage.prompt_tokens.or(usage.total_tokens));
-        Ok(Vectors { vectors: vectors.into_iter().flatten().collect(), tokens: usage, model: self.model })
+        // Voyage has only the total.
+        let tokens = ["prompt_tokens", "total_tokens"].iter().find_map(|name| count_of(&self.usage[*name]));
+        let vectors = vectors.into_iter().flatten().collect();
+        Ok(Vectors { vectors, tokens, model: name_of(&self.model) })
     }
 }
 
@@ -118,7 +112,7 @@ struct Gemini<'a> {
     #[serde(borrow, default)]
     embedding: Option<Values<'a>>,
     #[serde(default)]
-    usage_metadata: Option<GeminiUsage>,
+    usage_metadata: Value,
 }
 
 #[derive(Deserialize)]
@@ -127,17 +121,10 @@ struct Values<'a> {
     values: &'a RawValue,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct GeminiUsage {
-    #[serde(default)]
-    prompt_token_count: Option<u64>,
-}
-
 impl<'a> Gemini<'a> {
     fn read(self) -> Vectors<'a> {
         let all = self.embeddings.into_iter().chain(self.embedding);
-        let tokens = self.usage_metadata.and_then(|usage| usage.prompt_token_count);
+        let tokens = count_of(&self.usage_metadata["promptTokenCount"]);
         Vectors { vectors: all.map(|entry| entry.values).collect(), tokens, model: None }
     }
 }
@@ -159,23 +146,16 @@ struct PredictedValues<'a> {
     #[serde(borrow)]
     values: &'a RawValue,
     #[serde(default)]
-    statistics: Option<Statistics>,
-}
-
-#[derive(Deserialize)]
-struct Statistics {
-    /// Google writes this count as a float too.
-    #[serde(default)]
-    token_count: Option<f64>,
+    statistics: Value,
 }
 
 impl<'a> Predict<'a> {
     fn read(self) -> Vectors<'a> {
         let mut read = Vectors { tokens: Some(0), ..Vectors::default() };
         for Prediction { embeddings } in self.predictions {
-            let tokens = embeddings.statistics.and_then(|statistics| whole(statistics.token_count));
+            let tokens = count_of(&embeddings.statistics["token_count"]);
             // A sum without some of the counts would be wrong.
-            read.tokens = read.tokens.zip(tokens).map(|(sum, tokens)| sum + tokens);
+            read.tokens = read.tokens.zip(tokens).map(|(sum, tokens)| sum.saturating_add(tokens));
             read.vectors.push(embeddings.values);
         }
         read
@@ -188,7 +168,7 @@ struct Cohere<'a> {
     #[serde(borrow)]
     embeddings: &'a RawValue,
     #[serde(default)]
-    meta: Option<CohereMeta>,
+    meta: Value,
 }
 
 #[derive(Deserialize)]
@@ -197,19 +177,6 @@ struct CohereByType<'a> {
     float: Vec<&'a RawValue>,
     #[serde(borrow, default)]
     base64: Vec<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct CohereMeta {
-    #[serde(default)]
-    billed_units: Option<BilledUnits>,
-}
-
-#[derive(Deserialize)]
-struct BilledUnits {
-    /// Counts are floats here.
-    #[serde(default)]
-    input_tokens: Option<f64>,
 }
 
 impl<'a> Cohere<'a> {
@@ -222,8 +189,7 @@ impl<'a> Cohere<'a> {
                 CohereByType { float, .. } => float,
             },
         };
-        let units = self.meta.and_then(|meta| meta.billed_units);
-        Ok(Vectors { vectors, tokens: units.and_then(|units| whole(units.input_tokens)), model: None })
+        Ok(Vectors { vectors, tokens: count_of(&self.meta["billed_units"]["input_tokens"]), model: None })
     }
 }
 
@@ -233,12 +199,12 @@ struct Titan<'a> {
     #[serde(borrow)]
     embedding: &'a RawValue,
     #[serde(default)]
-    input_text_token_count: Option<u64>,
+    input_text_token_count: Value,
 }
 
 impl<'a> Titan<'a> {
     fn read(self) -> Vectors<'a> {
-        Vectors { vectors: vec![self.embedding], tokens: self.input_text_token_count, model: None }
+        Vectors { vectors: vec![self.embedding], tokens: count_of(&self.input_text_token_count), model: None }
     }
 }
 
@@ -267,16 +233,16 @@ struct Ollama<'a> {
     embeddings: Vec<&'a RawValue>,
     #[serde(borrow, default)]
     embedding: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    model: Option<Cow<'a, str>>,
     #[serde(default)]
-    prompt_eval_count: Option<u64>,
+    model: Value,
+    #[serde(default)]
+    prompt_eval_count: Value,
 }
 
 impl<'a> Ollama<'a> {
     fn read(self) -> Vectors<'a> {
         let vectors = self.embeddings.into_iter().chain(self.embedding).collect();
-        Vectors { vectors, tokens: self.prompt_eval_count, model: self.model }
+        Vectors { vectors, tokens: count_of(&self.prompt_eval_count), model: name_of(&self.model) }
     }
 }
 
@@ -285,8 +251,8 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
         .map_err(|error| broken(format!("The provider's embeddings cannot be read: {error}.")))
 }
 
-fn whole(count: Option<f64>) -> Option<u64> {
-    count.filter(|count| count.is_finite() && *count >= 0.0).map(|count| count.round() as u64)
+fn name_of(model: &Value) -> Option<String> {
+    model.as_str().map(str::to_owned)
 }
 
 fn broken(message: String) -> Error {

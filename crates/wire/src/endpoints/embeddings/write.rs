@@ -13,7 +13,7 @@ use super::vector::{VectorFormat, push_vector};
 use super::{EmbeddingFacts, EmbeddingsFormat, EmbeddingsRequest, EmbeddingsRow, Purpose};
 use crate::endpoints::{
     AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
-    TOKENS_HEADER,
+    TOKENS_HEADER, of_part,
 };
 use crate::intake::RequestFacts;
 use crate::json::Edit;
@@ -80,6 +80,7 @@ fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<Prov
             may_be_float64: format == EmbeddingsFormat::Openai,
             scaled: facts.scaled && request.dimensions.as_ref().is_some_and(is_shorter),
         },
+        dimensions: request.dimensions,
         model: target.model.to_owned(),
         estimate: request.tokens,
     };
@@ -257,6 +258,8 @@ struct Reader {
     /// The number of inputs in each part.
     counts: Vec<usize>,
     reading: VectorFormat,
+    /// The length that the caller requested.
+    dimensions: Option<usize>,
     model: String,
     /// An estimate of the tokens, where the provider does not count them.
     estimate: u64,
@@ -267,9 +270,12 @@ impl AnswerReader for Reader {
         let room = parts.iter().map(|part| part.body.len() + 64).sum::<usize>();
         let mut body = Vec::with_capacity(room + 512);
         body.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
-        let (mut index, mut tokens, mut model) = (0, Some(0), None);
+        let (mut index, mut first_input, mut tokens, mut model) = (0, 0, Some(0), None);
         for (part, count) in parts.iter().zip(&self.counts) {
-            let read = self.format.answer().read(&part.body, *count)?;
+            let read = self.format.answer().read(&part.body, *count);
+            let read =
+                read.map_err(|error| if parts.len() > 1 { of_part(error, first_input) } else { error })?;
+            first_input += count;
             for vector in &read.vectors {
                 if index > 0 {
                     body.push(b',');
@@ -277,14 +283,14 @@ impl AnswerReader for Reader {
                 body.extend_from_slice(b"{\"object\":\"embedding\"");
                 push_count(&mut body, "index", index);
                 push_key(&mut body, "embedding");
-                push_vector(&mut body, vector, self.reading)?;
+                self.check_length(push_vector(&mut body, vector, self.reading)?)?;
                 body.push(b'}');
                 index += 1;
             }
             // A sum without some of the counts would be wrong.
             let counted = read.tokens.or_else(|| in_header(&part.headers));
             tokens = tokens.zip(counted).map(|(sum, tokens): (u64, u64)| sum.saturating_add(tokens));
-            model = model.or(read.model.map(Cow::into_owned));
+            model = model.or(read.model);
         }
         body.push(b']');
         let usage = tokens.map(|input| Usage { input, ..Usage::default() }).filter(Usage::is_plausible);
@@ -307,6 +313,19 @@ impl AnswerReader for Reader {
     /// 2,048 vectors of 3,072 numbers of about 22 characters each.
     fn limit(&self) -> usize {
         160 << 20
+    }
+}
+
+impl Reader {
+    /// Many servers ignore a length that they do not support.
+    fn check_length(&self, length: usize) -> Result<()> {
+        match self.dimensions {
+            Some(asked) if asked != length => {
+                let message = format!("{} answered with vectors of {length} numbers.", self.model);
+                Err(Error::unsupported("dimensions", message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,7 +1,12 @@
 //! The billed quantities of an answer: tokens as counted by the provider, images, characters.
 
-use canon::{Amount, Operation, Progress, Unit, Usage};
+use canon::{Amount, Error, ErrorKind, Operation, Progress, Retry, Unit, Usage};
 use serde::Deserialize;
+use serde_json::Value;
+
+use crate::json::Object;
+use crate::protocols::counts::count_of;
+use crate::protocols::openai_chat::error_in;
 
 /// The measures of an answer. The price list decides which one is billed.
 #[derive(Clone, Debug)]
@@ -14,85 +19,71 @@ pub struct Meter {
     pub milliseconds: Option<u64>,
 }
 
-/// The metered fields of an event or an answer.
+/// The metered fields of an event or an answer, of any type: a member that cannot be read leaves the others.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Metered {
     #[serde(rename = "type")]
-    kind: Option<String>,
-    model: Option<String>,
-    usage: Option<Counts>,
-    data: Option<Vec<serde::de::IgnoredAny>>,
-    /// The duration of a recording. Some providers send it as text.
-    duration: Option<Seconds>,
-    error: Option<serde::de::IgnoredAny>,
+    kind: Value,
+    model: Value,
+    usage: Value,
+    /// The images.
+    data: Value,
+    /// What was said in a recording.
+    text: Value,
+    /// The duration of a recording.
+    duration: Value,
+    error: Value,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Counts {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    /// The billed duration of a recording.
-    #[serde(alias = "prompt_audio_seconds")]
-    seconds: Option<Seconds>,
-    // OpenAI uses one of them for images and the other for audio.
-    #[serde(alias = "input_token_details", alias = "prompt_tokens_details")]
-    input_tokens_details: Option<Details>,
-    #[serde(alias = "output_token_details", alias = "completion_tokens_details")]
-    output_tokens_details: Option<Details>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Details {
-    image_tokens: Option<u64>,
-    audio_tokens: Option<u64>,
-    cached_tokens: Option<u64>,
-}
-
-/// A duration: a number, or a text with one.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(from = "NumberOrText")]
-struct Seconds(Option<f64>);
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum NumberOrText {
-    Number(f64),
-    Text(String),
-    Other(serde::de::IgnoredAny),
-}
-
-impl From<NumberOrText> for Seconds {
-    fn from(read: NumberOrText) -> Self {
-        Self(match read {
-            NumberOrText::Number(number) => Some(number),
-            NumberOrText::Text(text) => text.trim().parse().ok(),
-            NumberOrText::Other(_) => None,
-        })
+impl Metered {
+    /// The provider's error, if the event is one.
+    fn failure(&self, json: &[u8]) -> Option<Error> {
+        let is_failure = self.kind == "error";
+        if !is_failure && self.error.is_null() && !self.kind.is_null() {
+            return None;
+        }
+        let unnamed = || {
+            let message = "The provider's stream ended with an error.";
+            Error::upstream(ErrorKind::Upstream, Retry::Again, message)
+        };
+        Object::parse(json).and_then(|event| error_in(&event)).or_else(|| is_failure.then(unnamed))
     }
 }
 
-impl Seconds {
-    /// In thousandths; none for an impossible duration.
-    fn milliseconds(self) -> Option<u64> {
-        let seconds = self.0.filter(|seconds| (0.0..1e8).contains(seconds))?;
-        Some((seconds * 1000.0).round() as u64)
-    }
+/// The first of these members that has a count.
+fn count(counts: &Value, names: [&str; 2]) -> Option<u64> {
+    names.into_iter().find_map(|name| count_of(&counts[name]))
+}
+
+/// The first of these members that is an object. OpenAI uses one name for images and another for audio, and
+/// some proxies write all of them.
+fn details<'a>(counts: &'a Value, names: [&str; 3]) -> Option<&'a Value> {
+    names.into_iter().map(|name| &counts[name]).find(|details| details.is_object())
+}
+
+/// A duration, a number or a text with one, in thousandths; none for an impossible one.
+fn milliseconds(duration: &Value) -> Option<u64> {
+    let seconds = match duration {
+        Value::String(text) => text.trim().parse().ok(),
+        duration => duration.as_f64(),
+    };
+    in_thousandths(seconds?)
+}
+
+fn in_thousandths(seconds: f64) -> Option<u64> {
+    (0.0..1e8).contains(&seconds).then(|| (seconds * 1000.0).round() as u64)
 }
 
 /// The meaning of an event for its stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum EventEffect {
     /// The stream goes on.
     More,
     /// It is the last one, or may be.
     Last,
     /// The provider reports a failure.
-    Failed,
+    Failed(Error),
 }
 
 impl Meter {
@@ -104,13 +95,19 @@ impl Meter {
         };
     }
 
-    /// Reads a whole answer, without its long strings.
-    pub fn answer(&self, json: &[u8], progress: &mut Progress) {
-        let Ok(read) = serde_json::from_slice::<Metered>(json) else { return };
-        if let (true, Some(data)) = (self.makes_images(), &read.data) {
-            progress.amount = Some(Amount { unit: Unit::Image, count: data.len() as u64 });
-        }
+    /// Reads a whole answer, without its long strings. Returns whether it has a result.
+    pub fn answer(&self, json: &[u8], progress: &mut Progress) -> bool {
+        // Members that occur twice: the answer passes unmetered.
+        let Ok(read) = serde_json::from_slice::<Metered>(json) else { return true };
+        let has_result = match read.data.as_array() {
+            Some(images) if self.makes_images() => {
+                progress.amount = Some(Amount { unit: Unit::Image, count: images.len() as u64 });
+                images.iter().any(|image| image["b64_json"].is_string() || image["url"].is_string())
+            }
+            _ => self.hears() && read.text.is_string(),
+        };
         self.take(read, progress);
+        has_result
     }
 
     /// Reads subtitles: the end time of the last line is the duration.
@@ -126,9 +123,10 @@ impl Meter {
     /// Reads an event of a stream, without its long strings.
     pub fn event(&self, json: &[u8], progress: &mut Progress) -> EventEffect {
         let Ok(read) = serde_json::from_slice::<Metered>(json) else { return EventEffect::More };
-        let meaning = match read.kind.as_deref() {
-            Some("error") => EventEffect::Failed,
-            _ if read.error.is_some() => EventEffect::Failed,
+        if let Some(error) = read.failure(json) {
+            return EventEffect::Failed(error);
+        }
+        let meaning = match read.kind.as_str() {
             Some("speech.audio.done" | "transcript.text.done") => EventEffect::Last,
             Some("image_generation.completed" | "image_edit.completed") => {
                 let before = progress.amount.map_or(0, |amount| amount.count);
@@ -150,12 +148,14 @@ impl Meter {
     }
 
     fn take(&self, read: Metered, progress: &mut Progress) {
-        progress.model = read.model.or(progress.model.take());
-        let counts = read.usage.unwrap_or_default();
+        let Metered { model, usage: counts, duration, .. } = read;
+        if let Value::String(model) = model {
+            progress.model = Some(model);
+        }
         if self.hears() {
-            // The billed duration is rounded, the other is exact.
-            let billed = counts.seconds.and_then(Seconds::milliseconds);
-            let heard = billed.or_else(|| read.duration.and_then(Seconds::milliseconds));
+            // The billed duration is rounded, the other is exact. Mistral has another name for it.
+            let durations = [&counts["seconds"], &counts["prompt_audio_seconds"], &duration];
+            let heard = durations.into_iter().find_map(milliseconds);
             let amount = heard.map(|count| Amount { unit: Unit::Millisecond, count });
             progress.amount = amount.or(progress.amount);
         }
@@ -172,24 +172,24 @@ impl Meter {
         });
     }
 
-    fn usage(&self, counts: &Counts) -> Option<Usage> {
-        let input = counts.input_tokens.or(counts.prompt_tokens)?;
-        let output = counts.output_tokens.or(counts.completion_tokens).unwrap_or_default();
-        let of = |details: &Option<Details>, part: fn(&Details) -> Option<u64>| {
-            details.as_ref().and_then(part).unwrap_or_default()
-        };
-        let heard = of(&counts.input_tokens_details, |details| details.audio_tokens).min(input);
-        let cached = of(&counts.input_tokens_details, |details| details.cached_tokens).min(input - heard);
+    fn usage(&self, counts: &Value) -> Option<Usage> {
+        let input = count(counts, ["input_tokens", "prompt_tokens"])?;
+        let output = count(counts, ["output_tokens", "completion_tokens"]).unwrap_or_default();
+        let inputs =
+            details(counts, ["input_tokens_details", "input_token_details", "prompt_tokens_details"]);
+        let outputs =
+            details(counts, ["output_tokens_details", "output_token_details", "completion_tokens_details"]);
+        let part = |name: &str| inputs.and_then(|details| count_of(&details[name])).unwrap_or_default();
+        let heard = part("audio_tokens").min(input);
+        let cached = part("cached_tokens").min(input - heard);
         let text_in = input - heard - cached;
         let base = Usage { input: text_in, cache_read: cached, audio_input: heard, ..Usage::default() };
         Some(match self.operation {
             Operation::Speech => Usage { audio_output: output, ..base },
             _ if self.makes_images() => {
                 // Without details all output tokens are image tokens.
-                let images = match &counts.output_tokens_details {
-                    Some(details) => details.image_tokens.unwrap_or(output).min(output),
-                    None => output,
-                };
+                let images = outputs.and_then(|details| count_of(&details["image_tokens"]));
+                let images = images.unwrap_or(output).min(output);
                 Usage { image_output: images, output: output - images, ..base }
             }
             _ => Usage { output, ..base },
@@ -204,7 +204,7 @@ fn timestamp(text: &[u8]) -> Option<u64> {
     let text = str::from_utf8(&text[..end]).ok()?.replace(',', ".");
     let parts = text.split(':').map(|part| part.parse::<f64>().ok());
     let seconds = parts.collect::<Option<Vec<_>>>()?.into_iter().fold(0.0, |sum, part| sum * 60.0 + part);
-    Seconds(Some(seconds)).milliseconds()
+    in_thousandths(seconds)
 }
 
 #[cfg(test)]

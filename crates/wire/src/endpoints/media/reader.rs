@@ -38,10 +38,10 @@ impl AnswerReader for OpenaiReader {
         let Some(PartAnswer { headers, body }) = parts.first() else {
             return Err(broken("The provider's answer is empty."));
         };
-        if self.speaks() {
-            return Err(broken("The provider answered with JSON instead of audio."));
-        }
         let kind = headers.get(CONTENT_TYPE).map(media_type).unwrap_or_default();
+        if self.speaks() {
+            return Err(broken("The provider's answer is no audio."));
+        }
         let condensed = condensed(body);
         if !is_object(&condensed) {
             if !self.is_text || kind.eq_ignore_ascii_case("text/html") {
@@ -50,7 +50,9 @@ impl AnswerReader for OpenaiReader {
             self.meter.subtitles(body, &mut progress);
             return Ok(EndpointAnswer { body: body.to_vec(), progress, losses: Losses::new() });
         }
-        self.meter.answer(&condensed, &mut progress);
+        if !self.meter.answer(&condensed, &mut progress) {
+            return Err(broken("The provider's answer has no result."));
+        }
         let shaped = match self.meter.operation {
             Operation::ImageGenerations | Operation::ImageEdits => {
                 completed(body, &condensed, progress.usage.as_ref(), headers)
@@ -76,7 +78,7 @@ impl AnswerReader for OpenaiReader {
         let kind = headers.get(CONTENT_TYPE).map(media_type).unwrap_or_default();
         match kind.to_ascii_lowercase().as_str() {
             "text/event-stream" => Some(Box::new(Relay::of_events(self.meter.clone()))),
-            "application/json" => None,
+            kind if kind.starts_with("text/") || kind.ends_with("json") => None,
             _ if self.speaks() => Some(Box::new(Relay::of_bytes(self.meter.clone()))),
             _ => None,
         }

@@ -20,6 +20,20 @@ pub struct Relay {
     has_failed: bool,
 }
 
+/// Reads an event; the result is the provider's error.
+fn read(meter: &Meter, event: &[u8], progress: &mut Progress) -> Option<Error> {
+    if event == b"[DONE]" {
+        progress.finished = true;
+        return None;
+    }
+    match meter.event(event, progress) {
+        EventEffect::Failed(error) => return Some(error),
+        EventEffect::Last => (progress.content_started, progress.finished) = (true, true),
+        EventEffect::More => progress.content_started = true,
+    }
+    None
+}
+
 impl Relay {
     pub fn of_events(meter: Meter) -> Self {
         Self::new(meter, Some(Events::default()))
@@ -34,6 +48,11 @@ impl Relay {
         meter.start(&mut progress);
         Self { events, meter, progress, has_failed: false }
     }
+
+    fn fails_by(&mut self, failure: Option<Error>) -> Result<()> {
+        self.has_failed |= failure.is_some();
+        failure.map_or(Ok(()), Err)
+    }
 }
 
 impl Transcoder for Relay {
@@ -43,22 +62,21 @@ impl Transcoder for Relay {
             self.progress.content_started |= !bytes.is_empty();
             return Ok(());
         };
-        let (meter, progress, has_failed) = (&self.meter, &mut self.progress, &mut self.has_failed);
-        events.push(bytes, |event| {
-            if event == b"[DONE]" {
-                progress.finished = true;
-                return;
-            }
-            match meter.event(event, progress) {
-                EventEffect::Failed => *has_failed = true,
-                EventEffect::Last => (progress.content_started, progress.finished) = (true, true),
-                EventEffect::More => progress.content_started = true,
-            }
-        });
-        if self.has_failed { Err(failed("The provider's stream ended with an error.")) } else { Ok(()) }
+        let (meter, progress) = (&self.meter, &mut self.progress);
+        let mut failure = None;
+        events.push(bytes, |event| failure = failure.take().or_else(|| read(meter, event, progress)));
+        self.fails_by(failure)
     }
 
-    fn finish(&mut self, _: &mut Vec<u8>) -> Result<()> {
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        if let Some(events) = self.events.as_mut().filter(|events| events.is_open()) {
+            // Readers drop an event that no empty line ends.
+            out.extend_from_slice(b"\n\n");
+            let (meter, progress) = (&self.meter, &mut self.progress);
+            let mut failure = None;
+            events.end(&mut |event: &[u8]| failure = read(meter, event, progress));
+            self.fails_by(failure)?;
+        }
         match &self.events {
             Some(_) if !self.progress.finished => {
                 Err(failed("The provider's stream ended before the answer was complete."))
@@ -72,7 +90,10 @@ impl Transcoder for Relay {
     }
 
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        if self.events.is_some() && !self.has_failed {
+        if let Some(events) = self.events.as_ref().filter(|_| !self.has_failed) {
+            if events.is_open() {
+                out.extend_from_slice(b"\n\n");
+            }
             out.extend_from_slice(&OpenaiChat.error_event(&AnswerForm::default(), error, None));
         }
     }
@@ -143,11 +164,16 @@ impl Events {
         }
     }
 
+    /// Whether an event has begun and not ended.
+    fn is_open(&self) -> bool {
+        self.line != Line::default() || !self.data.is_empty()
+    }
+
     fn end(&mut self, on_event: &mut impl FnMut(&[u8])) {
         if !self.data.trim_ascii().is_empty() {
             on_event(self.data.trim_ascii());
         }
+        *self = Self { data: std::mem::take(&mut self.data), ..Self::default() };
         self.data.clear();
-        self.condenser = Condenser::default();
     }
 }
