@@ -1,4 +1,4 @@
-//! The examples in the documentation: users copy them.
+//! The examples in the documentation, which users copy, and those of CONTRIBUTING.md.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -112,6 +112,52 @@ fn examples_in_json_are_valid() {
         }
     }
     assert!(count > 3, "{count} examples were found");
+}
+
+/// The text of a file of the repository.
+fn file(path: &str) -> String {
+    let full = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    fs::read_to_string(full).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The TOML examples of CONTRIBUTING.md are parts of the catalog. The sentence before each names its file.
+#[test]
+fn examples_of_contributing_are_in_the_catalog() {
+    let page = file("CONTRIBUTING.md");
+    let examples = blocks(&page, "toml");
+    assert!(!examples.is_empty());
+    let is_catalog = |name: &&str| name.starts_with("catalog/") && name.ends_with(".toml");
+    for (line, block) in examples {
+        let before: Vec<&str> = page.lines().take(line - 2).collect();
+        let before = before.join("\n");
+        let path =
+            before.rsplit('`').find(is_catalog).expect("the sentence before an example names its file");
+        let text = file(path);
+        assert!(text.contains(&block), "{path} does not contain the example of line {line}");
+        if before.trim_end().ends_with(&format!("This is all of `{path}`:")) {
+            assert_eq!(text.trim_end(), block, "{path}, shown in line {line}");
+        }
+    }
+}
+
+/// The diffs of CONTRIBUTING.md: each added line is in the file whose path is above it.
+#[test]
+fn diffs_of_contributing_are_in_the_code() {
+    let page = file("CONTRIBUTING.md");
+    let mut count = 0;
+    for (_, block) in blocks(&page, "diff") {
+        let mut text = String::new();
+        for line in block.lines().filter(|line| !line.trim().is_empty()) {
+            match line.strip_prefix('+') {
+                None => text = file(line.trim()),
+                Some(added) => {
+                    assert!(text.lines().any(|own| own.trim() == added.trim()), "{added:?} is not there");
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count > 10, "{count} added lines were found");
 }
 
 /// An example needs another model two months before its model ends.

@@ -212,13 +212,7 @@ fn answered_in_gemini() -> Vec<Value> {
     ]
 }
 
-fn gemini_body(dice: &mut Dice<'_>) -> Value {
-    let mut body = json!({});
-    dice.put(
-        &mut body,
-        "systemInstruction",
-        vec![json!("s"), json!({"parts": [{"text": "s"}, {"text": "t"}]})],
-    );
+fn gemini_contents(dice: &mut Dice<'_>) -> Vec<Value> {
     let mut contents = Vec::new();
     for _ in 0..=dice.below(3) {
         let mut parts = dice.some(2, &parts_of_gemini);
@@ -230,43 +224,48 @@ fn gemini_body(dice: &mut Dice<'_>) -> Value {
         }
         let calls = answer.iter().filter(|part| part.get("functionCall").is_some()).count();
         contents.push(json!({"role": "model", "parts": answer}));
-        let mut results = Vec::new();
-        for _ in 0..calls {
-            if dice.below(4) == 3 {
-                results.push(json!({"text": "between"}));
-            }
-            let response = dice.one(vec![json!({"output": "done"}), json!({"error": "no"})]);
-            let mut result = json!({"name": "f", "response": response});
-            dice.put(
-                &mut result,
-                "parts",
-                vec![json!([{"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}])],
-            );
-            results.push(json!({"functionResponse": result}));
-        }
+        let results = gemini_results(dice, calls);
         if !results.is_empty() {
             contents.push(json!({"role": "user", "parts": results}));
         }
     }
-    body["contents"] = contents.into();
+    contents
+}
+
+fn gemini_results(dice: &mut Dice<'_>, calls: usize) -> Vec<Value> {
+    let mut results = Vec::new();
+    for _ in 0..calls {
+        if dice.below(4) == 3 {
+            results.push(json!({"text": "between"}));
+        }
+        let response = dice.one(vec![json!({"output": "done"}), json!({"error": "no"})]);
+        let mut result = json!({"name": "f", "response": response});
+        let picture = json!([{"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}]);
+        dice.put(&mut result, "parts", vec![picture]);
+        results.push(json!({"functionResponse": result}));
+    }
+    results
+}
+
+fn put_gemini_tools(dice: &mut Dice<'_>, body: &mut Value) {
     let function = |schema: Value| json!({"name": "f", "description": "d", "parametersJsonSchema": schema});
     let tools = vec![
         json!([{"googleSearch": {}}, {"functionDeclarations": [function(dice.one(schemas()))]}]),
         json!([{"functionDeclarations": [{"name": "g", "parameters": {"type": "OBJECT", "properties": {}}, "response": {}}, function(dice.one(schemas()))]}]),
     ];
-    dice.put(&mut body, "tools", tools);
+    dice.put(body, "tools", tools);
     if body["tools"].is_array() {
         let calling = [
             json!({"mode": "ANY"}),
             json!({"mode": "ANY", "allowedFunctionNames": ["f"]}),
             json!({"mode": "NONE", "xNew": 1}),
         ];
-        dice.put(
-            &mut body,
-            "toolConfig",
-            calling.map(|calling| json!({"functionCallingConfig": calling})).to_vec(),
-        );
+        let configs = calling.map(|calling| json!({"functionCallingConfig": calling}));
+        dice.put(body, "toolConfig", configs.to_vec());
     }
+}
+
+fn gemini_config(dice: &mut Dice<'_>) -> Value {
     let mut config = json!({});
     for (name, values) in [
         ("temperature", vec![json!(0.5), json!(1.5)]),
@@ -303,7 +302,16 @@ fn gemini_body(dice: &mut Dice<'_>) -> Value {
             );
         }
     }
-    body["generationConfig"] = config;
+    config
+}
+
+fn gemini_body(dice: &mut Dice<'_>) -> Value {
+    let mut body = json!({});
+    let instructions = vec![json!("s"), json!({"parts": [{"text": "s"}, {"text": "t"}]})];
+    dice.put(&mut body, "systemInstruction", instructions);
+    body["contents"] = gemini_contents(dice).into();
+    put_gemini_tools(dice, &mut body);
+    body["generationConfig"] = gemini_config(dice);
     dice.put(&mut body, "safetySettings", vec![json!([{"category": "x", "threshold": "y"}])]);
     dice.put(&mut body, "serviceTier", vec![json!("flex")]);
     body

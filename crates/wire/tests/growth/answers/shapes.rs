@@ -17,8 +17,9 @@ pub struct AnswerShape {
 
 pub fn shapes() -> Vec<AnswerShape> {
     let openai = [chat_streams(), chat_answers(), completions(), responses_streams(), responses_answers()];
-    let others = [messages_streams(), messages_answers(), gemini(), bedrock(), cohere(), ollama()];
-    openai.into_iter().chain(others).flatten().collect()
+    let streams_and_answers = [messages_streams(), messages_answers(), gemini_streams(), gemini_answers()];
+    let others = [bedrock(), cohere(), ollama()];
+    openai.into_iter().chain(streams_and_answers).chain(others).flatten().collect()
 }
 
 fn shape(
@@ -302,7 +303,7 @@ fn messages_answers() -> Vec<AnswerShape> {
     ]
 }
 
-fn gemini() -> Vec<AnswerShape> {
+fn gemini_streams() -> Vec<AnswerShape> {
     vec![
         stream(
             Gemini,
@@ -367,6 +368,14 @@ fn gemini() -> Vec<AnswerShape> {
                 GEMINI_STOP,
             ],
         ),
+        shape(Gemini, true, "pieces of text", |count| {
+            events(count, |_| r#"{"candidates":[{"content":{"parts":[{"text":"a word"}]}}]}"#.to_owned())
+        }),
+    ]
+}
+
+fn gemini_answers() -> Vec<AnswerShape> {
+    vec![
         list(Gemini, "parts", GEMINI_ANSWER, r#"{"text":"a word"}"#),
         list(
             Gemini,
@@ -402,9 +411,6 @@ fn gemini() -> Vec<AnswerShape> {
             r#"{"candidates":[{"content":{"parts":[{"text":"w"}]},"finishReason":"STOP","logprobsResult":{"chosenCandidates":[@],"topCandidates":[]}}]}"#,
             r#"{"token":"w","logProbability":-0.5}"#,
         ),
-        shape(Gemini, true, "pieces of text", |count| {
-            events(count, |_| r#"{"candidates":[{"content":{"parts":[{"text":"a word"}]}}]}"#.to_owned())
-        }),
         shape(Gemini, false, "calls", |count| {
             format!(
                 r#"{{"candidates":[{{"content":{{"parts":[{}]}},"finishReason":"STOP"}}]}}"#,

@@ -3,10 +3,9 @@
 use super::{Dimension, TEXT, list, repeat};
 
 pub fn dimensions() -> Vec<Dimension> {
-    [conversation(), calls_and_results(), tools(), schemas(), outputs(), settings()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let conversation = [messages(), parts(), fields_of_messages(), calls_and_results()];
+    let others = [tools(), schemas(), outputs(), settings()];
+    conversation.into_iter().chain(others).flatten().collect()
 }
 
 fn body(messages: &str, fields: &str) -> String {
@@ -46,7 +45,7 @@ fn calls(count: usize, id: impl Fn(usize) -> String) -> String {
     )
 }
 
-fn conversation() -> Vec<Dimension> {
+fn messages() -> Vec<Dimension> {
     vec![
         list("least messages", r#"{"model":"m","messages":[@]}"#, r#"{"role":"user","content":"x"}"#),
         list(
@@ -82,6 +81,11 @@ fn conversation() -> Vec<Dimension> {
         Dimension::new("escapes", |count| {
             body(&format!(r#"{{"role":"user","content":"{}"}}"#, "\\u00e9\\n".repeat(count)), "")
         }),
+    ]
+}
+
+fn parts() -> Vec<Dimension> {
+    vec![
         Dimension::new("parts", move |count| {
             body(
                 &format!(
@@ -112,6 +116,11 @@ fn conversation() -> Vec<Dimension> {
                 "",
             )
         }),
+    ]
+}
+
+fn fields_of_messages() -> Vec<Dimension> {
+    vec![
         Dimension::new("unknown fields of messages", |count| {
             body(
                 &repeat(count, |_| r#"{"role":"user","content":"x","unknown":1,"further":2}"#.to_owned()),

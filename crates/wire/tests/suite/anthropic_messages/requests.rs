@@ -95,13 +95,20 @@ fn a_simple_request_gets_only_the_required_fields() {
     assert_eq!(body(&encode_with(&request, SONNET, &facts).unwrap())["max_tokens"], 64_000);
 }
 
-#[test]
-fn turns_and_instructions_are_written_in_the_form_of_messages() {
-    let text = |text: &str| json!({"type": "text", "text": text});
-    let use_of = |id: &str, input: Value| json!({"type": "tool_use", "id": id, "name": "f", "input": input});
-    let result_of =
-        |id: &str, said: &str| json!({"type": "tool_result", "tool_use_id": id, "content": [text(said)]});
-    let cases: Vec<TurnCase> = vec![
+fn text(text: &str) -> Value {
+    json!({"type": "text", "text": text})
+}
+
+fn use_of(id: &str, input: Value) -> Value {
+    json!({"type": "tool_use", "id": id, "name": "f", "input": input})
+}
+
+fn result_of(id: &str, answer: &str) -> Value {
+    json!({"type": "tool_result", "tool_use_id": id, "content": [text(answer)]})
+}
+
+fn turns_of_text() -> Vec<TurnCase> {
+    vec![
         (
             "several leading instructions",
             vec![system("a"), Message::text(Role::Developer, "b"), user("c")],
@@ -145,6 +152,11 @@ fn turns_and_instructions_are_written_in_the_form_of_messages() {
             json!([{"role": "user", "content": [text("a"), text("b")]}, {"role": "assistant", "content": "c"}]),
             &[],
         ),
+    ]
+}
+
+fn turns_with_calls() -> Vec<TurnCase> {
+    vec![
         (
             "results come together, in the order of the calls, in front of what the user says",
             vec![
@@ -186,8 +198,12 @@ fn turns_and_instructions_are_written_in_the_form_of_messages() {
             ]),
             &["approximated messages[1].tool_calls[0].function.arguments", "approximated tools"],
         ),
-    ];
-    for (name, messages, system, expected, losses) in cases {
+    ]
+}
+
+#[test]
+fn turns_and_instructions_are_written_in_the_form_of_messages() {
+    for (name, messages, system, expected, losses) in turns_of_text().into_iter().chain(turns_with_calls()) {
         let (got_system, got, mut lost) = turns(messages);
         let mut losses = losses.to_vec();
         losses.sort_unstable();
