@@ -134,7 +134,7 @@ for (const [theme, width] of LOOKS) test(`an administrator suspends and resumes 
   await page.goto("/ui/routing?model=demo%2Fecho");
   await page.getByText("suspended by an administrator").first().waitFor();
   await page.goto("/ui/audit");
-  await page.getByText("routing.rest").first().waitFor();
+  await page.getByText("routing.suspend").first().waitFor();
   await page.goto("/ui/routing?open=demo");
   await page.getByRole("button", { name: "Resume" }).click();
   await page.getByRole("button", { name: "Suspend", exact: true }).first().waitFor();

@@ -152,7 +152,7 @@ test("a viewer is told what needs an administrator, and a caller's key does not 
   await page.goto("/ui/playground");
   await page.getByText("The playground needs an administrator").waitFor();
   await accessible(page, "the playground of a viewer");
-  for (const [path, form] of [["/ui/settings/reload", ""], ["/ui/routing/rest", "provider=demo&does=rest"], ["/ui/projects", "id=mine"]]) {
+  for (const [path, form] of [["/ui/settings/reload", ""], ["/ui/routing/suspend", "provider=demo&does=suspend"], ["/ui/projects", "id=mine"]]) {
     const status = await page.evaluate(async ([path, form]) => (await fetch(path, { method: "POST", headers: { "content-type": "application/x-www-form-urlencoded" }, body: form })).status, [path, form]);
     assert.equal(status, 403, path);
   }

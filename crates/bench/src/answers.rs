@@ -200,7 +200,6 @@ fn gemini_stream() -> Vec<String> {
     objects.map(|object| format!("data: {object}\r\n\r\n")).collect()
 }
 
-/// The content of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prompt {
     /// Prose of this many bytes.

@@ -32,7 +32,6 @@ struct ProxyProcess {
     paced: Option<SocketAddr>,
 }
 
-/// One measured load.
 pub struct Measured {
     pub outcome: LoadResult,
     /// CPU time of the target's process.
@@ -154,7 +153,6 @@ impl Target {
         self.places[0].burst
     }
 
-    /// The request of a work in the form for this target.
     pub fn request(&self, work: &Work) -> Result<Rc<Request>> {
         let (_, address) = self.place(work).context("the target does not serve this work")?;
         Ok(Rc::new(if self.routes {

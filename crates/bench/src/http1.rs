@@ -21,7 +21,6 @@ pub struct Connection {
     came: usize,
 }
 
-/// The head of a message.
 pub struct Head {
     /// `POST /v1/chat/completions HTTP/1.1` or `HTTP/1.1 200 OK`
     pub first_line: String,

@@ -40,7 +40,6 @@ pub struct Load {
     pub rate: Option<f64>,
 }
 
-/// The results.
 #[derive(Clone, Debug, Default)]
 pub struct LoadResult {
     /// Complete and correct answers.

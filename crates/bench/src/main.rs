@@ -95,7 +95,6 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-/// Reports progress.
 #[expect(clippy::print_stderr, reason = "the command talks to a person")]
 fn progress(text: &str) {
     eprintln!("{text}");

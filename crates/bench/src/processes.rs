@@ -19,7 +19,6 @@ pub struct Process {
     started: Instant,
 }
 
-/// Where a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Processor {
     /// On processor 0. Load and upstream are on processor 1.

@@ -46,7 +46,6 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Paragraphs of a report.
 #[derive(Default)]
 pub struct Report {
     text: String,

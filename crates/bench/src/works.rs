@@ -9,7 +9,6 @@ pub struct Work {
     pub name: &'static str,
     /// The caller's key at the gateway.
     pub key: &'static str,
-    /// The format that the caller uses.
     pub caller: Format,
     /// The model in the request, which selects the upstream and its format.
     pub model: &'static str,

@@ -86,7 +86,6 @@ pub struct SettingRow {
     pub help: String,
 }
 
-/// A model and its providers.
 #[derive(Clone, Debug)]
 pub struct ModelRow {
     /// The canonical id.
@@ -120,7 +119,6 @@ pub struct Serving {
     pub also: Vec<String>,
     /// The capabilities of the model there.
     pub facts: ModelFacts,
-    /// The operations that it serves.
     pub operations: Operations,
     /// Facts for operations other than chat; none where there are none.
     pub endpoint: Option<Arc<EndpointFacts>>,

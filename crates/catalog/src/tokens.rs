@@ -18,7 +18,6 @@ struct Family {
     rules: Rules,
 }
 
-/// The counting rules of a model.
 pub fn token_rules(model: &str) -> &'static Rules {
     let model = model.to_ascii_lowercase();
     let is_meant = |family: &&Family| family.names.iter().any(|name| occurs(name, &model));

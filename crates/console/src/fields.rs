@@ -6,7 +6,6 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 
-/// Fields of a form.
 #[derive(Clone, Debug, Default)]
 pub struct Fields(Vec<(String, String)>);
 

@@ -17,7 +17,6 @@ pub trait Gateway: Identity + SignOn + Configuration + Routing + Models + Budget
 
 impl<T: Identity + SignOn + Configuration + Routing + Models + Budgets> Gateway for T {}
 
-/// Keys.
 pub trait Identity: Send + Sync + 'static {
     /// Whose this key is, and what it may see.
     fn sign_in<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Subject, WrongKey>>;
@@ -62,7 +61,6 @@ pub struct SignOnSecrets {
 /// The provider's answer, from the browser.
 #[derive(Clone, Copy)]
 pub struct SignOnAnswer<'a> {
-    /// The authorization code.
     pub code: &'a str,
     /// The issuer, where the provider names itself.
     pub issuer: Option<&'a str>,
@@ -81,7 +79,6 @@ pub enum NoSignOn {
     Role { name: String },
 }
 
-/// Who signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// For the gateway.
@@ -127,15 +124,11 @@ pub enum WrongKey {
     /// It is unknown, has expired or is disabled.
     Unknown,
     /// It has other roles.
-    Role {
-        /// Whose it is.
-        project: String,
-    },
+    Role { project: String },
     /// The database does not answer.
     Away,
 }
 
-/// Settings.
 pub trait Configuration: Send + Sync + 'static {
     /// The configuration in force, with secrets masked.
     fn in_force(&self) -> InForce;
@@ -154,7 +147,6 @@ pub trait Configuration: Send + Sync + 'static {
 
 #[derive(Clone, Debug, Default)]
 pub struct InForce {
-    /// The file it was read from.
     pub file: Option<String>,
     /// In the order of the file's reference.
     pub settings: Vec<Setting>,
@@ -170,7 +162,6 @@ pub struct Setting {
     pub source: String,
 }
 
-/// A reload and its result.
 #[derive(Clone, Debug)]
 pub struct LastReload {
     /// When, in milliseconds since 1970.
@@ -179,11 +170,9 @@ pub struct LastReload {
     pub result: Result<Vec<String>, String>,
 }
 
-/// A process of the gateway.
 #[derive(Clone, Debug, Default)]
 pub struct Node {
     pub name: String,
-    /// Its release.
     pub version: String,
     /// Bytes of usage records that wait for the database.
     pub spool_bytes: u64,
@@ -209,18 +198,17 @@ pub struct Provider {
     pub id: String,
     /// Why it cannot be called.
     pub off: Option<String>,
-    /// Labels of its keys.
     pub keys: Vec<String>,
     /// The measurements of its models.
     pub routes: Vec<routing::RouteSnapshot>,
     /// Suspensions of it: the whole provider, or keys.
-    pub rests: Vec<store::Suspension>,
+    pub suspensions: Vec<store::Suspension>,
 }
 
 impl Provider {
     /// The suspension of the whole provider (no key), or of one of its keys.
-    pub fn rest_of(&self, key: Option<&str>) -> Option<&store::Suspension> {
-        self.rests.iter().find(|rest| rest.key.as_deref() == key)
+    pub fn suspension_of(&self, key: Option<&str>) -> Option<&store::Suspension> {
+        self.suspensions.iter().find(|suspension| suspension.key.as_deref() == key)
     }
 }
 
@@ -247,11 +235,9 @@ pub struct Model {
     pub offers: Vec<Offer>,
 }
 
-/// A model at a provider.
 #[derive(Clone, Debug, Default)]
 pub struct Offer {
     pub provider: String,
-    /// Its id there.
     pub id: String,
     /// It can be called.
     pub on: bool,
@@ -286,7 +272,6 @@ impl Model {
             .map(|it| it.1)
     }
 
-    /// Whether a pattern of a policy matches it.
     pub fn is_matched(&self, pattern: &Pattern) -> bool {
         pattern.matches(&self.id)
             || self.offers.iter().any(|offer| {
@@ -311,7 +296,6 @@ pub trait Budgets: Send + Sync + 'static {
     /// The policy, checked and normalised; or its mistakes.
     fn check_policy(&self, json: &str) -> Result<String, String>;
 
-    /// The error in the id of a project.
     fn wrong_project_id(&self, id: &str) -> Option<String>;
 
     /// The providers at which a project may use a model, and the reasons of the others.
@@ -325,7 +309,6 @@ pub enum MayUse {
     Unknown,
     /// It may at these providers; at others not, with the reasons.
     Providers {
-        /// Allowed providers.
         allowed: Vec<String>,
         /// Refused providers, with the rule.
         refused: Vec<(String, String)>,

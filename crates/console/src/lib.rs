@@ -90,7 +90,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/playground", get(playground::page))
         .route("/routing", get(routing::page))
         .route("/routing/explain", post(routing::explain))
-        .route("/routing/rest", post(routing::rest))
+        .route("/routing/suspend", post(routing::suspend))
         .route("/login", get(auth::form).post(auth::sign_in))
         .route("/logout", post(auth::sign_out))
         .route("/oidc/start", get(sign_on::start))

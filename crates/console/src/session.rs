@@ -23,7 +23,6 @@ const COOKIE_NAME: &str = "llmgateway_session";
 /// The reader of a page.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// As it is stored.
     pub row: ConsoleSession,
     /// The current rights.
     pub rights: Rights,

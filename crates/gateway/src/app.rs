@@ -86,8 +86,8 @@ impl App {
             drain: settings.drain,
             shutdown: settings.shutdown,
         };
-        let rests = auth.rests().clone();
-        let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher(), books, rests };
+        let suspensions = auth.suspensions().clone();
+        let tools = Tools { metrics: metrics.clone(), hasher: store.key_hasher(), books, suspensions };
         let retention = Retention { store: store.clone(), keep_days: settings.keep_usage_days };
         let (buffer_limit, spool_limit) = (settings.buffer_limit, settings.spool_limit);
         let memory = shared_memory(&settings, &metrics);
@@ -139,7 +139,6 @@ impl App {
         Ok(Self { listeners, api, limits, writer, store, webhooks, retention, outages })
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         let none = SocketAddr::from(([127, 0, 0, 1], 0));
         self.listeners.first().and_then(|listener| listener.socket.local_addr().ok()).unwrap_or(none)

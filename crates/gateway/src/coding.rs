@@ -106,7 +106,6 @@ impl Decoder {
     }
 }
 
-/// One coding.
 enum Step {
     Gzip(Box<MultiGzDecoder<Sink>>),
     Deflate(Deflate),

@@ -110,7 +110,6 @@ impl Cors {
         answer.append(VARY, HeaderValue::from_static("origin"));
     }
 
-    /// Whether this is a preflight request.
     pub fn is_preflight(headers: &HeaderMap) -> bool {
         headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
     }

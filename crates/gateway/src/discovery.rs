@@ -28,7 +28,6 @@ const WAIT: Duration = Duration::from_secs(2);
 /// Largest list.
 const LIMIT: usize = 4 << 20;
 
-/// Lists of models by provider.
 pub type Lists = HashMap<String, Arc<Vec<ListedModel>>>;
 
 /// Keeps the lists.

@@ -61,7 +61,6 @@ fn last_reload(reloader: &Reloader) -> Value {
 
 /// Reports to the others that this process is alive.
 pub struct Heart {
-    /// Its identity.
     pub node: Arc<ThisNode>,
     /// The database with the row.
     pub store: Store,

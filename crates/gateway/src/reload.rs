@@ -32,7 +32,6 @@ pub struct Reloader {
     demo: Mutex<Demo>,
 }
 
-/// The result of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reloaded {
     /// Settings that are changed in the file and need a restart.

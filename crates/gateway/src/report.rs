@@ -354,15 +354,15 @@ pub fn node_object(node: &store::Node, now_ms: i64) -> Value {
 }
 
 /// A suspension by an administrator.
-pub fn rest_object(rest: &store::Suspension) -> Value {
+pub fn suspension_object(suspension: &store::Suspension) -> Value {
     json!({
-        "object": "rest",
-        "provider": rest.provider,
-        "key": rest.key,
-        "reason": rest.reason,
-        "actor": rest.actor,
-        "since": rest.since_ms / 1000,
-        "until": rest.until_ms.map(|until| until / 1000),
+        "object": "suspension",
+        "provider": suspension.provider,
+        "key": suspension.key,
+        "reason": suspension.reason,
+        "actor": suspension.actor,
+        "since": suspension.since_ms / 1000,
+        "until": suspension.until_ms.map(|until| until / 1000),
     })
 }
 

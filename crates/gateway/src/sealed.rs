@@ -5,14 +5,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use store::KeyHasher;
 
-/// The kind of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     File,
-    /// The output of a batch.
     Output,
     Batch,
-    /// A batch of messages.
     MessageBatch,
     /// A file that comes in parts.
     Upload,
@@ -22,7 +19,6 @@ pub enum Kind {
 const KINDS: [Kind; 6] =
     [Kind::File, Kind::Output, Kind::Batch, Kind::MessageBatch, Kind::Upload, Kind::Part];
 
-/// The location of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectLocation {
     pub kind: Kind,
@@ -39,7 +35,6 @@ pub struct ObjectLocation {
 pub struct Sealer<'a> {
     /// Has the secret of the installation, which all nodes share.
     pub hasher: &'a KeyHasher,
-    /// The project of the ids.
     pub project: &'a str,
 }
 

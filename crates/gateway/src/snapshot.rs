@@ -12,7 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use canon::{Error, ModelFacts, Operation};
 use catalog::{Catalog, ProviderRow};
-use routing::{Health, Rests, RetryBudget, Sessions};
+use routing::{Health, RetryBudget, Sessions, Suspensions};
 use store::KeyHasher;
 use wire::providers::Endpoint;
 
@@ -50,7 +50,6 @@ pub struct Snapshot {
     pub retries: RetryBudget,
     /// How long to wait for providers.
     pub timeouts: Timeouts,
-    /// Limits of callers' requests.
     pub limits: RequestLimits,
     /// The place of the gateway's object in answers.
     pub metadata: MetadataPlace,
@@ -64,7 +63,6 @@ pub struct Snapshot {
     pub decisions_sample: Sample,
     /// Which pages may call from a browser.
     pub cors: Cors,
-    /// The keys of the configuration.
     pub keys: Keys,
     /// Who signs people in to the dashboard.
     pub oidc: Option<OidcSettings>,
@@ -78,7 +76,6 @@ pub struct Snapshot {
     pub shown: Arc<InForce>,
 }
 
-/// Limits of callers' requests.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
     /// Largest request body in bytes.
@@ -130,8 +127,7 @@ pub struct Tools {
     pub hasher: KeyHasher,
     /// The counters of projects.
     pub books: Books,
-    /// Suspensions by administrators.
-    pub rests: Rests,
+    pub suspensions: Suspensions,
 }
 
 impl Tools {
@@ -141,7 +137,7 @@ impl Tools {
             metrics: Metrics::new(),
             hasher: KeyHasher::random()?,
             books: Books::default(),
-            rests: Rests::default(),
+            suspensions: Suspensions::default(),
         })
     }
 }
@@ -150,7 +146,7 @@ impl Snapshot {
     pub fn first(settings: Settings, tools: &Tools) -> Self {
         let routing = &settings.routing;
         let learnt = Learnt {
-            health: HealthByOperation::new(routing, tools.rests.clone()),
+            health: HealthByOperation::new(routing, tools.suspensions.clone()),
             sessions: Sessions::new(&routing.sessions),
             retries: RetryBudget::new(&routing.retry),
         };
@@ -256,20 +252,20 @@ pub struct HealthByOperation {
     /// For other operations, created on first use: each takes memory per processor.
     others: [OnceLock<Health>; Operation::ALL.len()],
     settings: routing::Settings,
-    rests: Rests,
+    suspensions: Suspensions,
 }
 
 impl HealthByOperation {
-    fn new(settings: &routing::Settings, rests: Rests) -> Self {
-        let chat = Health::new(settings).with_rests(rests.clone());
-        Self { chat, others: Default::default(), settings: settings.clone(), rests }
+    fn new(settings: &routing::Settings, suspensions: Suspensions) -> Self {
+        let chat = Health::new(settings).with_suspensions(suspensions.clone());
+        Self { chat, others: Default::default(), settings: settings.clone(), suspensions }
     }
 
     pub fn of(&self, operation: Operation) -> &Health {
         match operation {
             Operation::Chat => &self.chat,
             other => {
-                let new = || Health::new(&self.settings).with_rests(self.rests.clone());
+                let new = || Health::new(&self.settings).with_suspensions(self.suspensions.clone());
                 self.others[other as usize].get_or_init(new)
             }
         }
@@ -288,8 +284,8 @@ impl HealthByOperation {
             Some(health) => OnceLock::from(health.with_settings(settings)),
             None => OnceLock::new(),
         });
-        let (chat, rests) = (self.chat.with_settings(settings), self.rests.clone());
-        Self { chat, others, settings: settings.clone(), rests }
+        let (chat, suspensions) = (self.chat.with_settings(settings), self.suspensions.clone());
+        Self { chat, others, settings: settings.clone(), suspensions }
     }
 
     fn forget(&self, provider: &str, keys: &[String]) {
@@ -306,7 +302,6 @@ struct Learnt {
 
 /// A provider, ready to be called.
 pub struct ProviderHandle {
-    /// Its row in the catalog.
     pub row: Arc<ProviderRow>,
     /// Its address, and its settings.
     pub settings: ProviderSettings,
@@ -380,7 +375,6 @@ impl ProviderHandle {
 pub struct Current(Arc<ArcSwap<Snapshot>>);
 
 impl Current {
-    /// Begins with this snapshot.
     pub fn new(first: Snapshot) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(first)))
     }

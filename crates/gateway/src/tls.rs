@@ -22,7 +22,6 @@ pub struct Tls {
     state: Mutex<State>,
 }
 
-/// Where the certificate is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     /// The certificate and its chain, as PEM.

@@ -47,7 +47,6 @@ const ANSWER_BYTES: usize = 64 << 10;
 pub struct Sender {
     /// The database with the events.
     pub store: Store,
-    /// The budgets.
     pub books: Books,
     /// The configuration with the addresses.
     pub current: Current,

@@ -23,7 +23,6 @@ const REFUSED_MS: i64 = 200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     pub scope: Scope,
-    /// In which time.
     pub per: Window,
     pub start: i64,
     pub ceiling: Pico,
@@ -43,7 +42,6 @@ pub(crate) enum Account {
     Concurrent(ConcurrencyCount),
 }
 
-/// Whether a request fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
     Fits,

@@ -361,7 +361,6 @@ impl Book {
         }
     }
 
-    /// The scopes and windows in which money is counted.
     pub fn money(&self) -> Vec<(Scope, Window)> {
         let money = self.accounts.iter().filter_map(|account| match account {
             Account::Money(money) => Some((money.scope().clone(), money.window)),

@@ -61,7 +61,6 @@ pub enum Amount {
         has: Pico,
         /// The amount that the waiting request needs.
         needed: Pico,
-        /// The amount that it prefers to have.
         want: Pico,
     },
     /// Requests or tokens of a rate.

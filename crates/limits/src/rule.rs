@@ -11,18 +11,15 @@ use crate::{Pattern, Window};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountId(pub(crate) u32);
 
-/// The owner of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// The project, for all of its keys together.
     Project,
-    /// The key with this id.
     Key(Arc<str>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Quantity {
-    /// Money in a window.
     Money {
         ceiling: Pico,
         per: Window,
@@ -34,7 +31,6 @@ pub enum Quantity {
     Concurrent(u64),
 }
 
-/// A rule in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub(crate) account: AccountId,

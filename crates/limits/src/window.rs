@@ -12,7 +12,6 @@ pub enum Window {
     Day,
     /// Monday to Sunday.
     Week,
-    /// A calendar month.
     Month,
     /// All time.
     Total,

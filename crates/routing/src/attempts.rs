@@ -5,8 +5,8 @@
 //! - A rate limit: another key, else the next candidate, else the same again when its wait is short.
 //! - A failure, a timeout, a lost connection: the next candidate, else another key, else the same after a back-off.
 //! - A model that the provider does not serve: the next candidate.
-//! - When no healthy candidate remains, the unhealthy ones, the closed ones and repetitions are compared, and
-//!   the one with the best chance is tried.
+//! - When no healthy candidate remains, the unhealthy ones, those with an open breaker and repetitions are compared,
+//!   and the one with the best chance is tried.
 //!
 //! A fault that can be repaired (an expired token, thinking that the provider refuses) is repaired and
 //! retried once with the same key first.
@@ -20,7 +20,7 @@ use std::time::Duration;
 use canon::{Error, ErrorKind, Origin, Retry};
 
 use crate::chance::fraction;
-use crate::plan::SOUND;
+use crate::plan::HEALTHY_UPTIME;
 use crate::{
     Candidate, Choice, Health, KeyBudget, KeyState, Moment, Outcome, Permit, Plan, Settings, Timestamp,
 };
@@ -53,7 +53,6 @@ pub enum Next {
     Candidate(Attempt),
 }
 
-/// The attempts of one request.
 #[derive(Debug)]
 pub struct Attempts<'a> {
     plan: &'a Plan,
@@ -131,7 +130,7 @@ impl<'a> Attempts<'a> {
         self
     }
 
-    /// There is always a first attempt: when every route has closed since the plan was made, the first
+    /// There is always a first attempt: when the breakers of all routes have opened since the plan was made, the first
     /// candidate is tried anyway.
     pub fn first(&mut self, health: &Health, now: Timestamp) -> Attempt {
         if let Some(attempt) = self.next_candidate(0.0, health, now) {
@@ -162,7 +161,7 @@ impl<'a> Attempts<'a> {
         let attempt = if paid || !was_sent {
             self.after(class, choice, health, now)
         } else {
-            self.next_candidate(SOUND, health, now)
+            self.next_candidate(HEALTHY_UPTIME, health, now)
         };
         let is_free = attempt.as_ref().is_none_or(|attempt| self.is_fresh_and_sound(attempt, health, now));
         if paid && is_free {
@@ -174,8 +173,8 @@ impl<'a> Attempts<'a> {
 
     fn is_fresh_and_sound(&self, attempt: &Attempt, health: &Health, now: Timestamp) -> bool {
         let candidate = &self.candidates[attempt.index];
-        let is_sound = || health.metrics(candidate.provider, candidate.model, now).uptime >= SOUND;
-        attempt.permit == Permit::Normal && !self.was_tried(attempt.index) && is_sound()
+        let is_healthy = || health.metrics(candidate.provider, candidate.model, now).uptime >= HEALTHY_UPTIME;
+        attempt.permit == Permit::Normal && !self.was_tried(attempt.index) && is_healthy()
     }
 
     /// Whether the current key may be tried once more immediately because the cause of the failure was
@@ -192,21 +191,22 @@ impl<'a> Attempts<'a> {
             Class::Fault | Class::Unfit => None,
         };
         own_key
-            .or_else(|| self.next_candidate(SOUND, health, now))
+            .or_else(|| self.next_candidate(HEALTHY_UPTIME, health, now))
             .or_else(|| self.any_key(health, now))
             .or_else(|| self.last_chance(health, now))
             .or_else(|| self.next_candidate(0.0, health, now))
     }
 
-    /// The first candidate in order that was not tried yet, has at least this soundness and an open route.
+    /// The first candidate in order that was not tried yet, has at least this uptime and a route that takes requests.
     /// Less healthy candidates are compared with all others in `last_chance`.
-    fn next_candidate(&mut self, soundness: f64, health: &Health, now: Timestamp) -> Option<Attempt> {
-        let sound = |choice: &&Choice| {
+    fn next_candidate(&mut self, least_uptime: f64, health: &Health, now: Timestamp) -> Option<Attempt> {
+        let is_healthy = |choice: &&Choice| {
             let candidate = &self.candidates[choice.index];
-            soundness == 0.0 || health.metrics(candidate.provider, candidate.model, now).uptime >= soundness
+            least_uptime == 0.0
+                || health.metrics(candidate.provider, candidate.model, now).uptime >= least_uptime
         };
         let fresh = self.allowed().iter().filter(|choice| !self.was_tried(choice.index));
-        let (choice, permit) = fresh.filter(sound).find_map(|choice| {
+        let (choice, permit) = fresh.filter(is_healthy).find_map(|choice| {
             self.try_key(*choice, health, now).or_else(|| self.try_keys(choice.index, health, now))
         })?;
         Some(self.start(choice, None, permit))
@@ -225,7 +225,7 @@ impl<'a> Attempts<'a> {
         Some(self.start(choice, None, permit))
     }
 
-    /// The candidate with the best chance among those that failed before, are unhealthy or are closed.
+    /// The candidate with the best chance among those that failed before, are unhealthy or have an open breaker.
     fn last_chance(&mut self, health: &Health, now: Timestamp) -> Option<Attempt> {
         if self.no_fallback {
             return None;
@@ -235,8 +235,9 @@ impl<'a> Attempts<'a> {
             let (choice, wait) = self.repetition(*choice, health, now)?;
             let candidate = &self.candidates[choice.index];
             let uptime = health.metrics(candidate.provider, candidate.model, now).uptime;
-            let rests = health.key_access(candidate.route(choice.key), now).0 == KeyState::CoolingDown;
-            let hope = if rests { uptime * CROWDED } else { uptime };
+            let is_cooling_down =
+                health.key_access(candidate.route(choice.key), now).0 == KeyState::CoolingDown;
+            let hope = if is_cooling_down { uptime * CROWDED } else { uptime };
             (hope >= MIN_HOPE).then_some((choice, wait, hope))
         });
         let better = |a: &(Choice, Duration, f64), b: &(Choice, Duration, f64)| a.2.total_cmp(&b.2);
@@ -246,7 +247,7 @@ impl<'a> Attempts<'a> {
         Some(self.start(choice, (wait > Duration::ZERO).then_some(wait), permit))
     }
 
-    /// A key of a candidate that can be retried or is closed, and the wait before the attempt.
+    /// A key of a candidate that can be retried or has an open breaker, and the wait before the attempt.
     fn repetition(&self, choice: Choice, health: &Health, now: Timestamp) -> Option<(Choice, Duration)> {
         if let Some(failed) = self.failed.iter().rev().find(|failed| failed.choice.index == choice.index) {
             let wait = failed.again.filter(|_| !self.is_spent(failed.choice))?;
@@ -259,7 +260,7 @@ impl<'a> Attempts<'a> {
         let wait = match state {
             KeyState::Ready | KeyState::HalfOpen | KeyState::Open | KeyState::Probing => 0,
             KeyState::CoolingDown => until.since(now),
-            KeyState::Benched | KeyState::Rested => return None,
+            KeyState::Refused | KeyState::Suspended => return None,
         };
         (wait <= self.settings.retry.max_wait_ms).then_some((choice, Duration::from_millis(wait)))
     }

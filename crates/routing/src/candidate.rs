@@ -61,7 +61,6 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// The route to it by one of its keys.
     pub fn route(&self, key: usize) -> Route<'a> {
         Route { provider: self.provider, model: self.model, key: self.key(key) }
     }
@@ -95,7 +94,6 @@ pub struct Route<'a> {
     pub key: &'a str,
 }
 
-/// The needs of a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Needs<'a> {
     /// The model as requested: the choice is kept steady among requests of the same name.

@@ -24,9 +24,9 @@ pub enum Filter {
     /// It failed too often.
     BreakerOpen,
     /// All its keys are in a cool-down.
-    KeysResting,
+    KeysCoolingDown,
     /// An administrator suspended it, or all its keys.
-    Rested,
+    Suspended,
 }
 
 /// No candidate can serve the request.
@@ -101,7 +101,11 @@ impl NoCandidate {
                 Error::invalid("provider.max_price", message)
             }
             Some(
-                Filter::Disabled | Filter::Tight | Filter::BreakerOpen | Filter::KeysResting | Filter::Rested,
+                Filter::Disabled
+                | Filter::Tight
+                | Filter::BreakerOpen
+                | Filter::KeysCoolingDown
+                | Filter::Suspended,
             ) => {
                 let message = format!("No provider of `{model}` is available: {}.", self.why);
                 Error::gateway(ErrorKind::Unavailable, message)
@@ -172,8 +176,8 @@ pub(crate) fn left_out(candidate: &Candidate<'_>, filter: Filter, needed: Featur
         },
         Filter::Tight => "prompt and longest answer together do not fit".to_owned(),
         Filter::BreakerOpen => "its circuit breaker is open after repeated failures".to_owned(),
-        Filter::KeysResting => "all its keys are in a cool-down after rate limits or refusals".to_owned(),
-        Filter::Rested => "suspended by an administrator".to_owned(),
+        Filter::KeysCoolingDown => "all its keys are in a cool-down after rate limits or refusals".to_owned(),
+        Filter::Suspended => "suspended by an administrator".to_owned(),
     };
     Filtered { provider: candidate.provider.to_owned(), model: candidate.model.to_owned(), reason }
 }

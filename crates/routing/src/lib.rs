@@ -45,8 +45,8 @@ pub use candidate::{Candidate, Needs, Route, UnitPrices};
 pub use chance::pick_weighted;
 pub use fit::{Filter, NoCandidate};
 pub use health::{
-    Health, KeySnapshot, KeyState, Metrics, Outage, OutageKind, Outcome, Permit, Report, Rests,
-    RouteSnapshot, Snapshot,
+    Health, KeySnapshot, KeyState, Metrics, Outage, OutageKind, Outcome, Permit, Report, RouteSnapshot,
+    Snapshot, Suspensions,
 };
 pub use plan::{Choice, Moment, Plan, plan};
 pub use preferences::{MaxPrice, Preferences, Sort};

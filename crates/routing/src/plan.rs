@@ -26,7 +26,7 @@ use crate::{
 const SPEED_HYSTERESIS: f64 = 0.1;
 
 /// Below this uptime a provider is unhealthy.
-pub(crate) const SOUND: f64 = 0.8;
+pub(crate) const HEALTHY_UPTIME: f64 = 0.8;
 
 /// One candidate and one of its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +69,8 @@ impl Plan {
         matches!(self.reason, Reason::Exploration | Reason::Probe | Reason::LastResort)
     }
 
-    /// The candidates that can serve the request, best first, each once, including those that are closed or
-    /// rest.
+    /// The candidates that can serve the request, best first, each once, including those whose breaker is
+    /// open, and those in a cool-down or suspension.
     pub fn ranked(&self) -> Vec<usize> {
         let mut ranked = Vec::with_capacity(self.order.len());
         for choice in self.order.iter().chain(&self.reserve) {
@@ -161,12 +161,12 @@ fn capabilities(
     preferences: &Preferences,
     (settings, health): (&Settings, &Health),
 ) -> Vec<Option<Filter>> {
-    let closed_list = !preferences.allow_fallbacks && !preferences.order.is_empty();
+    let only_listed = !preferences.allow_fallbacks && !preferences.order.is_empty();
     let check = |candidate: &Candidate<'_>| {
         fit::check(needs, candidate, preferences, settings).or_else(|| {
-            let unlisted = closed_list && preferences.place(candidate.provider) == preferences.order.len();
-            let rests = || health.has_all_rest(candidate).then_some(Filter::Rested);
-            unlisted.then_some(Filter::Excluded).or_else(rests)
+            let unlisted = only_listed && preferences.place(candidate.provider) == preferences.order.len();
+            let suspended = || health.is_suspended(candidate).then_some(Filter::Suspended);
+            unlisted.then_some(Filter::Excluded).or_else(suspended)
         })
     };
     let mut filters: Vec<_> = candidates.iter().map(check).collect();
@@ -248,8 +248,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Takes out candidates that are closed or rest. When no other remains, their state is not given as the
-    /// reason.
+    /// Takes out candidates whose breaker is open or that are in a cool-down. When no other remains, their
+    /// state is not given as the reason.
     fn take_unhealthy<'c>(
         &self,
         entries: &mut Vec<Entry<'c>>,
@@ -263,8 +263,9 @@ impl Planner<'_> {
             std::mem::take(entries).into_iter().partition(Entry::is_usable);
         *entries = usable;
         for entry in unhealthy.iter().filter(|_| any_usable) {
-            let resting = matches!(entry.access.state, KeyState::CoolingDown | KeyState::Benched);
-            filters[entry.index] = Some(if resting { Filter::KeysResting } else { Filter::BreakerOpen });
+            let is_cooling_down = matches!(entry.access.state, KeyState::CoolingDown | KeyState::Refused);
+            filters[entry.index] =
+                Some(if is_cooling_down { Filter::KeysCoolingDown } else { Filter::BreakerOpen });
         }
         unhealthy
     }
@@ -311,8 +312,8 @@ impl Planner<'_> {
     /// Puts a candidate first that would be the best if it had recovered: this request tests it.
     fn probe(&self, entries: &mut [Entry<'_>]) -> bool {
         // Only with a healthy provider to fall back on: the probe uses up one attempt of this request.
-        let sound = entries[0].subject.metrics.uptime >= SOUND;
-        if !self.preferences.allow_fallbacks || entries[0].subject.warm || !sound {
+        let is_healthy = entries[0].subject.metrics.uptime >= HEALTHY_UPTIME;
+        if !self.preferences.allow_fallbacks || entries[0].subject.warm || !is_healthy {
             return false;
         }
         let hoped = |entry: &Entry<'_>| {
@@ -345,7 +346,7 @@ impl Planner<'_> {
             return false;
         }
         let best = &entries[0];
-        let close = |entry: &Entry<'_>| {
+        let is_near = |entry: &Entry<'_>| {
             entry.is_ready()
                 && entry.place == best.place
                 && entry.subject.candidate.losses <= best.subject.candidate.losses
@@ -354,7 +355,7 @@ impl Planner<'_> {
                     None => entry.parts.total() - best.parts.total() < self.settings.hysteresis,
                 }
         };
-        if let Some(place) = entries.iter().position(|entry| Some(name(entry)) == old && close(entry)) {
+        if let Some(place) = entries.iter().position(|entry| Some(name(entry)) == old && is_near(entry)) {
             entries[..=place].rotate_right(1);
             return true;
         }
@@ -415,15 +416,15 @@ impl Planner<'_> {
                 own.price = entry.subject.candidate.warm_cost.or(own.price);
             }
         }
-        let closed = !self.preferences.allow_fallbacks && self.preferences.order.is_empty();
+        let only_first = !self.preferences.allow_fallbacks && self.preferences.order.is_empty();
         let choices = |entries: &[Entry<'_>], most: usize| {
             let choices =
                 entries.iter().take(most).map(|entry| Choice { index: entry.index, key: entry.key });
             choices.collect::<Vec<_>>()
         };
         Plan {
-            order: choices(entries, if closed { 1 } else { entries.len() }),
-            reserve: choices(reserve, if closed { 0 } else { reserve.len() }),
+            order: choices(entries, if only_first { 1 } else { entries.len() }),
+            reserve: choices(reserve, if only_first { 0 } else { reserve.len() }),
             reason,
             needed: self.needs.features,
             judged,
@@ -438,13 +439,13 @@ fn compare(a: &Entry<'_>, b: &Entry<'_>) -> Ordering {
         KeyState::Ready => 0,
         KeyState::HalfOpen | KeyState::Probing | KeyState::Open => 1,
         KeyState::CoolingDown => 2,
-        KeyState::Benched | KeyState::Rested => 3,
+        KeyState::Refused | KeyState::Suspended => 3,
     };
-    let by_wish = || a.place.cmp(&b.place).then(a.sorted_by.total_cmp(&b.sorted_by));
+    let by_preference = || a.place.cmp(&b.place).then(a.sorted_by.total_cmp(&b.sorted_by));
     // Only a last resort contains candidates in a cool-down; the one that is ready soonest comes first.
-    let rests = rank(a) > 1 && rank(b) > 1;
-    let waiting = if rests { a.access.until.cmp(&b.access.until) } else { Ordering::Equal };
-    rank(a).cmp(&rank(b)).then(waiting).then_with(by_wish).then_with(|| by_score(a, b))
+    let both_wait = rank(a) > 1 && rank(b) > 1;
+    let waiting = if both_wait { a.access.until.cmp(&b.access.until) } else { Ordering::Equal };
+    rank(a).cmp(&rank(b)).then(waiting).then_with(by_preference).then_with(|| by_score(a, b))
 }
 
 fn by_score(a: &Entry<'_>, b: &Entry<'_>) -> Ordering {

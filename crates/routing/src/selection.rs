@@ -18,7 +18,6 @@ pub struct Selection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     OnlyCandidate,
-    /// It has the best score.
     Score,
     /// It serves this model now, and no other is better by more than the hysteresis.
     Incumbent,
@@ -36,7 +35,8 @@ pub enum Reason {
     Exploration,
     /// It failed before and is tried again.
     Probe,
-    /// All candidates that can serve the request are closed after failures: this one is the least bad.
+    /// The breakers of all candidates that can serve the request are open, or all are in a cool-down: this one
+    /// is the least bad.
     LastResort,
 }
 

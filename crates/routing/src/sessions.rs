@@ -13,7 +13,6 @@ pub struct Warm {
 }
 
 impl Warm {
-    /// The cache of this route.
     pub fn at(route: Route<'_>) -> Self {
         Self { provider_model: hash(&(route.provider, route.model)), key: hash(route.key) }
     }

@@ -34,7 +34,7 @@ pub struct Settings {
     pub context_slack: f64,
     /// How success, speed and cool-downs are measured.
     pub health: HealthSettings,
-    /// When a route is closed and tried again.
+    /// When the breaker of a route opens, and when the route is tried again.
     pub breaker: BreakerSettings,
     /// When a failed attempt is repeated.
     pub retry: RetrySettings,
@@ -172,7 +172,7 @@ impl Default for HealthSettings {
     }
 }
 
-/// When a route (provider, model and key) is closed and tried again.
+/// When the breaker of a route (provider, model and key) opens, and when the route is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BreakerSettings {

@@ -1,6 +1,5 @@
 //! Bodies and headers of requests, where a setting keeps them: one row per request, deleted at its expiry.
 
-/// The bodies of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptBodies {
     /// The id of the request, which its caller may choose.

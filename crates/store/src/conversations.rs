@@ -25,7 +25,6 @@ pub struct StoredItem {
 #[derive(Clone, Copy, Debug)]
 pub struct Addition<'a> {
     pub conversation: &'a str,
-    /// Its owner.
     pub key_id: &'a str,
     pub now_ms: i64,
     /// The new expiry of the conversation.

@@ -16,7 +16,6 @@ pub enum StoreError {
         "no permission to use the database {path}: {reason}; give the user of the gateway access or set database.url"
     )]
     Permission {
-        /// The file.
         path: String,
         /// The system's message.
         reason: String,
@@ -33,16 +32,10 @@ pub enum StoreError {
     #[error(
         "the database {path} was deleted or replaced under the running gateway; put it back, or restart the gateway to begin a new one"
     )]
-    Moved {
-        /// The file.
-        path: String,
-    },
+    Moved { path: String },
     /// The file contains something else.
     #[error("{path} is not an SQLite database; move it away or set database.url to another file")]
-    NotADatabase {
-        /// The file.
-        path: String,
-    },
+    NotADatabase { path: String },
     /// A later release of the gateway has changed the tables.
     #[error(
         "the database {path} has schema version {found}, this release knows up to {known}; run the newer release"
@@ -58,7 +51,6 @@ pub enum StoreError {
     /// A value in the database was not written by this release.
     #[error("the database holds an unreadable {what}: {reason}")]
     Corrupt {
-        /// Which value.
         what: &'static str,
         /// What is wrong with it.
         reason: String,

@@ -101,7 +101,6 @@ impl<'de> Deserialize<'de> for Length {
     }
 }
 
-/// The tags of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tags<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
@@ -155,7 +154,6 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The outcome of the request.
     pub(crate) fn outcome(&self) -> Cow<'a, str> {
         match &self.error_kind {
             _ if self.canceled => Cow::Borrowed("cancelled"),

@@ -12,7 +12,6 @@ const KEY_PREFIX: &str = "lgw-";
 /// The part of a key that is stored in clear text to distinguish keys: the prefix and four characters.
 const SHOWN_BYTES: usize = 8;
 
-/// The properties of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFields {
     /// What the operator calls it.

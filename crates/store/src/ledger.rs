@@ -23,7 +23,6 @@ pub(crate) struct Charged {
 #[derive(Default)]
 pub(crate) struct Charges {
     pub(crate) scopes: BTreeMap<String, BTreeMap<i64, Charged>>,
-    /// The name of the scope.
     name: String,
 }
 
@@ -83,7 +82,6 @@ pub(crate) const SPENT: &str = "SELECT scope,
 pub(crate) const DAYS: &str = "SELECT scope, day, spent_pico, requests, unpriced FROM ledger
     WHERE scope = $1 AND day >= $2 ORDER BY day DESC LIMIT $3";
 
-/// A row of the sums.
 pub(crate) type SpentRow = (String, i64, i64, i64, i64);
 
 pub(crate) fn spent((scope, first, second, third, total): SpentRow) -> (String, Spent) {

@@ -4,9 +4,7 @@
 pub struct Node {
     /// Identifies the process: a new one after each start.
     pub id: String,
-    /// The name of the machine.
     pub name: String,
-    /// The release.
     pub version: String,
     /// A hash of the configuration file in force; empty without one. Consistent nodes have the same hash.
     pub config: String,

@@ -24,7 +24,6 @@ pub struct UsageRecord {
     pub ttft_ms: Option<u64>,
     /// `static:<label>` or the id of a key in the database; never the key itself.
     pub key_id: String,
-    /// The project of the key.
     pub project: String,
     /// The process that served it, where several share budgets.
     pub node: Option<Cow<'static, str>>,
@@ -64,7 +63,6 @@ pub struct UsageRecord {
     pub upstream_cost: Option<Pico>,
     /// Why the answer ended.
     pub finish_reason: Option<String>,
-    /// The losses of the translation.
     pub losses: Vec<LossRecord>,
     /// The session that the client named.
     pub session_id: Option<String>,
@@ -74,7 +72,6 @@ pub struct UsageRecord {
     pub dialect: Option<Cow<'static, str>>,
     /// The time by phase; absent in records of earlier releases.
     pub phases: Option<Phases>,
-    /// The actions of guardrails.
     pub guardrails: Vec<GuardrailRecord>,
     /// Scores, exclusions and reasons of routing; stored for some requests.
     pub decision: Option<serde_json::Value>,
@@ -119,7 +116,6 @@ impl Phases {
     }
 }
 
-/// One attempt at a provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct AttemptRecord {
@@ -156,7 +152,6 @@ pub struct LossRecord {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct GuardrailRecord {
-    /// Its name.
     pub guardrail: String,
     /// `input` or `output`.
     pub on: Cow<'static, str>,

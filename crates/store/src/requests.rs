@@ -48,7 +48,6 @@ impl FromStr for Cursor {
 /// A record and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestRow {
-    /// Its place.
     pub cursor: Cursor,
     pub record: UsageRecord,
 }
@@ -94,7 +93,6 @@ impl Stretch {
 
 const ORDER: &str = "ORDER BY started_at_ms DESC, nonce DESC";
 
-/// The source of records.
 pub(crate) enum Source {
     /// Among all.
     All,

@@ -40,7 +40,6 @@ impl Dim {
     pub const ALL: [Self; 6] =
         [Self::Project, Self::Key, Self::Model, Self::Provider, Self::Operation, Self::Outcome];
 
-    /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Project => "project",
@@ -75,7 +74,6 @@ impl Bucket {
     }
 }
 
-/// A query of sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageQuery {
     /// From this time on, in milliseconds since 1970.
@@ -165,7 +163,6 @@ impl Gathered {
     }
 }
 
-/// A table of sums.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Table {
     pub(crate) name: &'static str,

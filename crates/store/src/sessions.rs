@@ -1,6 +1,5 @@
 //! Sessions of the dashboard. The token itself is not stored: the id is its hash.
 
-/// A session of the dashboard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleSession {
     /// The hash of the token that the browser holds.

@@ -19,9 +19,9 @@ use crate::ledger::{self, LedgerDay, Spent};
 use crate::nodes::{self, Node};
 use crate::projects::{self, Audit, AuditRow, Project, WriteOutcome};
 use crate::responses::{self, Chain, StoredResponse};
-use crate::rests::{self, Suspension};
 use crate::sessions::{self, ConsoleSession};
 use crate::sqlite::Sqlite;
+use crate::suspensions::{self, Suspension};
 use crate::webhooks::{self, Delivery};
 use crate::{StoreError, UsageRecord, postgres, sqlite};
 
@@ -1011,34 +1011,34 @@ impl Store {
     // Suspensions
 
     /// All suspensions, including expired ones.
-    pub async fn rests(&self) -> Result<Vec<Suspension>, StoreError> {
-        let rows: Vec<rests::Row> = on_either!(self, QUICK, connection => {
-            sqlx::query_as(rests::SELECT).fetch_all(connection).await
+    pub async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
+        let rows: Vec<suspensions::Row> = on_either!(self, QUICK, connection => {
+            sqlx::query_as(suspensions::SELECT).fetch_all(connection).await
         })?;
-        Ok(rows.into_iter().map(rests::from_row).collect())
+        Ok(rows.into_iter().map(suspensions::from_row).collect())
     }
 
     /// Suspends a provider or a key; replaces an earlier suspension of it.
-    pub async fn rest(&self, rest: &Suspension, audit: Audit) -> Result<(), StoreError> {
-        let now_ms = rest.since_ms;
+    pub async fn suspend(&self, suspension: &Suspension, audit: Audit) -> Result<(), StoreError> {
+        let now_ms = suspension.since_ms;
         change!(
             self,
-            "rests",
-            sqlx::query(rests::UPSERT)
-                .bind(&rest.provider)
-                .bind(rest.key.as_deref().unwrap_or_default())
-                .bind(&rest.reason)
-                .bind(&rest.actor)
-                .bind(rest.since_ms)
-                .bind(rest.until_ms),
+            "suspensions",
+            sqlx::query(suspensions::UPSERT)
+                .bind(&suspension.provider)
+                .bind(suspension.key.as_deref().unwrap_or_default())
+                .bind(&suspension.reason)
+                .bind(&suspension.actor)
+                .bind(suspension.since_ms)
+                .bind(suspension.until_ms),
             Some(audit),
             now_ms
         )?;
         Ok(())
     }
 
-    /// Ends a rest. False when there is none.
-    pub async fn end_rest(
+    /// Ends a suspension. False when there is none.
+    pub async fn end_suspension(
         &self,
         provider: &str,
         key: Option<&str>,
@@ -1046,7 +1046,13 @@ impl Store {
         now_ms: i64,
     ) -> Result<bool, StoreError> {
         let key = key.unwrap_or_default();
-        change!(self, "rests", sqlx::query(rests::DELETE).bind(provider).bind(key), Some(audit), now_ms)
+        change!(
+            self,
+            "suspensions",
+            sqlx::query(suspensions::DELETE).bind(provider).bind(key),
+            Some(audit),
+            now_ms
+        )
     }
 
     // Nodes

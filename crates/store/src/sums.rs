@@ -304,7 +304,6 @@ pub(crate) fn sum_columns() -> impl Iterator<Item = &'static str> {
     SUM_COLUMNS.iter().map(String::as_str)
 }
 
-/// Whether a column is a sum of money.
 pub(crate) fn is_money(column: &str) -> bool {
     [COUNTERS[COST], COUNTERS[UPSTREAM]].contains(&column)
 }

@@ -67,7 +67,6 @@ pub(crate) const DELETE_EXPIRED: &str = concat!(
     )
 );
 
-/// A day and a project.
 type ProjectDay = (i64, String);
 
 /// The tags and values that are in the table.
@@ -93,7 +92,6 @@ struct GroupSums<'a> {
     sums: UsageSums,
 }
 
-/// Sums by day.
 #[derive(Default)]
 pub(crate) struct TagDays<'a>(BTreeMap<Group<'a>, UsageSums>);
 

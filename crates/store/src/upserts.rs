@@ -3,7 +3,6 @@
 use crate::params::Params;
 use crate::sums::sum_columns;
 
-/// A statement and its parameters.
 pub(crate) type Statement = (&'static str, Params);
 
 /// How many rows one statement writes at most; a power of two, so that few are ever prepared.

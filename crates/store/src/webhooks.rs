@@ -1,6 +1,5 @@
 //! Deliveries to webhooks.
 
-/// A delivery to one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Names what happened: the same event is sent once to the same address.

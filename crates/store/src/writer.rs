@@ -347,7 +347,6 @@ struct Line<'a> {
     record: &'a str,
 }
 
-/// Records that the database refuses.
 #[derive(Default)]
 struct RefusedRecords {
     lines: Vec<u8>,

@@ -17,7 +17,6 @@ pub struct Plan {
     /// Entries (`provider/id`) with better facts than the packages have: never changed.
     #[serde(default)]
     pub keep: Vec<String>,
-    /// Models to add.
     #[serde(default)]
     pub add: Vec<Addition>,
 }

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// A task of the simulation.
 pub type Task<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
 
 /// The time in milliseconds, and the wake-up time of the current task.

@@ -16,7 +16,6 @@ use super::world::{Answer, World};
 const MODEL: &str = "model";
 const ATTEMPTS: u64 = 3;
 
-/// A routing policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// The router of this project with its default settings.
@@ -36,7 +35,6 @@ impl Policy {
     pub const ALL: [Self; 5] =
         [Self::Ours, Self::PriceOnly, Self::RoundRobin, Self::Formula, Self::Clairvoyant];
 
-    /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",

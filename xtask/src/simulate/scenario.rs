@@ -8,7 +8,6 @@ use serde::Deserialize;
 pub struct Scenario {
     /// A single word.
     pub name: String,
-    /// The scenario in a sentence.
     pub story: String,
     /// Simulated time.
     pub hours: f64,

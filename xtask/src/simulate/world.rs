@@ -28,7 +28,6 @@ struct Bucket {
     at: u64,
 }
 
-/// A good answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
     /// The arrival time of the first token.

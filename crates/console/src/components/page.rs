@@ -27,7 +27,6 @@ pub struct Reader<'a> {
     pub console: &'a Console,
     /// Who is signed in.
     pub session: &'a Session,
-    /// The headers of the request.
     pub headers: &'a HeaderMap,
 }
 

@@ -21,7 +21,6 @@ pub struct Panel<'a> {
 }
 
 impl Panel<'_> {
-    /// Draws it around a body.
     pub fn around(self, body: impl Render) -> Markup {
         html! {
             section.panel id=[self.id] {
@@ -41,7 +40,6 @@ impl Panel<'_> {
 
 /// A table: what screen readers call it, its classes, its columns.
 pub struct Table<'a> {
-    /// What it is a table of.
     pub caption: &'a str,
     /// `dense`, `keys` …
     pub class: &'a str,
@@ -50,7 +48,6 @@ pub struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// Draws it around rows.
     pub fn around(&self, rows: impl Render) -> Markup {
         html! {
             div.tbl tabindex="0" role="region" aria-label=(self.caption) {

@@ -17,10 +17,7 @@ pub enum Refusal {
     /// The key is unknown.
     Unknown,
     /// The key has other roles.
-    Role {
-        /// Whose it is.
-        project: String,
-    },
+    Role { project: String },
     /// The code of the link was used, or is too old.
     Code,
     /// Too many wrong keys came from this address.

@@ -60,7 +60,6 @@ impl Span {
     }
 }
 
-/// The data of the page.
 struct Data {
     by_model: Vec<UsageRow>,
     by_outcome: Vec<UsageRow>,
@@ -509,7 +508,6 @@ fn stacked(series: &[Series], buckets: &[i64], span: &Span, now_ms: i64) -> Mark
     )
 }
 
-/// The axes of a chart.
 struct Axes<'a> {
     /// The value at the upper edge.
     top: f64,

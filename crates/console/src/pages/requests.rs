@@ -211,7 +211,6 @@ pub fn table(caption: &str, rows: &[RequestRow], now_ms: i64) -> Markup {
     table.around(html! { @for row in rows { (line(row, now_ms)) } })
 }
 
-/// The colour of a status.
 pub fn status_kind(record: &UsageRecord) -> &'static str {
     match record.status {
         _ if record.canceled => "off",

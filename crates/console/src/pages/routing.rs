@@ -52,21 +52,21 @@ pub fn figures(provider: &Provider) -> Figures {
 
 /// The problem of an enabled provider: severity and text.
 pub fn trouble(provider: &Provider) -> Option<(&'static str, String)> {
-    if provider.rest_of(None).is_some() {
+    if provider.suspension_of(None).is_some() {
         return Some(("warn", "suspended by an administrator".to_owned()));
     }
     let keys: Vec<KeyState> =
         provider.routes.iter().flat_map(|route| route.keys.iter().map(|key| key.state)).collect();
     let count = |state: KeyState| keys.iter().filter(|known| **known == state).count();
     let open = count(KeyState::Open) + count(KeyState::Probing);
-    let refused = count(KeyState::Benched);
+    let refused = count(KeyState::Refused);
     let up = keys.contains(&KeyState::Ready);
     match (open, refused) {
         (_, refused) if refused > 0 && !up => Some(("bad", "refuses its key".to_owned())),
         (open, _) if open > 0 && !up => Some(("bad", "fails: its circuit breaker is open".to_owned())),
         (open, _) if open > 0 => Some(("warn", format!("fails on {open} of {} routes", keys.len()))),
         (_, refused) if refused > 0 => Some(("warn", "refuses one of its keys".to_owned())),
-        _ if !provider.rests.is_empty() => Some(("warn", "has a suspended key".to_owned())),
+        _ if !provider.suspensions.is_empty() => Some(("warn", "has a suspended key".to_owned())),
         _ if count(KeyState::CoolingDown) > 0 => Some(("warn", "has a key in cool-down".to_owned())),
         _ if count(KeyState::HalfOpen) > 0 => Some(("warn", "probing after failures".to_owned())),
         _ if figures(provider).uptime.is_some_and(|share| share < LIMPS_BELOW) => {
@@ -76,7 +76,6 @@ pub fn trouble(provider: &Provider) -> Option<(&'static str, String)> {
     }
 }
 
-/// The state of a provider in a word.
 pub fn word(provider: &Provider) -> Markup {
     match trouble(provider) {
         Some((kind, words)) => state(kind, words),
@@ -361,7 +360,7 @@ fn health(reader: &Reader<'_>, on: &[Provider], open: &str) -> Markup {
                 td.p1 { @if provider.keys.is_empty() { span.t3 { "none needed" } } @else { (provider.keys.len()) } }
                 td.n.p1 { (number::quiet_count(provider.routes.len() as u64)) }
             }
-            @if is_open { tr.subrow { td colspan="7" { (routes(provider)) (rests(reader, provider)) } } }
+            @if is_open { tr.subrow { td colspan="7" { (routes(provider)) (suspensions(reader, provider)) } } }
         }
     })
 }
@@ -393,16 +392,16 @@ fn routes(provider: &Provider) -> Markup {
 }
 
 /// Suspensions of a provider, and the forms for them.
-fn rests(reader: &Reader<'_>, provider: &Provider) -> Markup {
+fn suspensions(reader: &Reader<'_>, provider: &Provider) -> Markup {
     let now_ms = reader.console.now_ms();
     let form = |key: Option<&str>, does: &'static str, fields: Markup| {
         html! {
-            form.hstack.wrap method="post" action="/ui/routing/rest" {
+            form.hstack.wrap method="post" action="/ui/routing/suspend" {
                 (form_token(reader.session))
                 input type="hidden" name="provider" value=(provider.id);
                 @if let Some(key) = key { input type="hidden" name="key" value=(key); }
                 (fields)
-                button.btn.sm name="does" value=(does) { (if does == "rest" { "Suspend" } else { "Resume" }) }
+                button.btn.sm name="does" value=(does) { (if does == "suspend" { "Suspend" } else { "Resume" }) }
             }
         }
     };
@@ -411,14 +410,14 @@ fn rests(reader: &Reader<'_>, provider: &Provider) -> Markup {
         html! {
             li.hstack.wrap {
                 b.w5 { (what) }
-                @match provider.rest_of(key) {
-                    Some(rest) => {
-                        (state("warn", html! { "suspended since " (time::when(rest.since_ms, now_ms)) }))
-                        span.t2 { "by " (rest.actor) @if !rest.reason.is_empty() { ": " (rest.reason) } }
-                        @if let Some(until) = rest.until_ms { span.t3 { "until " (time::when(until, now_ms)) } }
+                @match provider.suspension_of(key) {
+                    Some(suspension) => {
+                        (state("warn", html! { "suspended since " (time::when(suspension.since_ms, now_ms)) }))
+                        span.t2 { "by " (suspension.actor) @if !suspension.reason.is_empty() { ": " (suspension.reason) } }
+                        @if let Some(until) = suspension.until_ms { span.t3 { "until " (time::when(until, now_ms)) } }
                         @if reader.session.is_admin() { (form(key, "end", html! {})) }
                     }
-                    None if reader.session.is_admin() => (form(key, "rest", html! {
+                    None if reader.session.is_admin() => (form(key, "suspend", html! {
                         input.in name="reason" maxlength="500" placeholder="Reason" aria-label={ "Reason to suspend: " (what) } autocomplete="off";
                         select.sel name="hours" aria-label="For how long" {
                             option value="" { "until it is resumed" }
@@ -448,8 +447,8 @@ fn seconds(form: &Fields) -> i64 {
     hours.unwrap_or(0).saturating_mul(3600)
 }
 
-/// `POST /ui/routing/rest`: suspends or resumes a provider or a key.
-pub async fn rest(
+/// `POST /ui/routing/suspend`: suspends or resumes a provider or a key.
+pub async fn suspend(
     State(console): State<Arc<Console>>,
     session: Session,
     headers: HeaderMap,
@@ -472,16 +471,16 @@ pub async fn rest(
     }
     let (now_ms, actor) = (console.now_ms(), session.actor());
     let done = if form.text("does") == "end" {
-        console.store.end_rest(id, key, store::Suspension::end(id, key, &actor), now_ms).await.map(drop)
+        console.store.end_suspension(id, key, store::Suspension::end(id, key, &actor), now_ms).await.map(drop)
     } else {
-        let asked = store::NewRest {
+        let asked = store::NewSuspension {
             provider: id.to_owned(),
             key: key.map(str::to_owned),
             reason: form.text("reason").to_owned(),
             seconds: form.get("hours").map(|_| seconds(&form)),
         };
         match asked.begin(&actor, now_ms) {
-            Ok((rest, audit)) => console.store.rest(&rest, audit).await,
+            Ok((suspension, audit)) => console.store.suspend(&suspension, audit).await,
             Err(wrong) => {
                 let back = format!("/ui/routing?open={0}#{0}", encoded(id));
                 return super::refused(&reader, StatusCode::BAD_REQUEST, &wrong.message, &back);
@@ -502,7 +501,7 @@ fn key_state(key: KeyState) -> Markup {
         KeyState::CoolingDown => state("warn", "in cool-down after a rate limit"),
         KeyState::Probing => state("run", "probing"),
         KeyState::Open => state("bad", "breaker open"),
-        KeyState::Benched => state("bad", "refused by the provider"),
-        KeyState::Rested => state("warn", "suspended by an administrator"),
+        KeyState::Refused => state("bad", "refused by the provider"),
+        KeyState::Suspended => state("warn", "suspended by an administrator"),
     }
 }

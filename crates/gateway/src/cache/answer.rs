@@ -13,7 +13,6 @@ const HEAD_BYTES: usize = 1 + 1 + 8 + 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedAnswer {
     pub body: Bytes,
-    /// The body is a stream.
     pub streams: bool,
     /// The provider's id of the answer, if it can be replaced.
     pub id: Option<String>,

@@ -12,7 +12,6 @@ use super::key::Key;
 #[derive(Default)]
 pub struct Flights(Mutex<HashMap<Key, watch::Receiver<()>>>);
 
-/// The role of a request.
 pub enum FlightRole {
     /// It is sent, and the others wait until it drops this.
     Leads(Flight),

@@ -7,7 +7,6 @@ use super::key::Key;
 use crate::cluster::SharedMemory;
 use crate::telemetry::Metrics;
 
-/// Answers that nodes share.
 pub struct SharedAnswers {
     memory: Arc<SharedMemory>,
     metrics: Metrics,

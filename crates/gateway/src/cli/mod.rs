@@ -11,10 +11,10 @@ mod models;
 #[cfg(test)]
 mod page;
 mod projects;
-mod rests;
 mod run;
 mod serve;
 pub mod style;
+mod suspensions;
 mod usage;
 
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ enum Command {
     /// List the nodes of the database, as JSON: one object per line; or declare one lost
     Nodes(lists::NodesArguments),
     /// Suspend a provider or one of its keys on all nodes, end a suspension, or list the suspensions
-    Rest(rests::RestArguments),
+    Suspend(suspensions::SuspendArguments),
     /// Show how a request would be routed and what would be sent. Sends nothing.
     Explain(explain::ExplainArguments),
     /// Emulate every provider's API on loopback.
@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
         Command::Requests(arguments) => lists::requests(&arguments),
         Command::Audit(arguments) => lists::audit(&arguments),
         Command::Nodes(arguments) => lists::nodes(&arguments),
-        Command::Rest(arguments) => rests::run(&arguments),
+        Command::Suspend(arguments) => suspensions::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
         Command::Openapi => {
@@ -210,9 +210,9 @@ mod tests {
             (Resource::Request, _) => Command("requests x"),
             (Resource::Models, _) => Command("models"),
             (Resource::Providers, _) => Command("check"),
-            (Resource::Rests, "POST") => Command("rest x --reason y"),
-            (Resource::Rests, _) => Command("rest"),
-            (Resource::Rest, _) => Command("rest x --end"),
+            (Resource::Suspensions, "POST") => Command("suspend x --reason y"),
+            (Resource::Suspensions, _) => Command("suspend"),
+            (Resource::Suspension, _) => Command("suspend x --end"),
             (Resource::Cache, _) => Command("projects purge-cache x"),
             (Resource::Explain, _) => Command("explain --model x"),
             (Resource::Nodes, _) => Command("nodes"),

@@ -53,9 +53,7 @@ pub enum Does {
 /// The server that is asked about a text.
 #[derive(Debug)]
 pub struct Check {
-    /// The address.
     pub url: Uri,
-    /// The form of the question.
     pub form: CheckForm,
     /// Sent as a bearer token, if not empty.
     pub key: Secret,
@@ -67,7 +65,6 @@ pub struct Check {
     pub on_error: OnError,
 }
 
-/// The matcher of a rule.
 #[derive(Debug, Default)]
 pub struct Matcher {
     /// Each finds its own kind of match.
@@ -77,12 +74,10 @@ pub struct Matcher {
     pub window: usize,
 }
 
-/// Finds one kind of match.
 #[derive(Debug)]
 pub enum Finder {
     /// With a regular expression.
     Pattern(Regex),
-    /// Words of a list.
     Words {
         /// Finds all of them, also within other words.
         words: AhoCorasick,

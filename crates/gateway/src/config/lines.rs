@@ -3,7 +3,6 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The lines of one file.
 pub struct Lines<'a> {
     text: &'a str,
     table: Option<Spanned<DeTable<'a>>>,

@@ -24,11 +24,9 @@ pub struct RedisUrl {
 /// The kind of servers in a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisForm {
-    /// One server.
     Single,
     /// Sentinels, which know the address of the master with this name.
     Sentinel(String),
-    /// Nodes of a cluster.
     Cluster,
 }
 

@@ -77,11 +77,9 @@ pub struct Settings {
     pub cors: Cors,
     /// Keys that may call.
     pub api_keys: Vec<KeyEntry>,
-    /// Keys for the admin routes.
     pub admin_keys: Vec<KeyEntry>,
     /// Who signs people in to the dashboard.
     pub oidc: Option<OidcSettings>,
-    /// Projects of the configuration.
     pub projects: Vec<ProjectSettings>,
     pub guardrails: Vec<Arc<Guardrail>>,
     /// Where events are sent.
@@ -93,7 +91,6 @@ pub struct Settings {
     /// Limits of the response cache.
     pub cache: CacheSettings,
     pub database_url: String,
-    /// Folder of the spool.
     pub spool: PathBuf,
     /// Most bytes in the spool.
     pub spool_limit: u64,
@@ -127,11 +124,9 @@ pub struct Settings {
 pub struct KeyEntry {
     /// `key1`, or the name of its variable.
     pub label: String,
-    /// The key itself.
     pub secret: Secret,
 }
 
-/// A project of the configuration.
 #[derive(Clone, Debug)]
 pub struct ProjectSettings {
     pub id: String,
@@ -139,11 +134,9 @@ pub struct ProjectSettings {
     pub keys: Vec<ProjectKey>,
 }
 
-/// A key of a project of the configuration.
 #[derive(Clone, Debug)]
 pub struct ProjectKey {
     pub name: String,
-    /// The key itself.
     pub secret: Secret,
     /// Its roles, separated by commas.
     pub roles: String,
@@ -222,10 +215,8 @@ fn limit(seconds: f64) -> Option<Duration> {
     (limit > Duration::ZERO && limit <= Duration::from_secs(366 * 24 * 3600)).then_some(limit)
 }
 
-/// A provider as configured.
 #[derive(Clone, PartialEq)]
 pub struct ProviderSettings {
-    /// Its row in the catalog.
     pub row: Arc<ProviderRow>,
     /// Its base URL without a trailing slash.
     pub base_url: String,
@@ -428,7 +419,6 @@ const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr:
 
 pub(super) struct Check<'a> {
     pub(super) environment: &'a Environment,
-    /// Where the gateway listens.
     listen: SocketAddr,
     mistakes: Vec<Mistake>,
     doubts: Vec<Mistake>,
@@ -1271,12 +1261,10 @@ const PROVIDER_KEYS: [&str; 18] = [
     "models",
 ];
 
-/// The target of an alias.
 enum Target {
     Enabled,
     /// Known and disabled, with the reason.
     Disabled(String),
-    /// Its mistake.
     Wrong(String),
 }
 
@@ -1337,7 +1325,6 @@ fn unknown_key<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// The address of a provider.
 struct Address {
     url: Option<String>,
     /// Its source; none for the catalog.
@@ -1413,9 +1400,7 @@ fn flatten(name: &str, value: &toml::Value, settings: &mut BTreeMap<String, Stri
 
 /// The names that a policy may use.
 pub trait Names {
-    /// Whether there is an alias of this name.
     fn has_alias(&self, name: &str) -> bool;
-    /// Whether there is a guardrail of this name.
     fn has_guardrail(&self, name: &str) -> bool;
 }
 

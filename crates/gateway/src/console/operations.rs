@@ -70,9 +70,13 @@ impl Routing for View {
     fn providers(&self) -> Vec<Provider> {
         let snapshot = self.current.get();
         let health = snapshot.health.of(Operation::Chat).snapshot(self.now());
-        let rests = self.auth.resting();
+        let suspensions = self.auth.active_suspensions();
         let provider = |handle: &std::sync::Arc<crate::snapshot::ProviderHandle>| Provider {
-            rests: rests.iter().filter(|rest| rest.provider == handle.id()).cloned().collect(),
+            suspensions: suspensions
+                .iter()
+                .filter(|suspension| suspension.provider == handle.id())
+                .cloned()
+                .collect(),
             id: handle.id().to_owned(),
             off: handle.disabled().map(str::to_owned),
             keys: handle.key_labels.clone(),

@@ -27,7 +27,6 @@ use crate::telemetry::Metrics;
 use crate::upstream::Client;
 use crate::upstream::outbound::Outbound;
 
-/// The guardrails of the configuration.
 pub struct Guardrails {
     by_name: HashMap<Arc<str>, Arc<Guardrail>>,
     client: Client,
@@ -45,7 +44,6 @@ pub struct Guard {
     state: Mutex<State>,
 }
 
-/// The state of one request.
 #[derive(Default)]
 struct State {
     /// Placeholders and their originals.
@@ -92,7 +90,6 @@ impl Guardrails {
         Self { by_name, client: Client::new(outbound.route()), metrics: metrics.clone() }
     }
 
-    /// Whether a guardrail with this name exists.
     pub fn has(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
     }

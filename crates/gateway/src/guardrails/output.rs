@@ -46,7 +46,6 @@ struct Channel {
     passed: usize,
 }
 
-/// The arguments of a call.
 #[derive(Default)]
 struct Call {
     text: String,
@@ -74,7 +73,6 @@ struct PendingCheck {
     items: usize,
 }
 
-/// Checks one answer.
 pub struct OutputFilter {
     guard: Arc<Guard>,
     /// This many of a text's last bytes are held back.

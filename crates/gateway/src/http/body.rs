@@ -15,11 +15,9 @@ use crate::pipeline::{Answer, Failure, Pending};
 
 pub enum ResponseBody {
     Whole(Option<Bytes>),
-    /// A stream that has begun.
     Stream(Box<Pump>),
     /// Streams of the parts of a request, as one.
     Several(Box<Several>),
-    /// A page of the dashboard.
     Page(Pin<Box<axum::body::Body>>),
     /// A stream before its first content: the caller gets pings.
     Waiting(Box<PendingAnswer>),

@@ -53,7 +53,6 @@ struct Slots {
     free: Vec<usize>,
 }
 
-/// One connection.
 #[derive(Debug)]
 pub struct Slot {
     connections: Arc<Connections>,
@@ -193,7 +192,6 @@ impl Slot {
         self.peer
     }
 
-    /// Requests that have begun on it.
     pub fn begun(&self) -> u32 {
         self.begun.load(Ordering::Relaxed)
     }
@@ -226,7 +224,6 @@ impl Slot {
         (self.is_idle() && !self.is_closing()).then(|| self.idle_since.load(Ordering::Relaxed))
     }
 
-    /// Whether it was asked to close.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
@@ -274,12 +271,10 @@ impl Slot {
 }
 
 impl ConnectionPermit {
-    /// The connection.
     pub fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
 
-    /// A request begins.
     pub fn begin(self: &Arc<Self>) -> InFlight {
         self.slot.requests.fetch_add(1, Ordering::AcqRel);
         self.slot.begun.fetch_add(1, Ordering::Relaxed);
@@ -305,7 +300,6 @@ impl Drop for ConnectionPermit {
 }
 
 impl InFlight {
-    /// Its connection.
     pub fn slot(&self) -> &Arc<Slot> {
         &self.0.slot
     }

@@ -59,7 +59,6 @@ pub struct Api {
     pub store: store::Store,
     /// The configuration in force.
     pub current: Current,
-    /// Reloads it.
     pub reloader: Arc<Reloader>,
     pub console: ConsoleService,
     /// The limit of bytes in memory.
@@ -673,7 +672,7 @@ async fn lists(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<Lists, Er
 /// In the format that the scraper prefers: Prometheus asks for OpenMetrics first, others use the older text
 /// format.
 fn metrics(api: &Api, head: &Parts) -> Response<ResponseBody> {
-    api.metrics.set_rests(&api.auth.resting());
+    api.metrics.set_suspensions(&api.auth.active_suspensions());
     let mut accepted = head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if accepted.any(|value| value.to_ascii_lowercase().contains("application/openmetrics-text")) {
         respond::text(
@@ -688,7 +687,7 @@ fn metrics(api: &Api, head: &Parts) -> Response<ResponseBody> {
 fn routing(api: &Api, snapshot: &Snapshot) -> Response<ResponseBody> {
     let health = snapshot.health.of(Operation::Chat).snapshot(api.pipeline.now());
     let mut state = serde_json::to_value(&health).unwrap_or_default();
-    state["rests"] = api.auth.resting().iter().map(report::rest_object).collect();
+    state["suspensions"] = api.auth.active_suspensions().iter().map(report::suspension_object).collect();
     respond::json(StatusCode::OK, state.to_string())
 }
 

@@ -84,7 +84,6 @@ impl Resource {
         }
     }
 
-    /// The kind of its ids.
     fn kind(self) -> Kind {
         match self {
             Self::Files => Kind::File,
@@ -94,7 +93,6 @@ impl Resource {
         }
     }
 
-    /// Whether a provider serves it.
     fn is_at(self, provider: &ProviderHandle) -> bool {
         let rows = &provider.row.operations;
         let format = rows.batches.as_ref().map(|row| row.format);
@@ -107,7 +105,6 @@ impl Resource {
     }
 }
 
-/// Serves a request.
 pub async fn serve(
     api: &Arc<Api>,
     resource: Resource,
@@ -197,7 +194,6 @@ struct Body {
     upload: Option<Upload>,
 }
 
-/// A page of a list.
 struct Page {
     /// The requested number of entries.
     wanted: usize,

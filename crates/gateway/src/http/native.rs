@@ -42,7 +42,6 @@ const HELD_FOR_MODEL: usize = 4 << 20;
 
 /// The caller, and the names of the request.
 pub struct NativeContext {
-    /// The snapshot of the request.
     pub snapshot: Arc<Snapshot>,
     pub request_id: String,
     /// When its head was there.
@@ -51,7 +50,6 @@ pub struct NativeContext {
     pub path: &'static str,
 }
 
-/// Serves a request.
 pub async fn serve(
     api: &Arc<Api>,
     asking: NativeContext,
@@ -295,7 +293,6 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<&str> {
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty()).collect()
 }
 
-/// Whether a WebSocket is requested.
 pub fn wants_websocket(head: &Parts) -> bool {
     let asked = head.headers.get(UPGRADE).and_then(|value| value.to_str().ok());
     asked.is_some_and(|asked| asked.eq_ignore_ascii_case("websocket"))
@@ -340,7 +337,6 @@ fn of_websocket(headers: &HeaderMap) -> Headers {
 struct Holding {
     /// All of it, or the request fails.
     whole: bool,
-    /// It may name the model.
     names_model: bool,
 }
 

@@ -14,7 +14,6 @@ use crate::coding::{CodingError, Decoder, Limits, without_byte_order_mark};
 use crate::incoming::{broken, late, leave_unread, too_large_upload};
 use crate::snapshot::RequestLimits;
 
-/// A body that was read.
 pub struct ReceivedBody {
     /// The whole body, decoded.
     pub bytes: Bytes,

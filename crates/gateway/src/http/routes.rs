@@ -14,12 +14,10 @@ pub struct Route {
     pub path: &'static str,
     /// The method. A route for `GET` also takes `HEAD`.
     pub method: Method,
-    /// The access rule.
     pub access: Access,
     pub serve: Serve,
 }
 
-/// The access rule of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Everybody.
@@ -36,22 +34,18 @@ pub enum Access {
 }
 
 impl Access {
-    /// Whether it takes a key.
     pub fn needs_key(self) -> bool {
         matches!(self, Self::Key | Self::Viewer | Self::Admin)
     }
 }
 
-/// The handler of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serve {
     /// A conversation with a model, in this format.
     Chat(Protocol),
     /// A text that a model continues, in the format of OpenAI's legacy completions.
     Completions,
-    /// A stored answer.
     Stored,
-    /// A stored conversation.
     Conversations,
     /// The token count of a prompt, in this format.
     CountTokens(Protocol),
@@ -65,7 +59,6 @@ pub enum Serve {
     Models(Protocol),
     /// One model, in this format.
     Model(Protocol),
-    /// The state of routing.
     Routing,
     /// Liveness.
     Health,
@@ -73,7 +66,6 @@ pub enum Serve {
     Ready,
     /// Projects, keys and usage.
     Admin(Resource),
-    /// A reload of the configuration.
     Reload,
     /// Prometheus metrics.
     Metrics,
@@ -91,11 +83,9 @@ pub enum Serve {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     Projects,
-    /// One of them.
     Project,
     /// All keys of the database.
     Keys,
-    /// One of them.
     Key,
     /// Budgets and limits with their current use.
     Budgets,
@@ -103,17 +93,13 @@ pub enum Resource {
     Usage,
     /// Requests, the newest first.
     Requests,
-    /// One of them.
     Request,
     /// Models at their providers.
     Models,
     Providers,
-    /// The measurements of routing.
     Routing,
-    /// Suspensions by administrators.
-    Rests,
-    /// One of them.
-    Rest,
+    Suspensions,
+    Suspension,
     /// The cached answers of a project.
     Cache,
     /// The dry run of a request.
@@ -183,9 +169,9 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/admin/v1/models", Access::Viewer, Serve::Admin(Resource::Models)),
     route(Method::GET, "/admin/v1/providers", Access::Viewer, Serve::Admin(Resource::Providers)),
     route(Method::GET, "/admin/v1/routing", Access::Viewer, Serve::Admin(Resource::Routing)),
-    route(Method::GET, "/admin/v1/rests", Access::Viewer, Serve::Admin(Resource::Rests)),
-    route(Method::POST, "/admin/v1/rests", Access::Admin, Serve::Admin(Resource::Rests)),
-    route(Method::DELETE, "/admin/v1/rests/{id}", Access::Admin, Serve::Admin(Resource::Rest)),
+    route(Method::GET, "/admin/v1/suspensions", Access::Viewer, Serve::Admin(Resource::Suspensions)),
+    route(Method::POST, "/admin/v1/suspensions", Access::Admin, Serve::Admin(Resource::Suspensions)),
+    route(Method::DELETE, "/admin/v1/suspensions/{id}", Access::Admin, Serve::Admin(Resource::Suspension)),
     route(Method::DELETE, "/admin/v1/cache/{id}", Access::Admin, Serve::Admin(Resource::Cache)),
     route(Method::POST, "/admin/v1/explain", Access::Viewer, Serve::Admin(Resource::Explain)),
     route(Method::GET, "/admin/v1/nodes", Access::Viewer, Serve::Admin(Resource::Nodes)),
@@ -252,12 +238,10 @@ pub static ROUTES: &[Route] = &[
 ];
 
 impl Serve {
-    /// Whether a model answers.
     pub fn is_answered_by_model(self) -> bool {
         matches!(self, Self::Chat(_) | Self::Completions | Self::CountTokens(_) | Self::Endpoint(_))
     }
 
-    /// The operation of a model.
     pub fn operation(self) -> Operation {
         match self {
             Self::CountTokens(_) => Operation::CountTokens,
@@ -345,7 +329,6 @@ pub enum RouteMatch<'a> {
     Route(&'static Route, &'a str),
     /// The path has routes, but none for this method.
     OtherMethods(Allowed),
-    /// Nothing has this path.
     Nothing,
 }
 
@@ -374,7 +357,6 @@ impl Route {
         }
     }
 
-    /// Whether it takes a method.
     fn takes(&self, method: &Method) -> bool {
         self.method == *method || (self.method == Method::GET && *method == Method::HEAD)
     }
@@ -509,10 +491,10 @@ fn about_resource(resource: Resource) -> &'static str {
         }
         Resource::Providers => "the providers; a disabled one has the reason",
         Resource::Routing => "this node's routing measurements, by provider, model and operation",
-        Resource::Rests => {
+        Resource::Suspensions => {
             "suspended providers and keys; `POST` suspends a `provider`, or one `key` of it by its label, on all nodes, with a `reason`, for `seconds` or until it is resumed; reloads and restarts do not end a suspension"
         }
-        Resource::Rest => {
+        Resource::Suspension => {
             "`DELETE` ends the suspension of a provider (`PROVIDER`) or of one of its keys (`PROVIDER/KEY`)"
         }
         Resource::Cache => "`DELETE` removes the cached answers of a project on every node",

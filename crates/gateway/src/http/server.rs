@@ -34,7 +34,6 @@ pub struct Listener {
     pub h2c: bool,
 }
 
-/// Limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Most connections at a time.

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use canon::{Error, ErrorKind};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
-use routing::Rests;
+use routing::Suspensions;
 use store::{KeyHash, KeyHasher, Project, Store, StoreError, Suspension};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -50,7 +50,7 @@ pub struct Auth {
     source: Box<dyn KeySource>,
     books: Books,
     stored: ArcSwap<Stored>,
-    rests: Rests,
+    suspensions: Suspensions,
     purges: Arc<Purges>,
     /// The last check of the database.
     looked: watch::Sender<Look>,
@@ -74,11 +74,9 @@ pub struct KeyList {
 pub struct DatabaseState {
     /// What this is about; none: everything.
     pub changed: Option<Changed>,
-    /// The valid keys.
     pub keys: Vec<KeyHash>,
     pub projects: Vec<Project>,
-    /// Suspensions by administrators.
-    pub rests: Vec<Suspension>,
+    pub suspensions: Vec<Suspension>,
     /// When the caches of projects were purged.
     pub purges: HashMap<String, i64>,
 }
@@ -93,13 +91,11 @@ pub struct Changed {
 /// What a notification says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notification {
-    /// Something has changed.
     Change,
     /// The connection was lost: the database may be another one that lacks the last changes.
     Reconnected,
 }
 
-/// Where keys are stored.
 pub trait KeySource: Send + Sync + 'static {
     /// What has changed since the marker; without one, everything.
     fn keys_since(&self, marker: Option<i64>) -> BoxFuture<'_, Result<KeyList, StoreError>>;
@@ -133,8 +129,11 @@ impl KeySource for Store {
                 }
                 None => (None, self.active_keys().await?, self.projects_after("", u32::MAX).await?),
             };
-            let (rests, purges) = (self.rests().await?, self.cache_purges().await?);
-            Ok(KeyList { marker: now, known: Some(DatabaseState { changed, keys, projects, rests, purges }) })
+            let (suspensions, purges) = (self.suspensions().await?, self.cache_purges().await?);
+            Ok(KeyList {
+                marker: now,
+                known: Some(DatabaseState { changed, keys, projects, suspensions, purges }),
+            })
         })
     }
 
@@ -172,9 +171,8 @@ impl Changed {
 /// The keys and projects of the database.
 #[derive(Default)]
 pub struct Stored {
-    /// Keys and projects.
     pub keys: Keys,
-    rests: Vec<Suspension>,
+    suspensions: Vec<Suspension>,
     marker: Option<i64>,
 }
 
@@ -216,7 +214,7 @@ impl Auth {
             source,
             books,
             stored: ArcSwap::default(),
-            rests: Rests::default(),
+            suspensions: Suspensions::default(),
             purges: Arc::default(),
             looked: watch::Sender::new(Look { as_of: now, began: now, failed: None, running: false }),
             turn: tokio::sync::Mutex::default(),
@@ -391,7 +389,7 @@ impl Auth {
         let answer = tokio::time::timeout(patience, self.source.keys_since(marker)).await;
         match answer.unwrap_or(Err(StoreError::Away)) {
             Ok(KeyList { marker, known }) => {
-                if let Some(DatabaseState { changed, keys, projects, rests, purges }) = known {
+                if let Some(DatabaseState { changed, keys, projects, suspensions, purges }) = known {
                     self.purges.set(purges);
                     let keys = match changed {
                         Some(changed) => stored.keys.changed(&changed, &keys, &projects, &self.books),
@@ -402,11 +400,15 @@ impl Auth {
                         self.failed();
                         return Err(error);
                     }
-                    self.stored.store(Arc::new(Stored { keys, rests, marker: Some(marker) }));
+                    self.stored.store(Arc::new(Stored { keys, suspensions, marker: Some(marker) }));
                 }
                 // Also without changes: a suspension may have expired.
-                let rests = self.resting();
-                self.rests.set(rests.iter().map(|rest| (rest.provider.as_str(), rest.key.as_deref())));
+                let suspensions = self.active_suspensions();
+                self.suspensions.set(
+                    suspensions
+                        .iter()
+                        .map(|suspension| (suspension.provider.as_str(), suspension.key.as_deref())),
+                );
                 self.looked.send_modify(|look| {
                     look.as_of = look.as_of.max(began);
                     look.failed = None;
@@ -430,8 +432,8 @@ impl Auth {
     }
 
     /// The suspensions, for routing.
-    pub fn rests(&self) -> &Rests {
-        &self.rests
+    pub fn suspensions(&self) -> &Suspensions {
+        &self.suspensions
     }
 
     /// The purges, for the response cache.
@@ -440,9 +442,9 @@ impl Auth {
     }
 
     /// The suspensions as of the last check.
-    pub fn resting(&self) -> Vec<Suspension> {
+    pub fn active_suspensions(&self) -> Vec<Suspension> {
         let (stored, now) = (self.stored.load(), clock::now_ms());
-        stored.rests.iter().filter(|rest| rest.is_active(now)).cloned().collect()
+        stored.suspensions.iter().filter(|suspension| suspension.is_active(now)).cloned().collect()
     }
 
     /// The database's keys and projects as of the last check.

@@ -26,7 +26,6 @@ pub use caching::{CacheAsked, Caching};
 pub use purges::Purges;
 pub use terms::{Offered, Terms};
 
-/// The caller of a request.
 #[derive(Clone)]
 pub struct Caller {
     /// `static:LABEL`, or the id of the key in the database.
@@ -36,9 +35,7 @@ pub struct Caller {
     pub owner: Arc<str>,
     /// May use the admin routes.
     pub admin: bool,
-    /// The roles of the key.
     pub roles: Roles,
-    /// The project of the key.
     pub project: Arc<Project>,
     /// The key's own policy; none without one.
     pub own: Option<Arc<Terms>>,
@@ -73,9 +70,7 @@ impl From<Error> for Box<Denied> {
 
 /// A team or an application, with its keys.
 pub struct Project {
-    /// Names it.
     pub id: Arc<str>,
-    /// Its policy as written.
     pub policy: Policy,
     /// The same, compiled.
     pub terms: Terms,
@@ -146,7 +141,6 @@ impl Caller {
         }
     }
 
-    /// Whether it has a budget.
     pub fn has_budget(&self) -> bool {
         self.terms().any(Terms::has_budget)
     }
@@ -161,18 +155,15 @@ impl Caller {
         }
     }
 
-    /// Whether it has guardrails.
     pub fn is_guarded(&self) -> bool {
         !self.project.terms.guardrails.is_empty()
             || self.own.as_ref().is_some_and(|own| !own.guardrails.is_empty())
     }
 
-    /// The names of its guardrails.
     pub fn guardrails(&self) -> impl Iterator<Item = &str> {
         self.terms().flat_map(|terms| &terms.guardrails).map(String::as_str)
     }
 
-    /// Whether answers may be stored for it.
     pub fn may_store(&self) -> bool {
         self.terms().all(|terms| terms.stored_responses)
     }
@@ -267,7 +258,6 @@ impl Project {
     }
 }
 
-/// An entry for a key.
 #[derive(Clone)]
 struct KnownKey {
     key_id: Arc<str>,
@@ -324,7 +314,6 @@ impl KeyTable {
 }
 
 impl Keys {
-    /// The keys and projects of the configuration.
     pub fn fixed(
         hasher: &KeyHasher,
         api_keys: &[KeyEntry],

@@ -97,7 +97,6 @@ pub struct Begin<'a> {
     pub caller: &'a Caller,
     /// The model as the caller wrote it.
     pub model: &'a str,
-    /// A stream was asked for.
     pub stream: bool,
     /// The session that the caller named.
     pub session: Option<String>,
@@ -195,7 +194,6 @@ impl Metering {
         }
     }
 
-    /// Requests in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -265,9 +263,7 @@ pub struct Served {
     pub attempts: usize,
     /// The cost of a whole answer, where its price is known.
     pub cost: Option<Cost>,
-    /// The remaining limits of the caller.
     pub limits: Option<Box<Remaining>>,
-    /// The effect of the cache.
     pub cache: Option<CacheUse>,
 }
 
@@ -635,7 +631,6 @@ impl Record {
         &self.pricing
     }
 
-    /// The losses of the translation.
     pub fn losses(&mut self, losses: &Losses) {
         if let Some(counters) = &self.counters {
             losses.iter().for_each(|loss| counters.loss(loss.action.as_str()));

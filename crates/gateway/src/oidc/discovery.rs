@@ -16,7 +16,6 @@ const FRESH: Duration = Duration::from_hours(1);
 /// The minimum interval between two requests for the metadata, for all sign-ins and tokens together.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The metadata of a provider.
 #[derive(Debug)]
 pub struct ProviderMetadata {
     pub authorization_endpoint: String,

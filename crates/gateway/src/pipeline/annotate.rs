@@ -13,7 +13,6 @@ use crate::config::MetadataPlace;
 use crate::guardrails::Guard;
 use crate::metering::{CacheUse, Pricing, Record, UpstreamCost};
 
-/// The envelope of one answer.
 pub struct Envelope {
     pub request_id: String,
     /// The place of the gateway's object.
@@ -43,11 +42,8 @@ pub struct Envelope {
     pub attempt_started: Instant,
     /// The reason for this provider.
     pub selection: Selection,
-    /// The losses of the translation.
     pub losses: Losses,
-    /// The prices of the answer.
     pub pricing: Pricing,
-    /// The cost of earlier attempts.
     pub earlier_cost: EarlierCost,
     /// The guardrails of the answer.
     pub guard: Option<Arc<Guard>>,

@@ -50,7 +50,6 @@ pub(super) enum Outcome {
     Stream(Box<Begun>),
 }
 
-/// A complete answer.
 pub(super) struct WholeAnswer {
     pub(super) answer: EndpointAnswer,
     pub(super) losses: Losses,

@@ -19,13 +19,10 @@ use crate::clock;
 use crate::metering::Record;
 use crate::telemetry::log::excerpt;
 
-/// An attempt to make.
 pub struct Attempt<'a> {
-    /// The candidate.
     pub offer: &'a Offer,
     /// The index of its key.
     pub key: usize,
-    /// The reason for it.
     pub selection: &'a Selection,
     /// When the attempt began.
     pub started: Instant,
@@ -83,9 +80,7 @@ pub struct Repair {
 /// Calls one provider once: for a conversation, or for another endpoint. A trait and not a closure: the
 /// compiler cannot yet prove that the future of an `AsyncFnMut` over borrowed arguments is `Send`.
 pub trait ProviderCall: Sync {
-    /// A successful answer.
     type Answer;
-    /// Makes one attempt.
     fn attempt(
         &self,
         attempt: Attempt<'_>,

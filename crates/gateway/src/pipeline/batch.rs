@@ -32,7 +32,6 @@ pub struct Output<'a> {
     pub id: &'a str,
     /// The creation of its batch, in seconds since 1970.
     pub made_at: u32,
-    /// The provider of its batch.
     pub provider: &'a Arc<ProviderHandle>,
     /// The key that it belongs to.
     pub key: usize,

@@ -69,7 +69,6 @@ impl Chat<'_> {
     }
 }
 
-/// The result of a lookup.
 pub(super) enum CacheLookup {
     /// No request can be compared.
     Nothing,

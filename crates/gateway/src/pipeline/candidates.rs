@@ -68,7 +68,6 @@ fn candidate<'a>(offer: &'a Offer, prompt: u64, output: u64, tier: Option<&str>)
     candidate
 }
 
-/// The needs of the request.
 pub fn needs<'a>(asked: &RequestFacts<'a>) -> Needs<'a> {
     Needs {
         model: asked.model,

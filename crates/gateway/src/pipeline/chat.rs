@@ -60,7 +60,6 @@ struct AnswerStart {
     held: Held,
 }
 
-/// Chat completions.
 pub struct Chat<'a> {
     pub cx: &'a RequestContext<'a>,
     /// The caller's request.

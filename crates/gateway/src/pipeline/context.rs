@@ -26,7 +26,6 @@ pub struct Inbound {
     pub path: &'static str,
     /// The snapshot of the configuration for the whole request.
     pub snapshot: Arc<Snapshot>,
-    /// Who calls.
     pub caller: Caller,
     /// The format that the caller speaks.
     pub dialect: &'static dyn Dialect,

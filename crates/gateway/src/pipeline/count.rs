@@ -33,7 +33,6 @@ const MOST_WAYS: usize = 4;
 pub struct Count {
     /// How many tokens.
     pub tokens: u64,
-    /// The source of the number.
     pub source: CountSource,
     /// The provider's whole answer, where it speaks the caller's format.
     pub answer: Option<Bytes>,
@@ -41,7 +40,6 @@ pub struct Count {
     pub served: Option<Served>,
 }
 
-/// Where a count comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CountSource {
     /// The provider counted.
@@ -180,7 +178,6 @@ fn is_about_the_request(error: &Error) -> bool {
     is_of_caller && status != Some(405) && !error.message.contains("support counting tokens")
 }
 
-/// Counts of tokens.
 struct Counting<'a> {
     cx: &'a RequestContext<'a>,
     intake: &'a Intake,

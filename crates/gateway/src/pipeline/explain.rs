@@ -103,7 +103,6 @@ impl Explanation {
         Self { guardrails, ..self }
     }
 
-    /// For machines.
     pub fn as_json(&self) -> Value {
         let mut object = self.object();
         if let Some(guardrails) = &self.guardrails {

@@ -87,7 +87,6 @@ pub struct Failure {
     pub metadata: Option<Vec<u8>>,
     /// The last attempt, if there was one.
     pub served: Option<Served>,
-    /// The remaining limits of the caller.
     pub limits: Option<Box<Remaining>>,
 }
 
@@ -97,7 +96,6 @@ impl From<Error> for Failure {
     }
 }
 
-/// A successful answer.
 pub enum Answer {
     Whole(Bytes, Option<Served>),
     /// A stream with its first piece.

@@ -351,7 +351,6 @@ impl Pipeline {
     }
 }
 
-/// Passes a request on.
 struct Passing<'a> {
     cx: &'a RequestContext<'a>,
     question: &'a NativeQuestion,

@@ -69,7 +69,6 @@ pub struct Pump {
     last_output: Instant,
     /// How many turns have passed since new data arrived.
     turns: u8,
-    /// The stream failed.
     has_failed: bool,
     /// The data before the failure had a turn to be sent.
     is_flushed: bool,

@@ -162,7 +162,6 @@ pub(super) const MAX_NAME_BYTES: usize = 512;
 /// Resolves model names.
 #[derive(Clone, Copy)]
 pub struct Resolver<'a> {
-    /// The snapshot of the request.
     pub snapshot: &'a Snapshot,
     /// The caller's request: it selects one of a provider's formats.
     pub asked: FormatChoice,

@@ -50,13 +50,11 @@ pub struct Session {
     pub turns: Mutex<Realtime>,
 }
 
-/// Why a tunnel ended.
 enum Ended {
     /// One of the two closed it.
     Closed,
     /// The provider's connection broke.
     Broke(std::io::Error),
-    /// The gateway closed it.
     ByGateway,
 }
 
@@ -113,7 +111,6 @@ impl Drop for Session {
     }
 }
 
-/// The conditions that end a tunnel.
 struct Ends<'a> {
     lifecycle: &'a Lifecycle,
     idle: Duration,

@@ -51,7 +51,7 @@ struct OfGuardrail {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Resting {
+struct SuspendedLabels {
     provider: String,
     key: String,
 }
@@ -84,7 +84,7 @@ struct Inner {
     response_cache: Family<Kind, Counter>,
     response_cache_bytes: Gauge,
     shared_memory_up: Gauge,
-    resting: Family<Resting, Gauge>,
+    suspended: Family<SuspendedLabels, Gauge>,
     /// Requests in flight.
     active: Gauge,
     connections: Gauge,
@@ -225,9 +225,9 @@ impl Metrics {
         let (shared_counters, shared_counters_up) = shared_counters(&mut registry);
         let (response_cache, response_cache_bytes) = response_cache(&mut registry);
         let shared_memory_up = shared_memory_up(&mut registry);
-        let resting = registered(
+        let suspended = registered(
             &mut registry,
-            "resting",
+            "suspended",
             "1 for each provider or key that an administrator suspended (`key` is empty for a whole provider)",
         );
         let active =
@@ -258,7 +258,7 @@ impl Metrics {
                 response_cache,
                 response_cache_bytes,
                 shared_memory_up,
-                resting,
+                suspended,
                 active,
                 connections,
             }),
@@ -279,7 +279,6 @@ impl Metrics {
         as_prometheus_text(&self.open_metrics())
     }
 
-    /// The counters of a provider.
     pub fn provider(&self, id: &str) -> RouteMetrics {
         RouteMetrics { metrics: self.clone(), provider: id.to_owned(), models: RwLock::default() }
     }
@@ -310,7 +309,6 @@ impl Metrics {
         self.inner.shared_counters.get_or_create(&Kind { kind }).inc();
     }
 
-    /// Whether shared counters answer.
     pub fn shared_counters_up(&self) -> &Gauge {
         &self.inner.shared_counters_up
     }
@@ -330,12 +328,14 @@ impl Metrics {
         &self.inner.shared_memory_up
     }
 
-    pub fn set_rests(&self, rests: &[store::Suspension]) {
-        self.inner.resting.clear();
-        for rest in rests {
-            let labels =
-                Resting { provider: rest.provider.clone(), key: rest.key.clone().unwrap_or_default() };
-            self.inner.resting.get_or_create(&labels).set(1);
+    pub fn set_suspensions(&self, suspensions: &[store::Suspension]) {
+        self.inner.suspended.clear();
+        for suspension in suspensions {
+            let labels = SuspendedLabels {
+                provider: suspension.provider.clone(),
+                key: suspension.key.clone().unwrap_or_default(),
+            };
+            self.inner.suspended.get_or_create(&labels).set(1);
         }
     }
 
@@ -409,9 +409,7 @@ pub struct RouteCounters {
     pub input_tokens: Counter,
     /// Cached prompt tokens.
     pub cached_tokens: Counter,
-    /// Tokens written to a cache.
     pub written_tokens: Counter,
-    /// Produced tokens.
     pub output_tokens: Counter,
     /// Cost in USD.
     pub cost: Counter<f64, std::sync::atomic::AtomicU64>,

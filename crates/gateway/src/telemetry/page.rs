@@ -28,7 +28,7 @@ fn sampled() -> String {
     metrics.guardrail("g", "input", "denied", 1);
     metrics.shared_counters("asked");
     metrics.response_cache("hit");
-    metrics.set_rests(&[store::Suspension {
+    metrics.set_suspensions(&[store::Suspension {
         provider: "p".into(),
         key: None,
         reason: String::new(),

@@ -103,7 +103,6 @@ pub(super) enum SendError {
     Unsent(Option<Box<Request<RequestBody>>>, hyper::Error),
     /// The connection ended without a byte of an answer.
     Silent(hyper::Error),
-    /// The connection broke.
     Broken(hyper::Error),
 }
 

@@ -24,7 +24,6 @@ pub struct OutboundSettings {
     pub cert_file: Option<PathBuf>,
     /// `SSL_CERT_DIR`: likewise.
     pub cert_dir: Option<PathBuf>,
-    /// The proxies of the environment.
     pub proxies: Proxies,
 }
 
@@ -209,7 +208,6 @@ pub struct Route {
     pub limit: Duration,
     /// Trusted authorities and the client certificate.
     pub tls: ClientConfig,
-    /// The proxies by target.
     pub proxies: Proxies,
 }
 

@@ -156,7 +156,6 @@ impl Pool {
         OpeningRole::Lead(Lead { pool: self.clone(), origin: origin.clone(), sender, has_landed: false })
     }
 
-    /// Sends a request over a connection of this pool.
     pub(super) async fn send(
         &self,
         origin: &Origin,

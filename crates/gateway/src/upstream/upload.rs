@@ -35,7 +35,6 @@ struct UploadState {
     moved: Instant,
 }
 
-/// The unread part of a body.
 pub struct UnreadBody {
     body: Option<Incoming>,
     /// Checks a form while it passes.

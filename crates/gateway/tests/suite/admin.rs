@@ -286,42 +286,42 @@ async fn a_provider_is_suspended_until_an_administrator_ends_it() {
         (json!({"provider": "mine", "reason": "x".repeat(501)}), "reason"),
     ];
     for (body, field) in wrong {
-        let refused = root(&gateway, "POST /admin/v1/rests", body).await;
+        let refused = root(&gateway, "POST /admin/v1/suspensions", body).await;
         assert_eq!((refused.status, refused.at("/error/param")), (400, json!(field)));
     }
     let body = json!({"provider": "mine", "reason": "<b>too slow</b>"});
-    assert_eq!(call(&gateway, "POST /admin/v1/rests", "test-key", "", &body).await.status, 403);
-    let rest = root(&gateway, "POST /admin/v1/rests", body).await;
+    assert_eq!(call(&gateway, "POST /admin/v1/suspensions", "test-key", "", &body).await.status, 403);
+    let created = root(&gateway, "POST /admin/v1/suspensions", body).await;
     assert_eq!(
-        (rest.status, rest.at("/actor"), rest.at("/until")),
+        (created.status, created.at("/actor"), created.at("/until")),
         (201, json!("key:static:key1"), Value::Null)
     );
     assert_eq!(used(&gateway).await, (200, json!("other")));
 
-    let listed = root(&gateway, "GET /admin/v1/rests", Value::Null).await;
+    let listed = root(&gateway, "GET /admin/v1/suspensions", Value::Null).await;
     assert_eq!(listed.at("/data/0/reason"), json!("<b>too slow</b>"));
     let state = root(&gateway, "GET /v1/routing", Value::Null).await;
-    assert_eq!(state.at("/rests/0/provider"), json!("mine"));
-    assert_eq!(state.at("/routes/0/keys/0/state"), json!("rested"));
+    assert_eq!(state.at("/suspensions/0/provider"), json!("mine"));
+    assert_eq!(state.at("/routes/0/keys/0/state"), json!("suspended"));
     let explained = root(&gateway, "POST /admin/v1/explain", question("fast")).await;
     assert_eq!(explained.at("/selection/filtered/0/reason"), json!("suspended by an administrator"));
-    assert_eq!(gateway.metric("llmgateway_resting{provider=\"mine\",key=\"\"}").await, Some(1.0));
+    assert_eq!(gateway.metric("llmgateway_suspended{provider=\"mine\",key=\"\"}").await, Some(1.0));
 
     assert_eq!(root(&gateway, "POST /admin/v1/reload", Value::Null).await.status, 200);
     assert_eq!(used(&gateway).await, (200, json!("other")));
     let gateway = gateway.stop().await.start(&config).await;
     assert_eq!(used(&gateway).await, (200, json!("other")));
-    root(&gateway, "POST /admin/v1/rests", json!({"provider": "other"})).await;
+    root(&gateway, "POST /admin/v1/suspensions", json!({"provider": "other"})).await;
     let nobody = gateway.chat(&question("fast")).await;
     assert_eq!(nobody.status, 503);
     assert!(nobody.text().contains("suspended by an administrator"), "{}", nobody.text());
 
-    assert_eq!(root(&gateway, "DELETE /admin/v1/rests/mine/k", Value::Null).await.status, 404);
-    assert_eq!(root(&gateway, "DELETE /admin/v1/rests/mine", Value::Null).await.status, 200);
+    assert_eq!(root(&gateway, "DELETE /admin/v1/suspensions/mine/k", Value::Null).await.status, 404);
+    assert_eq!(root(&gateway, "DELETE /admin/v1/suspensions/mine", Value::Null).await.status, 200);
     assert_eq!(used(&gateway).await, (200, json!("mine")));
-    assert_eq!(gateway.metric("llmgateway_resting{provider=\"mine\",key=\"\"}").await, None);
+    assert_eq!(gateway.metric("llmgateway_suspended{provider=\"mine\",key=\"\"}").await, None);
     let log = root(&gateway, "GET /admin/v1/audit?limit=3", Value::Null).await.json();
     let actions: Vec<_> = log["data"].as_array().unwrap().iter().map(|row| row["action"].clone()).collect();
-    assert_eq!(actions, ["routing.rest_end", "routing.rest", "routing.rest"]);
+    assert_eq!(actions, ["routing.suspension_end", "routing.suspend", "routing.suspend"]);
     assert_eq!(log["data"][0]["target"], "provider:mine");
 }

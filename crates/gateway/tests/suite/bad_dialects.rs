@@ -18,7 +18,6 @@ struct Endpoint {
     models: &'static [&'static str],
 }
 
-/// The shape of errors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum ErrorShape {
     OpenAi,

@@ -257,7 +257,7 @@ async fn no_page_offers_a_viewer_a_change() {
     let token = viewer.token().await;
     for path in [
         "/ui/settings/reload",
-        "/ui/routing/rest",
+        "/ui/routing/suspend",
         "/ui/projects",
         "/ui/projects/declared",
         "/ui/projects/declared/keys",
@@ -295,16 +295,16 @@ async fn every_page_reports_that_the_database_is_away() {
 }
 
 #[tokio::test]
-async fn a_rest_set_in_the_console_has_the_limits_of_the_api() {
+async fn a_suspension_set_in_the_console_has_the_limits_of_the_api() {
     let gateway = started().await;
     let admin = Browser::with(&gateway, "root").await;
     let token = admin.token().await;
-    let rest = |reason: String, hours: &'static str| {
+    let suspend = |reason: String, hours: &'static str| {
         let (admin, token) = (&admin, &token);
         async move {
             let fields =
                 [("token", token.as_str()), ("provider", "mine"), ("reason", &reason), ("hours", hours)];
-            admin.post("/ui/routing/rest", &fields).await
+            admin.post("/ui/routing/suspend", &fields).await
         }
     };
     for (reason, hours, words) in [
@@ -313,15 +313,18 @@ async fn a_rest_set_in_the_console_has_the_limits_of_the_api() {
         ("x".to_owned(), "soon", "A suspension lasts from 1 to"),
         ("x".to_owned(), "8785", "A suspension lasts from 1 to"),
     ] {
-        let reply = rest(reason, hours).await;
+        let reply = suspend(reason, hours).await;
         assert!(reply.status == 400 && reply.text().contains(words), "{hours}: {}", reply.text());
     }
-    assert!(gateway.api.store.rests().await.unwrap().is_empty());
-    assert_eq!(rest("x".repeat(500), "8784").await.status, 303);
-    let rests = gateway.api.store.rests().await.unwrap();
-    assert_eq!(rests[0].until_ms, Some(rests[0].since_ms + 366 * 24 * 3_600_000));
+    assert!(gateway.api.store.suspensions().await.unwrap().is_empty());
+    assert_eq!(suspend("x".repeat(500), "8784").await.status, 303);
+    let suspensions = gateway.api.store.suspensions().await.unwrap();
+    assert_eq!(suspensions[0].until_ms, Some(suspensions[0].since_ms + 366 * 24 * 3_600_000));
     let log = gateway.api.store.audit_before(i64::MAX, 1).await.unwrap();
-    assert_eq!((log[0].target.as_str(), log[0].actor.as_str()), ("provider:mine", rests[0].actor.as_str()));
+    assert_eq!(
+        (log[0].target.as_str(), log[0].actor.as_str()),
+        ("provider:mine", suspensions[0].actor.as_str())
+    );
     assert!(log[0].detail.contains("\"seconds\":31622400"), "{}", log[0].detail);
 }
 
@@ -410,27 +413,48 @@ async fn projects_and_keys_are_made_and_revoked_by_forms() {
     let gateway = TestGateway::start(&format!("{}{CONFIG}", upstream.provider("mine", "openai-chat"))).await;
     let browser = Browser::with(&gateway, "root").await;
     let token = browser.token().await;
-    let token = token.as_str();
-    let made = browser
-        .post(
-            "/ui/projects",
-            &[
-                ("token", token),
-                ("id", "team"),
-                ("name", "<b>Team</b>"),
-                ("models", "mine/*"),
-                ("limits", "40 concurrent"),
-                ("unpriced", "allow"),
-            ],
-        )
-        .await;
+    create_project(&browser, &token).await;
+    let secret = create_key(&browser, &token).await;
+    let bearer = format!("Bearer {secret}");
+    let ask = async || {
+        let headers = [("authorization", bearer.as_str())];
+        gateway.chat_with(&headers, &crate::support::question("mine/m")).await.status
+    };
+    assert_eq!(ask().await, 200);
+    let row = gateway.api.store.list_keys().await.unwrap().pop().unwrap();
+    let key_page = browser.get(&format!("/ui/keys/{}", row.id)).await.text();
+    assert!(!key_page.contains(&secret) && key_page.contains("ci &quot;x&quot;"), "{key_page}");
+
+    let rotation = [("token", &*token), ("once", "1"), ("hours", "0")];
+    let rotated = browser.post(&format!("/ui/keys/{}/rotate", row.id), &rotation).await;
+    assert_eq!((rotated.status, ask().await), (200, 401));
+    revoke_key(&browser, &token, &row.id).await;
+    assert!(gateway.api.store.key(&row.id).await.unwrap().unwrap().revoked_at_ms.is_some());
+
+    assert_outdated_change_is_refused(&browser, &token).await;
+    assert_viewer_changes_nothing(&Browser::with(&gateway, "viewer-key").await).await;
+}
+
+async fn create_project(browser: &Browser<'_>, token: &str) {
+    let fields = [
+        ("token", token),
+        ("id", "team"),
+        ("name", "<b>Team</b>"),
+        ("models", "mine/*"),
+        ("limits", "40 concurrent"),
+        ("unpriced", "allow"),
+    ];
+    let made = browser.post("/ui/projects", &fields).await;
     assert_eq!((made.status, made.header("location")), (303, Some("/ui/projects/team")), "{}", made.text());
     let wrong =
         browser.post("/ui/projects", &[("token", token), ("id", "b"), ("budgets", "5 per fortnight")]).await;
     assert_eq!(wrong.status, 400, "{}", wrong.text());
     assert_eq!(browser.post("/ui/projects", &[("token", token), ("id", "declared")]).await.status, 400);
     assert!(browser.get("/ui/projects").await.text().contains("&lt;b&gt;Team&lt;/b&gt;"));
+}
 
+/// The secret of the new key.
+async fn create_key(browser: &Browser<'_>, token: &str) -> String {
     let page = browser.get("/ui/projects/team?model=mine%2Fm").await.text();
     assert!(page.contains("0 of 40 running") && page.contains(">Yes<"), "{page}");
     let once = hidden(&page, "once");
@@ -438,42 +462,23 @@ async fn projects_and_keys_are_made_and_revoked_by_forms() {
         [("token", token), ("once", &once), ("name", "ci \"x\""), ("role", "inference"), ("days", "30")];
     let key = browser.post("/ui/projects/team/keys", &fields).await;
     assert_eq!((key.status, key.header("cache-control")), (200, Some("no-store")));
-    let (_, rest) = key
-        .text()
-        .split_once("id=\"newkey\" tabindex=\"0\">")
-        .map(|(a, b)| (a.to_owned(), b.to_owned()))
-        .unwrap();
-    let secret = rest.split('<').next().unwrap().to_owned();
-    assert_eq!(
-        browser.post("/ui/projects/team/keys", &fields).await.status,
-        409,
-        "a reload creates no second key"
-    );
-    let bearer = format!("Bearer {secret}");
-    let ask = async |bearer: &str| {
-        gateway.chat_with(&[("authorization", bearer)], &crate::support::question("mine/m")).await.status
-    };
-    assert_eq!(ask(&bearer).await, 200);
-    let row = gateway.api.store.list_keys().await.unwrap().pop().unwrap();
-    let key_page = browser.get(&format!("/ui/keys/{}", row.id)).await.text();
-    assert!(!key_page.contains(&secret) && key_page.contains("ci &quot;x&quot;"), "{key_page}");
+    let repeated = browser.post("/ui/projects/team/keys", &fields).await;
+    assert_eq!(repeated.status, 409, "a reload creates no second key");
+    let text = key.text();
+    let (_, after) = text.split_once("id=\"newkey\" tabindex=\"0\">").unwrap();
+    after.split('<').next().unwrap().to_owned()
+}
 
-    let rotate = browser
-        .post(&format!("/ui/keys/{}/rotate", row.id), &[("token", token), ("once", "1"), ("hours", "0")])
-        .await;
-    assert_eq!((rotate.status, ask(&bearer).await), (200, 401));
-    let off = format!("/ui/keys/{}/disable", row.id);
-    assert_eq!(browser.post(&off, &[("token", token)]).await.status, 303);
-    let revoke = format!("/ui/keys/{}/revoke", row.id);
-    assert_eq!(
-        browser.post(&revoke, &[("token", token), ("sure", "ci")]).await.status,
-        400,
-        "the name is needed"
-    );
+async fn revoke_key(browser: &Browser<'_>, token: &str, id: &str) {
+    let disable = format!("/ui/keys/{id}/disable");
+    assert_eq!(browser.post(&disable, &[("token", token)]).await.status, 303);
+    let revoke = format!("/ui/keys/{id}/revoke");
+    let unnamed = browser.post(&revoke, &[("token", token), ("sure", "ci")]).await;
+    assert_eq!(unnamed.status, 400, "the name is needed");
     assert_eq!(browser.post(&revoke, &[("token", token), ("sure", "ci \"x\"")]).await.status, 303);
-    assert!(gateway.api.store.key(&row.id).await.unwrap().unwrap().revoked_at_ms.is_some());
+}
 
-    // A change based on an outdated version is refused, and so is a viewer's change.
+async fn assert_outdated_change_is_refused(browser: &Browser<'_>, token: &str) {
     let page = browser.get("/ui/projects/team").await.text();
     let change = [
         ("token", token),
@@ -484,15 +489,12 @@ async fn projects_and_keys_are_made_and_revoked_by_forms() {
     assert_eq!(browser.post("/ui/projects/team", &change).await.status, 303);
     assert_eq!(browser.post("/ui/projects/team", &change).await.status, 409);
     assert!(browser.get("/ui/projects/team").await.text().contains("$3.00 of $3.00 left"));
-    let viewer = Browser::with(&gateway, "viewer-key").await;
+}
+
+async fn assert_viewer_changes_nothing(viewer: &Browser<'_>) {
     let token = viewer.token().await;
     let page = viewer.get("/ui/projects/team").await.text();
     assert!(!page.contains("/ui/projects/team/keys"), "no form that would be refused");
-    assert_eq!(
-        viewer
-            .post("/ui/projects/team/keys", &[("token", &token), ("name", "x"), ("once", "2")])
-            .await
-            .status,
-        403
-    );
+    let fields = [("token", &*token), ("name", "x"), ("once", "2")];
+    assert_eq!(viewer.post("/ui/projects/team/keys", &fields).await.status, 403);
 }

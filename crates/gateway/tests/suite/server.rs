@@ -64,7 +64,6 @@ async fn an_upstream_connection_is_used_again() {
     assert_eq!(second.await.unwrap().status, 200);
 }
 
-/// Whether the peer has closed.
 async fn is_closed(socket: &mut TcpStream) -> bool {
     let mut byte = [0; 1];
     let read = socket.read(&mut byte);

@@ -127,7 +127,6 @@ impl Keys {
     }
 }
 
-/// The provider.
 struct Issuer {
     server: TokenServer,
     bend: Arc<Mutex<Bend>>,

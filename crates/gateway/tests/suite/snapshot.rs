@@ -38,7 +38,7 @@ fn refuse(snapshot: &Snapshot, provider: &str) {
     snapshot.health.of(Operation::Chat).finish(route, permit, &Report::failure(&error), NOW);
 }
 
-fn is_benched(snapshot: &Snapshot, provider: &str) -> bool {
+fn is_refused(snapshot: &Snapshot, provider: &str) -> bool {
     snapshot.health.of(Operation::Chat).begin(Route { provider, model: "m", key: "key1" }, NOW).is_none()
 }
 
@@ -65,8 +65,8 @@ fn a_new_key_has_new_credentials_and_no_failures() {
     refuse(&old, "second");
     let next = Snapshot::next(&old, settings(&two("api_key = \"new\"", "api_key = \"b\"")), &tools);
     assert!(!Arc::ptr_eq(&handle(&old, "first").credentials, &handle(&next, "first").credentials));
-    assert!(!is_benched(&next, "first"), "the new key was never refused");
-    assert!(is_benched(&next, "second"), "the measurements of an unchanged provider are kept");
+    assert!(!is_refused(&next, "first"), "the new key was never refused");
+    assert!(is_refused(&next, "second"), "the measurements of an unchanged provider are kept");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn views_of_health_share_one_memory_and_have_their_own_settings() {
     let next = Snapshot::next(&old, settings(&longer), &tools);
     // A request of the old snapshot still reports, and the new snapshot sees it.
     refuse(&old, "first");
-    assert!(is_benched(&next, "first"));
+    assert!(is_refused(&next, "first"));
     refuse(&next, "second");
     let later = Timestamp(NOW.0 + 4_000_000);
     let route = |provider| Route { provider, model: "m", key: "key1" };

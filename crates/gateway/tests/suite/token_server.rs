@@ -13,7 +13,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-/// A request that the server got.
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
     pub method: Method,
@@ -23,7 +22,6 @@ pub struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// The fields of a form.
     pub fn form(&self) -> BTreeMap<String, String> {
         form_urlencoded::parse(self.body.as_bytes()).into_owned().collect()
     }

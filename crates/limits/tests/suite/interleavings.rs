@@ -23,7 +23,6 @@ struct Script {
 /// How a request ends.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
-    /// It is settled.
     Settled,
     /// It is overdue, and settled later.
     Late,

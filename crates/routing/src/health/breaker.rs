@@ -71,7 +71,6 @@ impl Breaker {
         self.proofs = 0;
     }
 
-    /// The probe starts.
     pub(crate) fn probe(&mut self, now: Timestamp) {
         self.state = State::Probing { since: now };
     }

@@ -9,8 +9,8 @@ mod breaker;
 mod incumbent;
 mod memory;
 mod outages;
-mod rests;
 mod snapshot;
+mod suspensions;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,18 +22,17 @@ pub(crate) use self::incumbent::Incumbents;
 pub(crate) use self::memory::Access;
 use self::memory::Memory;
 pub use self::outages::{Outage, OutageKind};
-pub use self::rests::Rests;
 pub use self::snapshot::{KeySnapshot, KeyState, Metrics, RouteSnapshot, Snapshot};
+pub use self::suspensions::Suspensions;
 use crate::shards::{Map, Shards, hash, lock};
 use crate::{Candidate, Route, Settings, Timestamp, Warm};
 
 /// Most refused keys to remember.
-const MAX_BENCHED: usize = 4_096;
+const MAX_REFUSED: usize = 4_096;
 
 /// How an attempt ended, as far as the provider's health is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It worked.
     Success,
     /// The request or the gateway was at fault, or the caller hung up: no information about the provider.
     Neutral,
@@ -124,7 +123,7 @@ impl Report {
 pub enum Permit {
     /// The route is healthy.
     Normal,
-    /// The route was closed: this request tests whether it works again.
+    /// The breaker was open: this request tests whether the route works again.
     Probe,
     /// The probe's answer has begun, so other requests may try too.
     Begun,
@@ -134,7 +133,7 @@ pub enum Permit {
 
 /// A key in a cool-down for all models.
 #[derive(Debug)]
-struct Bench {
+struct RefusedKey {
     provider: Box<str>,
     key: Box<str>,
     until: Timestamp,
@@ -142,7 +141,7 @@ struct Bench {
     reported: Timestamp,
 }
 
-impl Bench {
+impl RefusedKey {
     fn new(provider: &str, key: &str, until: Timestamp) -> Self {
         Self { provider: provider.into(), key: key.into(), until, reported: Timestamp(0) }
     }
@@ -161,16 +160,16 @@ pub(crate) struct Standing {
 pub struct Health {
     settings: Settings,
     table: Arc<Table>,
-    rests: Rests,
+    suspensions: Suspensions,
 }
 
 /// Shared by all views ([`Health::with_settings`]).
 #[derive(Debug)]
 struct Table {
     routes: Shards<Vec<Memory>>,
-    benched: Mutex<Map<Bench>>,
-    /// When the last entry of `benched` expires: usually past, and then the lock is not needed.
-    benched_until: AtomicU64,
+    refused: Mutex<Map<RefusedKey>>,
+    /// When the last entry of `refused` expires: usually past, and then the lock is not needed.
+    refused_until: AtomicU64,
     incumbents: Incumbents,
 }
 
@@ -178,21 +177,21 @@ impl Health {
     pub fn new(settings: &Settings) -> Self {
         let table = Table {
             routes: Shards::new(),
-            benched: Mutex::default(),
-            benched_until: AtomicU64::new(0),
+            refused: Mutex::default(),
+            refused_until: AtomicU64::new(0),
             incumbents: Incumbents::new(),
         };
-        Self { settings: settings.clone(), table: Arc::new(table), rests: Rests::default() }
+        Self { settings: settings.clone(), table: Arc::new(table), suspensions: Suspensions::default() }
     }
 
     /// Adds the routes that an administrator suspended.
-    pub fn with_rests(self, rests: Rests) -> Self {
-        Self { rests, ..self }
+    pub fn with_suspensions(self, suspensions: Suspensions) -> Self {
+        Self { suspensions, ..self }
     }
 
     /// The same memory under other settings: all views share their measurements.
     pub fn with_settings(&self, settings: &Settings) -> Self {
-        Self { settings: settings.clone(), table: self.table.clone(), rests: self.rests.clone() }
+        Self { settings: settings.clone(), table: self.table.clone(), suspensions: self.suspensions.clone() }
     }
 
     /// Forgets a provider whose address or keys have changed: old measurements do not apply to the new ones.
@@ -203,16 +202,16 @@ impl Health {
                 !memories.is_empty()
             });
         }
-        let mut benched = lock(&self.table.benched);
+        let mut refused = lock(&self.table.refused);
         for key in keys {
-            benched.remove(&bench_id(provider, key));
+            refused.remove(&key_hash(provider, key));
         }
     }
 
     /// Asks for permission to send a request. None when the breaker of the route is open, or in a cool-down or suspension.
     pub fn begin(&self, route: Route<'_>, now: Timestamp) -> Option<Permit> {
-        if self.rests.has(route.provider, route.key)
-            || self.benched_until(route.provider, route.key, now).is_some()
+        if self.suspensions.has(route.provider, route.key)
+            || self.refused_until(route.provider, route.key, now).is_some()
         {
             return None;
         }
@@ -231,12 +230,12 @@ impl Health {
         })
     }
 
-    /// Permission for a route that may be closed, when there is no other.
+    /// Permission for a route whose breaker may be open, when there is no other.
     pub fn begin_last_resort(&self, route: Route<'_>, now: Timestamp) -> Permit {
         self.begin(route, now).unwrap_or(Permit::LastResort)
     }
 
-    /// The first content of an answer has arrived. A route that was closed lets the next probe through,
+    /// The first content of an answer has arrived. A route whose breaker was open lets the next probe through,
     /// because the end of this answer may take minutes.
     pub fn begun(&self, route: Route<'_>, permit: &mut Permit, now: Timestamp) {
         if *permit != Permit::Probe {
@@ -253,7 +252,7 @@ impl Health {
     /// Returns the permit with the outcome.
     pub fn finish(&self, route: Route<'_>, permit: Permit, report: &Report, now: Timestamp) {
         if report.outcome == Outcome::Credential {
-            self.bench(route, now);
+            self.refuse(route, now);
         }
         let remembers = !matches!(report.outcome, Outcome::Neutral | Outcome::Credential);
         let id = hash(&(route.provider, route.model));
@@ -267,11 +266,11 @@ impl Health {
             memory.finish(route.key, (&permit, report), &self.settings, now);
         }
         drop(shard);
-        if report.outcome == Outcome::Success && self.benched_until(route.provider, route.key, now).is_some()
+        if report.outcome == Outcome::Success && self.refused_until(route.provider, route.key, now).is_some()
         {
             // The end time stays, so that the gateway which reported it may report it again.
-            if let Some(bench) = lock(&self.table.benched).get_mut(&bench_id(route.provider, route.key)) {
-                bench.until = now;
+            if let Some(refusal) = lock(&self.table.refused).get_mut(&key_hash(route.provider, route.key)) {
+                refusal.until = now;
             }
         }
     }
@@ -332,16 +331,16 @@ impl Health {
     }
 
     /// Whether an administrator suspended all keys of a candidate.
-    pub(crate) fn has_all_rest(&self, candidate: &Candidate<'_>) -> bool {
-        (0..candidate.key_count()).all(|key| self.rests.has(candidate.provider, candidate.key(key)))
+    pub(crate) fn is_suspended(&self, candidate: &Candidate<'_>) -> bool {
+        (0..candidate.key_count()).all(|key| self.suspensions.has(candidate.provider, candidate.key(key)))
     }
 
     fn access(&self, memory: Option<&Memory>, route: Route<'_>, now: Timestamp) -> Access {
-        if self.rests.has(route.provider, route.key) {
-            return Access { state: KeyState::Rested, until: now };
+        if self.suspensions.has(route.provider, route.key) {
+            return Access { state: KeyState::Suspended, until: now };
         }
-        if let Some(until) = self.benched_until(route.provider, route.key, now) {
-            return Access { state: KeyState::Benched, until };
+        if let Some(until) = self.refused_until(route.provider, route.key, now) {
+            return Access { state: KeyState::Refused, until };
         }
         memory
             .and_then(|memory| memory.key(route.key))
@@ -374,32 +373,32 @@ impl Health {
         find(shard, id, route.provider, route.model)
     }
 
-    fn bench(&self, route: Route<'_>, now: Timestamp) {
+    fn refuse(&self, route: Route<'_>, now: Timestamp) {
         let until = now.plus(Duration::from_secs(self.settings.health.credential_seconds));
-        self.with_bench(route.provider, route.key, now, |bench| bench.until = until);
+        self.with_refused(route.provider, route.key, now, |refusal| refusal.until = until);
     }
 
     /// Changes the entry of a refused key; a new key gets an entry. A full table first evicts the keys whose
     /// cool-down has ended. If no cool-down has ended, the new key is not added.
-    fn with_bench(&self, provider: &str, key: &str, now: Timestamp, change: impl FnOnce(&mut Bench)) {
-        let mut benched = lock(&self.table.benched);
-        let id = bench_id(provider, key);
-        if benched.len() >= MAX_BENCHED && !benched.contains_key(&id) {
-            benched.retain(|_, bench| bench.until > now);
-            if benched.len() >= MAX_BENCHED {
+    fn with_refused(&self, provider: &str, key: &str, now: Timestamp, change: impl FnOnce(&mut RefusedKey)) {
+        let mut refused = lock(&self.table.refused);
+        let id = key_hash(provider, key);
+        if refused.len() >= MAX_REFUSED && !refused.contains_key(&id) {
+            refused.retain(|_, refusal| refusal.until > now);
+            if refused.len() >= MAX_REFUSED {
                 return;
             }
         }
-        let bench = benched.entry(id).or_insert_with(|| Bench::new(provider, key, now));
-        change(bench);
-        self.table.benched_until.fetch_max(bench.until.0, Ordering::Release);
+        let refusal = refused.entry(id).or_insert_with(|| RefusedKey::new(provider, key, now));
+        change(refusal);
+        self.table.refused_until.fetch_max(refusal.until.0, Ordering::Release);
     }
 
-    fn benched_until(&self, provider: &str, key: &str, now: Timestamp) -> Option<Timestamp> {
-        if now.0 >= self.table.benched_until.load(Ordering::Acquire) {
+    fn refused_until(&self, provider: &str, key: &str, now: Timestamp) -> Option<Timestamp> {
+        if now.0 >= self.table.refused_until.load(Ordering::Acquire) {
             return None;
         }
-        let until = lock(&self.table.benched).get(&bench_id(provider, key))?.until;
+        let until = lock(&self.table.refused).get(&key_hash(provider, key))?.until;
         (now < until).then_some(until)
     }
 
@@ -407,7 +406,7 @@ impl Health {
         let keys = memory.keys.iter().map(|key| {
             let route = Route { provider: &memory.provider, model: &memory.model, key: &key.label };
             let access = self.access(Some(memory), route, now);
-            let waits = !matches!(access.state, KeyState::Ready | KeyState::HalfOpen | KeyState::Rested);
+            let waits = !matches!(access.state, KeyState::Ready | KeyState::HalfOpen | KeyState::Suspended);
             KeySnapshot {
                 key: key.label.to_string(),
                 state: access.state,
@@ -449,8 +448,8 @@ fn rank(access: Access) -> (u8, Timestamp) {
         KeyState::Ready => (0, access.until),
         KeyState::HalfOpen => (1, access.until),
         KeyState::CoolingDown | KeyState::Probing | KeyState::Open => (2, access.until),
-        KeyState::Benched => (3, access.until),
-        KeyState::Rested => (4, access.until),
+        KeyState::Refused => (3, access.until),
+        KeyState::Suspended => (4, access.until),
     }
 }
 
@@ -463,6 +462,6 @@ fn is_forbidden(error: &Error) -> bool {
     error.upstream.as_ref().and_then(|reply| reply.status) == Some(403)
 }
 
-fn bench_id(provider: &str, key: &str) -> u64 {
+fn key_hash(provider: &str, key: &str) -> u64 {
     hash(&(provider, key))
 }

@@ -1,11 +1,11 @@
-//! Reports between gateways: which routes are closed or in a cool-down, and until when.
+//! Reports between gateways: which routes have an open breaker or are in a cool-down, and until when.
 //!
 //! Each reports only outages that it met itself. A reported outage is applied once: a gateway that has since
 //! found the route working ignores the same report.
 
 use super::breaker::Gate;
 use super::memory::{KeyMemory, Memory};
-use super::{Bench, Health, KeyState};
+use super::{Health, KeyState, RefusedKey};
 use crate::shards::{hash, lock};
 use crate::{Route, Settings, Timestamp};
 
@@ -27,18 +27,18 @@ pub enum OutageKind {
     /// A cool-down: after a rate limit, or because the provider does not serve the model to the key.
     CoolingDown,
     /// The provider refuses the key.
-    Benched,
+    Refused,
 }
 
 impl OutageKind {
-    const ALL: [Self; 3] = [Self::Open, Self::CoolingDown, Self::Benched];
+    const ALL: [Self; 3] = [Self::Open, Self::CoolingDown, Self::Refused];
 
     /// The name in messages between gateways.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::CoolingDown => "cooling_down",
-            Self::Benched => "benched",
+            Self::Refused => "refused",
         }
     }
 
@@ -52,10 +52,11 @@ impl Health {
     /// At most `most` outages that this gateway met itself.
     pub fn outages(&self, most: usize, now: Timestamp) -> Vec<Outage> {
         let mut outages = Vec::new();
-        if now.0 < self.table.benched_until.load(std::sync::atomic::Ordering::Acquire) {
-            let benched = lock(&self.table.benched);
-            let own = benched.values().filter(|bench| bench.until > now && bench.until != bench.reported);
-            outages.extend(own.take(most).map(Bench::outage));
+        if now.0 < self.table.refused_until.load(std::sync::atomic::Ordering::Acquire) {
+            let refused = lock(&self.table.refused);
+            let own =
+                refused.values().filter(|refusal| refusal.until > now && refusal.until != refusal.reported);
+            outages.extend(own.take(most).map(RefusedKey::outage));
         }
         for shard in self.table.routes.iter() {
             for memory in shard.values().flatten() {
@@ -73,8 +74,8 @@ impl Health {
             return;
         }
         let Outage { provider, model, key, .. } = outage;
-        if outage.kind == OutageKind::Benched {
-            return self.with_bench(provider, key, now, |bench| bench.learn(outage.until));
+        if outage.kind == OutageKind::Refused {
+            return self.with_refused(provider, key, now, |refusal| refusal.learn(outage.until));
         }
         let id = hash(&(provider.as_str(), model.as_str()));
         let mut shard = self.table.routes.at(id);
@@ -84,7 +85,7 @@ impl Health {
     }
 }
 
-impl Bench {
+impl RefusedKey {
     fn learn(&mut self, until: Timestamp) {
         if until > self.reported && until > self.until {
             (self.until, self.reported) = (until, until);
@@ -96,7 +97,7 @@ impl Bench {
             provider: self.provider.to_string(),
             model: String::new(),
             key: self.key.to_string(),
-            kind: OutageKind::Benched,
+            kind: OutageKind::Refused,
             until: self.until,
         }
     }
@@ -129,7 +130,7 @@ impl KeyMemory {
             OutageKind::Open if self.breaker.gate(&settings.breaker, now) == Gate::Closed => {
                 self.breaker.hear_open(outage.until);
             }
-            // The route is already closed at least as long, or for a reason that this gateway met itself.
+            // The breaker is already open at least as long, or for a reason that this gateway met itself.
             _ => return,
         }
         self.reported = outage.until;

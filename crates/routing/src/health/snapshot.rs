@@ -46,7 +46,7 @@ pub struct KeySnapshot {
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
     Ready,
-    /// The closed time has expired: one request may try.
+    /// The open time of its breaker has expired: one request may try.
     HalfOpen,
     /// In a cool-down: after a rate limit, or because the provider does not serve the model.
     CoolingDown,
@@ -55,7 +55,6 @@ pub enum KeyState {
     /// It failed too often: its breaker is open.
     Open,
     /// The provider refuses the key: a cool-down for all models.
-    Benched,
-    /// An administrator suspended it.
-    Rested,
+    Refused,
+    Suspended,
 }

@@ -214,7 +214,7 @@ fn fallbacks_that_the_request_forbids_are_not_made() {
 }
 
 #[test]
-fn a_candidate_that_closed_after_planning_is_skipped() {
+fn a_candidate_whose_breaker_opened_after_planning_is_skipped() {
     let world = World::new();
     let three = [at("a", 1.0), at("b", 2.0), at("c", 3.0)];
     let budget = RetryBudget::new(&world.settings.retry);

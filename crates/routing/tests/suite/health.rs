@@ -74,7 +74,7 @@ fn an_inconclusive_probe_allows_the_next() {
 #[test]
 fn a_probe_whose_answer_has_begun_allows_the_next_and_still_decides() {
     let later = T0.plus_ms(10_000);
-    for (report, open) in [(Report::success(None, None), true), (Report::failure(&fault()), false)] {
+    for (report, passes) in [(Report::success(None, None), true), (Report::failure(&fault()), false)] {
         let world = World::new();
         let a = route("a", "k");
         world.times(5, a, Outcome::Fault, T0);
@@ -84,9 +84,9 @@ fn a_probe_whose_answer_has_begun_allows_the_next_and_still_decides() {
         assert!(is_probe(&second), "one probe at a time");
         assert_eq!(world.health.begin(a, later), None);
         world.health.finish(a, first, &report, later);
-        assert_eq!(world.health.begin(a, later).is_some(), open);
+        assert_eq!(world.health.begin(a, later).is_some(), passes);
         world.health.finish(a, second, &Report::cancelled(), later);
-        assert_eq!(world.health.begin(a, later).is_some(), open, "the second changes nothing");
+        assert_eq!(world.health.begin(a, later).is_some(), passes, "the second changes nothing");
     }
 }
 
@@ -99,7 +99,7 @@ fn each_key_has_its_own_breaker() {
 }
 
 #[test]
-fn a_rate_limit_rests_the_key_for_this_model_as_long_as_asked() {
+fn a_rate_limit_is_a_cool_down_for_this_model_as_long_as_asked() {
     let world = World::new();
     let a = route("a", "k");
     world.report(a, Outcome::RateLimit(Some(Duration::from_secs(30))), T0);
@@ -111,7 +111,7 @@ fn a_rate_limit_rests_the_key_for_this_model_as_long_as_asked() {
 }
 
 #[test]
-fn rate_limits_without_a_wait_rest_longer_each_time() {
+fn rate_limits_without_a_wait_cause_longer_cool_downs_each_time() {
     let world = World::new();
     let a = route("a", "k");
     let mut now = T0;
@@ -128,7 +128,7 @@ fn rate_limits_without_a_wait_rest_longer_each_time() {
 }
 
 #[test]
-fn a_refused_key_rests_for_all_models() {
+fn a_refused_key_is_in_a_cool_down_for_all_models() {
     let world = World::new();
     let a = route("a", "k");
     world.report(a, Outcome::Credential, T0);
@@ -140,7 +140,7 @@ fn a_refused_key_rests_for_all_models() {
 }
 
 #[test]
-fn a_refused_key_that_works_again_stops_resting() {
+fn a_refused_key_that_works_again_ends_its_cool_down() {
     let world = World::new();
     let a = route("a", "k");
     world.report(a, Outcome::Credential, T0);

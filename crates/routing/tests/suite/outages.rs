@@ -61,12 +61,12 @@ fn cool_downs_and_refused_keys_apply_at_all_gateways() {
     one.report(slow, Outcome::RateLimit(Some(Duration::from_secs(7))), T0);
     one.report(refused, Outcome::Credential, T0);
     let kinds: Vec<_> = report(&one, &other, T0).into_iter().map(|outage| outage.kind).collect();
-    assert_eq!(kinds, [OutageKind::Benched, OutageKind::CoolingDown]);
+    assert_eq!(kinds, [OutageKind::Refused, OutageKind::CoolingDown]);
     for key in [slow, refused] {
         assert_eq!(other.health.begin(key, T0.plus_ms(6_999)), None);
     }
     assert!(other.health.begin(slow, T0.plus_ms(7_000)).is_some());
-    // The key rests for all models.
+    // The cool-down of the key is for all models.
     let elsewhere = routing::Route { model: "other", ..refused };
     assert_eq!(other.health.begin(elsewhere, T0.plus_ms(1)), None);
     assert!(other.health.outages(100, T0).is_empty());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use canon::{ErrorKind, Feature, Features, ModelFacts, Pico};
 use routing::{
     Attempts, Candidate, Filter, Health, KeyState, MaxPrice, Moment, Needs, Next, Outcome, Preferences,
-    Reason, Rests, RetryBudget, Sessions, Settings, Sort, UnitPrices, Warm, plan,
+    Reason, RetryBudget, Sessions, Settings, Sort, Suspensions, UnitPrices, Warm, plan,
 };
 
 use crate::support::*;
@@ -226,7 +226,7 @@ fn an_unmeasured_candidate_is_not_preferred_to_a_proven_one() {
 }
 
 #[test]
-fn a_closed_provider_is_left_out_and_tried_again_later() {
+fn a_provider_with_an_open_breaker_is_left_out_and_tried_again_later() {
     let world = World::new();
     let candidates = [at("cheap", 1.0), at("dear", 2.0)];
     world.times(100, route("dear", ""), Outcome::Success, T0);
@@ -268,7 +268,7 @@ fn without_fallback_there_is_no_exploration() {
 }
 
 #[test]
-fn when_all_are_closed_the_least_bad_is_tried() {
+fn when_all_breakers_are_open_the_least_bad_is_tried() {
     let world = World::new();
     let candidates = [at("dead", 1.0), at("half", 2.0), at("limited", 0.5), at("refused", 0.1)];
     world.times(50, route("half", ""), Outcome::Success, T0);
@@ -408,16 +408,16 @@ fn unknown_and_impossible_settings_are_refused() {
 /// A provider that an administrator suspended gets nothing, not even as a last resort.
 #[test]
 fn a_suspended_provider_is_left_out() {
-    let rests = Rests::default();
+    let suspensions = Suspensions::default();
     let settings = settings();
-    let health = Health::new(&settings).with_settings(&settings).with_rests(rests.clone());
+    let health = Health::new(&settings).with_settings(&settings).with_suspensions(suspensions.clone());
     let world = World { health, ..World::with(settings) };
     let keyed = Candidate { keys: keys(&["k1", "k2"]), ..at("a", 1.0) };
     let candidates = [keyed, at("b", 2.0)];
     assert_eq!(world.order(&candidates, T0), ["a", "b"]);
 
     // One key is suspended: the other is used whatever its state.
-    rests.set([("a", Some("k1"))].into_iter());
+    suspensions.set([("a", Some("k1"))].into_iter());
     for seed in 0..20 {
         let found = plan(
             &needs(),
@@ -452,7 +452,7 @@ fn a_suspended_provider_is_left_out() {
     }
 
     // The whole provider is suspended.
-    rests.set([("a", None), ("a", Some("k1"))].into_iter());
+    suspensions.set([("a", None), ("a", Some("k1"))].into_iter());
     let found = world.plan(&candidates, T0);
     assert_eq!(found.order.iter().map(|choice| choice.index).collect::<Vec<_>>(), [1]);
     let selection = found.selection(&candidates);
@@ -461,10 +461,10 @@ fn a_suspended_provider_is_left_out() {
     assert!(world.health.begin(keyed.route(1), T0).is_none());
     let seen = world.health.snapshot(T0);
     let route = seen.routes.iter().find(|route| route.provider == "a").unwrap();
-    assert_eq!((route.keys[0].state, route.keys[0].ready_in_ms), (KeyState::Rested, None));
+    assert_eq!((route.keys[0].state, route.keys[0].ready_in_ms), (KeyState::Suspended, None));
 
     // Every provider is suspended.
-    rests.set([("a", None), ("b", None)].into_iter());
+    suspensions.set([("a", None), ("b", None)].into_iter());
     let no = plan(
         &needs(),
         &candidates,
@@ -473,12 +473,12 @@ fn a_suspended_provider_is_left_out() {
         Moment { health: &world.health, now: T0, random: 1 },
     )
     .unwrap_err();
-    assert_eq!(no.filter, Some(Filter::Rested));
+    assert_eq!(no.filter, Some(Filter::Suspended));
     let error = no.to_error();
     assert_eq!(error.kind, ErrorKind::Unavailable);
     assert!(error.message.contains("suspended by an administrator"), "{}", error.message);
 
-    rests.set(std::iter::empty());
+    suspensions.set(std::iter::empty());
     assert_eq!(world.plan(&candidates, T0).order.len(), 2);
 }
 
@@ -486,16 +486,16 @@ fn a_suspended_provider_is_left_out() {
 /// any other, not as a last resort.
 #[test]
 fn a_suspended_candidate_does_not_make_others_look_too_small() {
-    let rests = Rests::default();
+    let suspensions = Suspensions::default();
     let settings = settings();
-    let health = Health::new(&settings).with_rests(rests.clone());
+    let health = Health::new(&settings).with_suspensions(suspensions.clone());
     let world = World { health, ..World::with(settings) };
     let small: &'static ModelFacts =
         Box::leak(Box::new(ModelFacts { context_tokens: Some(95), ..ModelFacts::default() }));
     let tight = Candidate { facts: small, ..at("tight", 1.0) };
     let candidates = [at("roomy", 2.0), tight];
     assert_eq!(world.plan(&candidates, T0).order[0].index, 0);
-    rests.set([("roomy", None)].into_iter());
+    suspensions.set([("roomy", None)].into_iter());
     let found = world.plan(&candidates, T0);
     assert_eq!(found.order.iter().map(|choice| choice.index).collect::<Vec<_>>(), [1]);
     assert!(!found.is_trial(), "{:?}", found.reason());

@@ -84,7 +84,7 @@ proptest! {
     #![proptest_config(testkit::random::cases(128))]
 
     #[test]
-    fn incapable_or_closed_candidates_are_never_picked_while_another_serves(
+    fn incapable_candidates_or_open_breakers_are_never_picked_while_another_serves(
         pasts in prop::collection::vec(past(), 1..6), later in 0..20_000u64, seed: u64,
     ) {
         let world = World::with(Settings { exploration: 0.3, ..Settings::default() });

@@ -84,7 +84,7 @@ impl World {
         let (first_token_ms, speed) = measured;
         let report = Report::success(Some(Duration::from_millis(first_token_ms)), Some(speed));
         for _ in 0..count {
-            let permit = self.health.begin(route, now).expect("the route is open");
+            let permit = self.health.begin(route, now).expect("the route takes requests");
             self.health.finish(route, permit, &report, now);
         }
     }

@@ -22,8 +22,8 @@ use crate::identity::{self, Caller};
 use crate::report;
 use crate::snapshot::Snapshot;
 
-mod rests;
 mod state;
+mod suspensions;
 mod usage;
 
 /// The default and the maximum page size.
@@ -36,7 +36,6 @@ const DAYS: i64 = crate::report::DAYS;
 /// The largest body that is read.
 pub(super) const BODY_LIMIT: usize = 256 << 10;
 
-/// A request to the admin API.
 pub(super) struct AdminRequest<'a> {
     pub(super) api: &'a Api,
     pub(super) snapshot: &'a Snapshot,
@@ -68,7 +67,6 @@ impl From<StoreError> for AdminError {
 }
 
 impl AdminError {
-    /// As an answer.
     pub(super) fn response(&self) -> Response<ResponseBody> {
         let mut response = respond::error(OWN, &self.error);
         if let Some(status) = self.status {
@@ -126,9 +124,9 @@ impl AdminRequest<'_> {
             (Resource::Models, _) => self.models().await,
             (Resource::Providers, _) => self.providers().await,
             (Resource::Routing, _) => self.routing().await,
-            (Resource::Rests, &Method::POST) => self.rest().await,
-            (Resource::Rests, _) => self.rests().await,
-            (Resource::Rest, _) => self.end_rest(rest).await,
+            (Resource::Suspensions, &Method::POST) => self.suspend().await,
+            (Resource::Suspensions, _) => self.suspensions().await,
+            (Resource::Suspension, _) => self.end_suspension(rest).await,
             (Resource::Cache, _) => self.purge_cache(rest).await,
             (Resource::Explain, _) => self.explain().await,
             (Resource::Nodes, _) => self.nodes().await,

@@ -53,7 +53,7 @@ impl AdminRequest<'_> {
     pub(super) async fn providers(&self) -> Answer {
         let mut providers: Vec<_> = self.snapshot.providers.values().collect();
         providers.sort_by(|left, right| left.id().cmp(right.id()));
-        let rests = self.api.auth.resting();
+        let suspensions = self.api.auth.active_suspensions();
         let object = |provider: &&std::sync::Arc<crate::snapshot::ProviderHandle>| {
             json!({
                 "object": "provider",
@@ -66,7 +66,7 @@ impl AdminRequest<'_> {
                 "region": provider.settings.region(""),
                 "trains_on_data": provider.settings.trains_on_data,
                 "retains_data": provider.settings.retains_data,
-                "rests": rests.iter().filter(|rest| rest.provider == provider.id()).map(report::rest_object).collect::<Value>(),
+                "suspensions": suspensions.iter().filter(|suspension| suspension.provider == provider.id()).map(report::suspension_object).collect::<Value>(),
             })
         };
         Ok(list(&providers.iter().map(object).collect::<Vec<_>>(), None))

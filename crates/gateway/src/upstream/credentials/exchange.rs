@@ -29,7 +29,6 @@ pub struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    /// A GET request.
     pub fn get(url: &'a str) -> Self {
         Self { method: Method::GET, url, headers: Vec::new(), body: Bytes::new(), secrets: Vec::new() }
     }
@@ -80,7 +79,6 @@ impl<'a> Exchange<'a> {
         self
     }
 
-    /// The request as a value.
     pub fn request(&self) -> Fetched<Request<Bytes>> {
         let mut request = Request::builder().method(self.method.clone()).uri(self.url);
         for (name, value) in &self.headers {

@@ -26,7 +26,6 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Masks these.
     pub fn of<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
         let mut mask = Self::default();
         for secret in secrets {

@@ -87,7 +87,6 @@ impl<'a> Search<'a> {
     }
 }
 
-/// A source of credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialSource {
     /// A description for people: `service account x@y`, `profile default`. Never a secret.
@@ -121,7 +120,6 @@ impl Absent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipe {
     Fixed(Credential),
-    /// Google Cloud.
     Google(google::Recipe),
     Aws(Box<aws::Recipe>),
     /// Entra ID.

@@ -111,7 +111,6 @@ impl OpenAnswer {
         self.next().await.unwrap().map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
-    /// The rest of the answer.
     pub async fn rest(mut self) -> Reply {
         let mut body = Vec::new();
         let complete = loop {
@@ -236,7 +235,6 @@ pub async fn assert_late(caller: TcpStream, pause: u64, setting: &str) {
     assert!(reply.message().contains(setting), "{}", reply.text());
 }
 
-/// Reads the head of an answer.
 pub async fn read_head(socket: TcpStream) -> OpenAnswer {
     let mut open =
         OpenAnswer { status: 0, headers: Vec::new(), socket, buffer: Vec::new(), framing: Framing::Ended };

@@ -19,12 +19,10 @@ use tokio::task::JoinHandle;
 use super::client::{OpenAnswer, Reply, chat, get, open, send};
 use super::upstream::Upstream;
 
-/// The key that tests call with.
 pub const KEY: &str = "test-key";
 
 pub(super) const CONFIG_FILE: &str = "llmgateway.toml";
 
-/// A running gateway.
 pub struct TestGateway {
     pub address: SocketAddr,
     pub internal: Option<SocketAddr>,
@@ -188,7 +186,6 @@ impl TestGateway {
 
 /// What a stopped gateway leaves.
 pub struct Stopped {
-    /// Answers that were cut.
     pub cut: usize,
     database: String,
     folder: TempDir,

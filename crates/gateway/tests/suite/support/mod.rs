@@ -21,7 +21,6 @@ pub use upstream::{
 
 use serde_json::{Value, json};
 
-/// A plain question to a model.
 pub fn question(model: &str) -> Value {
     json!({"model": model, "messages": [{"role": "user", "content": "Say hello."}]})
 }

@@ -10,7 +10,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// A provider.
 pub struct Upstream {
     pub address: SocketAddr,
     heard: Arc<Mutex<Vec<ReceivedRequest>>>,
@@ -50,7 +49,6 @@ impl Upstream {
         Self { address, heard, lines, accepting }
     }
 
-    /// Its address.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -68,7 +66,6 @@ impl Upstream {
         format!("[providers.{id}]\nbase_url = \"http://{}/v1\"\napi_key = \"{id}-key\"\n", self.address)
     }
 
-    /// The next request.
     pub async fn next(&mut self) -> Line {
         self.lines.recv().await.unwrap()
     }
@@ -91,7 +88,6 @@ impl Drop for Upstream {
 }
 
 impl ReceivedRequest {
-    /// A header of the request.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (given, value) = line.split_once(':')?;

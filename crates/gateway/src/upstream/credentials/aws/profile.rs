@@ -13,14 +13,12 @@ use crate::env::{Environment, read_file};
 /// How many profiles may refer to each other.
 const MAX_DEPTH: usize = 5;
 
-/// The paths of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     config: PathBuf,
     credentials: PathBuf,
 }
 
-/// The profiles of both files.
 #[derive(Debug, Default)]
 pub struct Profiles {
     by_name: BTreeMap<String, BTreeMap<String, String>>,
@@ -29,17 +27,13 @@ pub struct Profiles {
 /// The source of a profile's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProfileSource {
-    /// The profile has them.
     Keys(Credential),
     /// A role is assumed with a token of another issuer.
     WebIdentity(Role, PathBuf),
     /// A role is assumed with other keys.
     Assume(Role, Box<ProfileSource>),
-    /// The environment has them.
     Environment,
-    /// The container has them.
     Container,
-    /// The machine has them.
     Machine,
 }
 

@@ -22,7 +22,6 @@ pub struct Sts {
     region: String,
 }
 
-/// A role to assume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     arn: String,
@@ -31,7 +30,6 @@ pub struct Role {
 }
 
 impl Role {
-    /// A role by its ARN.
     pub fn new(arn: &str) -> Self {
         Self { arn: arn.to_owned(), session: SESSION.to_owned(), external_id: None }
     }

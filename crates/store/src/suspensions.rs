@@ -10,7 +10,6 @@ pub struct Suspension {
     pub key: Option<String>,
     /// The reason, for people.
     pub reason: String,
-    /// The administrator.
     pub actor: String,
     /// Since when, in milliseconds since 1970.
     pub since_ms: i64,
@@ -23,9 +22,8 @@ const REASON_BYTES: usize = 500;
 /// The longest suspension that ends by itself, in seconds: a leap year.
 const MOST_SECONDS: i64 = 366 * 24 * 3600;
 
-/// A requested suspension.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NewRest {
+pub struct NewSuspension {
     pub provider: String,
     /// The label of the key; none for all of the provider.
     pub key: Option<String>,
@@ -37,17 +35,17 @@ pub struct NewRest {
 /// The mistake in a requested suspension: the field, and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct WrongRest {
+pub struct InvalidSuspension {
     /// `reason`, `seconds`.
     pub field: &'static str,
     /// A whole sentence.
     pub message: String,
 }
 
-impl NewRest {
+impl NewSuspension {
     /// The suspension from now on, with its entry in the audit log: the same limits for the API, the dashboard and the command line.
-    pub fn begin(self, actor: &str, now_ms: i64) -> Result<(Suspension, Audit), WrongRest> {
-        let wrong = |field, message: String| Err(WrongRest { field, message });
+    pub fn begin(self, actor: &str, now_ms: i64) -> Result<(Suspension, Audit), InvalidSuspension> {
+        let wrong = |field, message: String| Err(InvalidSuspension { field, message });
         if self.reason.len() > REASON_BYTES {
             return wrong("reason", format!("The reason may have at most {REASON_BYTES} bytes."));
         }
@@ -58,11 +56,11 @@ impl NewRest {
         }
         let audit = Audit {
             actor: actor.to_owned(),
-            action: "routing.rest",
+            action: "routing.suspend",
             target: Suspension::target(&self.provider, self.key.as_deref()),
             detail: serde_json::json!({"reason": self.reason, "seconds": self.seconds}).to_string(),
         };
-        let rest = Suspension {
+        let suspension = Suspension {
             provider: self.provider,
             key: self.key,
             reason: self.reason,
@@ -70,7 +68,7 @@ impl NewRest {
             since_ms: now_ms,
             until_ms: self.seconds.map(|seconds| now_ms + seconds * 1000),
         };
-        Ok((rest, audit))
+        Ok((suspension, audit))
     }
 }
 
@@ -79,7 +77,7 @@ impl Suspension {
     pub fn end(provider: &str, key: Option<&str>, actor: &str) -> Audit {
         Audit {
             actor: actor.to_owned(),
-            action: "routing.rest_end",
+            action: "routing.suspension_end",
             target: Self::target(provider, key),
             detail: "{}".to_owned(),
         }
@@ -118,14 +116,14 @@ mod tests {
 
     #[test]
     fn a_rest_has_a_short_reason_and_ends_within_a_year_or_not_at_all() {
-        let asked = |reason: usize, seconds| NewRest {
+        let asked = |reason: usize, seconds| NewSuspension {
             provider: "mine".to_owned(),
             key: Some("key2".to_owned()),
             reason: "x".repeat(reason),
             seconds,
         };
-        let (rest, audit) = asked(500, Some(31_622_400)).begin("cli", 1_000).unwrap();
-        assert_eq!((rest.since_ms, rest.until_ms), (1_000, Some(31_622_401_000)));
+        let (suspension, audit) = asked(500, Some(31_622_400)).begin("cli", 1_000).unwrap();
+        assert_eq!((suspension.since_ms, suspension.until_ms), (1_000, Some(31_622_401_000)));
         assert_eq!((audit.target.as_str(), audit.actor.as_str()), ("provider:mine/key2", "cli"));
         assert!(audit.detail.contains("\"seconds\":31622400"), "{}", audit.detail);
         assert_eq!(asked(0, None).begin("cli", 1_000).unwrap().0.until_ms, None);

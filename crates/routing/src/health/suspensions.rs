@@ -10,7 +10,7 @@ use crate::shards::lock;
 /// Suspended providers and keys. Clones share the data; it is the same for all operations and outlives a
 /// change of settings.
 #[derive(Clone, Debug, Default)]
-pub struct Rests(Arc<Inner>);
+pub struct Suspensions(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -20,11 +20,11 @@ struct Inner {
     providers: Mutex<HashMap<String, Option<Vec<String>>>>,
 }
 
-impl Rests {
+impl Suspensions {
     /// Replaces the list. Each entry is a provider, and a key where only that key is suspended.
-    pub fn set<'a>(&self, rests: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
+    pub fn set<'a>(&self, suspensions: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
         let mut providers: HashMap<String, Option<Vec<String>>> = HashMap::new();
-        for (provider, key) in rests {
+        for (provider, key) in suspensions {
             let keys = providers.entry(provider.to_owned()).or_insert_with(|| Some(Vec::new()));
             match (key, keys.as_mut()) {
                 (None, _) => *keys = None,

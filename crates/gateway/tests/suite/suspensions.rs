@@ -40,7 +40,7 @@ async fn answered_by(gateway: &TestGateway, provider: &str) {
 }
 
 #[tokio::test]
-async fn a_rest_is_in_force_and_shown_on_every_node_and_by_the_command() {
+async fn a_suspension_is_in_force_and_shown_on_every_node_and_by_the_command() {
     let mine = Upstream::playing(vec![answer("mine")]).await;
     let other = Upstream::playing(vec![answer("other")]).await;
     let common = format!(
@@ -55,21 +55,21 @@ async fn a_rest_is_in_force_and_shown_on_every_node_and_by_the_command() {
     answered_by(&one, "mine").await;
     answered_by(&two, "mine").await;
 
-    let rest = json!({"provider": "mine", "reason": "maintenance"});
-    assert_eq!(admin(&one, "POST /admin/v1/rests", &rest).await.0, 201);
+    let suspension = json!({"provider": "mine", "reason": "maintenance"});
+    assert_eq!(admin(&one, "POST /admin/v1/suspensions", &suspension).await.0, 201);
     answered_by(&one, "other").await;
     answered_by(&two, "other").await;
     for gateway in [&one, &two] {
         let (_, state) = admin(gateway, "GET /admin/v1/routing", &Value::Null).await;
-        assert!(state.to_string().contains("rested"), "{state}");
-        assert_eq!(gateway.metric("llmgateway_resting{provider=\"mine\",key=\"\"}").await, Some(1.0));
+        assert!(state.to_string().contains("suspended"), "{state}");
+        assert_eq!(gateway.metric("llmgateway_suspended{provider=\"mine\",key=\"\"}").await, Some(1.0));
         let page = Browser::with(gateway, "root").await.get("/ui/routing?open=mine").await.text();
         assert!(page.contains("maintenance") && page.contains("Resume"), "{page}");
     }
 
     let folder = folders[2].path();
     std::fs::write(folder.join("llmgateway.toml"), node(&common, &database, folder)).unwrap();
-    let command = |arguments: &[&str]| run(folder, &[&["rest"], arguments].concat(), &[]);
+    let command = |arguments: &[&str]| run(folder, &[&["suspend"], arguments].concat(), &[]);
     let (code, said, _) = command(&[]);
     assert!(code == 0 && said.contains("mine is suspended since") && said.contains("maintenance"), "{said}");
     assert_eq!(command(&["mine", "--end"]).0, 0);
@@ -80,7 +80,7 @@ async fn a_rest_is_in_force_and_shown_on_every_node_and_by_the_command() {
     let (code, said, wrong) = command(&["mine", "--reason", "a <b>", "--hours", "2"]);
     assert!(code == 0 && said.contains("mine is suspended"), "{said}{wrong}");
     answered_by(&two, "other").await;
-    let (_, listed) = admin(&two, "GET /admin/v1/rests", &Value::Null).await;
+    let (_, listed) = admin(&two, "GET /admin/v1/suspensions", &Value::Null).await;
     let listed = &listed["data"][0];
     assert_eq!((&listed["provider"], &listed["reason"]), (&json!("mine"), &json!("a <b>")));
     let [since, until] = ["since", "until"].map(|name| listed[name].as_i64().unwrap());

@@ -1,17 +1,17 @@
-//! `llmgateway rest`
+//! `llmgateway suspend`
 
-use store::{NewRest, Store, Suspension};
+use store::{NewSuspension, Store, Suspension};
 
 use super::projects::ACTOR;
 use super::{ConfigArgument, say, with_store};
 use crate::clock::now_ms;
 use crate::report::time_text;
-use crate::rests::check;
 use crate::snapshot::{Snapshot, Tools};
+use crate::suspensions::check;
 
-/// Arguments of `rest`.
+/// Arguments of `suspend`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct RestArguments {
+pub struct SuspendArguments {
     #[command(flatten)]
     config: ConfigArgument,
     /// The provider to suspend. Without it, the suspensions are listed
@@ -31,7 +31,7 @@ pub struct RestArguments {
 }
 
 /// Works on the database of the configuration, even while gateways use it: they follow within seconds.
-pub fn run(arguments: &RestArguments) -> anyhow::Result<()> {
+pub fn run(arguments: &SuspendArguments) -> anyhow::Result<()> {
     let settings = arguments.config.load()?;
     let database_url = settings.database_url.clone();
     with_store(&database_url, async |store| {
@@ -51,38 +51,43 @@ pub fn run(arguments: &RestArguments) -> anyhow::Result<()> {
 
 async fn list(store: &Store) -> anyhow::Result<()> {
     let now = now_ms();
-    let rests: Vec<Suspension> =
-        store.rests().await?.into_iter().filter(|rest| rest.is_active(now)).collect();
-    if rests.is_empty() {
+    let suspensions: Vec<Suspension> =
+        store.suspensions().await?.into_iter().filter(|suspension| suspension.is_active(now)).collect();
+    if suspensions.is_empty() {
         say("nothing is suspended");
     }
-    for rest in rests {
-        let key = rest.key.map(|key| format!("/{key}")).unwrap_or_default();
-        let until = rest.until_ms.map(|until| format!(" until {}", time_text(until))).unwrap_or_default();
-        let reason = if rest.reason.is_empty() { String::new() } else { format!(": {}", rest.reason) };
-        let since = time_text(rest.since_ms);
-        say(&format!("{}{key} is suspended since {since}{until}, by {}{reason}", rest.provider, rest.actor));
+    for suspension in suspensions {
+        let key = suspension.key.map(|key| format!("/{key}")).unwrap_or_default();
+        let until =
+            suspension.until_ms.map(|until| format!(" until {}", time_text(until))).unwrap_or_default();
+        let reason =
+            if suspension.reason.is_empty() { String::new() } else { format!(": {}", suspension.reason) };
+        let since = time_text(suspension.since_ms);
+        say(&format!(
+            "{}{key} is suspended since {since}{until}, by {}{reason}",
+            suspension.provider, suspension.actor
+        ));
     }
     Ok(())
 }
 
-async fn begin(store: &Store, provider: &str, arguments: &RestArguments) -> anyhow::Result<()> {
-    let asked = NewRest {
+async fn begin(store: &Store, provider: &str, arguments: &SuspendArguments) -> anyhow::Result<()> {
+    let asked = NewSuspension {
         provider: provider.to_owned(),
         key: arguments.key.clone(),
         reason: arguments.reason.clone(),
         seconds: arguments.hours.map(|hours| i64::from(hours) * 3600),
     };
-    let (rest, entry) = asked.begin(ACTOR, now_ms())?;
-    store.rest(&rest, entry).await?;
+    let (suspension, entry) = asked.begin(ACTOR, now_ms())?;
+    store.suspend(&suspension, entry).await?;
     say(&format!("{provider} is suspended"));
     Ok(())
 }
 
 async fn end(store: &Store, provider: &str, key: Option<&str>) -> anyhow::Result<()> {
     let entry = Suspension::end(provider, key, ACTOR);
-    if !store.end_rest(provider, key, entry, now_ms()).await? {
-        anyhow::bail!("No suspension of {provider:?} matches; `llmgateway rest` lists the suspensions.");
+    if !store.end_suspension(provider, key, entry, now_ms()).await? {
+        anyhow::bail!("No suspension of {provider:?} matches; `llmgateway suspend` lists the suspensions.");
     }
     say(&format!("{provider} is in use again"));
     Ok(())
