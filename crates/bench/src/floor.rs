@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// How much of the bodies it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Look {
+pub enum ReadDepth {
     /// Not at all.
     Nothing,
     /// Reads the request's `model` and `stream`.
@@ -40,7 +40,7 @@ pub struct Arguments {
     upstream: SocketAddr,
     /// How much of the bodies to read.
     #[arg(long, value_enum, default_value = "nothing")]
-    look: Look,
+    look: ReadDepth,
 }
 
 type Upstream = Client<HttpConnector, Full<Bytes>>;
@@ -68,7 +68,7 @@ pub async fn run(arguments: &Arguments) -> Result<String> {
 }
 
 /// Proxies every connection.
-pub async fn serve(listener: TcpListener, upstream: SocketAddr, look: Look) -> Result<Infallible> {
+pub async fn serve(listener: TcpListener, upstream: SocketAddr, look: ReadDepth) -> Result<Infallible> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client: Upstream =
@@ -79,7 +79,7 @@ pub async fn serve(listener: TcpListener, upstream: SocketAddr, look: Look) -> R
     }
 }
 
-async fn connection(stream: TcpStream, client: Upstream, upstream: SocketAddr, look: Look) {
+async fn connection(stream: TcpStream, client: Upstream, upstream: SocketAddr, look: ReadDepth) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -98,18 +98,18 @@ async fn proxy(
     request: Request<Incoming>,
     client: &Upstream,
     upstream: SocketAddr,
-    look: Look,
+    look: ReadDepth,
 ) -> Result<Answer> {
     let (head, body) = request.into_parts();
     let mut body = body.collect().await?.to_bytes();
     let mut rewrite = false;
     match look {
-        Look::Nothing => {}
-        Look::Model => {
+        ReadDepth::Nothing => {}
+        ReadDepth::Model => {
             let outline: Outline = serde_json::from_slice(&body)?;
             anyhow::ensure!(!outline.model.is_empty() || outline.stream == Some(true), "no model");
         }
-        Look::Values => {
+        ReadDepth::Values => {
             let value: Value = serde_json::from_slice(&body)?;
             rewrite = value["stream"] != true;
             body = serde_json::to_vec(&value)?.into();

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::answers::Prompt;
-use crate::floor::{self, Look};
+use crate::floor::{self, ReadDepth};
 use crate::http1::Connection;
 use crate::large;
 use crate::load::{self, Load, LoadResult, Request};
@@ -30,7 +30,7 @@ async fn send(address: SocketAddr, prompt: Prompt, stream: bool, load: Load) -> 
 fn every_look_of_the_floor_passes_whole_answers_and_streams() {
     block_on(async {
         let upstream = mock::start(Pace::Burst).await.unwrap();
-        for look in [Look::Nothing, Look::Model, Look::Values] {
+        for look in [ReadDepth::Nothing, ReadDepth::Model, ReadDepth::Values] {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             tokio::spawn(floor::serve(listener, upstream, look));

@@ -31,14 +31,14 @@ const CODE_LASTS_MS: i64 = 3600 * 1000;
 /// Counts wrong keys, and remembers the code of the printed link.
 #[derive(Default)]
 pub struct Gate {
-    wrong: Mutex<Wrong>,
+    wrong: Mutex<FailedSignIns>,
     code: Mutex<Option<(blake3::Hash, i64)>>,
     /// Forms that have created a secret, the newest last.
     used: Mutex<VecDeque<String>>,
 }
 
 #[derive(Default)]
-struct Wrong {
+struct FailedSignIns {
     since_ms: i64,
     all: u32,
     by_address: HashMap<IpAddr, u32>,
@@ -49,7 +49,7 @@ impl Gate {
     pub fn may_try(&self, address: IpAddr, now_ms: i64) -> bool {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         if now_ms - wrong.since_ms >= WINDOW_MS || now_ms < wrong.since_ms {
-            *wrong = Wrong { since_ms: now_ms, ..Wrong::default() };
+            *wrong = FailedSignIns { since_ms: now_ms, ..FailedSignIns::default() };
         }
         let tries = *wrong.by_address.get(&network(address)).unwrap_or(&0);
         if tries >= WRONG_KEYS || wrong.all >= ALL_WRONG_KEYS {

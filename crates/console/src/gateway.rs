@@ -131,7 +131,7 @@ pub enum WrongKey {
 
 pub trait Configuration: Send + Sync + 'static {
     /// The configuration in force, with secrets masked.
-    fn in_force(&self) -> InForce;
+    fn in_force(&self) -> EffectiveSettings;
 
     /// Checks the configuration and puts it in force.
     fn reload(&self) -> BoxFuture<'_, Result<Vec<String>, String>>;
@@ -146,7 +146,7 @@ pub trait Configuration: Send + Sync + 'static {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct InForce {
+pub struct EffectiveSettings {
     pub file: Option<String>,
     /// In the order of the file's reference.
     pub settings: Vec<Setting>,

@@ -32,9 +32,9 @@ const LONGEST_PAGE: usize = 1500;
 const LONGEST_CODE: usize = 4096;
 
 /// A sign-in under way: `RANDOM.MILLISECONDS.PAGE`.
-struct UnderWay(String);
+struct PendingSignOn(String);
 
-impl UnderWay {
+impl PendingSignOn {
     fn begin(now_ms: i64, next: &str) -> Result<Self, StoreError> {
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random)?;
@@ -91,7 +91,7 @@ pub async fn start(State(console): State<Arc<Console>>, headers: HeaderMap, Quer
     if console.gateway.offer().is_none() {
         return login::page(&console, &headers, next, Some(&Refusal::SignOn(NoSignOn::Off)));
     }
-    let under_way = match UnderWay::begin(console.now_ms(), next) {
+    let under_way = match PendingSignOn::begin(console.now_ms(), next) {
         Ok(under_way) => under_way,
         Err(error) => return crate::pages::away(&error),
     };
@@ -115,7 +115,7 @@ pub async fn callback(
     let headers = &parts.headers;
     let address = session::address(&parts);
     let is_secure = session::is_secure(&console, headers);
-    let (next, arrived) = match UnderWay::of(headers, console.now_ms()) {
+    let (next, arrived) = match PendingSignOn::of(headers, console.now_ms()) {
         // Each answer makes the gateway send a request to the provider.
         Some((_, next)) if !console.gate.may_try(address, console.now_ms()) => (next, Err(Refusal::TooMany)),
         Some((under_way, next)) => {
@@ -190,14 +190,14 @@ mod tests {
 
     #[test]
     fn the_cookie_holds_a_sign_in_for_ten_minutes() {
-        let begun = UnderWay::begin(1_000, "/ui/audit").unwrap();
-        let (found, next) = UnderWay::of(&headers(&begun.0), 2_000).unwrap();
+        let begun = PendingSignOn::begin(1_000, "/ui/audit").unwrap();
+        let (found, next) = PendingSignOn::of(&headers(&begun.0), 2_000).unwrap();
         assert_eq!(next, "/ui/audit");
         assert!(found.secrets() == begun.secrets());
-        assert!(UnderWay::of(&headers(&begun.0), 1_000 + LASTS_MS).is_none());
-        assert!(UnderWay::of(&headers(&begun.0), 999).is_none());
+        assert!(PendingSignOn::of(&headers(&begun.0), 1_000 + LASTS_MS).is_none());
+        assert!(PendingSignOn::of(&headers(&begun.0), 999).is_none());
         let other = begun.0.replace(".1000.", ".1001.");
-        let (other, _) = UnderWay::of(&headers(&other), 2_000).unwrap();
+        let (other, _) = PendingSignOn::of(&headers(&other), 2_000).unwrap();
         assert!(other.secrets() != begun.secrets(), "no part of the cookie can be changed");
         let secrets = begun.secrets();
         assert!(secrets.state != secrets.nonce && secrets.nonce != secrets.verifier);
@@ -218,9 +218,9 @@ mod tests {
             &format!("{random}.1.%"),
             &format!("{random}.1.{page}.1"),
         ] {
-            assert!(UnderWay::of(&headers(wrong), 2).is_none(), "{wrong}");
+            assert!(PendingSignOn::of(&headers(wrong), 2).is_none(), "{wrong}");
         }
-        let (_, next) = UnderWay::of(&headers(&format!("{random}.1.{page}")), 2).unwrap();
+        let (_, next) = PendingSignOn::of(&headers(&format!("{random}.1.{page}")), 2).unwrap();
         assert_eq!(next, "/ui", "no other page than ours");
     }
 

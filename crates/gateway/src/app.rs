@@ -20,10 +20,10 @@ use crate::console::{self, View};
 use crate::demo::Demo;
 use crate::discovery::Discovery;
 use crate::http::server::{self, Limits, Listener};
-use crate::http::{Api, Door, Times};
+use crate::http::{Api, ListenerRole, Times};
 use crate::identity::Auth;
 use crate::metering::Metering;
-use crate::nodes::{Heart, ThisNode};
+use crate::nodes::{Heartbeat, ThisNode};
 use crate::oidc::SignOn;
 use crate::pipeline::Pipeline;
 use crate::reload::{Reloader, StartedWith};
@@ -181,7 +181,7 @@ impl App {
                 None => std::future::pending().await,
             }
         };
-        let heart = Heart {
+        let heart = Heartbeat {
             node: self.api.node.clone(),
             store: self.store.clone(),
             current: self.api.current.clone(),
@@ -255,12 +255,12 @@ fn predecessors(settings: &Settings, node: &'static str) -> Result<Option<Predec
 
 async fn listeners(settings: &Settings) -> Result<Vec<Listener>, StartError> {
     let tls = settings.tls.clone().map(Tls::load).transpose().map_err(StartError)?;
-    let door = if settings.internal_listen.is_some() { Door::Callers } else { Door::Only };
+    let door = if settings.internal_listen.is_some() { ListenerRole::Callers } else { ListenerRole::Only };
     let mut listeners =
         vec![Listener { socket: listen(settings.listen).await?, door, tls, h2c: settings.h2c }];
     if let Some(address) = settings.internal_listen {
         let socket = listen(address).await?;
-        listeners.push(Listener { socket, door: Door::Operators, tls: None, h2c: false });
+        listeners.push(Listener { socket, door: ListenerRole::Operators, tls: None, h2c: false });
     }
     Ok(listeners)
 }

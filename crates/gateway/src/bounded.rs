@@ -5,14 +5,14 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 
 /// Why a body was not read: it is larger than the limit, or broke off.
-type NotRead = Box<dyn std::error::Error + Send + Sync>;
+type ReadFailure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Reads a body of at most this many bytes.
 #[expect(clippy::disallowed_methods, reason = "the one place; `Limited` is the bound")]
-pub async fn read<B>(body: B, limit: usize) -> Result<Bytes, NotRead>
+pub async fn read<B>(body: B, limit: usize) -> Result<Bytes, ReadFailure>
 where
     B: Body,
-    B::Error: Into<NotRead>,
+    B::Error: Into<ReadFailure>,
 {
     Ok(Limited::new(body, limit).collect().await?.to_bytes())
 }

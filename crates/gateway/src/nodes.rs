@@ -60,7 +60,7 @@ fn last_reload(reloader: &Reloader) -> Value {
 }
 
 /// Reports to the others that this process is alive.
-pub struct Heart {
+pub struct Heartbeat {
     pub node: Arc<ThisNode>,
     /// The database with the row.
     pub store: Store,
@@ -94,7 +94,7 @@ pub fn not_forgotten(id: &str) -> String {
     )
 }
 
-impl Heart {
+impl Heartbeat {
     /// Writes the row periodically, as long as this is polled.
     pub async fn beat(&self) -> Infallible {
         let mut is_said = false;

@@ -33,14 +33,16 @@ pub struct UsageWords {
 
 /// An invalid parameter: its name, and the error sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong(pub &'static str, pub String);
+pub struct InvalidParameter(pub &'static str, pub String);
 
 impl UsageWords {
     /// The query for the store. Without an end it ends with the current hour.
-    pub fn read(self, now_ms: i64) -> Result<UsageQuery, Wrong> {
+    pub fn read(self, now_ms: i64) -> Result<UsageQuery, InvalidParameter> {
         let today = now_ms.div_euclid(DAY_MS);
         let since_ms = match (&self.since, self.days) {
-            (Some(_), Some(_)) => return Err(Wrong("days", "days and since exclude each other.".to_owned())),
+            (Some(_), Some(_)) => {
+                return Err(InvalidParameter("days", "days and since exclude each other.".to_owned()));
+            }
             (Some(since), None) => read_time("since", since)?,
             (None, days) => (today - days.unwrap_or(DAYS) + 1) * DAY_MS,
         };
@@ -51,13 +53,13 @@ impl UsageWords {
             None => (now_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS,
         };
         if until_ms < since_ms {
-            return Err(Wrong("until", "until lies before since.".to_owned()));
+            return Err(InvalidParameter("until", "until lies before since.".to_owned()));
         }
         let bucket = match self.bucket.as_deref() {
             None => None,
             Some("hour") => Some(Bucket::Hour),
             Some("day") => Some(Bucket::Day),
-            Some(_) => return Err(Wrong("bucket", "bucket must be hour or day.".to_owned())),
+            Some(_) => return Err(InvalidParameter("bucket", "bucket must be hour or day.".to_owned())),
         };
         let query = UsageQuery { since_ms, until_ms, of: self.of, group, bucket, tag };
         check_tag(&query)?;
@@ -66,18 +68,18 @@ impl UsageWords {
 }
 
 /// The dimensions, and the tag whose values are grouped by.
-fn read_group(text: &str) -> Result<(Vec<Dim>, Option<String>), Wrong> {
+fn read_group(text: &str) -> Result<(Vec<Dim>, Option<String>), InvalidParameter> {
     let (mut group, mut tag) = (Vec::new(), None);
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         if let Some(name) = name.strip_prefix("tag:").filter(|name| !name.is_empty()) {
             if tag.replace(name.to_owned()).is_some_and(|before| before != name) {
-                return Err(Wrong("group", "group has several tags; it may have one.".to_owned()));
+                return Err(InvalidParameter("group", "group has several tags; it may have one.".to_owned()));
             }
             continue;
         }
         let dim = Dim::ALL.into_iter().find(|dim| dim.as_str() == name).ok_or_else(|| {
             let known = Dim::ALL.map(Dim::as_str).join(", ");
-            Wrong("group", format!("group has {name:?}; it may have {known}, and tag:NAME."))
+            InvalidParameter("group", format!("group has {name:?}; it may have {known}, and tag:NAME."))
         })?;
         if !group.contains(&dim) {
             group.push(dim);
@@ -87,9 +89,9 @@ fn read_group(text: &str) -> Result<(Vec<Dim>, Option<String>), Wrong> {
 }
 
 /// Sums by tag exist for whole days, and by project.
-fn check_tag(query: &UsageQuery) -> Result<(), Wrong> {
+fn check_tag(query: &UsageQuery) -> Result<(), InvalidParameter> {
     let dims = query.group.iter().chain(query.of.iter().map(|(dim, _)| dim));
-    let wrong = |name, reason: &str| Err(Wrong(name, format!("Sums by tag {reason}.")));
+    let wrong = |name, reason: &str| Err(InvalidParameter(name, format!("Sums by tag {reason}.")));
     match query.tag {
         None => Ok(()),
         Some(_) if dims.into_iter().any(|dim| *dim != Dim::Project) => {
@@ -109,7 +111,7 @@ fn check_tag(query: &UsageQuery) -> Result<(), Wrong> {
 }
 
 /// Milliseconds since 1970 of a time in seconds since 1970, a date (its beginning, UTC), or a date and a time as in RFC 3339.
-pub fn read_time(name: &'static str, text: &str) -> Result<i64, Wrong> {
+pub fn read_time(name: &'static str, text: &str) -> Result<i64, InvalidParameter> {
     let seconds = text.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1000));
     let time =
         || OffsetDateTime::parse(text, &Rfc3339).ok().map(|time| time.unix_timestamp_nanos() / 1_000_000);
@@ -120,7 +122,7 @@ pub fn read_time(name: &'static str, text: &str) -> Result<i64, Wrong> {
     let read = seconds.or_else(|| i64::try_from(time()?).ok()).or_else(date);
     let limits = -62_135_596_800_000..=253_402_300_799_999;
     read.filter(|ms| limits.contains(ms)).ok_or_else(|| {
-        Wrong(
+        InvalidParameter(
             name,
             format!("{name} must be a date, a time as in 2026-11-27T10:00:00Z, or seconds since 1970."),
         )

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use canon::{Error, ErrorKind};
 use store::{Addition, Chain, Conversation, Store, StoreError, StoredItem, StoredResponse};
 use wire::kept::{self, Turn};
-use wire::{Intake, Keeping, StoredAnswer};
+use wire::{Intake, StoredAnswer, StoredAnswerUse};
 
 use crate::buffers::Held;
 use crate::clock::now_ms;
@@ -138,7 +138,7 @@ impl Responses {
         &self,
         whose: KeepFor<'_>,
         intake: &Intake,
-        keeping: &Keeping,
+        keeping: &StoredAnswerUse,
         held: &mut Held,
     ) -> Result<Completed, Error> {
         let KeepFor { owner, body_limit: limit, .. } = whose;

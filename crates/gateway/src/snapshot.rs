@@ -19,7 +19,7 @@ use wire::providers::Endpoint;
 use crate::admission::Books;
 use crate::config::file::ModelSection;
 use crate::config::settings::{DEMO, Names, Timeouts};
-use crate::config::shown::InForce;
+use crate::config::shown::EffectiveSettings;
 use crate::config::{
     BodySettings, KeepSettings, MetadataPlace, OidcSettings, ProviderSettings, Settings, Webhook,
 };
@@ -73,7 +73,7 @@ pub struct Snapshot {
     /// TLS and proxies of all outgoing connections.
     pub outbound: Arc<Outbound>,
     /// The settings as people may see them.
-    pub shown: Arc<InForce>,
+    pub shown: Arc<EffectiveSettings>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +145,7 @@ impl Tools {
 impl Snapshot {
     pub fn first(settings: Settings, tools: &Tools) -> Self {
         let routing = &settings.routing;
-        let learnt = Learnt {
+        let learnt = MeasuredState {
             health: HealthByOperation::new(routing, tools.suspensions.clone()),
             sessions: Sessions::new(&routing.sessions),
             retries: RetryBudget::new(&routing.retry),
@@ -157,7 +157,7 @@ impl Snapshot {
     /// provider whose address or keys have changed.
     pub fn next(previous: &Self, settings: Settings, tools: &Tools) -> Self {
         let routing = &settings.routing;
-        let learnt = Learnt {
+        let learnt = MeasuredState {
             health: previous.health.with_settings(routing),
             sessions: previous.sessions.with_settings(&routing.sessions),
             retries: previous.retries.with_settings(&routing.retry),
@@ -172,7 +172,7 @@ impl Snapshot {
         next
     }
 
-    fn make(previous: Option<&Self>, learnt: Learnt, settings: Settings, tools: &Tools) -> Self {
+    fn make(previous: Option<&Self>, learnt: MeasuredState, settings: Settings, tools: &Tools) -> Self {
         let same = previous.filter(|previous| *previous.outbound.settings() == settings.outbound);
         let outbound = match same {
             Some(previous) => previous.outbound.clone(),
@@ -294,7 +294,7 @@ impl HealthByOperation {
 }
 
 /// The state that passes from one snapshot to the next.
-struct Learnt {
+struct MeasuredState {
     health: HealthByOperation,
     sessions: Sessions,
     retries: RetryBudget,

@@ -13,7 +13,7 @@ use canon::{Features, Pico};
 
 use crate::chance::Dice;
 use crate::fit::{self, Filter};
-use crate::health::{Access, KeyState, Standing};
+use crate::health::{Access, CandidateStatus, KeyState};
 use crate::score::{self, Scale, Subject};
 use crate::shards::hash;
 use crate::{
@@ -46,12 +46,12 @@ pub struct Plan {
     pub(crate) reserve: Vec<Choice>,
     reason: Reason,
     needed: Features,
-    judged: Vec<Judged>,
+    judged: Vec<CandidateVerdict>,
 }
 
 /// The decision about a candidate.
 #[derive(Clone, Copy, Debug)]
-struct Judged {
+struct CandidateVerdict {
     filter: Option<Filter>,
     price: Option<Pico>,
     metrics: Metrics,
@@ -100,7 +100,7 @@ impl Plan {
     }
 }
 
-impl Judged {
+impl CandidateVerdict {
     fn score(&self, candidate: &Candidate<'_>) -> Score {
         Score {
             provider: candidate.provider.to_owned(),
@@ -235,7 +235,7 @@ impl Planner<'_> {
 
     fn entry<'c>(&self, index: usize, candidate: &'c Candidate<'c>, turn: usize) -> Entry<'c> {
         let warm = self.needs.warm.filter(|warm| warm.is_at(candidate.route(0)));
-        let Standing { metrics, key, access } = self.health.standing(candidate, warm, turn, self.now);
+        let CandidateStatus { metrics, key, access } = self.health.standing(candidate, warm, turn, self.now);
         let warm = warm.is_some() && access.state == KeyState::Ready;
         Entry {
             index,
@@ -401,7 +401,7 @@ impl Planner<'_> {
         reason: Reason,
     ) -> Plan {
         let unknown = Metrics { uptime: 0.0, samples: 0.0, first_token_ms: None, tokens_per_second: None };
-        let blank = |(candidate, filter): (&Candidate<'_>, &Option<Filter>)| Judged {
+        let blank = |(candidate, filter): (&Candidate<'_>, &Option<Filter>)| CandidateVerdict {
             filter: *filter,
             price: candidate.cost,
             metrics: unknown,

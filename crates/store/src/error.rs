@@ -68,7 +68,7 @@ pub enum StoreError {
 
 /// Sums that the tables refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
+pub struct RejectedSums {
     /// Which: a row of `usage_unfolded`, or records of an earlier release.
     pub what: String,
     /// What is wrong with them.

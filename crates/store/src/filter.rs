@@ -269,7 +269,7 @@ impl Field {
 
 /// The differences of the two databases.
 #[derive(Clone, Copy)]
-pub(crate) struct Spelling {
+pub(crate) struct SqlDialect {
     /// `LIKE` in either case of letters.
     like: &'static str,
     /// Whether a loss of a record has a field like a parameter: before and after the comparison.
@@ -283,7 +283,7 @@ pub(crate) struct Spelling {
     pub(crate) snapshot: &'static str,
 }
 
-pub(crate) const SQLITE: Spelling = Spelling {
+pub(crate) const SQLITE: SqlDialect = SqlDialect {
     like: "LIKE",
     losses: [
         "EXISTS (SELECT 1 FROM json_each(record, '$.losses') AS loss WHERE json_extract(loss.value, '$.field')",
@@ -295,7 +295,7 @@ pub(crate) const SQLITE: Spelling = Spelling {
     snapshot: "BEGIN",
 };
 
-pub(crate) const POSTGRES: Spelling = Spelling {
+pub(crate) const POSTGRES: SqlDialect = SqlDialect {
     like: "ILIKE",
     losses: [
         "EXISTS (SELECT 1 FROM jsonb_array_elements(coalesce(record -> 'losses', '[]')) AS loss (value) \
@@ -341,7 +341,7 @@ const TEXTS: [&str; 9] = [
     "record ->> 'operation'",
 ];
 
-impl Spelling {
+impl SqlDialect {
     /// Whether a column is like a value.
     pub(crate) fn like(&self, column: &str, value: &str, params: &mut Params) -> String {
         format!("{column} {} {} ESCAPE '!'", self.like, params.text(pattern(value)))

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use sqlx::Connection;
 
-use crate::error::SetAside;
+use crate::error::RejectedSums;
 use crate::facts::Facts;
 use crate::loan::Loan;
 use crate::params::bound;
@@ -234,11 +234,11 @@ impl Store {
     }
 
     fn note_set_aside(&self, what: String, error: String) {
-        self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).push(SetAside { what, error });
+        self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).push(RejectedSums { what, error });
     }
 
     /// What was set aside since this was asked last.
-    pub(crate) fn take_set_aside(&self) -> Vec<SetAside> {
+    pub(crate) fn take_set_aside(&self) -> Vec<RejectedSums> {
         mem::take(&mut self.set_aside.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

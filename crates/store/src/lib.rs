@@ -41,7 +41,7 @@ mod writer;
 pub use bodies::KeptBodies;
 pub use changes::Changes;
 pub use conversations::{Addition, Conversation, StoredItem};
-pub use error::{SetAside, StoreError};
+pub use error::{RejectedSums, StoreError};
 pub use filter::{Compare, Field, FilterError, RequestFilter, Test};
 pub use keys::{KeyFields, KeyHash, KeyHasher, KeyRow};
 pub use ledger::{LedgerDay, Spent};

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::facts::{LOOKUP_SESSION, LOOKUP_TAG, folded};
-use crate::filter::{Compare, Field, RequestFilter, Spelling, Test};
+use crate::filter::{Compare, Field, RequestFilter, SqlDialect, Test};
 use crate::params::Params;
 use crate::record::UsageRecord;
 use crate::rollups::{Bucket, Dim, Table};
@@ -65,13 +65,13 @@ pub struct RequestPage {
 
 /// A time range, searched from its newest end.
 #[derive(Clone, Copy)]
-pub(crate) struct Stretch {
+pub(crate) struct SearchRange {
     pub(crate) since_ms: i64,
     /// Only earlier records.
     pub(crate) before: Cursor,
 }
 
-impl Stretch {
+impl SearchRange {
     pub(crate) fn of(filter: &RequestFilter, before: Option<Cursor>) -> Self {
         let until_ms = filter.until_ms.unwrap_or(i64::MAX);
         let end = Cursor { started_at_ms: until_ms, nonce: i64::MIN };
@@ -151,9 +151,9 @@ impl Source {
 
 /// Selects what passes the filter's tests among the newest `slice` records of a stretch.
 pub(crate) fn select(
-    spelling: Spelling,
+    spelling: SqlDialect,
     (filter, source): (&RequestFilter, &Source),
-    stretch: Stretch,
+    stretch: SearchRange,
     (slice, limit): (u32, u32),
 ) -> (String, Params) {
     let mut params = Params::default();
@@ -173,7 +173,7 @@ pub(crate) fn select(
 }
 
 /// Selects the place of the last of the newest `slice` records of a stretch, if there are so many.
-pub(crate) fn select_end(source: &Source, stretch: Stretch, slice: u32) -> (String, Params) {
+pub(crate) fn select_end(source: &Source, stretch: SearchRange, slice: u32) -> (String, Params) {
     let mut params = Params::default();
     let condition = stretch.condition(&mut params);
     let (table, found) = source.table(&mut params);
@@ -190,9 +190,9 @@ const MOST_HOURS: i64 = 1_000;
 /// Selects the hours of a range with matches according to the sums; newest first. None when the sums cannot
 /// decide.
 pub(crate) fn select_hours(
-    spelling: Spelling,
+    spelling: SqlDialect,
     filter: &RequestFilter,
-    stretch: Stretch,
+    stretch: SearchRange,
 ) -> Option<(String, Params)> {
     let (mut params, mut conditions, mut dims) = (Params::default(), Vec::new(), Vec::new());
     for test in &filter.tests {
@@ -237,31 +237,31 @@ pub(crate) fn select_hours(
 
 /// Splits a time range into these hours (folded and pending), joins neighbours, and returns the newest first. If `hours`
 /// has reached its limit there may be more, so the remaining range is one part.
-pub(crate) fn parts_of(stretch: Stretch, hours: &[i64], pending: &BTreeSet<i64>) -> Vec<Stretch> {
+pub(crate) fn parts_of(stretch: SearchRange, hours: &[i64], pending: &BTreeSet<i64>) -> Vec<SearchRange> {
     let has_rest = hours.len() as i64 == MOST_HOURS;
     let first = stretch.since_ms.div_euclid(HOUR_MS);
     let first = hours.last().filter(|_| has_rest).map_or(first, |last| first.max(*last));
     let last = stretch.before.started_at_ms.div_euclid(HOUR_MS);
     let pending = pending.iter().filter(|hour| (first..=last).contains(hour));
     let hours: BTreeSet<i64> = hours.iter().chain(pending).copied().collect();
-    let mut parts: Vec<Stretch> = Vec::new();
+    let mut parts: Vec<SearchRange> = Vec::new();
     for hour in hours.into_iter().rev() {
         let since_ms = (hour * HOUR_MS).max(stretch.since_ms);
         let end = Cursor { started_at_ms: (hour + 1).saturating_mul(HOUR_MS), nonce: i64::MIN };
         match parts.last_mut() {
             Some(last) if last.since_ms == end.started_at_ms => last.since_ms = since_ms,
-            _ => parts.push(Stretch { since_ms, before: end.min(stretch.before) }),
+            _ => parts.push(SearchRange { since_ms, before: end.min(stretch.before) }),
         }
     }
     if has_rest && let Some(last) = parts.last() {
         let end = Cursor { started_at_ms: last.since_ms, nonce: i64::MIN };
-        parts.push(Stretch { since_ms: stretch.since_ms, before: end });
+        parts.push(SearchRange { since_ms: stretch.since_ms, before: end });
     }
     parts
 }
 
 /// Selects the records of a request id within a stretch of time.
-pub(crate) fn select_of_id(spelling: Spelling, id: &str, (since, until): (i64, i64)) -> (String, Params) {
+pub(crate) fn select_of_id(spelling: SqlDialect, id: &str, (since, until): (i64, i64)) -> (String, Params) {
     let mut params = Params::default();
     let (since, until) = (params.number(since), params.number(until));
     let (id, most) = (params.text(id.to_owned()), params.number(MOST_OF_ONE_ID));
@@ -274,7 +274,7 @@ pub(crate) fn select_of_id(spelling: Spelling, id: &str, (since, until): (i64, i
 }
 
 /// Selects the newest records that have an entry in `usage_lookup`.
-pub(crate) fn select_found(spelling: Spelling, kind: &str, value: &str) -> (String, Params) {
+pub(crate) fn select_found(spelling: SqlDialect, kind: &str, value: &str) -> (String, Params) {
     let mut params = Params::default();
     let (kind, value) = (params.text(kind.to_owned()), params.text(value.to_owned()));
     let most = params.number(MOST_OF_ONE_ID);
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn neighbouring_hours_are_one_part() {
         let before = Cursor { started_at_ms: 9 * HOUR_MS + 5, nonce: 3 };
-        let stretch = Stretch { since_ms: 2 * HOUR_MS + 7, before };
+        let stretch = SearchRange { since_ms: 2 * HOUR_MS + 7, before };
         let parts = parts_of(stretch, &[9, 5, 2], &[1, 2, 8, 10].into());
         let found: Vec<_> = parts.iter().map(|part| (part.since_ms, part.before.started_at_ms)).collect();
         let h = HOUR_MS;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 use crate::facts::Facts;
-use crate::filter::Spelling;
+use crate::filter::SqlDialect;
 use crate::params::{Param, Params};
 use crate::sums::{UsageSums, sum_columns};
 use crate::tags::{self, TagDays};
@@ -114,9 +114,9 @@ pub struct UsageRow {
 
 /// Sums from several sources.
 #[derive(Default)]
-pub(crate) struct Gathered(BTreeMap<(Option<i64>, Vec<String>), UsageSums>);
+pub(crate) struct MergedSums(BTreeMap<(Option<i64>, Vec<String>), UsageSums>);
 
-impl Gathered {
+impl MergedSums {
     pub(crate) fn add(&mut self, start_ms: Option<i64>, of: Vec<String>, sums: &UsageSums) {
         self.0.entry((start_ms, of)).or_default().add(sums);
     }
@@ -492,7 +492,7 @@ pub(crate) fn parts(query: &UsageQuery) -> (Vec<Span>, Vec<(i64, i64)>) {
 }
 
 /// Selects the sums of a span: the start of the bucket, what is grouped by, the sums.
-pub(crate) fn select(spelling: Spelling, query: &UsageQuery, span: Span) -> (String, Params) {
+pub(crate) fn select(spelling: SqlDialect, query: &UsageQuery, span: Span) -> (String, Params) {
     let asked: Vec<Dim> = query.of.iter().map(|(dim, _)| *dim).chain(query.group.iter().copied()).collect();
     let table = if query.tag.is_some() { BY_TAG } else { Table::of(span.unit, &asked) };
     let time = table.time();

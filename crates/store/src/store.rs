@@ -13,7 +13,7 @@ use sqlx::{Connection, PgPool};
 use crate::bodies::{self, KeptBodies};
 use crate::changes::{self, Changes};
 use crate::conversations::{self, Addition, Conversation, StoredItem};
-use crate::error::SetAside;
+use crate::error::RejectedSums;
 use crate::keys::{self, KeyFields, KeyHash, KeyHasher, KeyRow, NewKey, random_bytes};
 use crate::ledger::{self, LedgerDay, Spent};
 use crate::nodes::{self, Node};
@@ -36,7 +36,7 @@ pub struct Store {
     /// About how large the sums are that are not in the tables yet; [`UNKNOWN_BYTES`] or more while that is not known.
     pub(crate) pending_bytes: Arc<AtomicU64>,
     /// Sums that the tables do not take, until the writer reports them.
-    pub(crate) set_aside: Arc<Mutex<Vec<SetAside>>>,
+    pub(crate) set_aside: Arc<Mutex<Vec<RejectedSums>>>,
     /// Which months of usage records have a partition; only with PostgreSQL.
     pub(crate) months: Arc<postgres::Months>,
 }

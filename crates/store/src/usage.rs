@@ -7,8 +7,8 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use crate::facts::{Facts, LOOKUP_ID};
 use crate::filter::{self, RequestFilter};
 use crate::params::{Params, bound};
-use crate::requests::{self, Cursor, RequestPage, RequestRow, Source, Stretch};
-use crate::rollups::{self, Gathered, Span, UsageQuery, UsageRow};
+use crate::requests::{self, Cursor, RequestPage, RequestRow, SearchRange, Source};
+use crate::rollups::{self, MergedSums, Span, UsageQuery, UsageRow};
 use crate::store::{Pool, SLOW, on_either, read_record};
 use crate::sums::{UsageSums, WIDTH};
 use crate::times::{self, DAY_MS};
@@ -76,7 +76,7 @@ impl Store {
         limit: u32,
     ) -> Result<RequestPage, StoreError> {
         let limit = limit.clamp(1, requests::MOST_ROWS);
-        let whole = Stretch::of(filter, before);
+        let whole = SearchRange::of(filter, before);
         let is_indexed = self.usage_indexed_from().await?.is_none();
         let source = if is_indexed { Source::of(filter) } else { Source::All };
         let parts = match &source {
@@ -118,8 +118,8 @@ impl Store {
     async fn parts_of_requests(
         &self,
         filter: &RequestFilter,
-        whole: Stretch,
-    ) -> Result<Vec<Stretch>, StoreError> {
+        whole: SearchRange,
+    ) -> Result<Vec<SearchRange>, StoreError> {
         let Some((sql, params)) = requests::select_hours(self.spelling(), filter, whole) else {
             return Ok(vec![whole]);
         };
@@ -179,7 +179,7 @@ impl Store {
         self.request_rows(sql, &params).await
     }
 
-    fn spelling(&self) -> filter::Spelling {
+    fn spelling(&self) -> filter::SqlDialect {
         match &self.pool {
             Pool::Sqlite(_) => filter::SQLITE,
             Pool::Postgres(_) => filter::POSTGRES,
@@ -188,7 +188,7 @@ impl Store {
 
     /// Sums of usage. Whole hours come from the stored sums; of a partial hour the records are summed.
     pub async fn usage_sums(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
-        let mut gathered = Gathered::default();
+        let mut gathered = MergedSums::default();
         let (spans, edges) = rollups::parts(query);
         if !spans.is_empty() {
             self.sum_hours(query, &spans, &mut gathered).await?;
@@ -204,7 +204,7 @@ impl Store {
         &self,
         query: &UsageQuery,
         spans: &[Span],
-        gathered: &mut Gathered,
+        gathered: &mut MergedSums,
     ) -> Result<(), StoreError> {
         type Sums = Vec<(i64, Vec<String>, UsageSums)>;
         let selects: Vec<_> =
@@ -262,11 +262,11 @@ impl Store {
         &self,
         query: &UsageQuery,
         (since_ms, until_ms): (i64, i64),
-        gathered: &mut Gathered,
+        gathered: &mut MergedSums,
     ) -> Result<(), StoreError> {
         let filter =
             RequestFilter { since_ms: Some(since_ms), until_ms: Some(until_ms), ..RequestFilter::default() };
-        let mut stretch = Stretch::of(&filter, None);
+        let mut stretch = SearchRange::of(&filter, None);
         loop {
             let counts = (MAX_RECORDS, MAX_RECORDS);
             let (sql, params) = requests::select(self.spelling(), (&filter, &Source::All), stretch, counts);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::line::record_of;
-use crate::{SetAside, SpoolReader, Store, StoreError};
+use crate::{RejectedSums, SpoolReader, Store, StoreError};
 
 /// How long records are gathered after the first.
 const GATHER: Duration = Duration::from_millis(500);
@@ -330,7 +330,7 @@ impl Writer {
     }
 
     fn report_set_aside(&self) {
-        for SetAside { what, error } in self.store.take_set_aside() {
+        for RejectedSums { what, error } in self.store.take_set_aside() {
             self.reader.count_set_aside();
             (self.on_event)(WriterEvent::SumsSetAside { what, error });
         }

@@ -236,7 +236,7 @@ impl Draft<'_> {
 
     fn write_body(self) -> Result<EncodedRequest> {
         let Exchange { dialect, intake, target, memory, .. } = self.exchange;
-        let options = Forwarding { target, memory, without_thinking: self.without_thinking };
+        let options = PassthroughInputs { target, memory, without_thinking: self.without_thinking };
         match self.way {
             Mode::Translated { adapter, mut request } => {
                 let mut losses = std::mem::take(&mut request.losses);
@@ -291,7 +291,7 @@ impl EncodedRequest {
 
 /// The inputs of a passthrough.
 #[derive(Clone, Copy)]
-pub struct Forwarding<'a> {
+pub struct PassthroughInputs<'a> {
     /// The model.
     pub target: Target<'a>,
     /// Earlier answers that the conversation quotes.

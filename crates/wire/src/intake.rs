@@ -49,7 +49,7 @@ pub struct AnswerForm {
 
 /// How a request uses stored answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Keeping {
+pub struct StoredAnswerUse {
     /// The answer is to be stored.
     pub store: bool,
     /// The stored answer that the conversation continues.
@@ -60,7 +60,7 @@ pub struct Keeping {
     pub conversation: Option<String>,
 }
 
-impl Keeping {
+impl StoredAnswerUse {
     /// Whether it uses stored answers at all.
     pub fn is_used(&self) -> bool {
         self.store || self.needs_kept()
@@ -109,7 +109,7 @@ pub struct Intake {
     /// Headers that are passed on to a provider of the same format.
     pub headers: Headers,
     /// How it uses stored answers; none where the format has no such feature.
-    pub keeping: Option<Box<Keeping>>,
+    pub keeping: Option<Box<StoredAnswerUse>>,
     body: Bytes,
     fields: FieldPositions,
     /// A name is written with escapes: a text search then proves nothing.

@@ -27,11 +27,11 @@ pub mod tokens;
 mod translate;
 
 pub use exchange::{
-    Draft, EncodedRequest, Exchange, Forwarding, MediaFile, MediaSlots, MediaUrl, ThinkingRepair,
+    Draft, EncodedRequest, Exchange, MediaFile, MediaSlots, MediaUrl, PassthroughInputs, ThinkingRepair,
     TranscoderParts,
 };
 pub use intake::{
-    Addressed, AnswerForm, Intake, Keeping, PromptSize, ROUTING_FIELDS, RequestFacts, RoutingFields,
+    Addressed, AnswerForm, Intake, PromptSize, ROUTING_FIELDS, RequestFacts, RoutingFields, StoredAnswerUse,
 };
 pub use protocols::anthropic_messages::unframed;
 pub use protocols::openai_responses::kept;
@@ -161,7 +161,7 @@ pub trait Passthrough: Sync {
         None
     }
     /// The request as the provider takes it.
-    fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded>;
+    fn forward(&self, intake: &Intake, forwarding: PassthroughInputs<'_>) -> Result<Encoded>;
     /// The relay of an answer that already has the form that the caller wants.
     fn relay(&self, parts: TranscoderParts<'_>) -> Box<dyn Transcoder>;
     /// How a request is rewritten after the provider refused its thinking; none when nothing would change.

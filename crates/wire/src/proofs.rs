@@ -316,7 +316,7 @@ pub fn restore(request: &mut Request, protocol: Protocol, memory: Memory<'_>) {
         if let Some(proofs) = &found {
             // Callers may split the calls of one answer over several messages: its thinking is restored once.
             let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, proofs));
-            let restoring = Restoring { index, proofs, is_own: memory.is_issuer(proofs), protocol };
+            let restoring = ProofRestorer { index, proofs, is_own: memory.is_issuer(proofs), protocol };
             restoring.calls(message, &mut request.losses);
             restoring.thinking(message, is_new);
         }
@@ -336,7 +336,7 @@ fn drop_foreign(message: &mut Message, index: usize, memory: Memory<'_>, losses:
     }
 }
 
-struct Restoring<'a> {
+struct ProofRestorer<'a> {
     index: usize,
     proofs: &'a Proofs,
     is_own: bool,
@@ -355,7 +355,7 @@ fn family(protocol: Protocol) -> Option<&'static str> {
     }
 }
 
-impl Restoring<'_> {
+impl ProofRestorer<'_> {
     fn calls(&self, message: &mut Message, losses: &mut Losses) {
         let mut position = 0;
         for part in &mut message.parts {

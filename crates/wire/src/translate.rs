@@ -161,12 +161,12 @@ fn hash_of(value: &impl Hash) -> u64 {
 }
 
 /// Writes each event when it arrives.
-struct Through<'a> {
+struct DirectSink<'a> {
     writing: &'a mut EventWriter,
     out: &'a mut Vec<u8>,
 }
 
-impl EventSink for Through<'_> {
+impl EventSink for DirectSink<'_> {
     fn push(&mut self, event: Event) {
         self.writing.write(event, self.out);
     }
@@ -174,13 +174,13 @@ impl EventSink for Through<'_> {
 
 impl Transcoder for Translator {
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<()> {
-        let read = self.decoder.push(bytes, &mut Through { writing: &mut self.writing, out });
+        let read = self.decoder.push(bytes, &mut DirectSink { writing: &mut self.writing, out });
         self.writing.check()?;
         read
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let read = self.decoder.finish(&mut Through { writing: &mut self.writing, out });
+        let read = self.decoder.finish(&mut DirectSink { writing: &mut self.writing, out });
         self.writing.check()?;
         read?;
         self.writing.progress.finished = true;

@@ -62,7 +62,7 @@ pub struct Served {
 pub fn play(policy: Policy, scenario: &Scenario, requests: &[Request]) -> Vec<Served> {
     let world = World::new(scenario);
     let served = RefCell::new(vec![Served::default(); requests.len()]);
-    let ours = Ours::new(scenario);
+    let ours = GatewayRouter::new(scenario);
     let simple = Simple { policy, turn: Cell::new(0), windows: windows(scenario) };
     let (world, ours, simple, results) = (&world, &ours, &simple, &served);
     let start = |(place, request): (usize, &'_ Request)| {
@@ -81,7 +81,7 @@ pub fn play(policy: Policy, scenario: &Scenario, requests: &[Request]) -> Vec<Se
 }
 
 /// The router of this project.
-struct Ours {
+struct GatewayRouter {
     settings: Settings,
     health: Health,
     budget: RetryBudget,
@@ -90,7 +90,7 @@ struct Ours {
     names: Vec<String>,
 }
 
-impl Ours {
+impl GatewayRouter {
     fn new(scenario: &Scenario) -> Self {
         let settings = Settings::default();
         Self {

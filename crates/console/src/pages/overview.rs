@@ -106,7 +106,7 @@ pub async fn page(
         div.stack {
             (notices(&console, unpriced, range_name))
             (sums)
-            (tags::panel(&console, &tags::Shown { project: None, since_ms, now_ms }, ("/ui", &query)).await)
+            (tags::panel(&console, &tags::TagScope { project: None, since_ms, now_ms }, ("/ui", &query)).await)
             div.cols.c-2.eq {
                 (Panel { title: "Providers", raw: true, acts: Some(html! { a.btn.ghost.sm href="/ui/routing" { "Routing" } }), ..Panel::default() }.around(providers(&console)))
                 (Panel { title: "Budgets", raw: true, acts: Some(html! { a.btn.ghost.sm href="/ui/projects" { "Projects" } }), ..Panel::default() }.around(budgets(&console).await))

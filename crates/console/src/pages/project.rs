@@ -64,7 +64,7 @@ pub async fn page(
     let (policy, taken) = (policy_of(&project), console.gateway.taken(&id));
     let may_change = session.is_admin() && project.version > 0;
     let month_ms = Window::Month.start(today) * DAY_MS;
-    let shown = tags::Shown { project: Some(&id), since_ms: month_ms, now_ms };
+    let shown = tags::TagScope { project: Some(&id), since_ms: month_ms, now_ms };
     let path = format!("/ui/projects/{}", encoded(&id));
     let by_tag = tags::panel(&console, &shown, (&path, &query)).await;
     let body = html! {

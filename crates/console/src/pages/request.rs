@@ -122,7 +122,7 @@ fn figures(record: &UsageRecord) -> Markup {
 }
 
 /// A stretch of the timeline: from, to, colour.
-type Stretch = (f64, f64, &'static str);
+type TimelineSpan = (f64, f64, &'static str);
 
 /// Attempts one after the other, as their times were recorded. An attempt's time ends with the head of its
 /// answer, so a stream continues after the last one; the time before the first one is the gateway's and the
@@ -147,7 +147,7 @@ fn timeline(record: &UsageRecord) -> Markup {
         at = to;
         let is_bad = !attempt.error_type.is_empty();
         let streams = !is_bad && number + 1 == record.attempts.len() && first_token.is_some();
-        let (stretches, words): (Vec<Stretch>, String) = if is_bad {
+        let (stretches, words): (Vec<TimelineSpan>, String) = if is_bad {
             (vec![(from, to, "kbad")], failure(attempt))
         } else if streams {
             let words =
@@ -248,7 +248,7 @@ fn decision(reader: &Reader<'_>, record: &UsageRecord) -> Markup {
     Panel { title: "Decision", raw: true, note: Some(html! { (note) }), ..Panel::default() }.around(body)
 }
 
-fn stretch(whole: f64, label: &str, more: &str, stretches: &[Stretch], words: &str) -> Markup {
+fn stretch(whole: f64, label: &str, more: &str, stretches: &[TimelineSpan], words: &str) -> Markup {
     let percent = |ms: f64| format!("{}%", short((ms / whole * 100.0).clamp(0.0, 100.0)));
     let is_bad = stretches.iter().any(|(.., class)| *class == "kbad");
     let begins = stretches.first().map_or(0.0, |first| first.0);

@@ -15,7 +15,7 @@ use crate::components::page::{Page, Reader};
 use crate::components::parts::{copy_from, unreadable};
 use crate::components::{Panel, Table, empty, form_token, icon, state, time};
 use crate::fields::Fields;
-use crate::gateway::{InForce, LastReload, Node};
+use crate::gateway::{EffectiveSettings, LastReload, Node};
 use crate::session::Session;
 
 pub async fn page(State(console): State<Arc<Console>>, session: Session, headers: HeaderMap) -> Response {
@@ -186,7 +186,7 @@ fn nodes(rows: &[store::Node], now_ms: i64) -> Markup {
     })
 }
 
-fn configuration_panel(configuration: &InForce) -> Markup {
+fn configuration_panel(configuration: &EffectiveSettings) -> Markup {
     let section = |path: &str| path.rsplit_once('.').map_or(String::new(), |(section, _)| section.to_owned());
     let mut last = String::new();
     let lines = html! {

@@ -17,14 +17,14 @@ const TAGS: usize = 8;
 const VALUES: usize = 10;
 
 /// The requests whose tags are shown.
-pub(super) struct Shown<'a> {
+pub(super) struct TagScope<'a> {
     /// None: of all projects.
     pub(super) project: Option<&'a str>,
     pub(super) since_ms: i64,
     pub(super) now_ms: i64,
 }
 
-impl Shown<'_> {
+impl TagScope<'_> {
     /// Whole days, because sums by tag have no shorter period.
     fn range(&self) -> (i64, i64) {
         (self.since_ms.div_euclid(DAY_MS) * DAY_MS, (self.now_ms.div_euclid(DAY_MS) + 1) * DAY_MS)
@@ -32,7 +32,7 @@ impl Shown<'_> {
 }
 
 /// The panel; nothing where no request has a tag. `page` is the path and the query of the page, which chooses the tag.
-pub(super) async fn panel(console: &Console, shown: &Shown<'_>, page: (&str, &Fields)) -> Markup {
+pub(super) async fn panel(console: &Console, shown: &TagScope<'_>, page: (&str, &Fields)) -> Markup {
     match read(console, shown, page.1.get("tag")).await {
         Ok(None) => Markup::default(),
         Ok(Some((tags, tag, rows))) => drawn(shown, page, (&tags, &tag), rows),
@@ -43,7 +43,11 @@ pub(super) async fn panel(console: &Console, shown: &Shown<'_>, page: (&str, &Fi
 type Read = (Vec<String>, String, Vec<UsageRow>);
 
 /// The tags of the requests, the chosen one, and its sums.
-async fn read(console: &Console, shown: &Shown<'_>, asked: Option<&str>) -> Result<Option<Read>, StoreError> {
+async fn read(
+    console: &Console,
+    shown: &TagScope<'_>,
+    asked: Option<&str>,
+) -> Result<Option<Read>, StoreError> {
     let (since_ms, until_ms) = shown.range();
     let tags = console.store.usage_tags((since_ms, until_ms), shown.project).await?;
     let Some(tag) = asked.filter(|asked| tags.contains(*asked)).or(tags.first().map(String::as_str)) else {
@@ -81,7 +85,7 @@ fn ranked(mut rows: Vec<UsageRow>) -> (Vec<UsageRow>, Option<UsageSums>) {
 }
 
 fn drawn(
-    shown: &Shown<'_>,
+    shown: &TagScope<'_>,
     (path, query): (&str, &Fields),
     (tags, tag): (&[String], &str),
     rows: Vec<UsageRow>,

@@ -16,7 +16,7 @@ pub enum FlightRole {
     /// It is sent, and the others wait until it drops this.
     Leads(Flight),
     /// It waits for another one.
-    Follows(Landing),
+    Follows(FlightEnd),
 }
 
 /// A request that others may wait for. Dropping it releases them, however the request ends.
@@ -27,9 +27,9 @@ pub struct Flight {
 }
 
 /// The end of another request.
-pub struct Landing(watch::Receiver<()>);
+pub struct FlightEnd(watch::Receiver<()>);
 
-impl Landing {
+impl FlightEnd {
     pub async fn wait(mut self) {
         // Nothing is ever sent: the wait ends when the sender is dropped.
         let _ = self.0.changed().await;
@@ -40,7 +40,7 @@ impl Flights {
     /// The role of a request among equal ones.
     pub fn turn(self: &Arc<Self>, key: Key) -> FlightRole {
         match self.lock().entry(key) {
-            Entry::Occupied(other) => FlightRole::Follows(Landing(other.get().clone())),
+            Entry::Occupied(other) => FlightRole::Follows(FlightEnd(other.get().clone())),
             Entry::Vacant(place) => {
                 let (sender, receiver) = watch::channel(());
                 place.insert(receiver);

@@ -7,7 +7,7 @@ use super::projects::ACTOR;
 use super::{ConfigArgument, say, with_store};
 use crate::clock::now_ms;
 use crate::nodes::{forget, not_forgotten};
-use crate::report::{self, Wrong};
+use crate::report::{self, InvalidParameter};
 
 /// The default and the maximum number of lines.
 const USUAL: u32 = 50;
@@ -60,7 +60,7 @@ pub fn requests(arguments: &RequestsArguments) -> anyhow::Result<()> {
     let mut filter = RequestFilter::parse(&arguments.filter)?;
     let time = |name, text: &Option<String>| {
         let read = text.as_deref().map(|text| report::read_time(name, text)).transpose();
-        read.map_err(|Wrong(_, reason)| anyhow::anyhow!(reason))
+        read.map_err(|InvalidParameter(_, reason)| anyhow::anyhow!(reason))
     };
     filter.since_ms = time("since", &arguments.since)?;
     filter.until_ms = time("until", &arguments.until)?;

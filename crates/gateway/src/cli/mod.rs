@@ -186,13 +186,13 @@ mod tests {
     use crate::http::routes::{ROUTES, Resource, Serve};
 
     /// What does the same as a route of the admin API, or why nothing does.
-    enum Same {
+    enum RouteCommand {
         Command(&'static str),
         Nothing(&'static str),
     }
 
-    fn same(resource: Resource, method: &Method) -> Same {
-        use Same::{Command, Nothing};
+    fn same(resource: Resource, method: &Method) -> RouteCommand {
+        use RouteCommand::{Command, Nothing};
         match (resource, method.as_str()) {
             (Resource::Projects, "POST") => Command("projects create x"),
             (Resource::Projects, _) | (Resource::Project, "GET") => Command("projects list"),
@@ -229,13 +229,13 @@ mod tests {
         for route in ROUTES {
             let Serve::Admin(resource) = route.serve else { continue };
             match same(resource, &route.method) {
-                Same::Command(line) => {
+                RouteCommand::Command(line) => {
                     let words = std::iter::once("llmgateway").chain(line.split(' '));
                     let parsed = Arguments::try_parse_from(words);
                     let command = parsed.unwrap_or_else(|error| panic!("{line}: {error}")).command;
                     assert!(command.is_some(), "{} {}: {line}", route.method, route.path);
                 }
-                Same::Nothing(reason) => {
+                RouteCommand::Nothing(reason) => {
                     assert!(!reason.is_empty());
                     without.push(route.path);
                 }

@@ -4,7 +4,7 @@ use store::{Dim, UsageQuery, UsageRow};
 
 use super::{ConfigArgument, say, with_store};
 use crate::clock::now_ms;
-use crate::report::{self, UsageWords, Wrong};
+use crate::report::{self, InvalidParameter, UsageWords};
 
 /// Arguments of `usage`.
 #[derive(Clone, Debug, clap::Args)]
@@ -61,7 +61,7 @@ pub fn run(arguments: &UsageArguments) -> anyhow::Result<()> {
         bucket: arguments.bucket.clone(),
         of: asked.into_iter().filter_map(|(dim, value)| Some((dim, value.clone()?))).collect(),
     };
-    let query = words.read(now_ms()).map_err(|Wrong(_, reason)| anyhow::anyhow!(reason))?;
+    let query = words.read(now_ms()).map_err(|InvalidParameter(_, reason)| anyhow::anyhow!(reason))?;
     let (rows, complete_from) = with_store(&settings.database_url, async |store| {
         let rows = store.usage_sums(&query).await?;
         Ok((rows, store.usage_indexed_from().await?))

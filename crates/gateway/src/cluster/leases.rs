@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use limits::{Amount, Demand, GONE_MS, Granted, LOST_MS, Scope, Short, Window};
 use redis::Script;
 
-use super::link::{Away, LIMIT, Link, Patience};
+use super::link::{LIMIT, Link, Patience, Unreachable};
 use crate::admission::{Book, Books};
 use crate::clock;
 use crate::telemetry::Metrics;
@@ -68,11 +68,11 @@ impl Leases {
     }
 
     /// Asks for the amounts that a request lacks. False when another request got enough in the meantime.
-    pub async fn ask(&self, book: &Book, short: &[Short]) -> Result<bool, Away> {
+    pub async fn ask(&self, book: &Book, short: &[Short]) -> Result<bool, Unreachable> {
         if self.link.is_away() {
-            return Err(Away);
+            return Err(Unreachable);
         }
-        let _turn = tokio::time::timeout(LIMIT, book.turn().lock()).await.map_err(|_| Away)?;
+        let _turn = tokio::time::timeout(LIMIT, book.turn().lock()).await.map_err(|_| Unreachable)?;
         let demands = {
             let mut counters = book.lock();
             if !counters.is_short(short) {
@@ -115,25 +115,30 @@ impl Leases {
     }
 
     /// Checks whether the server answers.
-    pub async fn try_again(&self) -> Result<(), Away> {
+    pub async fn try_again(&self) -> Result<(), Unreachable> {
         let arguments = [self.node.to_owned()];
         self.link.run::<redis::Value>(&self.lease, &[], &arguments, Patience::Report).await.map(drop)
     }
 
     /// Reports the final spending of a node that has ended and whose records are all in the ledger: its parts
     /// are released.
-    pub async fn retire(&self, nodes: &[String]) -> Result<(), Away> {
+    pub async fn retire(&self, nodes: &[String]) -> Result<(), Unreachable> {
         self.end_parts(&self.retire, nodes, &[]).await.map(drop)
     }
 
     /// Releases the parts of nodes whose records will not come. False if one of them was heard of recently: it
     /// keeps its part of that account.
-    pub async fn release(&self, nodes: &[String]) -> Result<bool, Away> {
+    pub async fn release(&self, nodes: &[String]) -> Result<bool, Unreachable> {
         self.end_parts(&self.release, nodes, &[LOST_MS.to_string()]).await
     }
 
     /// Runs a script with each of these nodes and its spending in the ledger, for each account of money.
-    async fn end_parts(&self, script: &Script, nodes: &[String], further: &[String]) -> Result<bool, Away> {
+    async fn end_parts(
+        &self,
+        script: &Script,
+        nodes: &[String],
+        further: &[String],
+    ) -> Result<bool, Unreachable> {
         let (now, mut are_all) = (clock::now_ms(), true);
         for book in self.books.all_of_them() {
             let money = book.lock().money();
@@ -152,7 +157,7 @@ impl Leases {
         Ok(are_all)
     }
 
-    async fn exchange(&self, book: &Book, demands: &[Demand], patience: Patience) -> Result<(), Away> {
+    async fn exchange(&self, book: &Book, demands: &[Demand], patience: Patience) -> Result<(), Unreachable> {
         let now = clock::now_ms();
         let granted = self.serve(book, demands, patience).await?;
         let unknown: Vec<&Demand> = demands
@@ -180,7 +185,7 @@ impl Leases {
         book: &Book,
         demands: &[Demand],
         patience: Patience,
-    ) -> Result<Vec<Option<Granted>>, Away> {
+    ) -> Result<Vec<Option<Granted>>, Unreachable> {
         let keys: Vec<String> = demands.iter().map(|demand| key(book, demand)).collect();
         let mut arguments = Vec::with_capacity(1 + 9 * demands.len());
         arguments.push(self.node.to_owned());
@@ -189,12 +194,12 @@ impl Leases {
         let mut numbers = numbers.into_iter();
         demands
             .iter()
-            .map(|demand| numbers.next().map(|numbers| granted(&demand.wanted, &numbers)).ok_or(Away))
+            .map(|demand| numbers.next().map(|numbers| granted(&demand.wanted, &numbers)).ok_or(Unreachable))
             .collect()
     }
 
     /// Fills an account of money from the ledger.
-    async fn begin(&self, book: &Book, demand: &Demand, patience: Patience) -> Result<(), Away> {
+    async fn begin(&self, book: &Book, demand: &Demand, patience: Patience) -> Result<(), Unreachable> {
         let Amount::Money { window, start, .. } = demand.wanted else { return Ok(()) };
         let by_node = self.by_node(&ledger_scope(book, &demand.scope), start).await?;
         let mut arguments = vec![lives_ms(&demand.wanted).to_string()];
@@ -206,16 +211,16 @@ impl Leases {
     }
 
     /// What each node spent in a scope from a day on, in 10⁻⁹ USD.
-    async fn by_node(&self, scope: &str, start: i64) -> Result<BTreeMap<String, i64>, Away> {
-        let store = self.books.store().ok_or(Away)?;
+    async fn by_node(&self, scope: &str, start: i64) -> Result<BTreeMap<String, i64>, Unreachable> {
+        let store = self.books.store().ok_or(Unreachable)?;
         let asked = tokio::time::timeout(LIMIT, store.spent_by_node(scope, start)).await;
         match asked {
             Ok(Ok(rows)) => Ok(rows.into_iter().map(|(node, spent)| (node, up(Pico(spent)))).collect()),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the ledger could not be read for the common counters");
-                Err(Away)
+                Err(Unreachable)
             }
-            Err(_) => Err(Away),
+            Err(_) => Err(Unreachable),
         }
     }
 }

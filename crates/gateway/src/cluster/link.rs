@@ -27,7 +27,7 @@ pub const LIMIT: Duration = Duration::from_millis(500);
 
 /// The server does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Away;
+pub struct Unreachable;
 
 /// Which callers may wait for a server that was away a moment ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Link {
         keys: &[String],
         arguments: &[String],
         patience: Patience,
-    ) -> Result<T, Away> {
+    ) -> Result<T, Unreachable> {
         let mut invocation = script.prepare_invoke();
         for key in keys {
             invocation.key(key);
@@ -100,7 +100,11 @@ impl Link {
     }
 
     /// Runs a command.
-    pub async fn command<T: FromRedisValue>(&self, command: &Cmd, patience: Patience) -> Result<T, Away> {
+    pub async fn command<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+        patience: Patience,
+    ) -> Result<T, Unreachable> {
         let run = async {
             match self.connection().await? {
                 Connection::One(mut one) => command.query_async(&mut one).await,
@@ -114,9 +118,9 @@ impl Link {
         &self,
         patience: Patience,
         run: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, Away> {
+    ) -> Result<T, Unreachable> {
         if patience == Patience::Request && self.is_away() {
-            return Err(Away);
+            return Err(Unreachable);
         }
         let timeout = || RedisError::from((ErrorKind::Io, "it does not answer"));
         let result = tokio::time::timeout(LIMIT, run).await.unwrap_or_else(|_| Err(timeout()));
@@ -139,7 +143,7 @@ impl Link {
                         "Redis does not answer correctly"
                     );
                 }
-                Err(Away)
+                Err(Unreachable)
             }
         }
     }

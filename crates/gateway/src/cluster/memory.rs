@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue};
 
-use super::link::{Away, Link, Patience};
+use super::link::{Link, Patience, Unreachable};
 use crate::clock;
 
 /// While Redis is away, one call per interval checks whether it is back.
@@ -27,12 +27,12 @@ impl SharedMemory {
     }
 
     /// The value of this name.
-    pub async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Away> {
+    pub async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Unreachable> {
         self.ask(Cmd::new().arg("GET").arg(name)).await
     }
 
     /// The values of these names, in their order. In a cluster all names need the same text in braces.
-    pub async fn get_all(&self, names: &[String]) -> Result<Vec<Option<Vec<u8>>>, Away> {
+    pub async fn get_all(&self, names: &[String]) -> Result<Vec<Option<Vec<u8>>>, Unreachable> {
         match names {
             [] => Ok(Vec::new()),
             names => self.ask(Cmd::new().arg("MGET").arg(names)).await,
@@ -40,7 +40,7 @@ impl SharedMemory {
     }
 
     /// Stores a value with a time to live.
-    pub async fn put(&self, name: &str, value: &[u8], keep: Duration) -> Result<(), Away> {
+    pub async fn put(&self, name: &str, value: &[u8], keep: Duration) -> Result<(), Unreachable> {
         let ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX).max(1);
         self.ask(Cmd::new().arg("SET").arg(name).arg(value).arg("PX").arg(ms)).await
     }
@@ -62,10 +62,10 @@ impl SharedMemory {
     }
 
     /// Runs any command.
-    pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Away> {
+    pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Unreachable> {
         let is_away = self.link.is_away();
         if is_away && !self.may_try_again() {
-            return Err(Away);
+            return Err(Unreachable);
         }
         let patience = if is_away { Patience::Report } else { Patience::Request };
         self.link.command(command, patience).await

@@ -21,7 +21,7 @@ mod predecessors;
 
 pub use conversations::SharedConversations;
 pub use leases::Leases;
-pub use link::{Away, Link};
+pub use link::{Link, Unreachable};
 pub use memory::SharedMemory;
 pub use outages::OutageNotices;
 pub use predecessors::Predecessors;

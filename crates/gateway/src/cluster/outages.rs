@@ -15,7 +15,7 @@ use routing::{Outage, OutageKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::link::Away;
+use super::link::Unreachable;
 use super::memory::SharedMemory;
 use crate::clock;
 use crate::snapshot::{Current, Snapshot};
@@ -106,7 +106,7 @@ impl OutageNotices {
         Published { config: snapshot.config.clone(), outages }
     }
 
-    async fn publish(&self, published: &Published) -> Result<(), Away> {
+    async fn publish(&self, published: &Published) -> Result<(), Unreachable> {
         if published.outages.is_empty() {
             return self.memory.ask(Cmd::new().arg("HDEL").arg(NAME).arg(self.node)).await;
         }
@@ -115,7 +115,7 @@ impl OutageNotices {
         self.memory.ask(Cmd::new().arg("PEXPIRE").arg(NAME).arg(KEPT_MS)).await
     }
 
-    async fn receive(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), Away> {
+    async fn receive(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), Unreachable> {
         let all: HashMap<String, String> = self.memory.ask(Cmd::new().arg("HGETALL").arg(NAME)).await?;
         for (node, text) in all {
             if node == self.node {

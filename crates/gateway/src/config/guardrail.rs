@@ -31,12 +31,12 @@ pub struct Guardrail {
     pub on_input: bool,
     /// It checks answers.
     pub on_output: bool,
-    pub does: Does,
+    pub does: RuleAction,
 }
 
 /// The action of a rule.
 #[derive(Debug)]
-pub enum Does {
+pub enum RuleAction {
     /// Refuses a text with a match.
     Deny(Matcher),
     /// Replaces each match by a placeholder.
@@ -144,12 +144,12 @@ impl Guardrail {
             reading.mistake("on", "must contain \"input\" or \"output\"");
         }
         let does = match section.action {
-            GuardrailAction::Deny => reading.matcher().map(Does::Deny),
+            GuardrailAction::Deny => reading.matcher().map(RuleAction::Deny),
             GuardrailAction::Redact => {
                 let placeholder = reading.placeholder(name);
-                reading.matcher().map(|matcher| Does::Redact { matcher, placeholder })
+                reading.matcher().map(|matcher| RuleAction::Redact { matcher, placeholder })
             }
-            GuardrailAction::Check => reading.check(&mut resolve).map(Does::Ask),
+            GuardrailAction::Check => reading.check(&mut resolve).map(RuleAction::Ask),
         };
         let name = name.into();
         let is_good = mistakes.len() == before;

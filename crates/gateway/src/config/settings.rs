@@ -23,7 +23,7 @@ use super::file::{
 use super::guardrail::{Guardrail, MOST_GUARDRAILS};
 use super::oidc::OidcSettings;
 use super::redis_url::RedisUrl;
-use super::shown::InForce;
+use super::shown::EffectiveSettings;
 use super::source::ConfigSource;
 use super::webhook::Webhook;
 use crate::clock;
@@ -112,7 +112,7 @@ pub struct Settings {
     /// The source of all this, for a reload.
     pub source: Option<ConfigSource>,
     /// The settings as people may see them.
-    pub shown: Arc<InForce>,
+    pub shown: Arc<EffectiveSettings>,
     /// A hash of the file; empty without one.
     pub fingerprint: String,
     /// Likely mistakes: the gateway runs, and reports them.

@@ -7,7 +7,7 @@ use super::lines::Lines;
 use crate::tls;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct ShownSetting {
     /// `routing.max_retries`
     pub path: String,
     /// As it would be written in the file.
@@ -18,10 +18,10 @@ pub struct Shown {
 
 /// The settings of a file, and others in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InForce {
+pub struct EffectiveSettings {
     pub file: Option<String>,
     /// In the file's order; then those that are not in the file.
-    pub settings: Vec<Shown>,
+    pub settings: Vec<ShownSetting>,
 }
 
 const MASK: &str = "\"•••\"";
@@ -31,8 +31,9 @@ const SECRET: [&str; 7] = ["key", "secret", "token", "password", "credential", "
 const HARMLESS: [&str; 4] = ["max_tokens", "tokens", "auth", "priority"];
 
 /// All settings in force. `text` is the file's content when it was read.
-pub fn in_force(file: Option<(&Path, &str)>, settings: &Settings) -> InForce {
-    let mut shown = InForce { file: file.map(|(path, _)| path.display().to_string()), settings: Vec::new() };
+pub fn in_force(file: Option<(&Path, &str)>, settings: &Settings) -> EffectiveSettings {
+    let mut shown =
+        EffectiveSettings { file: file.map(|(path, _)| path.display().to_string()), settings: Vec::new() };
     if let Some((_, text)) = file
         && let Ok(table) = text.parse::<toml::Table>()
     {
@@ -47,7 +48,7 @@ pub fn in_force(file: Option<(&Path, &str)>, settings: &Settings) -> InForce {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         });
         if !is_written {
-            shown.settings.push(Shown { path: path.to_owned(), value, source: source.to_owned() });
+            shown.settings.push(ShownSetting { path: path.to_owned(), value, source: source.to_owned() });
         }
     };
     for provider in settings
@@ -90,7 +91,7 @@ pub fn in_force(file: Option<(&Path, &str)>, settings: &Settings) -> InForce {
     shown
 }
 
-fn walk(shown: &mut Vec<Shown>, lines: &Lines, path: &str, value: &toml::Value) {
+fn walk(shown: &mut Vec<ShownSetting>, lines: &Lines, path: &str, value: &toml::Value) {
     if let toml::Value::Table(table) = value
         && !table.is_empty()
     {
@@ -101,7 +102,7 @@ fn walk(shown: &mut Vec<Shown>, lines: &Lines, path: &str, value: &toml::Value) 
         return;
     }
     let source = lines.of_path(path).map_or_else(|| "file".to_owned(), |line| format!("line {line}"));
-    shown.push(Shown { path: path.to_owned(), value: masked(path, value), source });
+    shown.push(ShownSetting { path: path.to_owned(), value: masked(path, value), source });
 }
 
 /// A value without secrets. References (`env:NAME`, `file:PATH`) name a secret and are not secret.

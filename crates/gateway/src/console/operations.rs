@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use canon::{Error, Operation, Pico};
 use console::gateway::{
-    BoxFuture, Budgets, Configuration, InForce, LastReload, MayUse, Node, Provider, Routing, RuleUse, Setting,
+    BoxFuture, Budgets, Configuration, EffectiveSettings, LastReload, MayUse, Node, Provider, Routing,
+    RuleUse, Setting,
 };
 use limits::{Bodies, Policy, Quantity, Scope, Unpriced};
 use serde_json::Value;
@@ -17,14 +18,14 @@ use crate::pipeline::explain;
 use crate::pipeline::resolve::Resolver;
 
 impl Configuration for View {
-    fn in_force(&self) -> InForce {
+    fn in_force(&self) -> EffectiveSettings {
         let shown = self.current.get().shown.clone();
-        let setting = |it: &crate::config::shown::Shown| Setting {
+        let setting = |it: &crate::config::shown::ShownSetting| Setting {
             path: it.path.clone(),
             value: it.value.clone(),
             source: it.source.clone(),
         };
-        InForce { file: shown.file.clone(), settings: shown.settings.iter().map(setting).collect() }
+        EffectiveSettings { file: shown.file.clone(), settings: shown.settings.iter().map(setting).collect() }
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<Vec<String>, String>> {

@@ -22,7 +22,7 @@ use canon::{Error, ErrorKind};
 use serde_json::{Value, json};
 use store::GuardrailRecord;
 
-use crate::config::guardrail::{Check, Does, Guardrail, Matcher};
+use crate::config::guardrail::{Check, Guardrail, Matcher, RuleAction};
 use crate::telemetry::Metrics;
 use crate::upstream::Client;
 use crate::upstream::outbound::Outbound;
@@ -138,9 +138,9 @@ impl Guardrails {
             let on: Vec<&str> = on.into_iter().filter_map(|(is, on)| is.then_some(on)).collect();
             let done = records.iter().find(|record| *record.guardrail == *rule.name);
             let action = match &rule.does {
-                Does::Deny(_) => "deny",
-                Does::Redact { .. } => "redact",
-                Does::Ask(_) => "check",
+                RuleAction::Deny(_) => "deny",
+                RuleAction::Redact { .. } => "redact",
+                RuleAction::Ask(_) => "check",
             };
             json!({"guardrail": *rule.name, "on": on, "action": action, "found": done.map_or(0, |record| record.count)})
         };
@@ -203,7 +203,7 @@ impl Guard {
         Error::caller(ErrorKind::ContentPolicy, message)
     }
 
-    fn matchers(&self, way: Direction) -> impl Iterator<Item = (usize, &Does)> {
+    fn matchers(&self, way: Direction) -> impl Iterator<Item = (usize, &RuleAction)> {
         let looks = move |(_, rule): &(usize, &Arc<Guardrail>)| way.looks(rule);
         self.rules.iter().enumerate().filter(looks).map(|(index, rule)| (index, &rule.does))
     }
@@ -211,7 +211,7 @@ impl Guard {
     /// The rules that refuse matches.
     fn denying(&self, way: Direction) -> impl Iterator<Item = (usize, &Matcher)> {
         self.matchers(way).filter_map(|(index, does)| match does {
-            Does::Deny(matcher) => Some((index, matcher)),
+            RuleAction::Deny(matcher) => Some((index, matcher)),
             _ => None,
         })
     }
@@ -219,7 +219,7 @@ impl Guard {
     /// The rules that replace matches.
     fn redacting(&self, way: Direction) -> impl Iterator<Item = (usize, &Matcher)> {
         self.matchers(way).filter_map(|(index, does)| match does {
-            Does::Redact { matcher, .. } => Some((index, matcher)),
+            RuleAction::Redact { matcher, .. } => Some((index, matcher)),
             _ => None,
         })
     }
@@ -232,15 +232,15 @@ impl Guard {
     /// The name of a rule's placeholders; empty where it has none.
     fn placeholder_name(&self, rule: usize) -> &str {
         match &self.rules[rule].does {
-            Does::Redact { placeholder, .. } => placeholder,
-            Does::Deny(_) | Does::Ask(_) => "",
+            RuleAction::Redact { placeholder, .. } => placeholder,
+            RuleAction::Deny(_) | RuleAction::Ask(_) => "",
         }
     }
 
     /// The rules that ask a server.
     fn asking(&self, way: Direction) -> impl Iterator<Item = (usize, &Check)> {
         self.matchers(way).filter_map(|(index, does)| match does {
-            Does::Ask(check) => Some((index, check)),
+            RuleAction::Ask(check) => Some((index, check)),
             _ => None,
         })
     }

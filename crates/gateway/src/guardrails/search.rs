@@ -7,12 +7,12 @@ use crate::config::guardrail::{Finder, Matcher};
 /// A search in one text.
 pub struct Search<'a> {
     text: &'a str,
-    lanes: Vec<Lane<'a>>,
+    lanes: Vec<FinderCursor<'a>>,
 }
 
 /// One finder with its next match: each part of a text is searched once, however many matches other finders
 /// have.
-struct Lane<'a> {
+struct FinderCursor<'a> {
     rule: usize,
     finder: &'a Finder,
     next: Next,
@@ -26,7 +26,7 @@ enum Next {
 
 impl<'a> Search<'a> {
     pub fn new(text: &'a str, rules: impl Iterator<Item = (usize, &'a Matcher)>) -> Self {
-        let lane = |(rule, finder)| Lane { rule, finder, next: Next::Unknown };
+        let lane = |(rule, finder)| FinderCursor { rule, finder, next: Next::Unknown };
         let finders =
             rules.flat_map(|(rule, matcher)| matcher.finders.iter().map(move |finder| (rule, finder)));
         Self { text, lanes: finders.map(lane).collect() }

@@ -72,13 +72,13 @@ impl PendingAnswer {
     }
 }
 
-type Polled = Poll<Option<Result<Frame<Bytes>, BrokenOff>>>;
+type PolledFrame = Poll<Option<Result<Frame<Bytes>, BrokenOff>>>;
 
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
         loop {
             match &mut *self {
                 Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),

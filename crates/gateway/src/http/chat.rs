@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use wire::multipart::Boundary;
 use wire::{Addressed, AnswerForm, Dialect, Headers, Intake};
 
-use super::request_body::{self, Announced, ReceivedBody};
+use super::request_body::{self, BodyHeaders, ReceivedBody};
 use super::{Api, ResponseBody, options, respond, upload};
 use crate::bodies::Capture;
 use crate::buffers::Held;
@@ -32,7 +32,7 @@ use crate::snapshot::Snapshot;
 /// A request whose head was accepted.
 pub struct Accepted {
     options: RequestOptions,
-    announced: Announced,
+    announced: BodyHeaders,
     passed: Headers,
 }
 
@@ -75,8 +75,8 @@ pub fn accept(
     };
     let passed = dialect.travelling_headers().iter().flat_map(|name| of_name(name)).collect();
     let announced = match boundary {
-        Some(boundary) => Announced::of_form(headers, boundary, snapshot.limits)?,
-        None => Announced::read(headers, snapshot.limits.body)?,
+        Some(boundary) => BodyHeaders::of_form(headers, boundary, snapshot.limits)?,
+        None => BodyHeaders::read(headers, snapshot.limits.body)?,
     };
     Ok(Accepted { options, announced, passed })
 }
@@ -167,7 +167,7 @@ pub async fn chat(
 /// A request whose body is still to be read.
 struct Unread {
     address: Address,
-    announced: Announced,
+    announced: BodyHeaders,
     /// Only the tokens of the prompt are asked for.
     is_count: bool,
     body: Incoming,

@@ -22,7 +22,7 @@ use wire::{Dialect, OWN};
 use super::chat::Address;
 use super::connections::InFlight;
 use super::models::Models;
-use super::request_body::Announced;
+use super::request_body::BodyHeaders;
 use super::routes::{self, Access, Resource, Route, RouteMatch, Serve};
 use super::{
     ResponseBody, admin, chat, conversations, host, kept, native, openapi, path, request_body, respond,
@@ -73,7 +73,7 @@ pub struct Api {
 
 /// The listener of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum ListenerRole {
     /// The only listener.
     Only,
     /// The callers' listener, beside one for operators.
@@ -93,7 +93,7 @@ pub struct Tracked {
 /// hold another copy of the request.
 pub async fn handle(
     api: Arc<Api>,
-    door: Door,
+    door: ListenerRole,
     in_flight: InFlight,
     request: Request<Incoming>,
 ) -> Result<Response<Tracked>, Infallible> {
@@ -257,7 +257,7 @@ impl InFlight {
     }
 }
 
-impl Door {
+impl ListenerRole {
     fn leads_to(self, access: Access) -> bool {
         match (self, access) {
             (Self::Only, _) | (_, Access::Anyone) => true,
@@ -299,7 +299,7 @@ fn no_websocket(api: &Api, head: &Parts, path: &str, allowed: &routes::Allowed) 
 /// The route of a request, or the answer where there is none.
 fn route(
     api: &Api,
-    door: Door,
+    door: ListenerRole,
     head: &Parts,
     is_origin_allowed: bool,
 ) -> Result<&'static Route, Response<ResponseBody>> {
@@ -426,7 +426,7 @@ async fn page(
 ) -> Response<ResponseBody> {
     let started = clock::now();
     let read = async {
-        let announced = Announced::read(&head.headers, console::BODY_LIMIT)?;
+        let announced = BodyHeaders::read(&head.headers, console::BODY_LIMIT)?;
         request_body::read(body, announced, snapshot.limits, &api.buffers).await
     };
     let response = match read.await {
@@ -458,7 +458,7 @@ async fn administered(
         Ok(caller) => {
             let rates = caller.rates();
             let read = async {
-                let announced = Announced::read(&head.headers, admin::BODY_LIMIT)?;
+                let announced = BodyHeaders::read(&head.headers, admin::BODY_LIMIT)?;
                 request_body::read(body, announced, snapshot.limits, &api.buffers).await
             };
             let response = match read.await {
@@ -488,7 +488,7 @@ async fn conversation(
 ) -> Response<ResponseBody> {
     let started = clock::now();
     let served = async |caller: &Caller| {
-        let announced = Announced::read(&head.headers, snapshot.limits.body)?;
+        let announced = BodyHeaders::read(&head.headers, snapshot.limits.body)?;
         let received = request_body::read(body, announced, snapshot.limits, &api.buffers).await?;
         let whose = KeepFor {
             owner: &caller.owner,
@@ -537,12 +537,12 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
         }
         Serve::Models(_) => {
             let list =
-                ModelsAsked { caller: caller.as_ref(), dialect: route.serve.dialect_for(&head.headers) };
+                ModelListRequest { caller: caller.as_ref(), dialect: route.serve.dialect_for(&head.headers) };
             models(api, snapshot, head, list).await
         }
         Serve::Model(_) => {
             let list =
-                ModelsAsked { caller: caller.as_ref(), dialect: route.serve.dialect_for(&head.headers) };
+                ModelListRequest { caller: caller.as_ref(), dialect: route.serve.dialect_for(&head.headers) };
             model(api, snapshot, head, list).await
         }
         Serve::Routing => routing(api, snapshot),
@@ -607,7 +607,7 @@ fn address(head: &Parts) -> Address {
 }
 
 /// The caller of the list of models, and its format.
-struct ModelsAsked<'a> {
+struct ModelListRequest<'a> {
     caller: Option<&'a Caller>,
     dialect: &'static dyn Dialect,
 }
@@ -616,7 +616,7 @@ async fn models(
     api: &Api,
     snapshot: &Snapshot,
     head: &Parts,
-    ModelsAsked { caller, dialect }: ModelsAsked<'_>,
+    ModelListRequest { caller, dialect }: ModelListRequest<'_>,
 ) -> Response<ResponseBody> {
     let query = head.uri.query().unwrap_or_default();
     let mut fields = form_urlencoded::parse(query.as_bytes());
@@ -635,7 +635,7 @@ async fn model(
     api: &Api,
     snapshot: &Snapshot,
     head: &Parts,
-    ModelsAsked { caller, dialect }: ModelsAsked<'_>,
+    ModelListRequest { caller, dialect }: ModelListRequest<'_>,
 ) -> Response<ResponseBody> {
     let path = path::spelling(head.uri.path());
     let part = match routes::find(&path, &Method::GET) {

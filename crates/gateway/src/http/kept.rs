@@ -19,7 +19,7 @@ use wire::native::{BatchOutput, NativeForm};
 use wire::{Headers, OWN, Protocol};
 
 use super::native::{self, NativeContext};
-use super::request_body::{self, Announced};
+use super::request_body::{self, BodyHeaders};
 use super::{Api, ResponseBody, path, respond, upload};
 use crate::bounded;
 use crate::buffers::Held;
@@ -130,7 +130,7 @@ pub async fn serve(
         api.pipeline.refuse(&inbound, resource.operation(), &error);
         return respond::rates(respond::error(dialect, &error), rates);
     }
-    let desk = Desk { api, resource, inbound: &inbound, head: &head };
+    let desk = ObjectRequest { api, resource, inbound: &inbound, head: &head };
     let response = match desk.serve(body).await {
         Ok(response) => response,
         Err(FilesError::Before(error)) => {
@@ -159,7 +159,7 @@ impl From<Error> for FilesError {
 type FilesResult<T> = Result<T, FilesError>;
 
 /// A request for such an object.
-struct Desk<'a> {
+struct ObjectRequest<'a> {
     api: &'a Arc<Api>,
     resource: Resource,
     inbound: &'a Inbound,
@@ -182,7 +182,7 @@ impl Ask {
         Self { method: Method::POST, path, query: String::new(), headers, body, hides_models: false }
     }
 
-    fn of(desk: &Desk<'_>, method: Method, path: String) -> Self {
+    fn of(desk: &ObjectRequest<'_>, method: Method, path: String) -> Self {
         Self { method, ..Self::post(path, desk.headers(), desk.nothing()) }
     }
 }
@@ -210,7 +210,7 @@ struct Owner {
     key: Option<usize>,
 }
 
-impl Desk<'_> {
+impl ObjectRequest<'_> {
     async fn serve(&self, body: Incoming) -> FilesResult<Response<ResponseBody>> {
         let path = path::spelling(self.head.uri.path());
         let rest = path.strip_prefix(self.resource.route()).unwrap_or_default().trim_start_matches('/');
@@ -386,7 +386,7 @@ impl Desk<'_> {
         }
         let limits = self.inbound.snapshot.limits;
         let announced = Boundary::of(content_type)
-            .and_then(|boundary| Announced::of_form(&self.head.headers, boundary, limits));
+            .and_then(|boundary| BodyHeaders::of_form(&self.head.headers, boundary, limits));
         let announced = match announced {
             Ok(announced) => announced,
             Err(error) => {
@@ -475,7 +475,7 @@ impl Desk<'_> {
     }
 
     async fn json(&self, body: Incoming) -> FilesResult<(Value, Bytes, Held)> {
-        let announced = match Announced::read(&self.head.headers, self.inbound.snapshot.limits.body) {
+        let announced = match BodyHeaders::read(&self.head.headers, self.inbound.snapshot.limits.body) {
             Ok(announced) => announced,
             Err(error) => {
                 leave_unread(body);

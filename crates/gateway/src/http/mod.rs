@@ -23,5 +23,5 @@ mod stored;
 mod upload;
 
 pub use body::ResponseBody;
-pub use handle::{Api, Door, handle};
+pub use handle::{Api, ListenerRole, handle};
 pub use serving::Times;

@@ -22,7 +22,7 @@ use wire::{Dialect, Headers, OWN};
 
 use super::connections::InFlight;
 use super::options;
-use super::request_body::{self, Announced, ReceivedBody};
+use super::request_body::{self, BodyHeaders, ReceivedBody};
 use super::{Api, ResponseBody, path, respond};
 use crate::buffers::Held;
 use crate::clock;
@@ -149,8 +149,8 @@ async fn question(
         form = NativeForm { metered: Some(Metered::Turns), model, streams: Some(true) };
         headers.extend(of_websocket(&head.headers));
     }
-    let held = Holding::of(&provider, inbound, &form).read(api, inbound, &head.headers, body).await?;
-    let Beginning { bytes, held, length, upload } = held;
+    let held = Buffering::of(&provider, inbound, &form).read(api, inbound, &head.headers, body).await?;
+    let BufferedStart { bytes, held, length, upload } = held;
     Ok(NativeQuestion {
         operation: Operation::Passthrough,
         asks_no_model: false,
@@ -334,21 +334,21 @@ fn of_websocket(headers: &HeaderMap) -> Headers {
 }
 
 /// How much of a body is buffered.
-struct Holding {
+struct Buffering {
     /// All of it, or the request fails.
     whole: bool,
     names_model: bool,
 }
 
 /// The buffered part of a body.
-struct Beginning {
+struct BufferedStart {
     bytes: Bytes,
     held: Held,
     length: usize,
     upload: Option<Upload>,
 }
 
-impl Holding {
+impl Buffering {
     fn of(provider: &ProviderHandle, inbound: &Inbound, form: &NativeForm) -> Self {
         Self {
             whole: NativeQuestion::must_be_whole(provider, inbound, form),
@@ -362,15 +362,15 @@ impl Holding {
         inbound: &Inbound,
         headers: &HeaderMap,
         body: Incoming,
-    ) -> Result<Beginning, Error> {
+    ) -> Result<BufferedStart, Error> {
         let limits = inbound.snapshot.limits;
         let length = request_body::announced_length(headers);
         let is_small = length.is_some_and(|length| length <= HELD) || body.is_end_stream();
         if self.whole || is_small {
-            let announced = Announced::as_it_is(headers, limits.body)?;
+            let announced = BodyHeaders::as_it_is(headers, limits.body)?;
             let ReceivedBody { bytes, held } =
                 request_body::read(body, announced, limits, &api.buffers).await?;
-            return Ok(Beginning { length: bytes.len(), bytes, held, upload: None });
+            return Ok(BufferedStart { length: bytes.len(), bytes, held, upload: None });
         }
         if length.is_some_and(|length| length > limits.upload) {
             leave_unread(body);
@@ -378,7 +378,8 @@ impl Holding {
         }
         let end = clock::now() + limits.whole;
         let bounds = Bounds { length, limit: limits.upload, pause: limits.pause, end };
-        let mut begun = Begun { body, bytes: BytesMut::new(), held: api.buffers.nothing(), is_whole: false };
+        let mut begun =
+            BodyStart { body, bytes: BytesMut::new(), held: api.buffers.nothing(), is_whole: false };
         if self.names_model
             && let Err(error) = begun.read(bounds).await
         {
@@ -388,22 +389,22 @@ impl Holding {
             }
             return Err(error);
         }
-        let Begun { body, bytes, held, is_whole } = begun;
+        let BodyStart { body, bytes, held, is_whole } = begun;
         let came = bytes.len();
         let upload = if is_whole { None } else { Some(Upload::new(UnreadBody::plain(body, came, bounds))) };
-        Ok(Beginning { bytes: bytes.freeze(), held, length: length.unwrap_or(came), upload })
+        Ok(BufferedStart { bytes: bytes.freeze(), held, length: length.unwrap_or(came), upload })
     }
 }
 
 /// The beginning of a body.
-struct Begun {
+struct BodyStart {
     body: Incoming,
     bytes: BytesMut,
     held: Held,
     is_whole: bool,
 }
 
-impl Begun {
+impl BodyStart {
     /// Reads until there is enough, or the end.
     async fn read(&mut self, bounds: Bounds) -> Result<(), Error> {
         while self.bytes.len() < HELD_FOR_MODEL {

@@ -8,7 +8,7 @@ use limits::LONGEST_CACHE_SECONDS;
 
 use crate::config::MetadataPlace;
 use crate::hops::Hops;
-use crate::identity::CacheAsked;
+use crate::identity::CacheDirective;
 use crate::pipeline::RequestOptions;
 
 const NO_FALLBACK: HeaderName = HeaderName::from_static("x-no-fallback");
@@ -48,16 +48,17 @@ pub(super) fn options(
 }
 
 /// Whether an answer may come from the cache, and its maximum age.
-fn cache(headers: &HeaderMap) -> Result<CacheAsked, Error> {
+fn cache(headers: &HeaderMap) -> Result<CacheDirective, Error> {
     if switch(headers, &NO_CACHE)? {
-        return Ok(CacheAsked::No);
+        return Ok(CacheDirective::No);
     }
-    let mut asked = CacheAsked::Unsaid;
+    let mut asked = CacheDirective::Unsaid;
     for value in headers.get_all(&CACHE) {
         let seconds = str::from_utf8(value.as_bytes()).ok().and_then(|text| text.trim().parse().ok());
         let seconds = seconds.filter(|seconds| *seconds <= LONGEST_CACHE_SECONDS);
-        let given =
-            seconds.map(CacheAsked::Seconds).filter(|given| [CacheAsked::Unsaid, *given].contains(&asked));
+        let given = seconds
+            .map(CacheDirective::Seconds)
+            .filter(|given| [CacheDirective::Unsaid, *given].contains(&asked));
         asked = given.ok_or_else(|| {
             let message = format!(
                 "The header x-llmgateway-cache must be a number of seconds, at most {LONGEST_CACHE_SECONDS}."

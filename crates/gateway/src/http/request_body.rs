@@ -22,7 +22,7 @@ pub struct ReceivedBody {
 }
 
 /// The announcements in a body's headers.
-pub struct Announced {
+pub struct BodyHeaders {
     /// Decodes it, if it has a content coding.
     decoder: Option<Decoder>,
     pub(super) length: Option<usize>,
@@ -48,7 +48,7 @@ const GROWTH: usize = 100;
 /// A larger body is decoded on a blocking thread, so that it does not delay other requests.
 const DECODED_AT_ONCE: usize = 32 << 10;
 
-impl Announced {
+impl BodyHeaders {
     /// Reads the headers, before the body. A length above the limit and an unknown coding are refused.
     pub fn read(headers: &HeaderMap, limit: usize) -> Result<Self, Error> {
         Self::within(headers, limit, too_large)
@@ -97,7 +97,7 @@ pub(super) fn announced_length(headers: &HeaderMap) -> Option<usize> {
 
 pub async fn read(
     body: Incoming,
-    announced: Announced,
+    announced: BodyHeaders,
     limits: RequestLimits,
     buffers: &Buffers,
 ) -> Result<ReceivedBody, Error> {

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connections::{ConnectionPermit, Connections};
-use super::handle::Door;
+use super::handle::ListenerRole;
 use super::serving::{Protocol, Serving, Times};
 use super::socket::Socket;
 use super::{Api, handle};
@@ -27,7 +27,7 @@ use crate::tls::Tls;
 pub struct Listener {
     pub socket: TcpListener,
     /// The routes that are served here.
-    pub door: Door,
+    pub door: ListenerRole,
     /// TLS, with HTTP/1.1 and HTTP/2.
     pub tls: Option<Tls>,
     /// Whether clients may use HTTP/2 without TLS by prior knowledge.
@@ -71,10 +71,10 @@ pub async fn serve(
     let mut entrances = Vec::new();
     let mut accepting = tokio::task::JoinSet::new();
     for listener in listeners {
-        let most = if listener.door == Door::Operators { OPERATORS } else { limits.max_connections };
+        let most = if listener.door == ListenerRole::Operators { OPERATORS } else { limits.max_connections };
         let connections = Connections::new(most, api.buffers.memory());
         entrances.push(connections.clone());
-        let entrance = Entrance { listener, api: api.clone(), limits, connections };
+        let entrance = ListenerContext { listener, api: api.clone(), limits, connections };
         accepting.spawn(async move { entrance.accept().await });
     }
     stop.await;
@@ -109,14 +109,14 @@ async fn all_served(entrances: &[Arc<Connections>]) {
 }
 
 /// A listener and the data for its connections.
-struct Entrance {
+struct ListenerContext {
     listener: Listener,
     api: Arc<Api>,
     limits: Limits,
     connections: Arc<Connections>,
 }
 
-impl Entrance {
+impl ListenerContext {
     async fn accept(&self) {
         loop {
             self.connections.room().await;
@@ -135,7 +135,8 @@ impl Entrance {
     }
 
     fn connection(&self, stream: TcpStream, place: Arc<ConnectionPermit>) {
-        let desk = Desk { api: self.api.clone(), place: place.clone(), door: self.listener.door };
+        let desk =
+            ConnectionHandler { api: self.api.clone(), place: place.clone(), door: self.listener.door };
         let socket = Socket::new(stream, place.slot().clone());
         let (limits, metrics) = (self.limits, self.api.metrics.clone());
         match &self.listener.tls {
@@ -190,14 +191,14 @@ async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
 }
 
 /// The handler of a connection's requests.
-struct Desk {
+struct ConnectionHandler {
     api: Arc<Api>,
     place: Arc<ConnectionPermit>,
-    door: Door,
+    door: ListenerRole,
 }
 
 /// HTTP/1. [`Serving`] watches the time of heads and pauses, because hyper has a single setting for both.
-fn http1<I>(io: I, desk: Desk, limits: Limits) -> impl Protocol + Send
+fn http1<I>(io: I, desk: ConnectionHandler, limits: Limits) -> impl Protocol + Send
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -214,7 +215,7 @@ where
     Inline { connection, close: |connection| connection.graceful_shutdown() }
 }
 
-fn http2<I>(io: I, desk: Desk, limits: Limits) -> impl Protocol + Send
+fn http2<I>(io: I, desk: ConnectionHandler, limits: Limits) -> impl Protocol + Send
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -230,7 +231,7 @@ where
 }
 
 /// HTTP/1, or HTTP/2 by prior knowledge.
-fn either<I>(io: I, desk: Desk, limits: Limits) -> impl Protocol + Send
+fn either<I>(io: I, desk: ConnectionHandler, limits: Limits) -> impl Protocol + Send
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -29,10 +29,10 @@ pub struct Socket {
     slot: Arc<Slot>,
     is_read_to_end: bool,
     /// Boxed because it is rare: unboxed it would enlarge every connection.
-    lingering: Option<Box<Lingering>>,
+    lingering: Option<Box<LingerState>>,
 }
 
-struct Lingering {
+struct LingerState {
     end: Instant,
     pause: Pin<Box<Sleep>>,
     seen: usize,
@@ -53,7 +53,7 @@ impl Socket {
         let lingering = self.lingering.get_or_insert_with(|| {
             let now = clock::now();
             let pause = Box::pin(tokio::time::sleep_until(now + PAUSE));
-            Box::new(Lingering { end: now + LONGEST, pause, seen: 0 })
+            Box::new(LingerState { end: now + LONGEST, pause, seen: 0 })
         });
         let mut scratch = [0; 8 << 10];
         loop {

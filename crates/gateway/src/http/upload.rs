@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use wire::endpoints;
 use wire::multipart::Form;
 
-use super::request_body::{self, Announced, ReceivedBody};
+use super::request_body::{self, BodyHeaders, ReceivedBody};
 use crate::buffers::{Buffers, Held};
 use crate::clock;
 use crate::guardrails::Guard;
@@ -33,15 +33,15 @@ const COPIES: usize = 6;
 pub type TakesWhole<'a> = &'a (dyn Fn(&str) -> bool + Send + Sync);
 
 /// The limits, the memory accounting, and the guardrails.
-type Within<'a> = (RequestLimits, &'a Buffers, Option<&'a Guard>);
+type UploadContext<'a> = (RequestLimits, &'a Buffers, Option<&'a Guard>);
 
 /// Reads a form, or its beginning with the required fields.
 pub async fn read(
     operation: Operation,
     body: Incoming,
-    announced: Announced,
+    announced: BodyHeaders,
     takes_whole: TakesWhole<'_>,
-    within: Within<'_>,
+    within: UploadContext<'_>,
 ) -> Result<Question, Error> {
     let (form, held, upload) = beginning(body, announced, Some(takes_whole), within).await?;
     Ok(Question { request: endpoints::read_form(operation, form)?, held, upload })
@@ -50,9 +50,9 @@ pub async fn read(
 /// Reads a form up to a file that can be streamed. With `takes_whole`, a model is required before the file.
 pub async fn beginning(
     body: Incoming,
-    mut announced: Announced,
+    mut announced: BodyHeaders,
     takes_whole: Option<TakesWhole<'_>>,
-    (limits, buffers, guard): Within<'_>,
+    (limits, buffers, guard): UploadContext<'_>,
 ) -> Result<(Form, Held, Option<Upload>), Error> {
     let Some(boundary) = announced.form.take() else {
         return Err(Error::gateway(ErrorKind::Internal, "The body is not a form."));

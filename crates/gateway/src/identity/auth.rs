@@ -53,7 +53,7 @@ pub struct Auth {
     suspensions: Suspensions,
     purges: Arc<Purges>,
     /// The last check of the database.
-    looked: watch::Sender<Look>,
+    looked: watch::Sender<DatabaseCheck>,
     /// Held by a check: of two at once, the one that read first could end last.
     turn: tokio::sync::Mutex<()>,
     /// The next check reads everything.
@@ -178,7 +178,7 @@ pub struct Stored {
 
 /// A check of the database.
 #[derive(Clone, Copy)]
-struct Look {
+struct DatabaseCheck {
     /// The keys in memory are those of this time.
     as_of: Instant,
     /// When the last check began, or ended if it failed.
@@ -189,7 +189,7 @@ struct Look {
 }
 
 /// The database does not answer.
-struct Away;
+struct Unreachable;
 
 impl Auth {
     /// Has the secret of the installation.
@@ -216,7 +216,12 @@ impl Auth {
             stored: ArcSwap::default(),
             suspensions: Suspensions::default(),
             purges: Arc::default(),
-            looked: watch::Sender::new(Look { as_of: now, began: now, failed: None, running: false }),
+            looked: watch::Sender::new(DatabaseCheck {
+                as_of: now,
+                began: now,
+                failed: None,
+                running: false,
+            }),
             turn: tokio::sync::Mutex::default(),
             reads_all: AtomicBool::new(false),
             unknown: Mutex::default(),
@@ -281,7 +286,7 @@ impl Auth {
         hash: &[u8; 32],
         now: Instant,
     ) -> Result<Caller, Error> {
-        self.knowledge_of(now).await.map_err(|Away| {
+        self.knowledge_of(now).await.map_err(|Unreachable| {
             let message = "API keys cannot be checked: the database does not answer.";
             Error::gateway(ErrorKind::StoreUnavailable, message)
         })?;
@@ -292,7 +297,7 @@ impl Auth {
     }
 
     /// Waits until the keys in memory are those of this time or later. All waiting requests share a check.
-    async fn knowledge_of(self: &Arc<Self>, time: Instant) -> Result<(), Away> {
+    async fn knowledge_of(self: &Arc<Self>, time: Instant) -> Result<(), Unreachable> {
         let mut looked = self.looked.subscribe();
         let answer = async {
             let begins = clock::now();
@@ -307,11 +312,11 @@ impl Auth {
                 });
                 self.look();
                 if is_away || looked.changed().await.is_err() {
-                    return Err(Away);
+                    return Err(Unreachable);
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(Away))
+        tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(Unreachable))
     }
 
     /// The caller of a dashboard session, for a project; none when the project is not in force.
@@ -717,7 +722,7 @@ mod tests {
     type Step = (u8, prop::sample::Index, u8, u8);
 
     #[derive(Default)]
-    struct Made {
+    struct CreatedKeys {
         ids: Vec<String>,
         hashes: Vec<[u8; 32]>,
     }
@@ -735,7 +740,7 @@ mod tests {
 
     async fn follow(steps: &[Vec<Step>]) {
         let (store, books) = (Store::open("sqlite::memory:").await.unwrap(), Books::default());
-        let (mut made, mut marker, mut keys) = (Made::default(), None, Keys::default());
+        let (mut made, mut marker, mut keys) = (CreatedKeys::default(), None, Keys::default());
         for step in steps {
             for change in step {
                 make(&store, &mut made, change).await;
@@ -756,7 +761,7 @@ mod tests {
         }
     }
 
-    async fn make(store: &Store, made: &mut Made, (what, key, project, policy): &Step) {
+    async fn make(store: &Store, made: &mut CreatedKeys, (what, key, project, policy): &Step) {
         let policy = ["{}", r#"{"deny":["a"]}"#, r#"{"deny":1}"#][usize::from(*policy)].to_owned();
         let project = format!("p{project}");
         let id = made.ids.get(key.index(made.ids.len().max(1))).cloned().unwrap_or_default();

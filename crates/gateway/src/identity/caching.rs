@@ -13,7 +13,7 @@ pub struct Caching {
 
 /// The request's header for the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CacheAsked {
+pub enum CacheDirective {
     /// None: the policy decides.
     #[default]
     Unsaid,

@@ -22,7 +22,7 @@ use crate::clock::now_ms;
 use crate::config::KeyEntry;
 use crate::config::settings::ProjectSettings;
 pub use auth::{Auth, Changed, presented};
-pub use caching::{CacheAsked, Caching};
+pub use caching::{CacheDirective, Caching};
 pub use purges::Purges;
 pub use terms::{Offered, Terms};
 
@@ -176,12 +176,12 @@ impl Caller {
 
     /// What a request may get from the cache. The key's policy takes precedence over the project's, and the
     /// request over both; none of them allows what another one forbids.
-    pub fn caching(&self, asked: CacheAsked) -> Option<Caching> {
+    pub fn caching(&self, asked: CacheDirective) -> Option<Caching> {
         let set = || self.terms().filter_map(|terms| terms.cache);
         let seconds = match asked {
-            CacheAsked::No => None,
-            CacheAsked::Seconds(seconds) => Some(seconds),
-            CacheAsked::Unsaid => set().last().map(|policy| policy.seconds),
+            CacheDirective::No => None,
+            CacheDirective::Seconds(seconds) => Some(seconds),
+            CacheDirective::Unsaid => set().last().map(|policy| policy.seconds),
         };
         let seconds = seconds.filter(|seconds| *seconds > 0 && set().all(|policy| policy.seconds > 0))?;
         Some(Caching { oldest: Duration::from_secs(seconds), share: set().all(|policy| policy.share) })

@@ -9,7 +9,7 @@ use wire::RequestFacts;
 use super::context::RequestContext;
 use super::resolve::Offer;
 use crate::admission::{Book, Grant, duration};
-use crate::cluster::Away;
+use crate::cluster::Unreachable;
 use crate::identity::{Caller, Offered};
 use crate::metering::Record;
 
@@ -124,14 +124,14 @@ async fn ask_others(
         }
         // Another request asked at the same time, perhaps for enough.
         Ok(false) => Ok(others),
-        Err(Away) if cx.inbound.caller.needs_counters(book.lock().is_about_money(short)) => {
+        Err(Unreachable) if cx.inbound.caller.needs_counters(book.lock().is_about_money(short)) => {
             leases.count("refused");
             let message = "The counters of budgets and limits, which several nodes share, do not answer.";
             let mut error = Error::gateway(ErrorKind::StoreUnavailable, message);
             error.retry = Retry::After(Duration::from_secs(1));
             Err(error)
         }
-        Err(Away) => {
+        Err(Unreachable) => {
             leases.count("allowed");
             Ok(Others::Away)
         }

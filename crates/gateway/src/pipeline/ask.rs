@@ -13,9 +13,9 @@ use http::HeaderValue;
 
 use super::annotate::{self, Selection};
 use super::attempts::{Attempt, Failed, ProviderCall, Ranked, in_order};
-use super::chat::Begun;
+use super::chat::StartedAnswer;
 use super::context::RequestContext;
-use super::missed::Missed;
+use super::missed::CacheMisses;
 use super::permit::HeldPermit;
 use super::plain::{PartAnswers, PlainAttempt};
 use super::pump::Pump;
@@ -47,7 +47,7 @@ pub(super) struct Answered {
 /// See [`Answered`].
 pub(super) enum Outcome {
     Whole(Box<WholeAnswer>),
-    Stream(Box<Begun>),
+    Stream(Box<StartedAnswer>),
 }
 
 pub(super) struct WholeAnswer {
@@ -178,12 +178,12 @@ pub(super) struct EndpointCall<'a> {
     pub(super) cx: &'a RequestContext<'a>,
     pub(super) question: &'a Question,
     /// The cache lookups.
-    pub(super) missed: Missed<ProviderRequest>,
+    pub(super) missed: CacheMisses<ProviderRequest>,
 }
 
 impl<'a> EndpointCall<'a> {
     fn new(cx: &'a RequestContext<'a>, question: &'a Question) -> Self {
-        Self { cx, question, missed: Missed::default() }
+        Self { cx, question, missed: CacheMisses::default() }
     }
 
     /// Adds the losses of an answer, new or cached, to those of its request.

@@ -11,7 +11,7 @@ use wire::{EncodedRequest, StoredAnswer, Transcoder};
 
 use super::admit;
 use super::attempts::Ranked;
-use super::chat::{Begun, Chat, ChatAttempt, released};
+use super::chat::{Chat, ChatAttempt, StartedAnswer, released};
 use super::context::RequestContext;
 use super::missed::Request;
 use super::resolve::Offer;
@@ -33,7 +33,7 @@ impl Chat<'_> {
         ranked: Ranked<'a>,
         caching: Caching,
         record: &mut Record,
-    ) -> Result<Option<(&'a Offer, Begun)>, Error> {
+    ) -> Result<Option<(&'a Offer, StartedAnswer)>, Error> {
         let cache = self.cx.pipeline.cache.clone();
         let (mut attempts, mut requests) = (Vec::new(), Vec::new());
         for attempt in ranked.first(MOST_OFFERS) {
@@ -131,7 +131,7 @@ impl ChatAttempt<'_> {
         answer: &CachedAnswer,
         written: &EncodedRequest,
         record: &mut Record,
-    ) -> Result<Option<Begun>, Error> {
+    ) -> Result<Option<StartedAnswer>, Error> {
         let offer = self.attempt.offer;
         admit::admit_kept(self.cx, offer, record).await?;
         record.used_cache(CacheUse::Hit);
@@ -163,7 +163,7 @@ impl ChatAttempt<'_> {
         record.progress(transcoder.progress());
         let deadlines = self.cx.deadlines(&self.attempt, self.intake.form.stream);
         let ping = self.cx.inbound.dialect.ping(&self.intake.form);
-        Ok(Some(Begun { body: None, transcoder, out, held, deadlines, ping, breaks_off: false }))
+        Ok(Some(StartedAnswer { body: None, transcoder, out, held, deadlines, ping, breaks_off: false }))
     }
 
     /// The transcoder of the answer, which also stores it where that is wanted.
@@ -174,7 +174,7 @@ impl ChatAttempt<'_> {
             return inner;
         }
         let Some((key, flight)) = missed.capture(self.attempt.offer) else { return inner };
-        Box::new(Keeping {
+        Box::new(CacheRecorder {
             inner,
             cache: self.cx.pipeline.cache.clone(),
             key,
@@ -188,7 +188,7 @@ impl ChatAttempt<'_> {
 }
 
 /// Stores a provider's bytes, once the answer is complete and successful.
-struct Keeping {
+struct CacheRecorder {
     inner: Box<dyn Transcoder>,
     cache: Arc<ResponseCache>,
     key: Key,
@@ -201,7 +201,7 @@ struct Keeping {
     flight: Option<Flight>,
 }
 
-impl Keeping {
+impl CacheRecorder {
     fn keep(&mut self) {
         let reason = self.inner.progress().finish_reason;
         if !matches!(reason, Some(FinishReason::Stop | FinishReason::Length | FinishReason::ToolCalls)) {
@@ -215,7 +215,7 @@ impl Keeping {
     }
 }
 
-impl Transcoder for Keeping {
+impl Transcoder for CacheRecorder {
     fn push(&mut self, bytes: &Bytes, out: &mut Vec<u8>) -> Result<(), Error> {
         if let Some(body) = &mut self.body {
             if body.len() + bytes.len() > self.cache.answer_limit() {

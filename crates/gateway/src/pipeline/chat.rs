@@ -17,7 +17,7 @@ use super::annotate::{EarlierCost, Envelope};
 use super::attempts::{Attempt, Failed, ProviderCall, Ranked, Repair, Repaired};
 use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
-use super::missed::Missed;
+use super::missed::CacheMisses;
 use super::resolve::Offer;
 use super::sending::{is_refused_credential, read_up_to, refusal};
 use crate::buffers::Held;
@@ -35,7 +35,7 @@ const ERROR_LIMIT: usize = 1 << 20;
 type FindProofs<'a> = dyn Fn(&CallName) -> Option<Arc<Proofs>> + Sync + 'a;
 
 /// A successful answer: all of it, or a stream up to its first content.
-pub struct Begun {
+pub struct StartedAnswer {
     /// The rest of the provider's answer; none when the answer is complete.
     pub body: Option<AnswerBody>,
     /// Converts it to the caller's answer.
@@ -65,19 +65,19 @@ pub struct Chat<'a> {
     /// The caller's request.
     pub intake: &'a Intake,
     /// The cache lookups.
-    pub(super) missed: Missed<EncodedRequest>,
+    pub(super) missed: CacheMisses<EncodedRequest>,
 }
 
 impl<'a> Chat<'a> {
     pub fn new(cx: &'a RequestContext<'a>, intake: &'a Intake) -> Self {
-        Self { cx, intake, missed: Missed::default() }
+        Self { cx, intake, missed: CacheMisses::default() }
     }
 }
 
 impl ProviderCall for Chat<'_> {
-    type Answer = Begun;
+    type Answer = StartedAnswer;
 
-    async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<Begun, Failed> {
+    async fn attempt(&self, attempt: Attempt<'_>, record: &mut Record) -> Result<StartedAnswer, Failed> {
         let missed = self.cx.inbound.cache.is_some().then_some(&self.missed);
         ChatAttempt { cx: self.cx, intake: self.intake, attempt, missed }.run(record).await
     }
@@ -86,7 +86,7 @@ impl ProviderCall for Chat<'_> {
         &self,
         ranked: Ranked<'a>,
         record: &mut Record,
-    ) -> Result<Option<(&'a Offer, Begun)>, Error> {
+    ) -> Result<Option<(&'a Offer, StartedAnswer)>, Error> {
         match self.cx.inbound.cache {
             Some(caching) => self.find_kept(ranked, caching, record).await,
             None => Ok(None),
@@ -100,12 +100,12 @@ pub(super) struct ChatAttempt<'a> {
     pub(super) intake: &'a Intake,
     pub(super) attempt: Attempt<'a>,
     /// The cache lookups; none where the answer is not to be cached.
-    pub(super) missed: Option<&'a Missed<EncodedRequest>>,
+    pub(super) missed: Option<&'a CacheMisses<EncodedRequest>>,
 }
 
 impl ChatAttempt<'_> {
     /// Sends the request, and reads the answer until it is known to be successful.
-    async fn run(mut self, record: &mut Record) -> Result<Begun, Failed> {
+    async fn run(mut self, record: &mut Record) -> Result<StartedAnswer, Failed> {
         let written = self.attempt.body.take().or_else(|| self.missed?.take_written(self.attempt.offer));
         let mut prepared = match written {
             Some(body) => body,
@@ -168,7 +168,7 @@ impl ChatAttempt<'_> {
         credential: &Credential,
         prepared: &EncodedRequest,
         record: &mut Record,
-    ) -> Result<Begun, Error> {
+    ) -> Result<StartedAnswer, Error> {
         let mut deadlines = self.cx.deadlines(&self.attempt, self.form().stream);
         let timer = std::pin::pin!(tokio::time::sleep_until(deadlines.next()));
         let mut watch = Watch::new(&mut deadlines, timer);
@@ -193,7 +193,7 @@ impl ChatAttempt<'_> {
         record.first_token();
         record.progress(transcoder.progress());
         let ping = self.cx.inbound.dialect.ping(&self.intake.form);
-        Ok(Begun { body: rest, transcoder, out, held, deadlines, ping, breaks_off: false })
+        Ok(StartedAnswer { body: rest, transcoder, out, held, deadlines, ping, breaks_off: false })
     }
 
     /// The request in the provider's format.

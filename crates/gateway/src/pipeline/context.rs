@@ -13,7 +13,7 @@ use crate::bodies::Capture;
 use crate::buffers::Held;
 use crate::config::MetadataPlace;
 use crate::guardrails::Guard;
-use crate::identity::{CacheAsked, Caching, Caller};
+use crate::identity::{CacheDirective, Caching, Caller};
 use crate::metering::Arrival;
 use crate::responses::Keep;
 use crate::snapshot::Snapshot;
@@ -80,7 +80,7 @@ pub struct RequestOptions {
     /// The gateways that the request has passed: `x-llmgateway-hops`.
     pub hops: Option<String>,
     /// `x-no-cache`, else `x-llmgateway-cache`.
-    pub cache: CacheAsked,
+    pub cache: CacheDirective,
     /// `x-llmgateway-tags`, unchanged.
     pub tags: Option<String>,
     /// The place of the gateway's object: from `x-llmgateway-metadata`, else from known clients, else the

@@ -78,24 +78,24 @@ impl Deadlines {
     }
 
     /// The deadlines of this phase, each with its event.
-    fn all(&self) -> [(Instant, What, Duration); 4] {
+    fn all(&self) -> [(Instant, TimeoutEvent, Duration); 4] {
         let limits = &self.limits;
-        let total = (self.started + limits.total, What::Total, limits.total);
-        let idle = (self.last_input + limits.idle, What::Idle, limits.idle);
-        let head = (self.sent + limits.first_byte, What::Head, limits.first_byte);
-        let content = (self.sent + limits.first_token, What::Content, limits.first_token);
+        let total = (self.started + limits.total, TimeoutEvent::Total, limits.total);
+        let idle = (self.last_input + limits.idle, TimeoutEvent::Idle, limits.idle);
+        let head = (self.sent + limits.first_byte, TimeoutEvent::Head, limits.first_byte);
+        let content = (self.sent + limits.first_token, TimeoutEvent::Content, limits.first_token);
         let (first, second) = match (self.phase, self.stream) {
             (Phase::Head, false) => (head, head),
             (Phase::Head, true) => (head, content),
             (Phase::Content, true) => (content, idle),
             (Phase::Content, false) | (Phase::More, _) => (idle, idle),
         };
-        [first, second, total, (self.request, What::Request, limits.request)]
+        [first, second, total, (self.request, TimeoutEvent::Request, limits.request)]
     }
 
-    fn passed(&self, what: What, limit: Duration) -> Error {
+    fn passed(&self, what: TimeoutEvent, limit: Duration) -> Error {
         let seconds = limit.as_secs_f64();
-        if what == What::Request {
+        if what == TimeoutEvent::Request {
             let message = format!("The request took longer than the gateway allows ({seconds} seconds).");
             return Error::gateway(ErrorKind::Timeout, message);
         }
@@ -104,10 +104,12 @@ impl Deadlines {
         let is_begun = self.phase != Phase::Head && !self.stream;
         let retry = if is_begun && !self.limits.repeat_begun { Retry::No } else { Retry::Again };
         let message = match what {
-            What::Head => format!("The provider did not answer within {seconds} seconds."),
-            What::Content => format!("The provider's stream had no content within {seconds} seconds."),
-            What::Idle => format!("The provider sent nothing ({seconds} seconds)."),
-            What::Total | What::Request => {
+            TimeoutEvent::Head => format!("The provider did not answer within {seconds} seconds."),
+            TimeoutEvent::Content => {
+                format!("The provider's stream had no content within {seconds} seconds.")
+            }
+            TimeoutEvent::Idle => format!("The provider sent nothing ({seconds} seconds)."),
+            TimeoutEvent::Total | TimeoutEvent::Request => {
                 format!("The answer took longer than the gateway allows ({seconds} seconds).")
             }
         };
@@ -117,7 +119,7 @@ impl Deadlines {
 
 /// The event that did not happen in time.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
+enum TimeoutEvent {
     Head,
     Content,
     Idle,

@@ -7,9 +7,9 @@ use crate::cache::{Flight, Key};
 use crate::snapshot::ProviderHandle;
 
 /// The lookups without a result: the first attempts reuse their written requests.
-pub(super) struct Missed<W>(Mutex<Looked<W>>);
+pub(super) struct CacheMisses<W>(Mutex<ReusableRequests<W>>);
 
-struct Looked<W> {
+struct ReusableRequests<W> {
     requests: Vec<Request<W>>,
     flight: Option<Flight>,
 }
@@ -23,16 +23,16 @@ pub(super) struct Request<W> {
     pub(super) written: Option<W>,
 }
 
-impl<W> Default for Missed<W> {
+impl<W> Default for CacheMisses<W> {
     fn default() -> Self {
-        Self(Mutex::new(Looked { requests: Vec::new(), flight: None }))
+        Self(Mutex::new(ReusableRequests { requests: Vec::new(), flight: None }))
     }
 }
 
-impl<W> Missed<W> {
+impl<W> CacheMisses<W> {
     /// Records the lookups.
     pub(super) fn set(&self, requests: Vec<Request<W>>, flight: Option<Flight>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Looked { requests, flight };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ReusableRequests { requests, flight };
     }
 
     /// The written request for this offer, if there is one.

@@ -47,7 +47,7 @@ pub use ask::{Question, takes_whole_forms};
 pub use context::{Inbound, RequestContext, RequestOptions};
 
 use attempts::in_order;
-use chat::{Begun, Chat};
+use chat::{Chat, StartedAnswer};
 use permit::HeldPermit;
 use pump::Pump;
 use resolve::Resolver;
@@ -141,7 +141,7 @@ impl Pipeline {
         intake: &Intake,
         held: &Held,
         record: &mut Record,
-    ) -> Result<(Begun, HeldPermit), Error> {
+    ) -> Result<(StartedAnswer, HeldPermit), Error> {
         let seed = self.seeds.next();
         let asked = intake.asked();
         let resolver = resolver(inbound, intake, seed);
@@ -176,7 +176,7 @@ impl Pipeline {
         self: &Arc<Self>,
         inbound: &Inbound,
         intake: &Intake,
-        (mut begun, mut permit): (Begun, HeldPermit),
+        (mut begun, mut permit): (StartedAnswer, HeldPermit),
         mut record: Record,
     ) -> Answer {
         if begun.body.is_none() {

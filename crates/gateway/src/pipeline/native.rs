@@ -15,7 +15,7 @@ use wire::providers::{Credential, FormatChoice, NativeCall};
 use wire::{Addressed, Headers, Intake, RequestFacts};
 
 use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired, in_order};
-use super::chat::Begun;
+use super::chat::StartedAnswer;
 use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
 use super::permit::HeldPermit;
@@ -107,7 +107,7 @@ pub(super) struct Answered {
 /// The part after the head.
 enum AfterHead {
     Nothing,
-    Body(Box<Begun>),
+    Body(Box<StartedAnswer>),
     Tunnel(OnUpgrade),
 }
 
@@ -484,11 +484,11 @@ impl Passing<'_> {
         error
     }
 
-    fn begun(&self, headers: &HeaderMap, body: AnswerBody, deadlines: Deadlines) -> Begun {
+    fn begun(&self, headers: &HeaderMap, body: AnswerBody, deadlines: Deadlines) -> StartedAnswer {
         let content_type =
             headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let streams = self.question.form.streams.unwrap_or(self.cx.asked.stream);
-        Begun {
+        StartedAnswer {
             body: Some(body),
             transcoder: tap(self.question.form.metered, content_type, streams),
             out: Vec::new(),

@@ -13,7 +13,7 @@ use wire::endpoints::PartAnswer;
 use wire::providers::Credential;
 
 use super::attempts::{Attempt, Failed, Repair, Repaired};
-use super::chat::Begun;
+use super::chat::StartedAnswer;
 use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
 use super::sending::{is_refused_credential, read_up_to, refusal};
@@ -61,7 +61,7 @@ pub struct PartAnswers {
     /// Their share of memory.
     pub held: Held,
     /// The answer to the only part as a stream up to its first content.
-    pub begun: Option<Box<Begun>>,
+    pub begun: Option<Box<StartedAnswer>>,
 }
 
 struct PartFailed {
@@ -189,7 +189,8 @@ impl PlainAttempt<'_> {
             let is_events = is_events(&head.headers);
             let ping: &[u8] = if is_events { b": ping\n\n" } else { b"" };
             deadlines.content();
-            let begun = Begun { body, transcoder, out, held, deadlines, ping, breaks_off: !is_events };
+            let begun =
+                StartedAnswer { body, transcoder, out, held, deadlines, ping, breaks_off: !is_events };
             let (held, body) = (self.cx.held.further(), Bytes::new());
             let answers = vec![PartAnswer { headers: head.headers, body }];
             return Ok(PartAnswers { answers, held, begun: Some(Box::new(begun)) });

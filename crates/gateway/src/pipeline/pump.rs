@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 use wire::{StoredAnswer, Transcoder};
 
 use super::annotate::{add_to_event, failure_member};
-use super::chat::Begun;
+use super::chat::StartedAnswer;
 use super::deadlines::Deadlines;
 use super::permit::HeldPermit;
 use super::{Inbound, Pipeline};
@@ -46,7 +46,7 @@ pub struct Pump {
     transcoder: Box<dyn Transcoder>,
     /// A ping in the caller's format.
     ping: &'static [u8],
-    /// See [`Begun::breaks_off`].
+    /// See [`StartedAnswer::breaks_off`].
     breaks_off: bool,
     /// The status that the caller has got.
     status: u16,
@@ -59,7 +59,7 @@ pub struct Pump {
     pipeline: Arc<Pipeline>,
     /// How the answer is stored, until the storing begins.
     keep: Option<Arc<Keep>>,
-    saving: Option<Saving>,
+    saving: Option<PendingSave>,
     /// The bodies of the request; none where they are not kept.
     capture: Option<Arc<Capture>>,
     /// The place of the gateway's object.
@@ -81,7 +81,7 @@ pub struct Pump {
 pub struct BrokenOff;
 
 /// A finished answer that is being stored.
-struct Saving {
+struct PendingSave {
     kept: Arc<StoredAnswer>,
     stored: Pin<Box<dyn Future<Output = bool> + Send>>,
 }
@@ -89,7 +89,7 @@ struct Saving {
 impl Pump {
     /// Continues a stream that has begun.
     pub fn new(
-        begun: Begun,
+        begun: StartedAnswer,
         record: Record,
         mut permit: HeldPermit,
         pipeline: Arc<Pipeline>,
@@ -192,7 +192,7 @@ impl Pump {
             let (pipeline, kept) = (self.pipeline.clone(), Arc::new(kept));
             let answer = kept.clone();
             let stored = Box::pin(async move { pipeline.responses.save(&keep, &answer).await });
-            self.saving = Some(Saving { kept, stored });
+            self.saving = Some(PendingSave { kept, stored });
         }
         if let Some(saving) = &mut self.saving {
             if !std::task::ready!(saving.stored.as_mut().poll(cx)) {

@@ -50,7 +50,7 @@ pub struct Session {
     pub turns: Mutex<Realtime>,
 }
 
-enum Ended {
+enum TunnelOutcome {
     /// One of the two closed it.
     Closed,
     /// The provider's connection broke.
@@ -73,7 +73,8 @@ impl Tunnel {
         let both = async { tokio::try_join!(caller, provider) };
         // A caller who hangs up before the answer is sent drops the record, which then says so.
         let Ok(Ok((caller, provider))) = tokio::time::timeout_at(end, both).await else { return };
-        let ended = between(caller, provider, &session, Ends { lifecycle: &lifecycle, idle, end }).await;
+        let ended =
+            between(caller, provider, &session, EndConditions { lifecycle: &lifecycle, idle, end }).await;
         session.end(ended);
     }
 }
@@ -83,12 +84,12 @@ impl Session {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end(&mut self, ended: Ended) {
+    fn end(&mut self, ended: TunnelOutcome) {
         let progress = self.turns().progress().clone();
         let has_turns = progress.usage.is_some();
         self.record.progress(&progress);
         match ended {
-            Ended::Broke(error) if !has_turns => {
+            TunnelOutcome::Broke(error) if !has_turns => {
                 let message = format!("The provider's connection broke: {error}.");
                 let error = Error::upstream(ErrorKind::Upstream, Retry::No, message);
                 self.record.broke(&error);
@@ -111,19 +112,19 @@ impl Drop for Session {
     }
 }
 
-struct Ends<'a> {
+struct EndConditions<'a> {
     lifecycle: &'a Lifecycle,
     idle: Duration,
     end: Instant,
 }
 
 /// When data last passed.
-struct Moved {
+struct LastTransfer {
     since: Instant,
     milliseconds: AtomicU64,
 }
 
-impl Moved {
+impl LastTransfer {
     fn now(&self) {
         self.milliseconds.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
@@ -141,10 +142,15 @@ impl Moved {
     }
 }
 
-async fn between(caller: Upgraded, provider: Upgraded, session: &Session, ends: Ends<'_>) -> Ended {
+async fn between(
+    caller: Upgraded,
+    provider: Upgraded,
+    session: &Session,
+    ends: EndConditions<'_>,
+) -> TunnelOutcome {
     let (from_caller, mut to_caller) = tokio::io::split(TokioIo::new(caller));
     let (from_provider, to_provider) = tokio::io::split(TokioIo::new(provider));
-    let moved = Moved { since: clock::now(), milliseconds: AtomicU64::new(0) };
+    let moved = LastTransfer { since: clock::now(), milliseconds: AtomicU64::new(0) };
     let by_gateway = {
         let up = std::pin::pin!(copy(from_caller, to_provider, |_| moved.now()));
         let down = std::pin::pin!(copy(from_provider, &mut to_caller, |bytes| {
@@ -155,15 +161,15 @@ async fn between(caller: Upgraded, provider: Upgraded, session: &Session, ends: 
             tokio::select! {
                 // The provider's last messages count, whatever happened to the caller.
                 (up, down) = ended_by_caller(up, down) => down.or(up),
-                () = moved.silent_for(ends.idle) => Some(Ended::ByGateway),
-                () = tokio::time::sleep_until(ends.end) => Some(Ended::ByGateway),
-                () = ends.lifecycle.reached(Phase::Finishing) => Some(Ended::ByGateway),
+                () = moved.silent_for(ends.idle) => Some(TunnelOutcome::ByGateway),
+                () = tokio::time::sleep_until(ends.end) => Some(TunnelOutcome::ByGateway),
+                () = ends.lifecycle.reached(Phase::Finishing) => Some(TunnelOutcome::ByGateway),
             }
         };
         ended.await
     };
-    let ended = by_gateway.unwrap_or(Ended::Closed);
-    if matches!(ended, Ended::ByGateway) && session.turns().is_between_frames() {
+    let ended = by_gateway.unwrap_or(TunnelOutcome::Closed);
+    if matches!(ended, TunnelOutcome::ByGateway) && session.turns().is_between_frames() {
         let closing = async {
             to_caller.write_all(&GOING_AWAY).await?;
             to_caller.shutdown().await
@@ -175,11 +181,13 @@ async fn between(caller: Upgraded, provider: Upgraded, session: &Session, ends: 
 
 /// Waits until one direction has ended, and a moment for the other.
 async fn ended_by_caller(
-    up: impl Future<Output = Result<(), Broke>> + Unpin,
-    down: impl Future<Output = Result<(), Broke>> + Unpin,
-) -> (Option<Ended>, Option<Ended>) {
-    let of = |result: Result<(), Broke>, reads_provider: bool| match result {
-        Err(Broke { error, at_reading }) if at_reading == reads_provider => Some(Ended::Broke(error)),
+    up: impl Future<Output = Result<(), IoFailure>> + Unpin,
+    down: impl Future<Output = Result<(), IoFailure>> + Unpin,
+) -> (Option<TunnelOutcome>, Option<TunnelOutcome>) {
+    let of = |result: Result<(), IoFailure>, reads_provider: bool| match result {
+        Err(IoFailure { error, at_reading }) if at_reading == reads_provider => {
+            Some(TunnelOutcome::Broke(error))
+        }
         _ => None,
     };
     let (mut up, mut down) = (up, down);
@@ -196,7 +204,7 @@ async fn ended_by_caller(
 }
 
 /// Why a direction ended early.
-struct Broke {
+struct IoFailure {
     error: std::io::Error,
     /// The read side broke, not the write side.
     at_reading: bool,
@@ -207,11 +215,11 @@ async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     passed: impl Fn(&[u8]),
-) -> Result<(), Broke> {
+) -> Result<(), IoFailure> {
     let mut room = vec![0; ROOM];
-    let written = |error| Broke { error, at_reading: false };
+    let written = |error| IoFailure { error, at_reading: false };
     loop {
-        let length = from.read(&mut room).await.map_err(|error| Broke { error, at_reading: true })?;
+        let length = from.read(&mut room).await.map_err(|error| IoFailure { error, at_reading: true })?;
         if length == 0 {
             return to.shutdown().await.map_err(written);
         }

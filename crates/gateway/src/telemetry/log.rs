@@ -311,13 +311,13 @@ mod tests {
         }
     }
 
-    struct Rig {
+    struct LogFixture {
         log: LogWriter<Scripted>,
         room: mpsc::Sender<io::Result<usize>>,
         written: Arc<Mutex<Vec<u8>>>,
     }
 
-    impl Rig {
+    impl LogFixture {
         fn new(ready: bool) -> Self {
             let (room, receiver) = mpsc::channel();
             let written = Arc::<Mutex<Vec<u8>>>::default();
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn lines_that_cannot_be_written_are_dropped_and_later_ones_follow() {
-        let rig = Rig::new(true);
+        let rig = LogFixture::new(true);
         let before = lost_lines();
         rig.room.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
         rig.room.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_stalled_reader_delays_nothing() {
-        let rig = Rig::new(false);
+        let rig = LogFixture::new(false);
         let before = lost_lines();
         let line = format!("{}\n", "x".repeat(1000));
         // The output accepts nothing: this would hang if it waited.
@@ -381,7 +381,7 @@ mod tests {
             ("no end", "no end\n"),
         ];
         for (event, line) in cases {
-            let rig = Rig::new(true);
+            let rig = LogFixture::new(true);
             rig.room.send(Ok(usize::MAX)).unwrap();
             rig.write(event);
             assert_eq!(rig.written(), line);

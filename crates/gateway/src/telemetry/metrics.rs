@@ -44,7 +44,7 @@ struct Kind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfGuardrail {
+struct GuardrailLabels {
     guardrail: String,
     on: &'static str,
     action: &'static str,
@@ -78,7 +78,7 @@ struct Inner {
     refused: Family<Kind, Counter>,
     stored_responses: Family<Kind, Counter>,
     kept_bodies: Family<Kind, Counter>,
-    guardrails: Family<OfGuardrail, Counter>,
+    guardrails: Family<GuardrailLabels, Counter>,
     shared_counters: Family<Kind, Counter>,
     shared_counters_up: Gauge,
     response_cache: Family<Kind, Counter>,
@@ -134,7 +134,7 @@ fn times(registry: &mut Registry) -> [Histograms; 3] {
 }
 
 /// Actions of guardrails.
-fn guardrails(registry: &mut Registry) -> Family<OfGuardrail, Counter> {
+fn guardrails(registry: &mut Registry) -> Family<GuardrailLabels, Counter> {
     registered(
         registry,
         "guardrails",
@@ -300,7 +300,7 @@ impl Metrics {
 
     /// Counts actions of a guardrail.
     pub fn guardrail(&self, name: &str, on: &'static str, action: &'static str, times: u64) {
-        let labels = OfGuardrail { guardrail: name.to_owned(), on, action };
+        let labels = GuardrailLabels { guardrail: name.to_owned(), on, action };
         self.inner.guardrails.get_or_create(&labels).inc_by(times);
     }
 

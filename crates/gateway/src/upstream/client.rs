@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 
 use super::connect::Connector;
-use super::connection::{Connection, Forwarding, RequestBody, SendError};
+use super::connection::{Connection, ForwardProxy, RequestBody, SendError};
 use super::failure::{Failure, is_timeout, root_cause};
 use super::guard::Guard;
 use super::outbound::Route;
@@ -275,14 +275,14 @@ fn address_http1<B>(
     request: &mut Request<B>,
     origin: &Origin,
     path: Option<&PathAndQuery>,
-    forwarding: Option<&Forwarding>,
+    forwarding: Option<&ForwardProxy>,
 ) {
     let headers = request.headers_mut();
     if let Ok(host) = HeaderValue::try_from(origin.host()) {
         headers.insert(HOST, host);
     }
     *request.uri_mut() = match forwarding {
-        Some(Forwarding { auth }) => {
+        Some(ForwardProxy { auth }) => {
             if let Some(auth) = auth {
                 headers.insert(PROXY_AUTHORIZATION, auth.clone());
             }

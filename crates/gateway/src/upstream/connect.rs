@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::client::proxy::matcher::Intercept;
 use tower_service::Service;
 
-use super::connection::{Connection, Forwarding, Outer, Socket};
+use super::connection::{Connection, ForwardProxy, Outer, Socket};
 use super::failure::{Failure, root_cause};
 use super::guard::{Guard, Resolver};
 use super::outbound::{Proxies, Route};
@@ -67,7 +67,7 @@ impl Connector {
     pub(super) async fn open_to_upgrade(
         &self,
         origin: Uri,
-    ) -> Result<(Socket, Option<Box<Forwarding>>), Failure> {
+    ) -> Result<(Socket, Option<Box<ForwardProxy>>), Failure> {
         let forwarding = self.forwarding(&origin);
         match tokio::time::timeout(self.limit, call(self.http1.clone(), origin)).await {
             Ok(Ok(socket)) => Ok((socket, forwarding)),
@@ -88,12 +88,12 @@ impl Connector {
     }
 
     /// The proxy for an origin, if requests to it have whole URLs.
-    fn forwarding(&self, origin: &Uri) -> Option<Box<Forwarding>> {
+    fn forwarding(&self, origin: &Uri) -> Option<Box<ForwardProxy>> {
         if origin.scheme() == Some(&Scheme::HTTPS) {
             return None;
         }
         let proxy = self.proxies.lead_to(origin).filter(|proxy| !is_socks(proxy))?;
-        Some(Box::new(Forwarding { auth: proxy.basic_auth().cloned() }))
+        Some(Box::new(ForwardProxy { auth: proxy.basic_auth().cloned() }))
     }
 }
 

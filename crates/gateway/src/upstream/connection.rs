@@ -37,7 +37,7 @@ pub(super) type Socket = MaybeHttpsStream<Outer>;
 
 /// A proxy that gets whole URLs: for plain HTTP.
 #[derive(Clone, Debug)]
-pub(super) struct Forwarding {
+pub(super) struct ForwardProxy {
     /// `Proxy-Authorization`
     pub(super) auth: Option<HeaderValue>,
 }
@@ -115,7 +115,7 @@ pub(super) enum Connection {
 impl Connection {
     pub(super) async fn open_http1(
         socket: Socket,
-        forwarding: Option<Box<Forwarding>>,
+        forwarding: Option<Box<ForwardProxy>>,
     ) -> Result<Self, Failure> {
         let (sender, driver) = http1::handshake(socket).await.map_err(|error| Failure::broken(&error))?;
         Ok(Self::Http1(Box::new(Http1 { sender, driver, is_over: false, forwarding })))
@@ -132,7 +132,7 @@ pub(super) struct Http1 {
     sender: http1::SendRequest<RequestBody>,
     driver: http1::Connection<Socket, RequestBody>,
     is_over: bool,
-    pub(super) forwarding: Option<Box<Forwarding>>,
+    pub(super) forwarding: Option<Box<ForwardProxy>>,
 }
 
 impl Http1 {

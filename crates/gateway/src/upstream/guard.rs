@@ -12,18 +12,18 @@ use hyper_util::client::legacy::connect::dns::Name;
 
 const REFUSED: &str = "its address is not public; the gateway fetches only from public addresses.";
 
-pub(super) type Looking = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+pub(super) type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// Decides which addresses may be connected to.
 #[derive(Clone)]
 pub(super) struct Guard {
     pub(super) allows: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
-    pub(super) lookup: Arc<dyn Fn(String) -> Looking + Send + Sync>,
+    pub(super) lookup: Arc<dyn Fn(String) -> LookupFuture + Send + Sync>,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        let lookup = |name: String| -> Looking {
+        let lookup = |name: String| -> LookupFuture {
             Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
         };
         Self { allows: Arc::new(is_public), lookup: Arc::new(lookup) }

@@ -68,12 +68,12 @@ struct OriginConnections {
     /// The last connection used HTTP/1: each request then needs its own, and none waits for another's.
     speaks_http1: bool,
     /// A request opens a connection that others may share.
-    opening: Option<watch::Receiver<Option<Landed>>>,
+    opening: Option<watch::Receiver<Option<OpeningResult>>>,
 }
 
 /// How the opening of a connection ended.
 #[derive(Clone)]
-enum Landed {
+enum OpeningResult {
     Opened,
     Failed(Failure),
 }
@@ -87,7 +87,7 @@ enum OpeningRole {
     /// This request, for all waiting ones.
     Lead(Lead),
     /// Another request.
-    Wait(watch::Receiver<Option<Landed>>),
+    Wait(watch::Receiver<Option<OpeningResult>>),
 }
 
 impl Pool {
@@ -128,7 +128,7 @@ impl Pool {
                 }
                 OpeningRole::Wait(mut landing) => {
                     let landed = landing.wait_for(Option::is_some).await.map(|landed| landed.clone());
-                    if let Ok(Some(Landed::Failed(failure))) = landed {
+                    if let Ok(Some(OpeningResult::Failed(failure))) = landed {
                         return Err(failure);
                     }
                 }
@@ -228,7 +228,7 @@ impl OriginConnections {
 struct Lead {
     pool: Pool,
     origin: Origin,
-    sender: watch::Sender<Option<Landed>>,
+    sender: watch::Sender<Option<OpeningResult>>,
     has_landed: bool,
 }
 
@@ -242,14 +242,14 @@ impl Lead {
         let landed = match opened {
             Ok(Connection::Http1(_)) => {
                 known.speaks_http1 = true;
-                Landed::Opened
+                OpeningResult::Opened
             }
             Ok(Connection::Http2(slot)) => {
                 known.http2.push(slot.shared().clone());
                 pool.sweep(&mut origins);
-                Landed::Opened
+                OpeningResult::Opened
             }
-            Err(failure) => Landed::Failed(failure.clone()),
+            Err(failure) => OpeningResult::Failed(failure.clone()),
         };
         self.sender.send_replace(Some(landed));
     }

@@ -23,7 +23,7 @@ const SECRET: &str = "canary+secret of the client/%";
 
 /// The changes to the next answers. A null removes a field.
 #[derive(Clone)]
-struct Bend {
+struct AnswerChanges {
     claims: Value,
     header: Value,
     document: Value,
@@ -35,7 +35,7 @@ struct Bend {
     status: u16,
 }
 
-impl Default for Bend {
+impl Default for AnswerChanges {
     fn default() -> Self {
         Self {
             claims: json!({}),
@@ -129,7 +129,7 @@ impl Keys {
 
 struct Issuer {
     server: TokenServer,
-    bend: Arc<Mutex<Bend>>,
+    bend: Arc<Mutex<AnswerChanges>>,
 }
 
 fn bent(mut value: Value, bend: &Value) -> Value {
@@ -148,7 +148,7 @@ fn now_s() -> i64 {
 
 impl Issuer {
     async fn start() -> Self {
-        let bend = Arc::new(Mutex::new(Bend::default()));
+        let bend = Arc::new(Mutex::new(AnswerChanges::default()));
         let url = Arc::new(Mutex::new(String::new()));
         let (keys, bend_there, url_there) = (Keys::new(), bend.clone(), url.clone());
         let server = TokenServer::start(move |asked| {
@@ -160,9 +160,9 @@ impl Issuer {
         Self { server, bend }
     }
 
-    fn bend(&self, change: impl FnOnce(&mut Bend)) {
+    fn bend(&self, change: impl FnOnce(&mut AnswerChanges)) {
         let mut bend = self.bend.lock().unwrap();
-        *bend = Bend::default();
+        *bend = AnswerChanges::default();
         change(&mut bend);
     }
 
@@ -179,7 +179,7 @@ impl Issuer {
     }
 }
 
-fn answer(keys: &Keys, bend: &Bend, url: &str, asked: &TokenRequest) -> (u16, String) {
+fn answer(keys: &Keys, bend: &AnswerChanges, url: &str, asked: &TokenRequest) -> (u16, String) {
     if bend.status != 200 {
         let words = if asked.path == "/token" { SECRET } else { "" };
         return (bend.status, json!({"error": "server_error", "error_description": words}).to_string());
@@ -208,7 +208,7 @@ fn answer(keys: &Keys, bend: &Bend, url: &str, asked: &TokenRequest) -> (u16, St
 }
 
 /// The code contains nonce and challenge, which a real provider would remember.
-fn token(keys: &Keys, bend: &Bend, url: &str, form: &BTreeMap<String, String>) -> (u16, String) {
+fn token(keys: &Keys, bend: &AnswerChanges, url: &str, form: &BTreeMap<String, String>) -> (u16, String) {
     let (nonce, challenge) = form["code"].split_once('~').unwrap();
     let proves = URL_SAFE_NO_PAD.encode(digest(&SHA256, form["code_verifier"].as_bytes()));
     let is_right = proves == challenge
@@ -421,16 +421,16 @@ async fn a_token_with_one_fault_signs_nobody_in() {
         (json!({"kid": "another"}), "not signed with a key"),
         (json!({"crit": ["exp"]}), "(crit)"),
     ];
-    let mut wrong: Vec<(Bend, &str)> = Vec::new();
+    let mut wrong: Vec<(AnswerChanges, &str)> = Vec::new();
     for (bend, words) in claims {
-        wrong.push((Bend { claims: bend.clone(), ..Bend::default() }, words));
+        wrong.push((AnswerChanges { claims: bend.clone(), ..AnswerChanges::default() }, words));
     }
     for (bend, words) in headers {
-        wrong.push((Bend { header: bend.clone(), ..Bend::default() }, words));
+        wrong.push((AnswerChanges { header: bend.clone(), ..AnswerChanges::default() }, words));
     }
     // A foreign key under a published name.
     wrong.push((
-        Bend { signer: "other", header: json!({"kid": "es256"}), ..Bend::default() },
+        AnswerChanges { signer: "other", header: json!({"kid": "es256"}), ..AnswerChanges::default() },
         "not signed with a key",
     ));
     for (at, (bend, words)) in wrong.into_iter().enumerate() {

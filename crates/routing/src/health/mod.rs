@@ -149,7 +149,7 @@ impl RefusedKey {
 
 /// The state of a candidate: the key to use, and whether it can be used.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct CandidateStatus {
     pub(crate) metrics: Metrics,
     pub(crate) key: usize,
     pub(crate) access: Access,
@@ -296,7 +296,7 @@ impl Health {
         warm: Option<Warm>,
         turn: usize,
         now: Timestamp,
-    ) -> Standing {
+    ) -> CandidateStatus {
         self.with(candidate.provider, candidate.model, |memory| {
             let memory = memory.as_deref();
             let metrics = self.metrics_of(memory, now);
@@ -305,10 +305,10 @@ impl Health {
             if let Some(key) = warm.and_then(|warm| (0..count).find(|key| warm.has_key(candidate.key(*key))))
                 && access(key).state == KeyState::Ready
             {
-                return Standing { metrics, key, access: Access::READY };
+                return CandidateStatus { metrics, key, access: Access::READY };
             }
             let (key, best) = best_key(count, turn, access);
-            Standing { metrics, key, access: best }
+            CandidateStatus { metrics, key, access: best }
         })
     }
 

@@ -39,23 +39,23 @@ struct Slots {
 
 /// The slots of an earlier process: lines with their ends, and their number.
 #[derive(Default)]
-pub(super) struct Left {
+pub(super) struct RecoveredSlots {
     pub(super) lines: Vec<u8>,
     pub(super) records: u64,
 }
 
 impl OpenRequests {
     /// Opens the file, and reads what an earlier process left in it.
-    pub(super) fn open(folder: &Path) -> io::Result<(Self, Left)> {
+    pub(super) fn open(folder: &Path) -> io::Result<(Self, RecoveredSlots)> {
         let (file, left) = open_file(folder)?;
         Ok((Self { file: RwLock::new(Arc::new(file)), slots: Mutex::default() }, left))
     }
 
     /// Opens the file again if its name leads to none or to another one. The records of requests under way
     /// are then lost with the process, up to their next attempts.
-    pub(super) fn ensure_in_place(&self, folder: &Path) -> io::Result<Left> {
+    pub(super) fn ensure_in_place(&self, folder: &Path) -> io::Result<RecoveredSlots> {
         if is_at(&self.file(), &folder.join(FILE)) {
-            return Ok(Left::default());
+            return Ok(RecoveredSlots::default());
         }
         let (file, left) = open_file(folder)?;
         *self.file.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(file);
@@ -147,7 +147,7 @@ fn offset(slot: u32) -> u64 {
     u64::from(slot) * SLOT_BYTES as u64
 }
 
-fn open_file(folder: &Path) -> io::Result<(File, Left)> {
+fn open_file(folder: &Path) -> io::Result<(File, RecoveredSlots)> {
     let path = folder.join(FILE);
     let file = private_file().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = file.map_err(|error| named(error, &path))?;
@@ -156,10 +156,10 @@ fn open_file(folder: &Path) -> io::Result<(File, Left)> {
 }
 
 /// The records of all slots.
-fn left_in(file: &mut File) -> io::Result<Left> {
+fn left_in(file: &mut File) -> io::Result<RecoveredSlots> {
     use std::io::Read;
 
-    let mut left = Left::default();
+    let mut left = RecoveredSlots::default();
     let (mut slot, mut line) = (Vec::with_capacity(SLOT_BYTES), Vec::new());
     loop {
         slot.clear();

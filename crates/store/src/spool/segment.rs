@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::folder::{is_at, named, private_file};
-use super::open_requests::Left;
+use super::open_requests::RecoveredSlots;
 
 const SUFFIX: &str = ".jsonl";
 /// A probe of this size shows whether the disk has space: more than the rest of the last page of a full one.
@@ -47,7 +47,7 @@ pub(crate) struct Chunk {
 
 /// Lines that could not be written.
 #[derive(Debug)]
-pub(super) struct Lost {
+pub(super) struct LostLines {
     pub(super) records: u64,
     pub(super) error: io::Error,
 }
@@ -80,11 +80,11 @@ impl Segment {
 
     /// Appends whole lines with one write, `records` in number. A write that was cut short (a full disk) keeps the lines
     /// that are whole.
-    pub(super) fn append(&mut self, lines: &mut Vec<u8>, records: u64) -> Result<(), Lost> {
+    pub(super) fn append(&mut self, lines: &mut Vec<u8>, records: u64) -> Result<(), LostLines> {
         if self.torn {
             lines.insert(0, b'\n');
         }
-        let written = self.write(lines).map_err(|error| Lost { records, error })?;
+        let written = self.write(lines).map_err(|error| LostLines { records, error })?;
         if written == lines.len() {
             self.bytes += written as u64;
             self.records += records;
@@ -103,11 +103,11 @@ impl Segment {
         }
         self.records += whole;
         let error = io::Error::new(io::ErrorKind::StorageFull, "the disk took only a part of the line");
-        Err(Lost { records: records - whole, error })
+        Err(LostLines { records: records - whole, error })
     }
 
     /// Appends what requests under way left when their process died.
-    pub(super) fn append_left(&mut self, mut left: Left) -> io::Result<()> {
+    pub(super) fn append_left(&mut self, mut left: RecoveredSlots) -> io::Result<()> {
         if left.records == 0 {
             return Ok(());
         }

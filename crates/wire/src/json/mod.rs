@@ -21,8 +21,8 @@ pub use index::{FieldPositions, Index, name};
 pub use list::List;
 pub use meaning::ValueHash;
 pub use members::{Items, Members, push_compact, string};
-pub use output::{Around, Output, Pieces, append, make_room, put};
-pub use plain::{Met, NotPlain, ensure, plain_name, plain_string};
+pub use output::{FormatOverhead, Output, Pieces, append, make_room, put};
+pub use plain::{FastPathMiss, SeenFields, ensure, plain_name, plain_string};
 pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of, word};
 pub use value::{Object, Value};
 

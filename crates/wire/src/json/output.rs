@@ -20,7 +20,7 @@ pub struct Output {
 
 impl Output {
     /// Empty, for the request in a format.
-    pub fn for_request(request: &Request, around: &Around) -> Self {
+    pub fn for_request(request: &Request, around: &FormatOverhead) -> Self {
         Self::expecting(room(request, around))
     }
 
@@ -233,7 +233,7 @@ impl io::Write for Output {
 }
 
 /// Approximate bytes of names and brackets around the texts in a format.
-pub struct Around {
+pub struct FormatOverhead {
     /// Around a message.
     pub message: usize,
     /// Around a text among others.
@@ -261,7 +261,7 @@ const AROUND_THOUGHT: usize = 28;
 /// The bytes of a request's settings.
 const SETTINGS: usize = 256;
 
-fn room(request: &Request, around: &Around) -> usize {
+fn room(request: &Request, around: &FormatOverhead) -> usize {
     let mut before = None;
     let messages = request.messages.iter().map(|message| {
         let is_answer = message.role == Role::Assistant;
@@ -296,7 +296,7 @@ fn is_text(part: &Part) -> bool {
     matches!(part.kind, PartKind::Text(_))
 }
 
-fn room_of(parts: &[Part], around_text: usize, around: &Around) -> usize {
+fn room_of(parts: &[Part], around_text: usize, around: &FormatOverhead) -> usize {
     let length = |part: &Part| match &part.kind {
         PartKind::Text(text) if around.joins && text.is_empty() => 0,
         PartKind::Text(text) | PartKind::Refusal(text) => around_text + text.len(),

@@ -160,9 +160,9 @@ pub(super) struct Reader {
     pub(super) progress: Progress,
 }
 
-struct Noting<'a>(&'a mut Progress);
+struct ProgressSink<'a>(&'a mut Progress);
 
-impl EventSink for Noting<'_> {
+impl EventSink for ProgressSink<'_> {
     fn push(&mut self, event: Event) {
         note(self.0, &event);
     }
@@ -170,11 +170,11 @@ impl EventSink for Noting<'_> {
 
 impl Transcoder for Reader {
     fn push(&mut self, bytes: &Bytes, _out: &mut Vec<u8>) -> Result<()> {
-        self.decoder.push(bytes, &mut Noting(&mut self.progress))
+        self.decoder.push(bytes, &mut ProgressSink(&mut self.progress))
     }
 
     fn finish(&mut self, _out: &mut Vec<u8>) -> Result<()> {
-        self.decoder.finish(&mut Noting(&mut self.progress))?;
+        self.decoder.finish(&mut ProgressSink(&mut self.progress))?;
         self.progress.finished = true;
         Ok(())
     }

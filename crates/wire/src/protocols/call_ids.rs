@@ -25,7 +25,7 @@ pub(super) struct Pairing<'a> {
     turn: u32,
     /// There was a call since the last result or message of the user.
     in_turn: bool,
-    by_id: BTreeMap<Cow<'a, str>, SameId>,
+    by_id: BTreeMap<Cow<'a, str>, CallsOfId>,
     calls: Vec<Call>,
     /// The first call of the current turn that may lack a result, for results without an id.
     first: u32,
@@ -33,7 +33,7 @@ pub(super) struct Pairing<'a> {
 
 /// The calls of one id.
 #[derive(Clone, Copy, Debug)]
-struct SameId {
+struct CallsOfId {
     /// The first one that may lack a result, in the newest turn that has one.
     open: u32,
     last: u32,
@@ -64,7 +64,7 @@ impl<'a> Pairing<'a> {
             self.first = number;
         }
         let mut call = Call { turn: self.turn, next: NONE, older: NONE, is_answered: false };
-        let same = self.by_id.entry(id).or_insert(SameId { open: NONE, last: NONE });
+        let same = self.by_id.entry(id).or_insert(CallsOfId { open: NONE, last: NONE });
         match self.calls.get(same.open as usize) {
             Some(open) if open.turn == self.turn => self.calls[same.last as usize].next = number,
             _ => {

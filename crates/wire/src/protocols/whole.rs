@@ -8,7 +8,7 @@ use crate::{Decoder, EventSink, json};
 pub(crate) const ANSWER_LIMIT: usize = 256 << 20;
 
 /// Reads a whole answer of one format.
-pub(crate) trait ReadWhole: Send {
+pub(crate) trait WholeReader: Send {
     /// Turns the complete answer into events. A reader that makes values of its own frees the body before the first event.
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()>;
 }
@@ -19,13 +19,13 @@ pub(crate) struct WholeDecoder<A> {
     answer: A,
 }
 
-impl<A: ReadWhole> WholeDecoder<A> {
+impl<A: WholeReader> WholeDecoder<A> {
     pub(crate) fn new(answer: A) -> Self {
         Self { body: Vec::new(), answer }
     }
 }
 
-impl<A: ReadWhole> Decoder for WholeDecoder<A> {
+impl<A: WholeReader> Decoder for WholeDecoder<A> {
     fn push(&mut self, bytes: &[u8], _events: &mut dyn EventSink) -> Result<()> {
         check_size(self.body.len() + bytes.len())?;
         json::append(&mut self.body, bytes);

@@ -27,7 +27,7 @@ pub struct Fact {
 
 /// How a format writes a request where several ways have the same meaning.
 #[derive(Clone, Copy, Default)]
-pub struct Manner {
+pub struct FormatTraits {
     /// Texts of one message are joined with this separator.
     pub joins: Option<&'static str>,
     /// As `joins`, for the model's messages only.
@@ -41,7 +41,7 @@ pub struct Manner {
 }
 
 /// The facts of a request.
-pub fn facts(request: &Request, manner: Manner) -> Vec<Fact> {
+pub fn facts(request: &Request, manner: FormatTraits) -> Vec<Fact> {
     let mut list = List { manner, facts: Vec::new(), calls: BTreeMap::new() };
     let leading = request.messages.iter().take_while(|message| message.role.is_instruction()).count();
     for (index, message) in request.messages.iter().enumerate() {
@@ -56,7 +56,7 @@ pub fn facts(request: &Request, manner: Manner) -> Vec<Fact> {
 }
 
 struct List {
-    manner: Manner,
+    manner: FormatTraits,
     facts: Vec<Fact>,
     /// Numbers of calls by id.
     calls: BTreeMap<Box<str>, usize>,
@@ -486,7 +486,7 @@ fn root(field: &str) -> &str {
 }
 
 /// Every difference is reported by a loss, and every loss reports a difference.
-pub fn compare(asked: &[Fact], got: &[Fact], losses: &Losses, manner: Manner) -> Result<(), String> {
+pub fn compare(asked: &[Fact], got: &[Fact], losses: &Losses, manner: FormatTraits) -> Result<(), String> {
     let is_told = |fact: &Fact| losses.iter().any(|loss| covers(&loss.field.name(), fact));
     let (gone, new) =
         (missing(asked, got, |fact| fact.is_idle || is_told(fact)), missing(got, asked, |_| false));
@@ -522,7 +522,7 @@ pub fn compare(asked: &[Fact], got: &[Fact], losses: &Losses, manner: Manner) ->
 const TOLD: [&str; 4] = ["system says", "user says", "assistant says", "assistant shows"];
 
 /// Texts and calls are in the same order. Results follow their calls, wherever the caller put them.
-fn in_order(asked: &[Fact], got: &[Fact], manner: Manner) -> Result<(), String> {
+fn in_order(asked: &[Fact], got: &[Fact], manner: FormatTraits) -> Result<(), String> {
     let told = |facts: &[Fact], other: &[Fact]| -> Vec<String> {
         let is_told = |fact: &&Fact| {
             let words = if manner.media_apart { &TOLD[..3] } else { &TOLD[..] };

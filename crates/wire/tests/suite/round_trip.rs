@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use wire::{Encoded, Protocol};
 
-use super::facts::{Manner, as_asked, compare, facts};
+use super::facts::{FormatTraits, as_asked, compare, facts};
 use super::generate::{Extent, request};
 use super::readers;
 
@@ -99,31 +99,31 @@ impl Column {
         self.protocol == Protocol::OpenaiChat && self.model == "gpt-5"
     }
 
-    fn manner(&self) -> Manner {
-        let usual = Manner::default();
+    fn manner(&self) -> FormatTraits {
+        let usual = FormatTraits::default();
         match self.protocol {
             Protocol::OpenaiCompletions => unreachable!("texts are no conversations"),
             Protocol::OpenaiChat => {
-                Manner { efforts: true, custom_calls: self.takes_custom_tools(), ..usual }
+                FormatTraits { efforts: true, custom_calls: self.takes_custom_tools(), ..usual }
             }
             Protocol::OpenaiResponses => {
-                Manner { efforts: true, custom_calls: true, media_apart: true, ..usual }
+                FormatTraits { efforts: true, custom_calls: true, media_apart: true, ..usual }
             }
-            Protocol::CohereChat => Manner { joins_answers: Some(""), ..usual },
-            Protocol::OllamaChat => Manner {
+            Protocol::CohereChat => FormatTraits { joins_answers: Some(""), ..usual },
+            Protocol::OllamaChat => FormatTraits {
                 joins: Some("\n"),
                 media_apart: true,
                 efforts: self.facts.reasoning.is_some(),
                 ..usual
             },
-            Protocol::AnthropicMessages => Manner {
+            Protocol::AnthropicMessages => FormatTraits {
                 efforts: ["claude-opus", "claude-fable"].iter().any(|name| self.model.starts_with(name)),
                 ..usual
             },
-            Protocol::Gemini => Manner { efforts: self.model.starts_with("gemini-3"), ..usual },
+            Protocol::Gemini => FormatTraits { efforts: self.model.starts_with("gemini-3"), ..usual },
             Protocol::BedrockConverse => {
                 let words = ["opus", "nova-2", "gpt-oss", "qwen"];
-                Manner { efforts: words.iter().any(|name| self.model.contains(name)), ..usual }
+                FormatTraits { efforts: words.iter().any(|name| self.model.contains(name)), ..usual }
             }
         }
     }

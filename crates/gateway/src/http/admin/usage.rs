@@ -9,10 +9,10 @@ use store::{Cursor, Dim, Field, RequestFilter, RequestRow, StoreError};
 use super::{AdminRequest, Answer, DAYS, absent, list};
 use crate::clock::now_ms;
 use crate::http::respond;
-use crate::report::{self, UsageWords, Wrong};
+use crate::report::{self, InvalidParameter, UsageWords};
 
-impl From<Wrong> for super::AdminError {
-    fn from(Wrong(name, reason): Wrong) -> Self {
+impl From<InvalidParameter> for super::AdminError {
+    fn from(InvalidParameter(name, reason): InvalidParameter) -> Self {
         Error::invalid(name, reason).into()
     }
 }

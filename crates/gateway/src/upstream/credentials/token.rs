@@ -65,11 +65,11 @@ struct CurrentToken {
 }
 
 type Outcome = Result<Credential, Error>;
-type Landing = watch::Receiver<Option<Outcome>>;
+type RefreshReceiver = watch::Receiver<Option<Outcome>>;
 
 #[derive(Default)]
 struct Refresh {
-    running: Option<Landing>,
+    running: Option<RefreshReceiver>,
     failed: Option<(SystemTime, Error)>,
     after_refusal: bool,
     /// The previous token.
@@ -179,7 +179,12 @@ impl TokenCache {
 
     /// The running refresh, or a new one. It has its own task: a dropped request does not stop a refresh that
     /// others wait for.
-    fn join(self: &Arc<Self>, refresh: &mut Refresh, now: SystemTime, request_id: Option<&str>) -> Landing {
+    fn join(
+        self: &Arc<Self>,
+        refresh: &mut Refresh,
+        now: SystemTime,
+        request_id: Option<&str>,
+    ) -> RefreshReceiver {
         if let Some(running) = &refresh.running
             && running.has_changed().is_ok()
         {

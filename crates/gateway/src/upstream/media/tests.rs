@@ -11,7 +11,7 @@ use tokio::sync::Barrier;
 
 use canon::ErrorKind;
 
-use super::super::guard::{Looking, is_public};
+use super::super::guard::{LookupFuture, is_public};
 use super::*;
 use crate::buffers::Buffers;
 
@@ -81,7 +81,7 @@ impl Server {
     ) -> MediaFetcher {
         let server = self.address;
         let resolved = Arc::new(resolved);
-        let lookup = move |name: String| -> Looking {
+        let lookup = move |name: String| -> LookupFuture {
             let resolved = resolved.clone();
             Box::pin(async move {
                 match name.as_str() {
@@ -308,7 +308,7 @@ async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
 async fn one_private_address_among_public_ones_is_refused() {
     for addresses in [["8.8.8.8:0", "10.0.0.1:0"], ["[::1]:0", "8.8.8.8:0"]] {
         let found: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        let lookup = move |_| -> Looking { Box::pin(std::future::ready(Ok(found.clone()))) };
+        let lookup = move |_| -> LookupFuture { Box::pin(std::future::ready(Ok(found.clone()))) };
         let guard = Guard { lookup: Arc::new(lookup), ..public_guard() };
         assert!(guard.resolve("mixed.test".to_owned()).await.is_err(), "{addresses:?}");
         assert!(guard.check_for_proxy("mixed.test").await.is_err(), "{addresses:?}");
@@ -517,7 +517,7 @@ async fn files_are_fetched_through_a_proxy_with_the_same_checks() {
     .await;
     let (address, heads) = proxy(server.address, None).await;
     let proxies = Proxies::of_environment("", "", &format!("http://{address}"), "");
-    let lookup = |name: String| -> Looking {
+    let lookup = |name: String| -> LookupFuture {
         Box::pin(async move {
             match name.as_str() {
                 "inside.example" => Ok(vec!["10.0.0.1:0".parse().unwrap()]),

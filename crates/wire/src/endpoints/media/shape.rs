@@ -11,7 +11,7 @@ use crate::json::Edit;
 /// The members besides the images.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Around {
+struct OtherMembers {
     created: Value,
     usage: Value,
 }
@@ -24,7 +24,7 @@ pub fn completed(
     usage: Option<&Usage>,
     headers: &HeaderMap,
 ) -> Option<Vec<u8>> {
-    let around: Around = serde_json::from_slice(condensed).ok()?;
+    let around: OtherMembers = serde_json::from_slice(condensed).ok()?;
     let mut edit = Edit::of(body).ok()?;
     // Some servers write 0.
     if around.created.as_u64().is_none_or(|seconds| seconds == 0) {

@@ -14,7 +14,7 @@ use super::request::write::thinking::{Generation, ThinkingKind, takes_effort, ta
 use super::{AnthropicMessages, request};
 use crate::json::{Edit, quoted};
 use crate::{
-    DecoderContext, Encoded, Forwarding, Intake, MediaSlots, Passthrough, ROUTING_FIELDS, Transcoder,
+    DecoderContext, Encoded, Intake, MediaSlots, Passthrough, PassthroughInputs, ROUTING_FIELDS, Transcoder,
     TranscoderParts,
 };
 use history::{HistoryChanges, OutgoingTurns};
@@ -48,7 +48,7 @@ impl Passthrough for AnthropicMessages {
         Some(Box::new(wants.then(|| media_urls(intake, target)).flatten()?))
     }
 
-    fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
+    fn forward(&self, intake: &Intake, forwarding: PassthroughInputs<'_>) -> Result<Encoded> {
         let mut forward = Forward {
             intake,
             forwarding,
@@ -99,7 +99,7 @@ impl GenerationFields {
 
 struct Forward<'a> {
     intake: &'a Intake,
-    forwarding: Forwarding<'a>,
+    forwarding: PassthroughInputs<'a>,
     edit: Edit<'a>,
     losses: Losses,
     decoding: DecoderContext,
@@ -173,7 +173,7 @@ impl Forward<'_> {
         {
             return;
         }
-        let Forwarding { target, memory, without_thinking } = self.forwarding;
+        let PassthroughInputs { target, memory, without_thinking } = self.forwarding;
         let generation = Generation::of(target.model);
         let thinks = match GenerationFields::of(self.intake).thinking {
             Some(kind) => kind != ThinkingKind::Disabled,

@@ -18,7 +18,7 @@ use crate::proofs::{CallName, FOREIGN, Memory};
 use crate::protocols::envelope::holds_thoughts;
 use crate::providers::edit;
 use crate::{
-    DecoderContext, Encoded, Forwarding, Intake, MediaSlots, Passthrough, ROUTING_FIELDS, Transcoder,
+    DecoderContext, Encoded, Intake, MediaSlots, Passthrough, PassthroughInputs, ROUTING_FIELDS, Transcoder,
     TranscoderParts,
 };
 use media::file_uris;
@@ -28,7 +28,7 @@ use relay::Relay;
 const SPARE: usize = 64;
 
 impl Passthrough for Gemini {
-    fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
+    fn forward(&self, intake: &Intake, forwarding: PassthroughInputs<'_>) -> Result<Encoded> {
         let mut losses = Losses::new();
         let mut body = intake.edit();
         for name in ROUTING_FIELDS {
@@ -65,7 +65,7 @@ fn field<'a>(intake: &'a Intake, name: &str) -> Option<(&'a str, &'a [u8])> {
 }
 
 /// `generationConfig` without fields that the model refuses; none when nothing changes.
-fn accepted(config: &[u8], forwarding: &Forwarding<'_>, losses: &mut Losses) -> Result<Option<Bytes>> {
+fn accepted(config: &[u8], forwarding: &PassthroughInputs<'_>, losses: &mut Losses) -> Result<Option<Bytes>> {
     /// Google's names and the catalog's.
     const FIELDS: [(&str, &str); 7] = [
         ("temperature", "temperature"),
@@ -102,7 +102,7 @@ fn accepted(config: &[u8], forwarding: &Forwarding<'_>, losses: &mut Losses) -> 
 fn signed(
     intake: &Intake,
     contents: &[u8],
-    forwarding: &Forwarding<'_>,
+    forwarding: &PassthroughInputs<'_>,
     losses: &mut Losses,
 ) -> Result<Option<Vec<u8>>> {
     let says = |name: &str| intake.mentions(contents, name);

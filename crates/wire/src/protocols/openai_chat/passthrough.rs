@@ -11,7 +11,7 @@ use canon::{Quirks, Result, Target};
 use super::OpenaiChat;
 use crate::proofs::Refusal;
 use crate::{
-    Encoded, Forwarding, Intake, MediaSlots, Passthrough, ThinkingRepair, Transcoder, TranscoderParts,
+    Encoded, Intake, MediaSlots, Passthrough, PassthroughInputs, ThinkingRepair, Transcoder, TranscoderParts,
 };
 use forward::forward_with;
 use media::MediaUrls;
@@ -29,7 +29,7 @@ impl Passthrough for OpenaiChat {
         Some(Box::new(urls))
     }
 
-    fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
+    fn forward(&self, intake: &Intake, forwarding: PassthroughInputs<'_>) -> Result<Encoded> {
         forward_with(intake, forwarding.target, forwarding.memory)
     }
 

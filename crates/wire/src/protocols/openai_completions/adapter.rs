@@ -11,7 +11,7 @@ use super::passthrough::MOST_CHOICES;
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Items, List, Members, Object, append, make_room, push_key, push_text, string};
 use crate::protocols::openai_chat::{OpenaiChat, broken, error_in, event, finish_reason, usage};
-use crate::protocols::whole::{ReadWhole, WholeDecoder};
+use crate::protocols::whole::{WholeDecoder, WholeReader};
 use crate::{Adapter, Decoder, DecoderContext, Encoded, EventSink};
 
 impl Adapter for OpenaiCompletions {
@@ -194,7 +194,7 @@ impl Reader {
     }
 }
 
-impl ReadWhole for Reader {
+impl WholeReader for Reader {
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
         let (length, parsed) = (body.len(), Object::parse(&body));
         drop(body);

@@ -17,8 +17,8 @@ use crate::protocols::openai_chat::write_stream_error;
 use crate::protocols::openai_chat::{broken, error_in, event, finish_reason, usage};
 use crate::protocols::whole::check_size;
 use crate::{
-    AnswerForm, DecoderContext, Encoded, Forwarding, Intake, Passthrough, ROUTING_FIELDS, ThinkingRepair,
-    Transcoder, TranscoderParts,
+    AnswerForm, DecoderContext, Encoded, Intake, Passthrough, PassthroughInputs, ROUTING_FIELDS,
+    ThinkingRepair, Transcoder, TranscoderParts,
 };
 
 /// Several prompts with several answers each.
@@ -27,7 +27,7 @@ pub(super) const MOST_CHOICES: usize = 16 << 10;
 const OBJECT: &str = "text_completion";
 
 impl Passthrough for OpenaiCompletions {
-    fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
+    fn forward(&self, intake: &Intake, forwarding: PassthroughInputs<'_>) -> Result<Encoded> {
         let Target { model, quirks, .. } = forwarding.target;
         let (mut edit, losses) = (intake.edit(), Losses::new());
         edit.set("model", &quoted(model));

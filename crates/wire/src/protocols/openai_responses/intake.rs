@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::intake::{check_kind, expect, whole};
 use crate::json::{Kind, Scanner, Text, word};
-use crate::{Intake, Keeping};
+use crate::{Intake, StoredAnswerUse};
 
 /// Reads a request. Errors name the field by its JSON path; values that only the provider can judge are
 /// passed on.
@@ -38,7 +38,7 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     intake.service_tier = intake.text("service_tier");
     let conversation = conversation(&intake)?;
     let references = intake.keeping.take().map(|keeping| keeping.references).unwrap_or_default();
-    intake.keeping = Some(Box::new(Keeping {
+    intake.keeping = Some(Box::new(StoredAnswerUse {
         // As at OpenAI, answers are stored unless the request says no.
         store: intake.given("store") != Some(b"false"),
         previous: intake.text("previous_response_id"),

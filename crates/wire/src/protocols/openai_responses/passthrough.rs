@@ -16,12 +16,13 @@ use serde_json::value::RawValue;
 use super::OpenaiResponses;
 use crate::json::quoted;
 use crate::{
-    DecoderContext, Encoded, Forwarding, Intake, Passthrough, ROUTING_FIELDS, Transcoder, TranscoderParts,
+    DecoderContext, Encoded, Intake, Passthrough, PassthroughInputs, ROUTING_FIELDS, Transcoder,
+    TranscoderParts,
 };
-use history::Sifting;
+use history::ThinkingFilter;
 
 impl Passthrough for OpenaiResponses {
-    fn forward(&self, intake: &Intake, forwarding: Forwarding<'_>) -> Result<Encoded> {
+    fn forward(&self, intake: &Intake, forwarding: PassthroughInputs<'_>) -> Result<Encoded> {
         let target = forwarding.target;
         let mut losses = Losses::new();
         let mut edit = intake.edit();
@@ -39,7 +40,8 @@ impl Passthrough for OpenaiResponses {
                 );
             }
         }
-        let sifting = Sifting { memory: forwarding.memory, without_thinking: forwarding.without_thinking };
+        let sifting =
+            ThinkingFilter { memory: forwarding.memory, without_thinking: forwarding.without_thinking };
         if let Some(input) = intake.given("input").and_then(|input| sifting.input(input, &mut losses)) {
             edit.put("input", input);
         }

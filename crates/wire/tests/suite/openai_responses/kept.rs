@@ -4,7 +4,7 @@ use bytes::Bytes;
 use canon::{Event, FinishReason};
 use serde_json::{Value, json};
 use wire::kept::{self, Turn};
-use wire::{Addressed, AnswerForm, Intake, Keeping, StoredAnswer};
+use wire::{Addressed, AnswerForm, Intake, StoredAnswer, StoredAnswerUse};
 
 use super::{dialect, documents, notes};
 
@@ -12,7 +12,7 @@ fn intake(body: &Value) -> Intake {
     dialect().intake(Addressed::default(), &Bytes::from(body.to_string())).unwrap()
 }
 
-fn keeping(body: &Value) -> Keeping {
+fn keeping(body: &Value) -> StoredAnswerUse {
     *intake(body).keeping.unwrap()
 }
 
@@ -64,16 +64,16 @@ fn a_stored_answer_equals_the_one_that_its_caller_gets() {
 #[test]
 fn a_request_names_the_stored_answers_that_it_needs() {
     let plain = json!({"model": "m", "input": "hi"});
-    assert_eq!(keeping(&plain), Keeping { store: true, ..Keeping::default() });
+    assert_eq!(keeping(&plain), StoredAnswerUse { store: true, ..StoredAnswerUse::default() });
     let input = json!([{"id": "msg_1", "type": "item_reference"}, {"type": "item_reference", "id": "fc_\u{e9}"},
         {"type": "function_call_output", "id": "fco_1", "call_id": "c", "output": "x"}]);
     let all = json!({"model": "m", "input": input, "store": false, "previous_response_id": "resp_1"});
     let references = vec!["msg_1".to_owned(), "fc_é".to_owned()];
     let expected =
-        Keeping { store: false, previous: Some("resp_1".to_owned()), references, conversation: None };
+        StoredAnswerUse { store: false, previous: Some("resp_1".to_owned()), references, conversation: None };
     assert_eq!(keeping(&all), expected);
     let null = json!({"model": "m", "input": "hi", "store": null, "previous_response_id": null});
-    assert_eq!(keeping(&null), Keeping { store: true, ..Keeping::default() });
+    assert_eq!(keeping(&null), StoredAnswerUse { store: true, ..StoredAnswerUse::default() });
 }
 
 #[test]

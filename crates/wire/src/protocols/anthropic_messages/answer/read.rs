@@ -13,7 +13,7 @@ use super::super::errors::{read_error, status_of_type};
 use super::super::types::{AnswerBlock, Citation, Delta, ErrorObject, Message, StreamEvent, WireUsage};
 use crate::framing::sse::SseParser;
 use crate::protocols::repair::{self, sound};
-use crate::protocols::whole::{ReadWhole, WholeDecoder};
+use crate::protocols::whole::{WholeDecoder, WholeReader};
 use crate::{Decoder, DecoderContext, EventSink};
 
 pub(crate) struct StreamDecoder {
@@ -45,7 +45,7 @@ pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
     Box::new(WholeDecoder::new(Answer::new(decoding)))
 }
 
-impl ReadWhole for Answer {
+impl WholeReader for Answer {
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
         self.document(&sound(&body), events)
     }

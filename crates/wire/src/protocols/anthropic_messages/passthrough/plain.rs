@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::OWN;
-use crate::json::{Kind, Met, NotPlain, Scanner, ensure, is_utf8, plain_name, plain_string};
+use crate::json::{FastPathMiss, Kind, Scanner, SeenFields, ensure, is_utf8, plain_name, plain_string};
 
 /// A whole message of texts.
 pub(super) struct PlainMessage {
@@ -24,7 +24,7 @@ pub(super) fn message(json: &[u8]) -> Option<PlainMessage> {
     }
     let mut scanner = Scanner::new(json);
     let mut found = PlainMessage { id: 0..0, model: 0..0, stop_reason: 0..0, usage: 0..0, length: 0, end: 0 };
-    let mut met = Met::default();
+    let mut met = SeenFields::default();
     let walked = scanner.object(|scanner, key| {
         match plain_name(json, &key)? {
             b"type" => {
@@ -44,7 +44,7 @@ pub(super) fn message(json: &[u8]) -> Option<PlainMessage> {
                 ensure(scanner.kind()? == Kind::Array)?;
                 scanner.array(|scanner, _| {
                     found.length += text_of(scanner, b"text", |value| matches!(value, b"null" | b"[]"))?;
-                    Ok::<(), NotPlain>(())
+                    Ok::<(), FastPathMiss>(())
                 })?;
             }
             b"stop_reason" => {
@@ -57,8 +57,8 @@ pub(super) fn message(json: &[u8]) -> Option<PlainMessage> {
                 found.usage = scanner.value()?;
             }
             b"stop_details" => ensure(&json[scanner.value()?] == b"null")?,
-            b"error" => return Err(NotPlain),
-            name if name == OWN.as_bytes() => return Err(NotPlain),
+            b"error" => return Err(FastPathMiss),
+            name if name == OWN.as_bytes() => return Err(FastPathMiss),
             _ => {
                 scanner.value()?;
             }
@@ -77,9 +77,9 @@ fn text_of(
     scanner: &mut Scanner<'_>,
     kind: &[u8],
     says_nothing: fn(&[u8]) -> bool,
-) -> Result<usize, NotPlain> {
+) -> Result<usize, FastPathMiss> {
     let json = scanner.json();
-    let (mut met, mut length) = (Met::default(), 0);
+    let (mut met, mut length) = (SeenFields::default(), 0);
     ensure(scanner.kind()? == Kind::Object)?;
     scanner.object(|scanner, key| {
         match plain_name(json, &key)? {
@@ -94,7 +94,7 @@ fn text_of(
             }
             _ => ensure(says_nothing(&json[scanner.value()?]))?,
         }
-        Ok::<(), NotPlain>(())
+        Ok::<(), FastPathMiss>(())
     })?;
     ensure(met.all(2))?;
     Ok(length)
@@ -103,7 +103,7 @@ fn text_of(
 /// A piece of text: the index of its block, and its length as written.
 pub(super) fn text_delta(json: &[u8]) -> Option<(u64, usize)> {
     let mut scanner = Scanner::new(json);
-    let (mut met, mut index, mut length) = (Met::default(), 0..0, 0);
+    let (mut met, mut index, mut length) = (SeenFields::default(), 0..0, 0);
     let walked = scanner.object(|scanner, key| {
         match plain_name(json, &key)? {
             b"type" => {
@@ -119,7 +119,7 @@ pub(super) fn text_delta(json: &[u8]) -> Option<(u64, usize)> {
                 met.once(2)?;
                 length = text_of(scanner, b"text_delta", |_| false)?;
             }
-            _ => return Err(NotPlain),
+            _ => return Err(FastPathMiss),
         }
         Ok(())
     });

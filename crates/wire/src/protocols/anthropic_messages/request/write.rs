@@ -16,7 +16,7 @@ use serde_json::Number;
 use super::super::types::{
     Block, Body, CacheControl, ClientTool, Content, Metadata, OutputConfig, OutputSchema, Tool, ToolChoice,
 };
-use crate::json::{Around, Output};
+use crate::json::{FormatOverhead, Output};
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
 use crate::protocols::fields::Fields;
 use crate::protocols::stop_texts::StopTexts;
@@ -57,8 +57,16 @@ const CARRIED: [&str; 10] = [
 const USER_LIMIT: usize = 512;
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around =
-    Around { message: 31, part: 26, answer: 26, only: 0, call: 49, result: 54, tool: 28, joins: true };
+const AROUND: FormatOverhead = FormatOverhead {
+    message: 31,
+    part: 26,
+    answer: 26,
+    only: 0,
+    call: 49,
+    result: 54,
+    tool: 28,
+    joins: true,
+};
 
 /// Translates a request. See the module of each part for its rules.
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {

@@ -12,7 +12,7 @@ use canon::{Feature, Field, Json, Losses, ModelFacts, PartKind, Request, Result,
 use serde_json::{Map, Value, json};
 
 use super::types::*;
-use crate::json::{Around, Members, Output};
+use crate::json::{FormatOverhead, Members, Output};
 use crate::protocols::anthropic_messages::schema::Enforced;
 use crate::protocols::anthropic_messages::tools::NAMES;
 use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
@@ -40,8 +40,16 @@ const NATIVE_FIELDS: [&str; 6] = [
 const CLAUDE_FIELDS: [&str; 3] = ["thinking", "output_config", "anthropic_beta"];
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around =
-    Around { message: 31, part: 12, answer: 12, only: 12, call: 50, result: 56, tool: 48, joins: true };
+const AROUND: FormatOverhead = FormatOverhead {
+    message: 31,
+    part: 12,
+    answer: 12,
+    only: 12,
+    call: 50,
+    result: 56,
+    tool: 48,
+    joins: true,
+};
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_features(request, Offers::default())?;

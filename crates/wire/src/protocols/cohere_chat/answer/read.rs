@@ -12,7 +12,7 @@ use crate::protocols::counts::count;
 use crate::protocols::errors::without_secrets;
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair::sound;
-use crate::protocols::whole::{ReadWhole, WholeDecoder};
+use crate::protocols::whole::{WholeDecoder, WholeReader};
 use crate::{Decoder, DecoderContext, EventSink};
 
 /// Thinking and plans have no proof.
@@ -25,7 +25,7 @@ pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
     Box::new(WholeDecoder::new(Answer::new(decoding)))
 }
 
-impl ReadWhole for Answer {
+impl WholeReader for Answer {
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
         let body = sound(&body);
         let whole: WholeAnswer<'_> = read(&body)?;

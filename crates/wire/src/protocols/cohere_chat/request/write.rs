@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::json::{Around, Output};
+use crate::json::{FormatOverhead, Output};
 use crate::protocols::anthropic_messages::schema::{Rules, fit_for};
 use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::function_tools::{
@@ -33,8 +33,16 @@ const LARGEST_BUDGET: u64 = 31_000;
 const MOST_CANDIDATES: u64 = 500;
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around =
-    Around { message: 31, part: 26, answer: 0, only: 0, call: 66, result: 17, tool: 54, joins: false };
+const AROUND: FormatOverhead = FormatOverhead {
+    message: 31,
+    part: 26,
+    answer: 0,
+    only: 0,
+    call: 66,
+    result: 17,
+    tool: 54,
+    joins: false,
+};
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     let logprobs = target.facts.allows(Feature::Logprobs);

@@ -12,7 +12,7 @@ pub(crate) mod tools;
 use canon::{Request, Result, Target};
 
 use super::types::Settings;
-use crate::json::{Around, Output};
+use crate::json::{FormatOverhead, Output};
 use crate::protocols::tool_names::Names;
 use crate::protocols::unsupported::{lose_hints, refuse_fields};
 use crate::{DecoderContext, Encoded};
@@ -22,8 +22,16 @@ use names::NAMES;
 use tools::tools;
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around =
-    Around { message: 28, part: 12, answer: 12, only: 12, call: 47, result: 70, tool: 12, joins: true };
+const AROUND: FormatOverhead = FormatOverhead {
+    message: 28,
+    part: 12,
+    answer: 12,
+    only: 12,
+    call: 47,
+    result: 70,
+    tool: 12,
+    joins: true,
+};
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_fields(request, &["cachedContent", "cached_content"])?;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::json::{Around, Kind, Output, Scanner, Syntax, word};
+use crate::json::{FormatOverhead, Kind, Output, Scanner, Syntax, word};
 use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::function_tools::{FunctionTool, call_input, function_tools, note_wrapped};
 use crate::protocols::unsupported::{
@@ -24,8 +24,8 @@ const NATIVE_OPTIONS: [&str; 7] =
     ["num_ctx", "min_p", "repeat_penalty", "repeat_last_n", "typical_p", "num_keep", "num_gpu"];
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around =
-    Around { message: 31, part: 1, answer: 1, only: 0, call: 48, result: 44, tool: 54, joins: false };
+const AROUND: FormatOverhead =
+    FormatOverhead { message: 31, part: 1, answer: 1, only: 0, call: 48, result: 44, tool: 54, joins: false };
 
 pub(crate) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {
     refuse_features(request, Offers::default())?;

@@ -8,7 +8,7 @@ use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Object, Value};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::media_types::data_url;
-use crate::protocols::whole::{ReadWhole, WholeDecoder};
+use crate::protocols::whole::{WholeDecoder, WholeReader};
 use crate::{Decoder, DecoderContext, EventSink, TakenIds};
 
 /// The family of thinking text without a proof is unknown.
@@ -100,7 +100,7 @@ impl StreamState {
 
 // ---------------------------------------------------------------------------------------------- whole answers
 
-impl ReadWhole for DeltaReader {
+impl WholeReader for DeltaReader {
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
         let parsed = Object::parse(&body);
         drop(body);

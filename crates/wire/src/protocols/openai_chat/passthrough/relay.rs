@@ -11,8 +11,8 @@ use super::super::errors::write_stream_error;
 use super::thoughts::Gatherer;
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{
-    Kind, Met, NotPlain, Object, Scanner, Value, append, ensure, is_utf8, plain_name, plain_string,
-    push_count, push_key,
+    FastPathMiss, Kind, Object, Scanner, SeenFields, Value, append, ensure, is_utf8, plain_name,
+    plain_string, push_count, push_key,
 };
 use crate::proofs::Proofs;
 use crate::protocols::whole::check_size;
@@ -251,7 +251,7 @@ fn plain_completion(json: &[u8], cached_outside_prompt: bool) -> Option<PlainCom
         content: 0,
         end: 0,
     };
-    let mut met = Met::default();
+    let mut met = SeenFields::default();
     let walked = scanner.object(|scanner, key| {
         match plain_name(json, &key)? {
             b"id" => {
@@ -277,7 +277,7 @@ fn plain_completion(json: &[u8], cached_outside_prompt: bool) -> Option<PlainCom
             b"usage" if scanner.kind()? == Kind::Object => {
                 met.once(5)?;
                 let start = scanner.position();
-                found.counts = usage::take_plain(scanner, cached_outside_prompt)?.ok_or(NotPlain)?;
+                found.counts = usage::take_plain(scanner, cached_outside_prompt)?.ok_or(FastPathMiss)?;
                 found.usage = start..scanner.position();
             }
             b"service_tier" if scanner.kind()? == Kind::String => {
@@ -285,7 +285,7 @@ fn plain_completion(json: &[u8], cached_outside_prompt: bool) -> Option<PlainCom
                 found.tier = plain_string(scanner)?;
             }
             b"usage" | b"error" | b"metadata" | b"base_resp" | b"citations" | b"search_results" => {
-                return Err(NotPlain);
+                return Err(FastPathMiss);
             }
             _ => {
                 scanner.value()?;
@@ -304,16 +304,16 @@ fn is_integer(number: &[u8]) -> bool {
     number.iter().all(u8::is_ascii_digit) && number != b"0"
 }
 
-fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Result<(), NotPlain> {
+fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Result<(), FastPathMiss> {
     if scanner.kind()? != Kind::Array {
-        return Err(NotPlain);
+        return Err(FastPathMiss);
     }
     let json = scanner.json();
     scanner.array(|scanner, position| {
-        let mut met = Met::default();
+        let mut met = SeenFields::default();
         let mut finish = 0..0;
         if scanner.kind()? != Kind::Object {
-            return Err(NotPlain);
+            return Err(FastPathMiss);
         }
         scanner.object(|scanner, key| {
             match plain_name(json, &key)? {
@@ -333,7 +333,7 @@ fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Resu
                     scanner.value()?;
                 }
             }
-            Ok::<(), NotPlain>(())
+            Ok::<(), FastPathMiss>(())
         })?;
         let known = matches!(&json[finish.clone()], b"stop" | b"length" | b"content_filter");
         if found.finish.is_empty() {
@@ -344,9 +344,9 @@ fn plain_choices(scanner: &mut Scanner<'_>, found: &mut PlainCompletion) -> Resu
 }
 
 /// A message with only text. Tool calls and thinking are repaired.
-fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
+fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, FastPathMiss> {
     let json = scanner.json();
-    let (mut met, mut length) = (Met::default(), 0);
+    let (mut met, mut length) = (SeenFields::default(), 0);
     ensure(scanner.kind()? == Kind::Object)?;
     scanner.object(|scanner, key| {
         match plain_name(json, &key)? {
@@ -365,7 +365,7 @@ fn plain_message(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
             _ => {
                 let value = scanner.value()?;
                 if !matches!(&json[value], b"null") {
-                    return Err(NotPlain);
+                    return Err(FastPathMiss);
                 }
             }
         }
@@ -462,7 +462,7 @@ impl StreamState {
             return None;
         }
         let mut scanner = Scanner::new(data);
-        let (mut met, mut length) = (Met::default(), 0);
+        let (mut met, mut length) = (SeenFields::default(), 0);
         let walked = scanner.object(|scanner, key| {
             let (bit, same) = match plain_name(data, &key)? {
                 b"id" => (0, data[plain_string(scanner)?] == *identity.id.as_bytes()),
@@ -473,9 +473,11 @@ impl StreamState {
                     length = self.plain_delta(scanner)?;
                     (4, true)
                 }
-                b"usage" => return if data[scanner.value()?] == *b"null" { Ok(()) } else { Err(NotPlain) },
+                b"usage" => {
+                    return if data[scanner.value()?] == *b"null" { Ok(()) } else { Err(FastPathMiss) };
+                }
                 b"error" | b"metadata" | b"citations" | b"search_results" | b"x_groq" => {
-                    return Err(NotPlain);
+                    return Err(FastPathMiss);
                 }
                 _ => {
                     scanner.value()?;
@@ -490,15 +492,15 @@ impl StreamState {
         (met.all(5) && scanner.lone_surrogate().is_none()).then_some(length)
     }
 
-    fn plain_delta(&self, scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
+    fn plain_delta(&self, scanner: &mut Scanner<'_>) -> Result<usize, FastPathMiss> {
         let data = scanner.json();
         if scanner.kind()? != Kind::Array {
-            return Err(NotPlain);
+            return Err(FastPathMiss);
         }
-        let (mut met, mut length, mut index) = (Met::default(), 0, None);
+        let (mut met, mut length, mut index) = (SeenFields::default(), 0, None);
         scanner.array(|scanner, position| {
             if position > 0 || scanner.kind()? != Kind::Object {
-                return Err(NotPlain);
+                return Err(FastPathMiss);
             }
             scanner.object(|scanner, key| {
                 match plain_name(data, &key)? {
@@ -512,8 +514,8 @@ impl StreamState {
                         met.once(1)?;
                         length = plain_content(scanner)?;
                     }
-                    b"message" | b"usage" => return Err(NotPlain),
-                    b"finish_reason" if data[scanner.value()?] != *b"null" => return Err(NotPlain),
+                    b"message" | b"usage" => return Err(FastPathMiss),
+                    b"finish_reason" if data[scanner.value()?] != *b"null" => return Err(FastPathMiss),
                     b"finish_reason" => {}
                     _ => {
                         scanner.value()?;
@@ -670,9 +672,9 @@ fn write_event(data: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A delta with only text.
-fn plain_content(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
+fn plain_content(scanner: &mut Scanner<'_>) -> Result<usize, FastPathMiss> {
     let data = scanner.json();
-    let (mut met, mut length) = (Met::default(), 0);
+    let (mut met, mut length) = (SeenFields::default(), 0);
     ensure(scanner.kind()? == Kind::Object)?;
     scanner.object(|scanner, key| {
         match (plain_name(data, &key)?, scanner.kind()?) {
@@ -686,7 +688,7 @@ fn plain_content(scanner: &mut Scanner<'_>) -> Result<usize, NotPlain> {
             ) => {
                 scanner.value()?;
             }
-            _ => return Err(NotPlain),
+            _ => return Err(FastPathMiss),
         }
         Ok(())
     })?;

@@ -11,7 +11,7 @@ use canon::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::json::{Around, Output, ValueHash, room};
+use crate::json::{FormatOverhead, Output, ValueHash, room};
 use crate::proofs::FOREIGN;
 use crate::protocols::Protocol;
 use crate::protocols::call_ids::{CallIds, clean};
@@ -46,8 +46,16 @@ pub(crate) struct WrittenRequest {
 }
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around =
-    Around { message: 31, part: 26, answer: 26, only: 0, call: 66, result: 17, tool: 54, joins: false };
+const AROUND: FormatOverhead = FormatOverhead {
+    message: 31,
+    part: 26,
+    answer: 26,
+    only: 0,
+    call: 66,
+    result: 17,
+    tool: 54,
+    joins: false,
+};
 
 /// Writes the body.
 pub(crate) fn body(request: &Request, target: Target<'_>) -> Result<WrittenRequest> {

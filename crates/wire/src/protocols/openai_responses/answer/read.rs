@@ -18,7 +18,7 @@ use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{List, room};
 use crate::protocols::function_tools::unwrap_free_text;
 use crate::protocols::repair;
-use crate::protocols::whole::{ReadWhole, WholeDecoder};
+use crate::protocols::whole::{WholeDecoder, WholeReader};
 use crate::{Decoder, DecoderContext, EventSink};
 
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -71,7 +71,7 @@ pub(in super::super) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
     Box::new(WholeDecoder::new(Answer::new(decoding)))
 }
 
-impl ReadWhole for Answer {
+impl WholeReader for Answer {
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
         self.document(&body, events)
     }
@@ -137,12 +137,12 @@ struct SeenPart {
 struct Thought {
     block: u32,
     /// The last summary or content with text.
-    part: Option<(Telling, u64)>,
+    part: Option<(ThinkingPlace, u64)>,
 }
 
 /// The place of thinking text. Servers that send both repeat the text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Telling {
+enum ThinkingPlace {
     Summary,
     Content,
 }
@@ -228,11 +228,11 @@ impl Answer {
                 }
             }
             "response.reasoning_summary_text.delta" => {
-                let part = (Telling::Summary, event.summary_index.unwrap_or(0));
+                let part = (ThinkingPlace::Summary, event.summary_index.unwrap_or(0));
                 self.thinking(index, part, text_of(event.delta), events);
             }
             "response.reasoning_text.delta" => {
-                let part = (Telling::Content, event.content_index.unwrap_or(0));
+                let part = (ThinkingPlace::Content, event.content_index.unwrap_or(0));
                 self.thinking(index, part, text_of(event.delta), events);
             }
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
@@ -508,9 +508,9 @@ impl Answer {
         let has_spoken = self.items.get(&index).is_some_and(|seen| seen.thought.is_some());
         if !has_spoken {
             let (telling, parts) = if item.summary.is_empty() {
-                (Telling::Content, item.content)
+                (ThinkingPlace::Content, item.content)
             } else {
-                (Telling::Summary, item.summary)
+                (ThinkingPlace::Summary, item.summary)
             };
             for (position, part) in parts.iter().enumerate() {
                 let part = part.map_err(|_| unreadable())?;
@@ -533,7 +533,7 @@ impl Answer {
     }
 
     /// Parts are separated by blank lines.
-    fn thinking(&mut self, index: u64, part: (Telling, u64), text: String, events: &mut dyn EventSink) {
+    fn thinking(&mut self, index: u64, part: (ThinkingPlace, u64), text: String, events: &mut dyn EventSink) {
         self.ensure_started(events);
         if text.is_empty() {
             return;

@@ -11,7 +11,7 @@ use crate::proofs::{CallName, Memory};
 use crate::protocols::envelope;
 
 /// Removes thinking from the input that is invalid for the provider.
-pub(super) struct Sifting<'a> {
+pub(super) struct ThinkingFilter<'a> {
     pub memory: Option<Memory<'a>>,
     pub without_thinking: bool,
 }
@@ -34,7 +34,7 @@ impl ReasoningItem<'_> {
     }
 }
 
-impl Sifting<'_> {
+impl ThinkingFilter<'_> {
     /// The input without it; none when nothing changes.
     pub(super) fn input(&self, input: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
         let mentions = |name: &str| crate::json::mentions(input, name);

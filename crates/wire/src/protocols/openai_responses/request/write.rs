@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::REASONING_FORMAT;
-use crate::json::{Around, Output};
+use crate::json::{FormatOverhead, Output};
 use crate::protocols::anthropic_messages::tools::NAMES;
 use crate::protocols::tool_names::Names;
 use crate::protocols::unsupported::{self, Offers};
@@ -80,8 +80,16 @@ impl Serialize for RawFields<'_> {
 }
 
 /// Bytes of JSON around the texts of a conversation, for the size of the output.
-const AROUND: Around =
-    Around { message: 44, part: 33, answer: 33, only: 2, call: 64, result: 13, tool: 44, joins: false };
+const AROUND: FormatOverhead = FormatOverhead {
+    message: 44,
+    part: 33,
+    answer: 33,
+    only: 2,
+    call: 64,
+    result: 13,
+    tool: 44,
+    joins: false,
+};
 
 /// Translates a request.
 pub(in super::super) fn request(request: &Request, target: Target<'_>) -> Result<Encoded> {

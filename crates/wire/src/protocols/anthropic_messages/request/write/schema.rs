@@ -178,11 +178,11 @@ impl Parameters {
         let has_kinds = members.get("type").is_some_and(|kind| kind.starts_with('['));
         self.unions += usize::from(has_kinds || members.has("anyOf"));
         for (keyword, value) in members.iter() {
-            match Inside::of(&keyword, value) {
-                Inside::Named(named) => named.iter().try_for_each(|(_, schema)| self.add(schema))?,
-                Inside::Listed(mut branches) => branches.try_for_each(|schema| self.add(schema))?,
-                Inside::One => self.add(value)?,
-                Inside::None => {}
+            match SubSchemas::of(&keyword, value) {
+                SubSchemas::Named(named) => named.iter().try_for_each(|(_, schema)| self.add(schema))?,
+                SubSchemas::Listed(mut branches) => branches.try_for_each(|schema| self.add(schema))?,
+                SubSchemas::One => self.add(value)?,
+                SubSchemas::None => {}
             }
         }
         Ok(())
@@ -190,14 +190,14 @@ impl Parameters {
 }
 
 /// The schemas under one keyword. Names under `properties` and `$defs` are never keywords.
-enum Inside<'a> {
+enum SubSchemas<'a> {
     Named(Members<'a>),
     Listed(Items<'a>),
     One,
     None,
 }
 
-impl<'a> Inside<'a> {
+impl<'a> SubSchemas<'a> {
     fn of(keyword: &str, value: &'a str) -> Self {
         match keyword {
             "properties" | "$defs" | "definitions" => Members::of(value).map_or(Self::None, Self::Named),
@@ -436,8 +436,8 @@ impl Fitter {
 
     /// The schemas under one keyword.
     fn inside(&mut self, keyword: &str, value: &str) {
-        match Inside::of(keyword, value) {
-            Inside::Named(named) => {
+        match SubSchemas::of(keyword, value) {
+            SubSchemas::Named(named) => {
                 self.out.push(b'{');
                 for (name, schema) in named.iter() {
                     push_member(&mut self.out, &name);
@@ -445,7 +445,7 @@ impl Fitter {
                 }
                 self.out.push(b'}');
             }
-            Inside::Listed(branches) => {
+            SubSchemas::Listed(branches) => {
                 self.out.push(b'[');
                 for (position, schema) in branches.enumerate() {
                     if position > 0 {
@@ -455,8 +455,8 @@ impl Fitter {
                 }
                 self.out.push(b']');
             }
-            Inside::One => self.schema(value),
-            Inside::None => self.out.extend_from_slice(value.as_bytes()),
+            SubSchemas::One => self.schema(value),
+            SubSchemas::None => self.out.extend_from_slice(value.as_bytes()),
         }
     }
 

@@ -164,13 +164,13 @@ impl Generation {
         let adaptive = |levels: &[Effort], off| Control::Adaptive { levels: levels.to_vec(), off };
         let every = [Low, Medium, High, Xhigh, Max];
         let control = match (self.family, self.version) {
-            (Family::Story, _) => adaptive(&every, Off::Never),
-            (Family::Opus, version) if version >= (5, 5) => adaptive(&every, Off::Never),
-            (Family::Sonnet, version) if version >= (5, 5) => adaptive(&every, Off::BetweenTools),
-            (_, version) if version >= (4, 7) => adaptive(&every, Off::Disabled),
-            (_, (4, 6)) => adaptive(&[Low, Medium, High, Max], Off::Disabled),
+            (Family::Story, _) => adaptive(&every, DisablingMethod::Never),
+            (Family::Opus, version) if version >= (5, 5) => adaptive(&every, DisablingMethod::Never),
+            (Family::Sonnet, version) if version >= (5, 5) => adaptive(&every, DisablingMethod::BetweenTools),
+            (_, version) if version >= (4, 7) => adaptive(&every, DisablingMethod::Disabled),
+            (_, (4, 6)) => adaptive(&[Low, Medium, High, Max], DisablingMethod::Disabled),
             (_, version) if version >= (3, 7) => {
-                Control::Budget { min: LEAST_BUDGET, max: LARGEST_BUDGET, off: Off::Disabled }
+                Control::Budget { min: LEAST_BUDGET, max: LARGEST_BUDGET, off: DisablingMethod::Disabled }
             }
             _ => return None,
         };
@@ -181,13 +181,13 @@ impl Generation {
 /// The form of control.
 #[derive(Clone, Debug)]
 enum Control {
-    Budget { min: u64, max: u64, off: Off },
-    Adaptive { levels: Vec<Effort>, off: Off },
+    Budget { min: u64, max: u64, off: DisablingMethod },
+    Adaptive { levels: Vec<Effort>, off: DisablingMethod },
 }
 
 /// How thinking is switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Off {
+enum DisablingMethod {
     Disabled,
     BetweenTools,
     Never,
@@ -265,10 +265,10 @@ pub(crate) fn takes_kind(kind: ThinkingKind, target: Target<'_>) -> bool {
         (Some(Control::Adaptive { .. }), ThinkingKind::Enabled) => takes_both,
         (Some(Control::Adaptive { .. }), ThinkingKind::Adaptive) => true,
         (Some(Control::Budget { off, .. } | Control::Adaptive { off, .. }), ThinkingKind::Disabled) => {
-            off == Off::Disabled
+            off == DisablingMethod::Disabled
         }
         (Some(Control::Budget { off, .. } | Control::Adaptive { off, .. }), ThinkingKind::BetweenTools) => {
-            off == Off::BetweenTools
+            off == DisablingMethod::BetweenTools
         }
     }
 }
@@ -315,25 +315,27 @@ fn control(target: Target<'_>) -> Option<Control> {
         Some(ReasoningControl::None | ReasoningControl::Always) => None,
         Some(ReasoningControl::Effort { levels }) => {
             let off = match levels.contains(&Effort::None) {
-                true => Off::Disabled,
+                true => DisablingMethod::Disabled,
                 false
                     if matches!(
                         generation,
                         Some(Generation { family: Family::Sonnet, version: (5, 5..) })
                     ) =>
                 {
-                    Off::BetweenTools
+                    DisablingMethod::BetweenTools
                 }
-                false => Off::Never,
+                false => DisablingMethod::Never,
             };
             let levels = levels.iter().copied().filter(|level| *level != Effort::None).collect();
             Some(Control::Adaptive { levels, off })
         }
         Some(ReasoningControl::Budget { min, max, can_disable }) => {
-            let off = if *can_disable { Off::Disabled } else { Off::Never };
+            let off = if *can_disable { DisablingMethod::Disabled } else { DisablingMethod::Never };
             Some(Control::Budget { min: (*min).max(LEAST_BUDGET), max: *max, off })
         }
-        Some(_) => Some(Control::Budget { min: LEAST_BUDGET, max: LARGEST_BUDGET, off: Off::Disabled }),
+        Some(_) => {
+            Some(Control::Budget { min: LEAST_BUDGET, max: LARGEST_BUDGET, off: DisablingMethod::Disabled })
+        }
         None => by_name(target.model, generation),
     }
 }
@@ -345,9 +347,9 @@ fn by_name(model: &str, generation: Option<Generation>) -> Option<Control> {
     }
     if model.to_ascii_lowercase().contains("claude") {
         let levels = vec![Effort::Low, Effort::Medium, Effort::High, Effort::Max];
-        return Some(Control::Adaptive { levels, off: Off::Disabled });
+        return Some(Control::Adaptive { levels, off: DisablingMethod::Disabled });
     }
-    Some(Control::Budget { min: LEAST_BUDGET, max: LARGEST_BUDGET, off: Off::Disabled })
+    Some(Control::Budget { min: LEAST_BUDGET, max: LARGEST_BUDGET, off: DisablingMethod::Disabled })
 }
 
 /// The model's own limit, as far as it is known.
@@ -359,9 +361,9 @@ fn most_tokens(target: Target<'_>) -> Option<u64> {
 fn switch_off(request: &Request, control: &Control, plan: &mut Plan, losses: &mut Losses) {
     let (Control::Budget { off, .. } | Control::Adaptive { off, .. }) = control;
     match off {
-        Off::Disabled => plan.thinking = Some(Thinking::Disabled),
-        Off::BetweenTools => plan.thinking = Some(Thinking::BetweenTools),
-        Off::Never => {
+        DisablingMethod::Disabled => plan.thinking = Some(Thinking::Disabled),
+        DisablingMethod::BetweenTools => plan.thinking = Some(Thinking::BetweenTools),
+        DisablingMethod::Never => {
             losses.approximated(
                 wish_field(request),
                 "The model's thinking cannot be switched off: its minimum was sent.",
