@@ -56,6 +56,23 @@ pub struct PriceTier {
 const USUAL_TIERS: [&str; 6] = ["default", "standard", "on_demand", "auto", "standard_only", ""];
 
 impl PriceList {
+    /// The prices of tokens; none for a model that is billed by other units.
+    pub fn token_rates(&self) -> Option<&Rates> {
+        let is_by_unit = self.rates == Rates::default() && !self.units.is_empty();
+        (!is_by_unit).then_some(&self.rates)
+    }
+
+    /// The prices of everything but tokens, by the names that the catalog's files have.
+    pub fn unit_prices(&self) -> Vec<(&'static str, Pico)> {
+        let named = |(unit, price): (&Unit, &Pico)| match unit {
+            Unit::Millisecond => ("second", *price * 1000),
+            unit => (unit.as_str(), *price),
+        };
+        let further = [("request", self.request), ("web_search", self.web_search)];
+        let further = further.into_iter().filter_map(|(name, price)| Some((name, price?)));
+        self.units.iter().map(named).chain(further).collect()
+    }
+
     /// The cost of an answer; none for a service tier with unknown prices.
     pub fn cost(&self, usage: &Usage, service_tier: Option<&str>) -> Option<Cost> {
         let rates = self.rates_for(usage.prompt_tokens(), service_tier)?;

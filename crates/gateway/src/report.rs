@@ -1,7 +1,7 @@
 //! Requests and usage in the form that the admin API and the command line share.
 
 use canon::{Cost, Feature, Pico, Usage};
-use catalog::{ModelRow, Serving};
+use catalog::{ModelRow, PriceList, Serving};
 use serde_json::{Map, Value, json};
 use store::{
     AttemptRecord, Bucket, Dim, Histogram, LossRecord, Phases, RequestRow, UsageQuery, UsageRecord, UsageRow,
@@ -288,6 +288,7 @@ fn attempt(attempt: &AttemptRecord) -> Value {
 /// A model at a provider as JSON.
 pub fn serving_object(model: &ModelRow, serving: &Serving, is_enabled: bool) -> Value {
     let price = serving.price.as_ref();
+    let rates = price.and_then(PriceList::token_rates);
     json!({
         "model": model.id,
         "provider": serving.provider,
@@ -296,8 +297,9 @@ pub fn serving_object(model: &ModelRow, serving: &Serving, is_enabled: bool) -> 
         "enabled": is_enabled,
         "context_tokens": serving.facts.context_tokens,
         "max_output_tokens": serving.facts.max_output_tokens,
-        "input_usd_per_million": price.map(|price| per_million(price.rates.input)),
-        "output_usd_per_million": price.map(|price| per_million(price.rates.output)),
+        "input_usd_per_million": rates.map(|rates| per_million(rates.input)),
+        "output_usd_per_million": rates.map(|rates| per_million(rates.output)),
+        "usd_per_unit": price.map(unit_prices),
         "features": serving.facts.features.map(|features| features.iter().map(Feature::as_str).collect::<Vec<_>>()),
         "deprecated": serving.deprecated,
     })
@@ -321,6 +323,12 @@ fn loss(loss: &LossRecord) -> Value {
 }
 
 /// A price per token as a decimal string per million tokens.
+/// See [`PriceList::unit_prices`].
+pub fn unit_prices(price: &PriceList) -> Map<String, Value> {
+    let prices = price.unit_prices();
+    prices.into_iter().map(|(name, price)| (name.to_owned(), price.to_string().into())).collect()
+}
+
 pub fn per_million(price: Pico) -> String {
     (price * 1_000_000).to_string()
 }

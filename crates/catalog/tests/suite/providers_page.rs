@@ -1,7 +1,7 @@
 //! `docs/providers.md`, written from the catalog. `UPDATE_DOCS=1 cargo test -p catalog providers_page` rewrites it.
 
 use ::catalog::{Catalog, ProviderRow, Serving};
-use canon::{Feature, Quirks};
+use canon::{Feature, Operation, Quirks};
 use serde_json::Value;
 use wire::providers::Auth;
 
@@ -21,13 +21,14 @@ A provider is enabled by its environment variable (the first one that is set) or
 const FEATURES: &str = "
 ## What they serve
 
-The number of the provider's models in the catalog that have a feature (`llmgateway models --provider ID` lists them). *no* means
-that none of them has it; *?* means that the catalog has no models of the provider, so the provider decides.
+The number of the provider's chat models in the catalog that have a feature (`llmgateway models --provider ID` lists them). *no*
+means that none of them has it; *?* means that the catalog has no chat models of the provider, so the provider decides; – means
+that it has no chat. The last column has the [operations without a conversation](endpoints.md).
 Structured output counts models that accept a JSON schema natively. For other models, a schema is emulated and reported. Other
 features are refused if a model lacks them.
 
-| id | models | streaming | tools | vision | documents | structured output | reasoning | caching |
-|---|---:|---|---|---|---|---|---|---|
+| id | models | streaming | tools | vision | documents | structured output | reasoning | caching | also serves |
+|---|---:|---|---|---|---|---|---|---|---|
 ";
 
 const QUIRKS: &str = "
@@ -112,13 +113,14 @@ fn feature_row(catalog: &Catalog, row: &ProviderRow) -> String {
     let servings: Vec<&Serving> = catalog
         .models()
         .flat_map(|model| &model.servings)
-        .filter(|serving| serving.provider == row.id)
+        .filter(|serving| serving.provider == row.id && serving.operations.has(Operation::Chat))
         .map(AsRef::as_ref)
         .collect();
     let mut text = format!("| `{}` | {} |", row.id, servings.len());
     for feature in COLUMNS {
         let count = servings.iter().filter(|serving| serving.facts.allows(feature)).count();
         let cell = match (count, servings.len()) {
+            _ if row.operations.no_chat => "–".to_owned(),
             _ if row.lacks.has(feature) => "no".to_owned(),
             _ if feature == Feature::JsonSchema && row.quirks.no_json_schema => "emulated".to_owned(),
             (_, 0) => "?".to_owned(),
@@ -128,7 +130,12 @@ fn feature_row(catalog: &Catalog, row: &ProviderRow) -> String {
         };
         text += &format!(" {cell} |");
     }
-    text + "\n"
+    let served = Operation::ALL.iter().filter(|operation| **operation != Operation::Chat);
+    let served = served.filter(|operation| **operation != Operation::CountTokens);
+    let served = served.filter(|operation| row.operations.serves(**operation));
+    let names: Vec<_> = served.map(|operation| operation.as_str().replace('_', " ")).collect();
+    let names = if names.is_empty() { "–".to_owned() } else { names.join(", ") };
+    text + &format!(" {names} |\n")
 }
 
 fn quirk_row(row: &ProviderRow) -> Option<String> {

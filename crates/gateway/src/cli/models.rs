@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use canon::{Feature, Pico};
-use catalog::{ModelRow, Rates, Serving};
+use catalog::{ModelRow, PriceList, Rates, Serving};
 use serde_json::{Value, json};
 
 use super::style::{Style, columns};
@@ -166,9 +166,11 @@ impl Row {
     }
 
     fn of(serving: &Serving) -> Self {
-        let price = |rate: fn(&Rates) -> Pico| {
-            serving.price.as_ref().map_or_else(|| "?".to_owned(), |price| per_million(rate(&price.rates)))
+        let price = |rate: fn(&Rates) -> Pico| match &serving.price {
+            None => "?".to_owned(),
+            Some(price) => price.token_rates().map_or("-".to_owned(), |rates| per_million(rate(rates))),
         };
+        let units: String = serving.price.iter().flat_map(PriceList::unit_prices).map(of_unit).collect();
         let features = serving.facts.features.map_or_else(String::new, |features| {
             features.iter().map(Feature::as_str).collect::<Vec<_>>().join(" ")
         });
@@ -178,9 +180,13 @@ impl Row {
             context: tokens(serving.facts.context_tokens),
             input: price(|rates| rates.input),
             output: price(|rates| rates.output),
-            rest: end + &features,
+            rest: end + &units + &features,
         }
     }
+}
+
+fn of_unit((unit, price): (&str, Pico)) -> String {
+    format!("${price} per {unit}; ")
 }
 
 /// `128k`, `1M`: rounded for the table; the exact number is in the JSON.

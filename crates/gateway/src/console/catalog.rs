@@ -59,12 +59,10 @@ fn model(snapshot: &Snapshot, row: &ModelRow, today: &str) -> Model {
 
 fn price(serving: &Serving) -> Option<Price> {
     match &serving.price {
-        // Models that are billed by other units have no price per token.
-        Some(list) if list.rates.input.0 == 0 && list.rates.output.0 == 0 && !list.units.is_empty() => None,
-        Some(list) => Some(Price {
-            input: per_million(list.rates.input),
-            cached: list.rates.cache_read.map(per_million),
-            output: per_million(list.rates.output),
+        Some(list) => list.token_rates().map(|rates| Price {
+            input: per_million(rates.input),
+            cached: rates.cache_read.map(per_million),
+            output: per_million(rates.output),
         }),
         None if serving.free => Some(Price { input: canon::Pico(0), cached: None, output: canon::Pico(0) }),
         None => None,

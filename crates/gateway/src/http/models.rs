@@ -1,23 +1,37 @@
-//! `GET /v1/models`: every name that a chat request may give as its model, in OpenAI's form (which other
+//! `GET /v1/models`: every name that a request may give as its model, in OpenAI's form (which other
 //! formats convert), with providers, prices and features.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use canon::{Operation, Operations};
-use catalog::{ModelRow, Serving};
+use catalog::{ModelRow, PriceList, Serving};
 use serde_json::{Map, Value, json};
 use wire::providers::ListedModel;
 
 use crate::clock;
 use crate::discovery::Lists;
 use crate::identity::{Caller, Offered};
+use crate::pipeline::ask::check_same_model;
 use crate::pipeline::resolve::{AUTO, Resolver};
-use crate::report::per_million;
+use crate::report::{per_million, unit_prices};
 use crate::snapshot::Snapshot;
 
 /// `created` for a name of unknown age: when this gateway began to list it.
 static STARTED: LazyLock<i64> = LazyLock::new(|| clock::now_ms() / 1000);
+
+/// The operations that models serve.
+const OPERATIONS: [Operation; 9] = [
+    Operation::Chat,
+    Operation::Embeddings,
+    Operation::Rerank,
+    Operation::Moderations,
+    Operation::Speech,
+    Operation::ImageGenerations,
+    Operation::ImageEdits,
+    Operation::Transcriptions,
+    Operation::Translations,
+];
 
 /// The source of the list.
 pub struct Models<'a> {
@@ -56,7 +70,7 @@ impl<'a> Models<'a> {
         data
     }
 
-    /// One model by any name that a chat request may use.
+    /// One model by any name that a request may use.
     pub fn find(&self, id: &str) -> Option<Value> {
         if self.snapshot.aliases.contains_key(id) {
             return self.alias(id);
@@ -92,15 +106,36 @@ impl<'a> Models<'a> {
     /// An alias; none when no target can be used now.
     fn alias(&self, name: &str) -> Option<Value> {
         let alias = self.snapshot.aliases.get(name)?;
-        self.resolver().resolve(name).ok()?;
-        Some(
-            json!({"id": name, "object": "model", "created": *STARTED, "owned_by": "alias", "targets": alias.targets}),
-        )
+        let mut entry = self.named_entry(name, "alias")?;
+        entry["targets"] = json!(alias.targets);
+        Some(entry)
     }
 
     fn auto(&self) -> Option<Value> {
-        self.resolver().resolve(AUTO).ok()?;
-        Some(json!({"id": AUTO, "object": "model", "created": *STARTED, "owned_by": "llmgateway"}))
+        self.named_entry(AUTO, "llmgateway")
+    }
+
+    /// A name with a meaning of its own; none when nothing can serve it now. It has no `operations` where they
+    /// are unknown.
+    fn named_entry(&self, name: &str, owner: &str) -> Option<Value> {
+        let (mut is_served, mut known) = (false, Vec::new());
+        for operation in OPERATIONS {
+            let resolver = Resolver { operation, ..self.resolver() };
+            let Ok(resolved) = resolver.resolve(name) else { continue };
+            if check_same_model(operation, &resolved).is_err() {
+                continue;
+            }
+            is_served = true;
+            let serves = |serving: &Arc<Serving>| serving.operations.has(operation);
+            if resolved.offers.iter().any(|offer| offer.serving.as_ref().is_some_and(serves)) {
+                known.push(operation.as_str());
+            }
+        }
+        let mut entry = json!({"id": name, "object": "model", "created": *STARTED, "owned_by": owner});
+        if !known.is_empty() {
+            entry["operations"] = json!(known);
+        }
+        is_served.then_some(entry)
     }
 
     fn listed(&self) -> Vec<Value> {
@@ -202,8 +237,8 @@ fn provider(serving: &Serving) -> Value {
         "context_tokens": facts.context_tokens,
         "max_output_tokens": facts.max_output_tokens,
         "features": facts.features.map(|features| features.iter().map(canon::Feature::as_str).collect::<Vec<_>>()),
-        "price_usd_per_million": serving.price.as_ref().map(|price| {
-            let rates = &price.rates;
+        "price_usd_per_unit": serving.price.as_ref().map(unit_prices),
+        "price_usd_per_million": serving.price.as_ref().and_then(PriceList::token_rates).map(|rates| {
             let mut prices = Map::new();
             let further = [
                 ("input", Some(rates.input)),
@@ -211,6 +246,9 @@ fn provider(serving: &Serving) -> Value {
                 ("cache_read", rates.cache_read),
                 ("cache_write", rates.cache_write),
                 ("cache_write_1h", rates.cache_write_1h),
+                ("audio_input", rates.audio_input),
+                ("audio_output", rates.audio_output),
+                ("image_output", rates.image_output),
             ];
             for (name, price) in further {
                 if let Some(price) = price {

@@ -159,7 +159,7 @@ pub fn takes_whole_forms(inbound: &Inbound, operation: Operation, model: &str) -
 }
 
 /// Vectors of two models are not comparable: all candidates must serve the same model.
-pub(super) fn check_same_model(operation: Operation, resolved: &Resolved) -> Result<(), Error> {
+pub(crate) fn check_same_model(operation: Operation, resolved: &Resolved) -> Result<(), Error> {
     let [first, others @ ..] = &resolved.offers[..] else { return Ok(()) };
     if !operation.keeps_model() || others.iter().all(|other| other.is_same_model(first)) {
         return Ok(());

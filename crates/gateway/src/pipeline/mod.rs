@@ -2,7 +2,7 @@
 
 mod admit;
 pub mod annotate;
-mod ask;
+pub mod ask;
 pub mod attempts;
 pub mod batch;
 pub mod cached;

@@ -325,12 +325,46 @@ async fn bad_requests_name_their_field_and_reach_no_provider() {
             "URL",
         ),
         ("/v1/images/edits", json!({"model": "gpt-image-1.5", "prompt": "a"}), "images", "missing"),
+        (
+            "/v1/images/edits",
+            json!({"model": "gpt-image-1.5", "prompt": "a", "images": [ ]}),
+            "images",
+            "missing",
+        ),
+        (IMAGES, json!({"model": "gpt-image-1.5", "prompt": "a", "n": 0}), "n", "1 or more"),
+        (IMAGES, json!({"model": "gpt-image-1.5", "prompt": "a", "n": 1.5}), "n", "whole"),
     ] {
         let reply = ask(&gateway, path, &body).await;
         assert_eq!((reply.status, reply.at("/error/param")), (400, json!(param)), "{}", reply.text());
         assert!(reply.message().contains(words), "{}", reply.text());
     }
     assert!(upstream.heard().is_empty());
+}
+
+/// OpenRouter's images come in base64 and at once, whatever is asked.
+#[tokio::test]
+async fn a_form_that_the_provider_never_has_is_refused() {
+    let upstream = Upstream::playing(vec![whole("200 OK", &json!({"data": [{"b64_json": "AA"}]}))]).await;
+    let gateway = TestGateway::start(&upstream.known("openrouter")).await;
+    let image = "DATA:image/PNG;Base64,iVBORw0KGgo=";
+    let edit = json!({"model": "openrouter/m", "prompt": "a", "images": [{"image_url": image}]});
+    let made = json!({"model": "openrouter/m", "prompt": "a"});
+    for (path, body) in [(IMAGES, &made), ("/v1/images/edits", &edit)] {
+        for (name, value) in [("response_format", json!("url")), ("stream", json!(true))] {
+            let mut body = body.clone();
+            body[name] = value;
+            let reply = ask(&gateway, path, &body).await;
+            assert_eq!((reply.status, reply.at("/error/param")), (400, json!(name)), "{}", reply.text());
+        }
+    }
+    assert!(upstream.heard().is_empty());
+    let mut body = edit;
+    body["response_format"] = json!("b64_json");
+    assert_eq!(ask(&gateway, "/v1/images/edits", &body).await.status, 200);
+    let sent: Value = serde_json::from_slice(&upstream.heard()[0].body).unwrap();
+    let url = "data:image/png;base64,iVBORw0KGgo=";
+    assert_eq!(sent["input_references"], json!([{"type": "image_url", "image_url": {"url": url}}]));
+    assert_eq!(sent.get("response_format"), None);
 }
 
 #[tokio::test]

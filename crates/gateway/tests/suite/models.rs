@@ -135,6 +135,36 @@ async fn a_described_model_is_routed_priced_and_listed() {
     assert!(gateway.metric(counted).await.unwrap() > 0.0);
 }
 
+/// Aliases of every operation are listed with what they serve, and prices with their units.
+#[tokio::test]
+async fn models_without_a_conversation_have_their_operations_and_prices() {
+    let upstream = Upstream::playing(vec![]).await;
+    let config = format!(
+        "{}[models.vectors]\ntargets = [\"openai/text-embedding-3-small\"]\n\
+         [models.both]\ntargets = [\"openai/gpt-4o-mini\", \"openai/whisper-1\"]\n\
+         [models.mixed]\ntargets = [\"openai/text-embedding-3-small\", \"openai/text-embedding-3-large\"]\n",
+        upstream.known("openai"),
+    );
+    let gateway = TestGateway::start(&config).await;
+    let entry = async |id: &str| gateway.get(&format!("/v1/models/{id}")).await.json();
+    assert_eq!(entry("vectors").await["operations"], json!(["embeddings"]));
+    assert_eq!(entry("both").await["operations"], json!(["chat", "transcriptions", "translations"]));
+    assert_eq!(gateway.get("/v1/models/mixed").await.status, 404, "no request can use it");
+    let list = gateway.get("/v1/models").await.json();
+    assert!(ids(&list).contains(&"vectors") && !ids(&list).contains(&"mixed"), "{list}");
+    let provider = entry("openai/tts-1").await["providers"][0].clone();
+    assert_eq!(provider["price_usd_per_million"], Value::Null);
+    assert_eq!(provider["price_usd_per_unit"], json!({"character": "0.000015"}));
+
+    let google = gateway.get("/v1beta/models/openai/tts-1").await.json();
+    assert_eq!(google["supportedGenerationMethods"], json!([]));
+    let request = format!(
+        "GET /v1/models?limit=1000 HTTP/1.1\r\nhost: g\r\nconnection: close\r\nx-api-key: {KEY}\r\nanthropic-version: 2023-06-01\r\n\r\n"
+    );
+    let anthropic = gateway.send(request.as_bytes()).await.json();
+    assert!(ids(&anthropic).contains(&"both") && !ids(&anthropic).contains(&"vectors"), "{anthropic}");
+}
+
 #[tokio::test]
 async fn a_described_model_of_the_catalog_competes_by_its_price() {
     let mine = Upstream::playing(vec![answer("Mine.")]).await;

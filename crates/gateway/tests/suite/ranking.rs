@@ -66,6 +66,41 @@ async fn mistakes_name_their_field() {
     assert!(upstream.heard().is_empty());
 }
 
+/// A result without a judgement would pass for a harmless one.
+#[tokio::test]
+async fn a_moderation_without_a_judgement_is_an_error() {
+    for (result, status) in [
+        (json!({"flagged": false}), 200),
+        (json!({"categories": {"violence": false}}), 200),
+        (Value::Null, 502),
+        (json!({}), 502),
+        (json!({"flagged": "no"}), 502),
+    ] {
+        for name in ["openai", "mistral"] {
+            let answer = whole("200 OK", &json!({"id": "m", "results": [result]}));
+            let upstream = Upstream::playing(vec![answer]).await;
+            let gateway = TestGateway::start(&upstream.known(name)).await;
+            let body = json!({"model": format!("{name}/m"), "input": "a"});
+            let reply = post(&gateway, "/v1/moderations", &body).await;
+            assert_eq!(reply.status, status, "{name} {result}: {}", reply.text());
+        }
+    }
+    let gateway = TestGateway::start(&Upstream::playing(vec![]).await.known("openai")).await;
+    let reply = post(&gateway, "/v1/moderations", &json!({"input": ["a", 5]})).await;
+    assert_eq!((reply.status, reply.at("/error/param")), (400, json!("input[1]")));
+}
+
+/// Some servers write a score under two names.
+#[tokio::test]
+async fn scores_of_any_name_are_read() {
+    let results = json!([{"index": 0, "score": 0.5, "relevance_score": 0.5}, {"index": 1, "score": 0.9}]);
+    let upstream = Upstream::playing(vec![whole("200 OK", &json!({ "results": results }))]).await;
+    let gateway = TestGateway::start(&upstream.provider("one", "openai-chat")).await;
+    let body = json!({"model": "one/m", "query": "q", "documents": ["a", "b"]});
+    let reply = post(&gateway, "/v1/rerank", &body).await;
+    assert_eq!(reply.at("/results/0"), json!({"index": 1, "relevance_score": 0.9}), "{}", reply.text());
+}
+
 #[tokio::test]
 async fn a_moderation_needs_no_model_and_costs_nothing() {
     let result = json!({"flagged": false, "categories": {"hate/threatening": false}, "category_scores": {"hate/threatening": 1.5e-7}});

@@ -7,6 +7,7 @@ use canon::write::quoted;
 use canon::{Error, ErrorKind, Losses, Operation, Progress, Result, Retry, Usage};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -83,13 +84,15 @@ fn count(kind: Kind, raw: &[u8]) -> Result<(usize, bool)> {
         Kind::Array => {}
         kind => return check_kind("input", kind, Kind::String).map(|()| (0, false)),
     }
-    let items: Vec<&serde_json::value::RawValue> = serde_json::from_slice(raw).unwrap_or_default();
-    let is_text = |item: &&serde_json::value::RawValue| item.get().starts_with('"');
-    let is_part = |item: &&serde_json::value::RawValue| item.get().starts_with('{');
+    let items: Vec<&RawValue> = serde_json::from_slice(raw).unwrap_or_default();
+    let is_text = |item: &&RawValue| item.get().starts_with('"');
+    let is_part = |item: &&RawValue| item.get().starts_with('{');
     if items.iter().all(is_text) {
         return Ok((items.len(), false));
     }
-    match items.iter().position(|item| !is_part(item)) {
+    let begins_with_text = items.first().is_some_and(is_text);
+    let is_unlike = |item: &&RawValue| if begins_with_text { !is_text(item) } else { !is_part(item) };
+    match items.iter().position(is_unlike) {
         None => Ok((1, mentions(raw, "image_url"))),
         Some(index) => {
             let path = format!("input[{index}]");
@@ -153,6 +156,10 @@ impl AnswerReader for Reader {
                 format!("The provider's answer does not have one result for each of {} inputs.", self.inputs);
             return Err(broken(message));
         };
+        // A result without a judgement would pass for a harmless one.
+        if !results.iter().all(|result| result["flagged"].is_boolean() || result["categories"].is_object()) {
+            return Err(broken("The provider's answer has a result without a judgement.".to_owned()));
+        }
         let is_own = !self.row.categories.is_empty();
         let mut losses = Losses::new();
         if is_own {

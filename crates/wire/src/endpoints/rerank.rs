@@ -366,13 +366,30 @@ struct RerankAnswer<'a> {
     meta: Value,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Scored<'a> {
     index: usize,
-    #[serde(borrow, alias = "relevanceScore", alias = "score", alias = "logit")]
-    relevance_score: &'a RawValue,
+    #[serde(borrow, default)]
+    relevance_score: Option<&'a RawValue>,
+    /// Bedrock's name of the score.
+    #[serde(borrow, default, rename = "relevanceScore")]
+    relevance: Option<&'a RawValue>,
+    /// The name at Text Embeddings Inference.
+    #[serde(borrow, default)]
+    score: Option<&'a RawValue>,
+    /// NVIDIA's name of the score.
+    #[serde(borrow, default)]
+    logit: Option<&'a RawValue>,
     #[serde(borrow, default)]
     relevant_spans: Option<&'a RawValue>,
+}
+
+impl Scored<'_> {
+    /// The score as text. Some servers write it under two names.
+    fn score_text(&self) -> &str {
+        let named = self.relevance_score.or(self.relevance).or(self.score).or(self.logit);
+        named.map_or("null", RawValue::get)
+    }
 }
 
 impl AnswerReader for Reader {
@@ -426,7 +443,7 @@ impl Reader {
     /// models are not comparable.
     fn results<'a>(&self, whole: &mut RerankAnswer<'a>) -> Result<Vec<Scored<'a>>> {
         let in_order = whole.scores.take().map(|scores| {
-            let scored = |(index, relevance_score)| Scored { index, relevance_score, relevant_spans: None };
+            let scored = |(index, score)| Scored { index, score: Some(score), ..Scored::default() };
             scores.into_iter().enumerate().map(scored).collect()
         });
         let Some(mut results) = whole.results.take().or(whole.data.take()).or(in_order) else {
@@ -438,7 +455,7 @@ impl Reader {
                 Some(seen) if !*seen => *seen = true,
                 _ => {
                     return Err(broken(format!(
-                        "The provider's answer refers to a document {} that does not exist.",
+                        "The provider's answer refers to a document {} that does not exist, or twice to it.",
                         result.index
                     )));
                 }
@@ -472,7 +489,7 @@ impl Reader {
         out.push(b'{');
         push_count(out, "index", result.index as u64);
         push_key(out, "relevance_score");
-        out.extend_from_slice(result.relevance_score.get().as_bytes());
+        out.extend_from_slice(result.score_text().as_bytes());
         if let Some(spans) = result.relevant_spans {
             push_key(out, "relevant_spans");
             out.extend_from_slice(spans.get().as_bytes());
@@ -492,7 +509,7 @@ impl Reader {
 }
 
 fn score(result: &Scored<'_>) -> Result<f64> {
-    let number = result.relevance_score.get().parse::<f64>().ok().filter(|number| number.is_finite());
+    let number = result.score_text().parse::<f64>().ok().filter(|number| number.is_finite());
     number.ok_or_else(|| broken("The provider's answer has a score that is not a number.".to_owned()))
 }
 

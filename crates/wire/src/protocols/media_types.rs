@@ -23,7 +23,7 @@ pub(super) fn with_plain_scheme(url: &str) -> String {
 }
 
 /// A `data:` URL in its parts.
-pub(super) struct DataUrl<'a> {
+pub(crate) struct DataUrl<'a> {
     /// The media type in lower case, without parameters; empty when none is given.
     pub mime: String,
     /// The data are base64.
@@ -33,7 +33,7 @@ pub(super) struct DataUrl<'a> {
 }
 
 /// Reads a `data:` URL: `Some(None)` is one without data.
-pub(super) fn data_url(url: &str) -> Option<Option<DataUrl<'_>>> {
+pub(crate) fn data_url(url: &str) -> Option<Option<DataUrl<'_>>> {
     let rest = after_scheme(url, "data")?;
     Some(rest.split_once(',').map(|(head, data)| {
         let parameters = head.split(';').skip(1);

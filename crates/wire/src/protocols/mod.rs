@@ -13,7 +13,7 @@ mod function_tools;
 pub mod gemini;
 mod hosted;
 mod media_slots;
-mod media_types;
+pub(crate) mod media_types;
 mod offered;
 pub mod ollama_chat;
 pub mod openai_chat;
@@ -31,6 +31,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Adapter, Dialect, Passthrough};
+
+/// Whether an entry of the list of models, in OpenAI's format, has conversations. An entry without operations
+/// is a model of which nothing is known.
+pub(crate) fn has_chat(entry: &serde_json::Value) -> bool {
+    entry["operations"].as_array().is_none_or(|operations| operations.iter().any(|name| name == "chat"))
+}
 
 /// A wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -9,6 +9,7 @@ use canon::{Amount, Error, Losses, Operation, Result, Unit};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
+use super::images::no_urls;
 use super::length;
 use super::meter::Meter;
 use super::native::{TranscriptReader, no_stream};
@@ -220,9 +221,7 @@ impl FormRequest {
                 }
                 "response_format" if self.is_image_edit() && target.facts.image.base64_only => {
                     if value == b"url" {
-                        let message =
-                            format!("{} returns images as b64_json only, never as a URL.", target.model);
-                        return Err(Error::unsupported("response_format", message));
+                        return Err(no_urls(target.model));
                     }
                 }
                 _ if row.plain_lists && name != part.head.name => {

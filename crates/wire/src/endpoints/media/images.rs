@@ -5,6 +5,7 @@ use canon::write::quoted;
 use canon::{Amount, Error, Losses, Operation, Result, Unit};
 
 use super::meter::Meter;
+use super::native::no_stream;
 use super::pictures::PictureRequest;
 use super::reader::OpenaiReader;
 use super::{MediaRow, SizeField, forwarded};
@@ -70,10 +71,12 @@ impl ImagesRequest {
             Some(_) => {}
         }
         let is_edit = operation == Operation::ImageEdits;
-        if is_edit && ["images", "image"].iter().all(|name| intake.given(name).is_none()) {
+        let is_without = |name: &&str| intake.given(name).is_none_or(is_empty_list);
+        if is_edit && ["images", "image"].iter().all(is_without) {
             let message = "images is missing; it needs a list of {\"image_url\": …} or {\"file_id\": …}.";
             return Err(Error::invalid("images", message));
         }
+        check_count(&intake)?;
         intake.form.stream = intake.given("stream") == Some(b"true");
         let response_format = intake.string("response_format").map(|text| text.into_owned());
         check_response_format(response_format.as_deref())?;
@@ -88,7 +91,9 @@ impl ImagesRequest {
         }
         edit.remove("size");
         match (row.size, self.size) {
-            // `auto`, or a value that only the provider can interpret.
+            // The provider's own choice.
+            (_, None) if self.intake.string("size").as_deref() == Some("auto") => {}
+            // A value that only the provider can interpret.
             (_, None) => losses.dropped("size", "The provider accepts only numbers."),
             (SizeField::WidthHeight, Some((width, height))) => {
                 edit.set("width", width.to_string().as_bytes());
@@ -104,10 +109,9 @@ impl ImagesRequest {
 
     fn returned(&self, edit: &mut Edit<'_>, row: &MediaRow, target: EndpointTarget<'_>) -> Result<()> {
         let Some(asked) = self.response_format.as_deref() else { return Ok(()) };
-        if target.facts.image.base64_only {
+        if target.facts.image.base64_only || row.base64_only {
             if asked == "url" {
-                let message = format!("{} returns images as b64_json only, never as a URL.", target.model);
-                return Err(Error::unsupported("response_format", message));
+                return Err(no_urls(target.model));
             }
             edit.remove("response_format");
         } else if let (Some(word), "b64_json") = (&row.base64_word, asked) {
@@ -146,6 +150,9 @@ impl EndpointRequest for ImagesRequest {
         let mut edit = forwarded(&self.intake, row, target.model, &mut losses);
         self.returned(&mut edit, row, target)?;
         self.sized(&mut edit, row, &mut losses);
+        if row.base64_only && self.intake.form.stream {
+            return Err(no_stream(self.operation));
+        }
         let body = edit.write(64).into();
         let meter = Meter { operation: self.operation, characters: 0, milliseconds: None };
         Ok(ProviderRequest {
@@ -159,6 +166,26 @@ impl EndpointRequest for ImagesRequest {
             losses,
             reader: Box::new(OpenaiReader { meter, sound: None, is_text: false }),
         })
+    }
+}
+
+fn is_empty_list(raw: &[u8]) -> bool {
+    raw.strip_prefix(b"[").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"]"))
+}
+
+/// The error for a URL of an image at a provider that makes none.
+pub(super) fn no_urls(model: &str) -> Error {
+    let message = format!("{model} returns images as b64_json only, never as a URL.");
+    Error::unsupported("response_format", message)
+}
+
+/// Only a provider knows its largest number.
+fn check_count(intake: &Intake) -> Result<()> {
+    match intake.given("n") {
+        Some(_) if intake.whole("n").is_none_or(|count| count < 1) => {
+            Err(Error::invalid("n", "n must be a whole number of 1 or more."))
+        }
+        _ => Ok(()),
     }
 }
 

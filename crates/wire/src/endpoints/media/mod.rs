@@ -46,6 +46,8 @@ pub struct MediaRow {
     pub base64_word: Option<String>,
     /// Hints that the provider refuses: they are dropped as losses.
     pub drop: Vec<String>,
+    /// Images come back in base64 only, whatever `response_format` asks, and never as a stream.
+    pub base64_only: bool,
     /// Lists in forms have no brackets: `timestamp_granularities` in place of `timestamp_granularities[]`.
     pub plain_lists: bool,
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::intake::intake;
 use super::{AnthropicMessages, answer, errors, listing, paths, request};
 use crate::json::with_member;
+use crate::protocols::has_chat;
 use crate::{Addressed, AnswerForm, Dialect, Encoder, Headers, IdPrefixes, Intake, Protocol};
 
 /// The header by which callers request beta features.
@@ -53,7 +54,9 @@ impl Dialect for AnthropicMessages {
         Some(with_member(answer, member).into())
     }
 
-    fn model_list(&self, entries: Vec<Value>, query: &str) -> Result<Value> {
+    /// Clients offer each of them for a conversation.
+    fn model_list(&self, mut entries: Vec<Value>, query: &str) -> Result<Value> {
+        entries.retain(has_chat);
         listing::page(&entries, query)
     }
 

@@ -5,6 +5,8 @@ use canon::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::protocols::has_chat;
+
 /// The default and the maximum page size ("models.list" in the reference).
 const USUAL_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 1000;
@@ -28,7 +30,10 @@ pub(super) fn model(entry: &Value) -> Value {
             put(name, known.clone());
         }
     }
-    put("supportedGenerationMethods", json!(["generateContent", "streamGenerateContent", "countTokens"]));
+    // Nothing else is served in this format.
+    let methods: &[&str] =
+        if has_chat(entry) { &["generateContent", "streamGenerateContent", "countTokens"] } else { &[] };
+    put("supportedGenerationMethods", json!(methods));
     put("thinking", json!(features.iter().any(|feature| feature == "reasoning")));
     Value::Object(model)
 }

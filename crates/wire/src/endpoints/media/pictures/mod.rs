@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::intake::{Intake, ROUTING_FIELDS};
 use crate::multipart::Form;
+use crate::protocols::media_types::data_url;
 
 pub use answer::PicturesReader;
 pub use background::BackgroundReader;
@@ -184,13 +185,11 @@ impl Picture {
     }
 
     fn of_url(url: String, param: &str) -> Result<Self> {
-        let Some(rest) = url.strip_prefix("data:") else { return Ok(Self::Address(url)) };
-        let parts = rest.split_once(',').and_then(|(head, data)| Some((head.strip_suffix(";base64")?, data)));
-        match parts {
-            Some((media_type, data)) if STANDARD.decode(data).is_ok() => {
-                Ok(Self::Bytes { media_type: media_type.to_owned(), base64: data.to_owned() })
-            }
-            _ => Err(Error::invalid(param.to_owned(), format!("{param} is not a base64 data URI."))),
+        let Some(read) = data_url(&url) else { return Ok(Self::Address(url)) };
+        let read = read.filter(|read| read.is_base64 && !read.data.is_empty());
+        match read.filter(|read| STANDARD.decode(read.data).is_ok()) {
+            Some(read) => Ok(Self::Bytes { media_type: read.mime, base64: read.data.to_owned() }),
+            None => Err(Error::invalid(param.to_owned(), format!("{param} is not a base64 data URI."))),
         }
     }
 

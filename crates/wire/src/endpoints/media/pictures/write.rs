@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{BackgroundReader, PictureRequest, PicturesReader};
 use crate::Headers;
-use crate::endpoints::media::images::{RATIOS, nearest, parsed};
+use crate::endpoints::media::images::{RATIOS, nearest, no_urls, parsed};
 use crate::endpoints::media::meter::Meter;
 use crate::endpoints::media::native::no_stream;
 use crate::endpoints::media::reader::OpenaiReader;
@@ -91,7 +91,10 @@ impl PictureRequest {
         }
         let mut body = json!({"model": model, "prompt": self.prompt, "n": self.count});
         self.sized(row, &mut body, losses);
-        if let Some(asked) = self.response_format.as_deref() {
+        if row.base64_only && self.response_format.as_deref() == Some("url") {
+            return Err(no_urls(model));
+        }
+        if let Some(asked) = self.response_format.as_deref().filter(|_| !row.base64_only) {
             let word = row.base64_word.as_deref().filter(|_| asked == "b64_json");
             body["response_format"] = word.unwrap_or(asked).into();
         }
@@ -131,6 +134,7 @@ impl PictureRequest {
                     body["aspect_ratio"] = ratio.into();
                 }
             }
+            (_, None) if asked == "auto" => {}
             (_, None) => losses.dropped("size", "The provider accepts only numbers."),
         }
     }

@@ -388,7 +388,7 @@ fn file(fields: &Fields<'_>) -> Result<Media> {
     let by_name = filename.as_deref().and_then(document_type);
     let data = fields.opt_text("file_data")?;
     let source = match (data, fields.opt_text("file_url")?, fields.opt_text("file_id")?) {
-        (Some(data), ..) if data.starts_with("data:") => source(&data, fields, "file_data")?,
+        (Some(data), ..) if data_url(&data).is_some() => source(&data, fields, "file_data")?,
         // The type of bare base64 is guessed from the name, else it is a PDF, which clients usually mean.
         (Some(data), ..) => Source::Base64 { mime: by_name.unwrap_or("application/pdf").to_owned(), data },
         (None, Some(url), _) => source(&url, fields, "file_url")?,
