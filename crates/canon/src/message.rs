@@ -203,6 +203,9 @@ pub enum PartKind {
     ToolResult(Box<ToolResult>),
     /// The model's thinking.
     Reasoning(Box<Reasoning>),
+    /// Output of the model that exists only in the caller's format, [`crate::Request::format`], as it was sent:
+    /// the call of a tool that the provider ran, or a kind that is not known.
+    Native(Json),
 }
 
 /// What kind of media a part holds.
@@ -294,8 +297,6 @@ pub struct Reasoning {
     pub format: Option<String>,
     /// The provider's id of this item, where it has one.
     pub id: Option<String>,
-    /// Any further fields of the caller's `reasoning_details` entry.
-    pub extra: Option<Json>,
 }
 
 #[cfg(test)]

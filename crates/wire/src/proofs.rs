@@ -412,7 +412,7 @@ fn format_of(part: &Part) -> Option<&str> {
 }
 
 fn is_thought(part: &Part) -> bool {
-    matches!(part.kind, PartKind::Reasoning(_))
+    matches!(part.kind, PartKind::Reasoning(_) | PartKind::Native(_))
 }
 
 fn is_portable(part: &Part) -> bool {

@@ -185,7 +185,7 @@ impl Sum<'_> {
                     self.tokens += (encrypted / ENCRYPTED_PER_TOKEN) as f64;
                 }
             }
-            PartKind::Reasoning(_) => {}
+            PartKind::Reasoning(_) | PartKind::Native(_) => {}
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
 };
 use crate::intake::{Intake, RequestFacts, check_kind};
-use crate::json::{Kind, mentions};
+use crate::json::{Kind, List, Scanner, mentions};
 use crate::protocols::counts::count_of;
 use crate::{Protocol, adapter};
 
@@ -84,22 +84,23 @@ fn count(kind: Kind, raw: &[u8]) -> Result<(usize, bool)> {
         Kind::Array => {}
         kind => return check_kind("input", kind, Kind::String).map(|()| (0, false)),
     }
-    let items: Vec<&RawValue> = serde_json::from_slice(raw).unwrap_or_default();
-    let is_text = |item: &&RawValue| item.get().starts_with('"');
-    let is_part = |item: &&RawValue| item.get().starts_with('{');
-    if items.iter().all(is_text) {
-        return Ok((items.len(), false));
-    }
-    let begins_with_text = items.first().is_some_and(is_text);
-    let is_unlike = |item: &&RawValue| if begins_with_text { !is_text(item) } else { !is_part(item) };
-    match items.iter().position(is_unlike) {
-        None => Ok((1, mentions(raw, "image_url"))),
-        Some(index) => {
+    let (mut items, mut first) = (0, None);
+    Scanner::new(raw).array(|scanner, index| {
+        let kind = scanner.kind()?;
+        let wanted = *first.get_or_insert(kind);
+        if kind != wanted || !matches!(kind, Kind::String | Kind::Object) {
             let path = format!("input[{index}]");
             let message =
                 format!("{path} must be like the others: input is a list of texts, or a list of parts.");
-            Err(Error::invalid(path, message))
+            return Err(Error::invalid(path, message));
         }
+        scanner.value()?;
+        items += 1;
+        Ok(())
+    })?;
+    match first {
+        Some(Kind::Object) => Ok((1, mentions(raw, "image_url"))),
+        _ => Ok((items, false)),
     }
 }
 
@@ -148,41 +149,38 @@ struct Reader {
 impl AnswerReader for Reader {
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
         let raw = parts.first().map_or(&b""[..], |part| &part.body);
-        let mut body: Map<String, Value> = serde_json::from_slice(raw)
-            .map_err(|error| broken(format!("The provider's moderation cannot be read: {error}.")))?;
-        let results = body.get_mut("results").and_then(Value::as_array_mut);
-        let Some(results) = results.filter(|results| results.len() == self.inputs) else {
+        let unreadable = |error| broken(format!("The provider's moderation cannot be read: {error}."));
+        let whole: ModerationsAnswer<'_> = serde_json::from_slice(raw).map_err(unreadable)?;
+        if whole.results.as_ref().is_none_or(|results| results.iter().count() != self.inputs) {
             let message =
                 format!("The provider's answer does not have one result for each of {} inputs.", self.inputs);
             return Err(broken(message));
-        };
+        }
         // A result without a judgement would pass for a harmless one.
-        if !results.iter().all(|result| result["flagged"].is_boolean() || result["categories"].is_object()) {
+        if !whole
+            .results
+            .iter()
+            .flat_map(List::iter)
+            .all(|result| result.is_ok_and(|result| result.is_judged()))
+        {
             return Err(broken("The provider's answer has a result without a judgement.".to_owned()));
         }
-        let is_own = !self.row.categories.is_empty();
+        let tokens = count_of(&whole.usage["prompt_tokens"]);
+        let usage = tokens.map(|input| Usage { input, ..Usage::default() }).filter(Usage::is_plausible);
+        let model = whole.model.as_str().map(str::to_owned);
         let mut losses = Losses::new();
-        if is_own {
-            results.iter_mut().for_each(|result| self.rename(result));
+        let body = if self.row.categories.is_empty() {
+            // Unchanged: scores keep their digits.
+            raw.trim_ascii().to_vec()
+        } else {
             losses.approximated(
                 "categories",
                 "The provider has its own categories; OpenAI's categories that it does not judge are absent.",
             );
-        }
-        let model = body.get("model").and_then(Value::as_str).map(str::to_owned);
-        if is_own && model.is_none() {
-            body.insert("model".to_owned(), self.model.as_str().into());
-        }
-        let tokens = body.get("usage").and_then(|usage| count_of(&usage["prompt_tokens"]));
-        let usage = tokens.map(|input| Usage { input, ..Usage::default() }).filter(Usage::is_plausible);
+            self.renamed(raw).map_err(unreadable)?
+        };
         let progress =
             Progress { content_started: true, finished: true, usage, model, ..Progress::default() };
-        let body = if is_own {
-            serde_json::to_vec(&body).unwrap_or_default()
-        } else {
-            // Unchanged: scores keep their digits.
-            raw.trim_ascii().to_vec()
-        };
         Ok(EndpointAnswer { body, progress, losses })
     }
 
@@ -191,7 +189,44 @@ impl AnswerReader for Reader {
     }
 }
 
+#[derive(Deserialize)]
+struct ModerationsAnswer<'a> {
+    #[serde(borrow, default)]
+    results: Option<List<'a, Judgement<'a>>>,
+    #[serde(default)]
+    model: Value,
+    #[serde(default)]
+    usage: Value,
+}
+
+#[derive(Deserialize)]
+struct Judgement<'a> {
+    #[serde(borrow, default)]
+    flagged: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    categories: Option<&'a RawValue>,
+}
+
+impl Judgement<'_> {
+    fn is_judged(&self) -> bool {
+        self.flagged.is_some_and(|flag| matches!(flag.get(), "true" | "false"))
+            || self.categories.is_some_and(|names| names.get().starts_with('{'))
+    }
+}
+
 impl Reader {
+    /// The answer with OpenAI's names of categories.
+    fn renamed(&self, raw: &[u8]) -> serde_json::Result<Vec<u8>> {
+        let mut body: Map<String, Value> = serde_json::from_slice(raw)?;
+        if let Some(results) = body.get_mut("results").and_then(Value::as_array_mut) {
+            results.iter_mut().for_each(|result| self.rename(result));
+        }
+        if !body.get("model").is_some_and(Value::is_string) {
+            body.insert("model".to_owned(), self.model.as_str().into());
+        }
+        serde_json::to_vec(&body)
+    }
+
     /// Renames the categories to OpenAI's: where two get the same name, it is true if either is.
     fn rename(&self, result: &mut Value) {
         let (mut flags, mut scores) = (Map::new(), Map::new());

@@ -1,10 +1,9 @@
 //! Rerank: `POST /v1/rerank` and `/v2/rerank`, in the shape that Cohere's and Jina's clients share.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bytes::Bytes;
-use canon::write::{push_array, push_count, push_key, push_text, quoted};
+use canon::write::{push_array, push_count, push_key, push_string, push_text};
 use canon::{Amount, Error, ErrorKind, Losses, Operation, Progress, Result, Retry, Unit, Usage};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use super::{
     AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
 };
 use crate::intake::{Intake, RequestFacts, check_kind};
-use crate::json::{Kind, Members, Scanner};
+use crate::json::{Kind, List, Members, Scanner, Span};
 use crate::protocols::counts::{IMPOSSIBLE, count_of};
 use crate::{Protocol, ROUTING_FIELDS, adapter};
 
@@ -81,7 +80,7 @@ impl RerankFormat {
 pub struct RerankRequest {
     intake: Intake,
     /// The range of each document in the body, raw.
-    documents: Vec<Range<usize>>,
+    documents: Vec<Span>,
     /// The requested number of results.
     top: Option<usize>,
     tokens: u64,
@@ -133,8 +132,8 @@ impl RerankRequest {
         Ok(Self { intake, documents, top, tokens: (text_bytes as u64).div_ceil(4) })
     }
 
-    fn document(&self, place: &Range<usize>) -> &str {
-        std::str::from_utf8(&self.intake.body()[place.clone()]).unwrap_or("null")
+    fn document(&self, place: Span) -> &str {
+        text_at(self.intake.body(), place)
     }
 
     fn returns_documents(&self) -> bool {
@@ -142,11 +141,7 @@ impl RerankRequest {
     }
 }
 
-fn take_documents(
-    scanner: &mut Scanner<'_>,
-    documents: &mut Vec<Range<usize>>,
-    bytes: &mut usize,
-) -> Result<()> {
+fn take_documents(scanner: &mut Scanner<'_>, documents: &mut Vec<Span>, bytes: &mut usize) -> Result<()> {
     scanner.array(|scanner, index| {
         let kind = scanner.kind()?;
         if !matches!(kind, Kind::String | Kind::Object) {
@@ -156,7 +151,7 @@ fn take_documents(
         }
         let place = scanner.value()?;
         *bytes += place.len();
-        documents.push(place);
+        documents.push(Span::of(&place)?);
         Ok(())
     })
 }
@@ -199,21 +194,27 @@ impl EndpointRequest for RerankRequest {
         let body = RerankWriter { request: self, row, model: target.model, losses: &mut losses }.body()?;
         let path = row.path.clone().map_or(Cow::Borrowed(row.format.usual_path()), Cow::Owned);
         let part = Part { path, headers: Vec::new(), body: body.into(), goes_on: false, first_input: 0 };
-        let documents = if self.returns_documents() {
-            self.documents.iter().map(|place| self.document(place).to_owned()).collect()
-        } else {
-            Vec::new()
-        };
+        let returned = self.returns_documents().then(|| (self.intake.body().clone(), self.documents.clone()));
         let reader = Reader {
             format: row.format,
             count: self.documents.len(),
-            documents,
+            returned,
             top: self.top,
             model: target.model.to_owned(),
             estimate: self.tokens,
         };
         Ok(ProviderRequest { parts: vec![part], losses, reader: Box::new(reader) })
     }
+}
+
+/// A value of a request.
+fn text_at(body: &[u8], place: Span) -> &str {
+    std::str::from_utf8(&body[place.range()]).unwrap_or("null")
+}
+
+/// The text of a document or a query that is an object, as JSON.
+fn text_of_object(raw: &str) -> Option<&str> {
+    Members::of(raw).and_then(|members| members.get("text")).filter(|text| text.starts_with('"'))
 }
 
 /// The number of billed search units for this many documents.
@@ -248,9 +249,8 @@ impl<'a> RerankWriter<'a> {
                 out.extend_from_slice(query.as_bytes());
             }
         }
-        let documents = self.documents();
         push_key(&mut out, if format == RerankFormat::Tei { "texts" } else { "documents" });
-        push_array(&mut out, &documents, |document, out| out.extend_from_slice(document.as_bytes()));
+        self.documents(&mut out);
         // Where the number cannot be passed on, all results come back and only the first of them go to the
         // caller.
         if let Some(top) =
@@ -275,40 +275,32 @@ impl<'a> RerankWriter<'a> {
         if raw.starts_with('"') || self.row.objects {
             return Ok(raw);
         }
-        let text =
-            Members::of(raw).and_then(|members| members.get("text")).filter(|text| text.starts_with('"'));
-        text.ok_or_else(|| Error::unsupported("query", format!("{} accepts only a text query.", self.model)))
+        text_of_object(raw)
+            .ok_or_else(|| Error::unsupported("query", format!("{} accepts only a text query.", self.model)))
     }
 
-    /// The documents as raw JSON. For a provider that takes only texts, an object becomes its `text`, or else
-    /// its JSON.
-    fn documents(&mut self) -> Vec<Cow<'a, str>> {
-        let request = self.request;
-        let (mut all, mut is_lossy) = (Vec::with_capacity(request.documents.len()), false);
-        for place in &request.documents {
+    /// Writes the documents. For a provider that takes only texts, an object becomes its `text`, or else its
+    /// JSON.
+    fn documents(&mut self, out: &mut Vec<u8>) {
+        let (request, takes_objects) = (self.request, self.row.objects);
+        let mut is_lossy = false;
+        push_array(out, request.documents.iter().copied(), |place, out| {
             let raw = request.document(place);
-            if raw.starts_with('"') || self.row.objects {
-                all.push(Cow::Borrowed(raw));
-                continue;
+            if raw.starts_with('"') || takes_objects {
+                return out.extend_from_slice(raw.as_bytes());
             }
-            let members = Members::of(raw);
-            match members
-                .as_ref()
-                .and_then(|members| members.get("text"))
-                .filter(|text| text.starts_with('"'))
-            {
-                Some(text) => all.push(Cow::Borrowed(text)),
+            match text_of_object(raw) {
+                Some(text) => out.extend_from_slice(text.as_bytes()),
                 None => {
                     is_lossy = true;
-                    all.push(Cow::Owned(String::from_utf8(quoted(raw)).unwrap_or_default()));
+                    push_string(out, raw);
                 }
             }
-        }
+        });
         if is_lossy {
             self.losses
                 .approximated("documents", "The provider accepts texts: objects were sent as JSON text.");
         }
-        all
     }
 
     /// Fields besides the known ones: forwarded where the format is open, otherwise a loss.
@@ -339,8 +331,8 @@ struct Reader {
     format: RerankFormat,
     /// How many documents there are.
     count: usize,
-    /// The documents as raw JSON, where the caller wants them returned.
-    documents: Vec<String>,
+    /// The request and the places of its documents, where the caller wants them returned.
+    returned: Option<(Bytes, Vec<Span>)>,
     top: Option<usize>,
     model: String,
     estimate: u64,
@@ -353,11 +345,11 @@ struct RerankAnswer<'a> {
     #[serde(default)]
     model: Value,
     #[serde(borrow, default)]
-    results: Option<Vec<Scored<'a>>>,
+    results: Option<List<'a, Scored<'a>>>,
     #[serde(borrow, default)]
-    data: Option<Vec<Scored<'a>>>,
+    data: Option<List<'a, Scored<'a>>>,
     #[serde(borrow, default)]
-    scores: Option<Vec<&'a RawValue>>,
+    scores: Option<List<'a, &'a RawValue>>,
     #[serde(default)]
     input_tokens: Value,
     #[serde(default)]
@@ -442,15 +434,32 @@ impl Reader {
     /// The results, best first, at most the requested number. Scores are the provider's own: those of two
     /// models are not comparable.
     fn results<'a>(&self, whole: &mut RerankAnswer<'a>) -> Result<Vec<Scored<'a>>> {
-        let in_order = whole.scores.take().map(|scores| {
-            let scored = |(index, score)| Scored { index, score: Some(score), ..Scored::default() };
-            scores.into_iter().enumerate().map(scored).collect()
-        });
-        let Some(mut results) = whole.results.take().or(whole.data.take()).or(in_order) else {
-            return Err(broken("The provider's answer has no results.".to_owned()));
+        let mut results = match (whole.results.take().or(whole.data.take()), whole.scores.take()) {
+            (Some(results), _) => self.listed(results.iter())?,
+            (None, Some(scores)) => {
+                let scored = |(index, score): (usize, serde_json::Result<&'a RawValue>)| {
+                    Ok(Scored { index, score: Some(score?), ..Scored::default() })
+                };
+                self.listed(scores.iter().enumerate().map(scored))?
+            }
+            (None, None) => return Err(broken("The provider's answer has no results.".to_owned())),
         };
-        let mut seen = vec![false; self.count];
-        for result in &results {
+        results.sort_by(|left, right| {
+            let (left, right) = (score(left).unwrap_or_default(), score(right).unwrap_or_default());
+            right.total_cmp(&left)
+        });
+        results.truncate(self.top.unwrap_or(usize::MAX));
+        Ok(results)
+    }
+
+    /// One result at most for each document.
+    fn listed<'a>(
+        &self,
+        results: impl Iterator<Item = serde_json::Result<Scored<'a>>>,
+    ) -> Result<Vec<Scored<'a>>> {
+        let (mut listed, mut seen) = (Vec::new(), vec![false; self.count]);
+        for result in results {
+            let result = result.map_err(unreadable)?;
             match seen.get_mut(result.index) {
                 Some(seen) if !*seen => *seen = true,
                 _ => {
@@ -460,14 +469,10 @@ impl Reader {
                     )));
                 }
             }
-            score(result)?;
+            score(&result)?;
+            listed.push(result);
         }
-        results.sort_by(|left, right| {
-            let (left, right) = (score(left).unwrap_or_default(), score(right).unwrap_or_default());
-            right.total_cmp(&left)
-        });
-        results.truncate(self.top.unwrap_or(usize::MAX));
-        Ok(results)
+        Ok(listed)
     }
 
     /// The billed quantity: tokens where they are counted, else search units, as Bedrock and Cohere bill.
@@ -494,7 +499,10 @@ impl Reader {
             push_key(out, "relevant_spans");
             out.extend_from_slice(spans.get().as_bytes());
         }
-        if let Some(document) = self.documents.get(result.index) {
+        if let Some((body, places)) = &self.returned
+            && let Some(place) = places.get(result.index)
+        {
+            let document = text_at(body, *place);
             push_key(out, "document");
             if document.starts_with('"') {
                 out.extend_from_slice(b"{\"text\":");
@@ -514,8 +522,11 @@ fn score(result: &Scored<'_>) -> Result<f64> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body)
-        .map_err(|error| broken(format!("The provider's ranking cannot be read: {error}.")))
+    serde_json::from_slice(body).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    broken(format!("The provider's ranking cannot be read: {error}."))
 }
 
 fn broken(message: String) -> Error {

@@ -10,6 +10,7 @@ mod output;
 mod plain;
 pub mod room;
 mod scan;
+mod span;
 mod value;
 
 pub use canon::write::{
@@ -24,6 +25,7 @@ pub use members::{Items, Members, push_compact, string};
 pub use output::{FormatOverhead, Output, Pieces, append, make_room, put};
 pub use plain::{FastPathMiss, SeenFields, ensure, plain_name, plain_string};
 pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of, word};
+pub use span::Span;
 pub use value::{Object, Value};
 
 /// An object with the gateway's own object as a further member: `,"llmgateway":{…}`.

@@ -314,6 +314,7 @@ fn room_of(parts: &[Part], around_text: usize, around: &FormatOverhead) -> usize
             let text = if result.content.len() == 1 { 0 } else { around_text };
             around.result + result.call_id.len() + room_of(&result.content, text, around)
         }
+        PartKind::Native(json) => json.as_str().len(),
         PartKind::Reasoning(thought) => {
             AROUND_THOUGHT
                 + thought.text.len()

@@ -26,8 +26,6 @@ struct Thought {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    extra: Option<Json>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<String>,
 }
 
@@ -78,13 +76,13 @@ impl Proofs {
 
 impl Thought {
     fn of(thought: &Reasoning, signature: Option<String>) -> Self {
-        let Reasoning { text, encrypted, format, id, extra } = thought.clone();
-        Self { text, encrypted, format, id, extra, signature }
+        let Reasoning { text, encrypted, format, id } = thought.clone();
+        Self { text, encrypted, format, id, signature }
     }
 
     fn part(self) -> Part {
-        let Self { text, encrypted, format, id, extra, signature } = self;
-        let thought = Reasoning { text, encrypted, format, id, extra };
+        let Self { text, encrypted, format, id, signature } = self;
+        let thought = Reasoning { text, encrypted, format, id };
         Part { signature: signature.map(Into::into), ..PartKind::from(thought).into() }
     }
 }
@@ -100,7 +98,6 @@ mod tests {
             encrypted: Some("secret".to_owned()),
             format: Some("anthropic-claude-v1".to_owned()),
             id: Some("rs_1".to_owned()),
-            extra: Json::parse(r#"{"index":0}"#.to_owned()).ok(),
         };
         let part = Part { signature: Some("proof".into()), ..PartKind::from(thought).into() };
         let proofs = Proofs {

@@ -9,6 +9,9 @@ use canon::{
 pub(super) const EFFORT: Field = Field::ReasoningEffort;
 pub(super) const BUDGET: Field = Field::ReasoningBudget;
 
+/// Why a [`PartKind::Native`] of another format is dropped.
+pub(super) const OF_ANOTHER_FORMAT: &str = "The block exists only in another format.";
+
 /// The optional features of a format.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Offers<'a> {

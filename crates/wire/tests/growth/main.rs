@@ -5,11 +5,10 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a test program")]
 
 mod answers;
+mod endpoints;
 mod instructions;
 mod limits;
 mod requests;
-
-use std::collections::HashMap;
 
 use bytes::Bytes;
 use limits::Kind;
@@ -67,7 +66,7 @@ pub fn repeat(count: usize, item: impl Fn(usize) -> String) -> String {
 
 /// Everything that is measured.
 pub fn cases() -> Vec<Case> {
-    requests::cases().into_iter().chain(answers::cases()).collect()
+    requests::cases().into_iter().chain(answers::cases()).chain(endpoints::cases()).collect()
 }
 
 fn main() {
@@ -113,7 +112,6 @@ const ONLY: &str = "--only=";
 fn memory_faults(shows_all: bool, only: &[&str]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut highest: Vec<(f64, String)> = Vec::new();
-    let mut by_dimension: HashMap<(Kind, String), f64> = HashMap::new();
     for case in cases() {
         let chosen = |work: &&Work| {
             let name = format!("{}: {}", case.dimension.name, work.name);
@@ -135,17 +133,12 @@ fn memory_faults(shows_all: bool, only: &[&str]) -> Vec<String> {
                 "{}: {} takes {times:.1} times its {larger} bytes ({read} read, {written} written)",
                 case.dimension.name, work.name
             );
-            let most = limits::most(work.kind, &case.dimension.name);
+            let most = work.kind.limit();
             if times > most {
                 faults.push(format!("{what}, more than {most:.1}"));
             }
             highest.push((times / most, what));
-            let known = by_dimension.entry((work.kind, case.dimension.name.clone())).or_insert(times);
-            *known = known.max(times);
         }
-    }
-    if only.is_empty() {
-        faults.extend(limits::faults(|kind, name| by_dimension.get(&(kind, name.to_owned())).copied()));
     }
     highest.sort_by(|left, right| right.0.total_cmp(&left.0));
     println!("memory of {} works; the most:", highest.len());

@@ -105,6 +105,9 @@ impl List {
                 PartKind::Reasoning(thought) => {
                     self.thought(&format!("messages[{index}].reasoning"), thought, part.signature.as_deref());
                 }
+                PartKind::Native(block) => {
+                    self.add(format!("messages[{index}].reasoning"), format!("block {}", block.as_str()));
+                }
                 PartKind::ToolCall(call) => {
                     self.call(
                         &format!("messages[{index}].tool_calls[{calls}]"),
@@ -153,9 +156,6 @@ impl List {
         }
         if let Some(proof) = signature {
             self.add(field, format!("proof {proof:?}"));
-        }
-        if let Some(block) = &thought.extra {
-            self.add(field, format!("block {}", block.as_str()));
         }
     }
 
@@ -207,7 +207,7 @@ impl List {
                 PartKind::Media(media) => shown(media).trim_start_matches("a text file ").to_owned(),
                 PartKind::ToolCall(call) => format!("call {:?}", self.calls.get(&call.id)),
                 PartKind::ToolResult(result) => format!("result {:?}", self.calls.get(&result.call_id)),
-                PartKind::Reasoning(_) => "thinking".to_owned(),
+                PartKind::Reasoning(_) | PartKind::Native(_) => "thinking".to_owned(),
             };
             self.mark(mark, &until);
         }

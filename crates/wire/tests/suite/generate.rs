@@ -132,15 +132,10 @@ fn thoughts(extent: Extent) -> BoxedStrategy<Vec<Part>> {
         thought(Reasoning { text, format, ..Reasoning::default() }, None)
     });
     let unnamed = words().prop_map(|text| thought(Reasoning { text, ..Reasoning::default() }, Some("proof")));
-    let block = Reasoning {
-        format: Some("anthropic-messages-block".into()),
-        extra: Some(Json::of(
-            &json!({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}),
-        )),
-        ..Reasoning::default()
-    };
+    let block = json!({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}});
+    let block = Part::new(PartKind::Native(Json::of(&block)));
     let wordless = Reasoning { format: Some("google-gemini-v1".into()), ..Reasoning::default() };
-    let odd = select(vec![thought(block, None), thought(wordless, Some("alone"))]);
+    let odd = select(vec![block, thought(wordless, Some("alone"))]);
     vec(prop_oneof![plain(), proven, named, unnamed, odd], 0..3).boxed()
 }
 

@@ -368,11 +368,12 @@ impl Caller<'_> {
                 call.is_some_and(|call| id == Some(&call.id) || id == Some(&call.name))
             }
             Field::Part { message, part, of: canon::PartField::Thinking } => {
-                let PartKind::Reasoning(thought) = &self.request.messages[message].parts[part].kind else {
-                    return Err("no thought".to_owned());
-                };
                 let says = found["thinking"].as_str().or(found["text"].as_str()).unwrap_or_default();
-                says == thought.text
+                match &self.request.messages[message].parts[part].kind {
+                    PartKind::Reasoning(thought) => says == thought.text,
+                    PartKind::Native(block) => block.to_value().is_ok_and(|block| block == *found),
+                    _ => return Err("no thought".to_owned()),
+                }
             }
             Field::Message { of: canon::MessageField::Failed, .. } => {
                 *found == true || found.get("error").is_some()

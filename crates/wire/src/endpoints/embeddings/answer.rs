@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::json::List;
 use crate::protocols::counts::count_of;
 
 /// The format of a provider's answer.
@@ -45,29 +46,26 @@ impl AnswerFormat {
     pub fn read(self, body: &[u8], inputs: usize) -> Result<Vectors<'_>> {
         let read = match self {
             Self::Openai => parse::<Openai<'_>>(body)?.read(inputs)?,
-            Self::Gemini => parse::<Gemini<'_>>(body)?.read(),
-            Self::VertexPredict => parse::<Predict<'_>>(body)?.read(),
-            Self::Cohere => parse::<Cohere<'_>>(body)?.read()?,
+            Self::Gemini => parse::<Gemini<'_>>(body)?.read(inputs)?,
+            Self::VertexPredict => parse::<Predict<'_>>(body)?.read(inputs)?,
+            Self::Cohere => parse::<Cohere<'_>>(body)?.read(inputs)?,
             Self::Titan => parse::<Titan<'_>>(body)?.read(),
-            Self::Nova => parse::<Nova<'_>>(body)?.read(),
-            Self::Ollama => parse::<Ollama<'_>>(body)?.read(),
-            Self::List => Vectors { vectors: parse(body)?, ..Vectors::default() },
+            Self::Nova => parse::<Nova<'_>>(body)?.read(inputs)?,
+            Self::Ollama => parse::<Ollama<'_>>(body)?.read(inputs)?,
+            Self::List => Vectors {
+                vectors: listed(parse::<List<'_, &RawValue>>(body)?, inputs)?,
+                ..Vectors::default()
+            },
         };
-        if read.vectors.len() == inputs {
-            Ok(read)
-        } else {
-            Err(broken(format!(
-                "The provider answered with {} embeddings to {inputs} inputs.",
-                read.vectors.len()
-            )))
-        }
+        let found = read.vectors.len();
+        if found == inputs { Ok(read) } else { Err(mismatch(found, inputs)) }
     }
 }
 
 #[derive(Deserialize)]
 struct Openai<'a> {
     #[serde(borrow)]
-    data: Vec<OpenaiEntry<'a>>,
+    data: List<'a, OpenaiEntry<'a>>,
     #[serde(default)]
     model: Value,
     #[serde(default)]
@@ -84,13 +82,13 @@ struct OpenaiEntry<'a> {
 
 impl<'a> Openai<'a> {
     fn read(self, inputs: usize) -> Result<Vectors<'a>> {
-        let mut vectors: Vec<Option<&RawValue>> = vec![None; self.data.len().min(inputs)];
-        let count = self.data.len();
-        for (position, entry) in self.data.into_iter().enumerate() {
-            let place = vectors.get_mut(entry.index.unwrap_or(position));
-            match place {
+        let mut vectors: Vec<Option<&RawValue>> = vec![None; inputs];
+        for (position, entry) in self.data.iter().enumerate() {
+            let entry = entry.map_err(unreadable)?;
+            match vectors.get_mut(entry.index.unwrap_or(position)) {
                 Some(place @ None) => *place = Some(entry.embedding),
                 _ => {
+                    let count = self.data.iter().count();
                     return Err(broken(format!(
                         "The provider's answer has {count} embeddings to {inputs} inputs, and their indices do not match."
                     )));
@@ -108,7 +106,7 @@ impl<'a> Openai<'a> {
 #[serde(rename_all = "camelCase")]
 struct Gemini<'a> {
     #[serde(borrow, default)]
-    embeddings: Vec<Values<'a>>,
+    embeddings: List<'a, Values<'a>>,
     #[serde(borrow, default)]
     embedding: Option<Values<'a>>,
     #[serde(default)]
@@ -122,17 +120,18 @@ struct Values<'a> {
 }
 
 impl<'a> Gemini<'a> {
-    fn read(self) -> Vectors<'a> {
-        let all = self.embeddings.into_iter().chain(self.embedding);
+    fn read(self, inputs: usize) -> Result<Vectors<'a>> {
+        let mut vectors = listed(self.embeddings, inputs)?;
+        vectors.extend(self.embedding.map(Vector::vector));
         let tokens = count_of(&self.usage_metadata["promptTokenCount"]);
-        Vectors { vectors: all.map(|entry| entry.values).collect(), tokens, model: None }
+        Ok(Vectors { vectors, tokens, model: None })
     }
 }
 
 #[derive(Deserialize)]
 struct Predict<'a> {
     #[serde(borrow)]
-    predictions: Vec<Prediction<'a>>,
+    predictions: List<'a, Prediction<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -150,15 +149,19 @@ struct PredictedValues<'a> {
 }
 
 impl<'a> Predict<'a> {
-    fn read(self) -> Vectors<'a> {
+    fn read(self, inputs: usize) -> Result<Vectors<'a>> {
         let mut read = Vectors { tokens: Some(0), ..Vectors::default() };
-        for Prediction { embeddings } in self.predictions {
+        for prediction in self.predictions.iter() {
+            if read.vectors.len() == inputs {
+                return Err(mismatch(self.predictions.iter().count(), inputs));
+            }
+            let Prediction { embeddings } = prediction.map_err(unreadable)?;
             let tokens = count_of(&embeddings.statistics["token_count"]);
             // A sum without some of the counts would be wrong.
             read.tokens = read.tokens.zip(tokens).map(|(sum, tokens)| sum.saturating_add(tokens));
             read.vectors.push(embeddings.values);
         }
-        read
+        Ok(read)
     }
 }
 
@@ -174,22 +177,23 @@ struct Cohere<'a> {
 #[derive(Deserialize)]
 struct CohereByType<'a> {
     #[serde(borrow, default)]
-    float: Vec<&'a RawValue>,
+    float: List<'a, &'a RawValue>,
     #[serde(borrow, default)]
-    base64: Vec<&'a RawValue>,
+    base64: List<'a, &'a RawValue>,
 }
 
 impl<'a> Cohere<'a> {
-    fn read(self) -> Result<Vectors<'a>> {
-        let raw = self.embeddings.get().as_bytes();
-        let vectors = match raw.first() {
-            Some(b'[') => parse(raw)?,
-            _ => match parse::<CohereByType<'_>>(raw)? {
+    fn read(self, inputs: usize) -> Result<Vectors<'a>> {
+        let raw = self.embeddings.get();
+        let vectors = match raw.as_bytes().first() {
+            Some(b'[') => List::of(raw),
+            _ => match parse::<CohereByType<'_>>(raw.as_bytes())? {
                 CohereByType { float, base64 } if float.is_empty() => base64,
                 CohereByType { float, .. } => float,
             },
         };
-        Ok(Vectors { vectors, tokens: count_of(&self.meta["billed_units"]["input_tokens"]), model: None })
+        let tokens = count_of(&self.meta["billed_units"]["input_tokens"]);
+        Ok(Vectors { vectors: listed(vectors, inputs)?, tokens, model: None })
     }
 }
 
@@ -211,7 +215,7 @@ impl<'a> Titan<'a> {
 #[derive(Deserialize)]
 struct Nova<'a> {
     #[serde(borrow)]
-    embeddings: Vec<NovaEntry<'a>>,
+    embeddings: List<'a, NovaEntry<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -221,16 +225,15 @@ struct NovaEntry<'a> {
 }
 
 impl<'a> Nova<'a> {
-    fn read(self) -> Vectors<'a> {
-        let vectors = self.embeddings.into_iter().map(|entry| entry.embedding).collect();
-        Vectors { vectors, ..Vectors::default() }
+    fn read(self, inputs: usize) -> Result<Vectors<'a>> {
+        Ok(Vectors { vectors: listed(self.embeddings, inputs)?, ..Vectors::default() })
     }
 }
 
 #[derive(Deserialize)]
 struct Ollama<'a> {
     #[serde(borrow, default)]
-    embeddings: Vec<&'a RawValue>,
+    embeddings: List<'a, &'a RawValue>,
     #[serde(borrow, default)]
     embedding: Option<&'a RawValue>,
     #[serde(default)]
@@ -240,15 +243,58 @@ struct Ollama<'a> {
 }
 
 impl<'a> Ollama<'a> {
-    fn read(self) -> Vectors<'a> {
-        let vectors = self.embeddings.into_iter().chain(self.embedding).collect();
-        Vectors { vectors, tokens: count_of(&self.prompt_eval_count), model: name_of(&self.model) }
+    fn read(self, inputs: usize) -> Result<Vectors<'a>> {
+        let mut vectors = listed(self.embeddings, inputs)?;
+        vectors.extend(self.embedding);
+        Ok(Vectors { vectors, tokens: count_of(&self.prompt_eval_count), model: name_of(&self.model) })
     }
 }
 
+/// An entry of a list of vectors.
+trait Vector<'a>: Deserialize<'a> {
+    fn vector(self) -> &'a RawValue;
+}
+
+impl<'a> Vector<'a> for &'a RawValue {
+    fn vector(self) -> &'a RawValue {
+        self
+    }
+}
+
+impl<'a> Vector<'a> for Values<'a> {
+    fn vector(self) -> &'a RawValue {
+        self.values
+    }
+}
+
+impl<'a> Vector<'a> for NovaEntry<'a> {
+    fn vector(self) -> &'a RawValue {
+        self.embedding
+    }
+}
+
+/// The vectors of a list that has no more of them than there are inputs.
+fn listed<'a, T: Vector<'a>>(list: List<'a, T>, inputs: usize) -> Result<Vec<&'a RawValue>> {
+    let mut vectors = Vec::with_capacity(inputs);
+    for entry in list.iter() {
+        if vectors.len() == inputs {
+            return Err(mismatch(list.iter().count(), inputs));
+        }
+        vectors.push(entry.map_err(unreadable)?.vector());
+    }
+    Ok(vectors)
+}
+
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body)
-        .map_err(|error| broken(format!("The provider's embeddings cannot be read: {error}.")))
+    serde_json::from_slice(body).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    broken(format!("The provider's embeddings cannot be read: {error}."))
+}
+
+fn mismatch(found: usize, inputs: usize) -> Error {
+    broken(format!("The provider answered with {found} embeddings to {inputs} inputs."))
 }
 
 fn name_of(model: &Value) -> Option<String> {

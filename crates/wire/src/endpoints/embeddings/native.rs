@@ -1,11 +1,10 @@
 //! Requests in formats other than OpenAI's. Texts are copied as they are in the caller's JSON.
 
-use std::ops::Range;
-
 use canon::write::{push_array, push_count, push_key, push_string, push_text};
 
 use super::vector::VectorForm;
 use super::{EmbeddingsFormat, EmbeddingsRequest};
+use crate::json::Span;
 
 /// The content of one request in a provider's own format.
 pub(super) struct NativeInput<'a> {
@@ -13,7 +12,7 @@ pub(super) struct NativeInput<'a> {
     pub format: EmbeddingsFormat,
     pub model: &'a str,
     /// The texts of this part.
-    pub inputs: &'a [Range<usize>],
+    pub inputs: &'a [Span],
     /// The requested length of vectors.
     pub dimensions: Option<usize>,
     /// The provider's name of the purpose.
@@ -24,8 +23,8 @@ pub(super) struct NativeInput<'a> {
 
 impl NativeInput<'_> {
     pub(super) fn body(&self) -> Vec<u8> {
-        let mut out =
-            Vec::with_capacity(self.inputs.iter().map(|place| place.len() + 96).sum::<usize>() + 256);
+        let length: usize = self.inputs.iter().map(|place| place.len() + self.prefix.len() + 1).sum();
+        let mut out = Vec::with_capacity(length + 256);
         out.push(b'{');
         match self.format {
             EmbeddingsFormat::Gemini => self.gemini(&mut out),
@@ -59,7 +58,7 @@ impl NativeInput<'_> {
     fn gemini(&self, out: &mut Vec<u8>) {
         let name = format!("models/{}", self.model.strip_prefix("models/").unwrap_or(self.model));
         push_key(out, "requests");
-        push_array(out, self.inputs, |place, out| {
+        push_array(out, self.inputs.iter().copied(), |place, out| {
             out.push(b'{');
             push_text(out, "model", &name);
             self.content(place, out);
@@ -73,7 +72,7 @@ impl NativeInput<'_> {
     }
 
     fn vertex_content(&self, out: &mut Vec<u8>) {
-        let Some(place) = self.inputs.first() else { return };
+        let Some(place) = self.inputs.first().copied() else { return };
         self.content(place, out);
         if self.purpose.is_none() && self.dimensions.is_none() {
             return;
@@ -90,7 +89,7 @@ impl NativeInput<'_> {
 
     fn vertex_predict(&self, out: &mut Vec<u8>) {
         push_key(out, "instances");
-        push_array(out, self.inputs, |place, out| {
+        push_array(out, self.inputs.iter().copied(), |place, out| {
             out.push(b'{');
             push_key(out, "content");
             self.text(place, out);
@@ -109,7 +108,7 @@ impl NativeInput<'_> {
     }
 
     fn nova(&self, out: &mut Vec<u8>) {
-        let Some(place) = self.inputs.first() else { return };
+        let Some(place) = self.inputs.first().copied() else { return };
         push_text(out, "taskType", "SINGLE_EMBEDDING");
         push_key(out, "singleEmbeddingParams");
         out.push(b'{');
@@ -125,7 +124,7 @@ impl NativeInput<'_> {
     }
 
     fn titan(&self, out: &mut Vec<u8>) {
-        let Some(place) = self.inputs.first() else { return };
+        let Some(place) = self.inputs.first().copied() else { return };
         push_key(out, "inputText");
         self.text(place, out);
         self.length(out);
@@ -147,7 +146,7 @@ impl NativeInput<'_> {
         }
     }
 
-    fn content(&self, place: &Range<usize>, out: &mut Vec<u8>) {
+    fn content(&self, place: Span, out: &mut Vec<u8>) {
         push_key(out, "content");
         out.extend_from_slice(b"{\"parts\":[{\"text\":");
         self.text(place, out);
@@ -156,10 +155,10 @@ impl NativeInput<'_> {
 
     fn texts(&self, name: &str, out: &mut Vec<u8>) {
         push_key(out, name);
-        push_array(out, self.inputs, |place, out| self.text(place, out));
+        push_array(out, self.inputs.iter().copied(), |place, out| self.text(place, out));
     }
 
-    fn text(&self, place: &Range<usize>, out: &mut Vec<u8>) {
+    fn text(&self, place: Span, out: &mut Vec<u8>) {
         let raw = self.request.input(place);
         match self.prefix {
             "" => out.extend_from_slice(raw),

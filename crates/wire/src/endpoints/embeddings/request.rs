@@ -1,20 +1,19 @@
 //! The caller's request.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bytes::Bytes;
 use canon::{Error, Result};
 
 use super::vector::VectorForm;
 use crate::intake::{Intake, check_kind};
-use crate::json::{Kind, Scanner};
+use crate::json::{Kind, Scanner, Span};
 
 #[derive(Clone, Debug)]
 pub struct EmbeddingsRequest {
     pub(super) intake: Intake,
     /// The range of each input in the body, raw.
-    pub(super) inputs: Vec<Range<usize>>,
+    pub(super) inputs: Vec<Span>,
     /// Inputs are lists of token numbers.
     pub(super) are_tokens: bool,
     pub(super) form: VectorForm,
@@ -70,15 +69,15 @@ impl EmbeddingsRequest {
     }
 
     /// The raw JSON of one input.
-    pub(super) fn input(&self, place: &Range<usize>) -> &[u8] {
-        &self.intake.body()[place.clone()]
+    pub(super) fn input(&self, place: Span) -> &[u8] {
+        &self.intake.body()[place.range()]
     }
 }
 
 /// The inputs while they are read.
 #[derive(Default)]
 struct Inputs {
-    places: Vec<Range<usize>>,
+    places: Vec<Span>,
     text_bytes: usize,
     /// The number of token numbers.
     tokens: u64,
@@ -94,7 +93,7 @@ impl Inputs {
             Kind::String => {
                 let place = scanner.value()?;
                 self.text_bytes = place.len();
-                self.places.push(place);
+                self.places.push(Span::of(&place)?);
             }
             Kind::Array => {
                 let mut first = None;
@@ -107,7 +106,7 @@ impl Inputs {
                     self.take_entry(scanner, index, kind)
                 })?;
                 if first == Some(Kind::Number) {
-                    self.places.push(start..scanner.position());
+                    self.places.push(Span::of(&(start..scanner.position()))?);
                 }
             }
             kind => {
@@ -125,7 +124,7 @@ impl Inputs {
             Kind::String => {
                 let place = scanner.value()?;
                 self.text_bytes += place.len();
-                self.places.push(place);
+                self.places.push(Span::of(&place)?);
             }
             Kind::Number => self.take_token(scanner, || format!("input[{index}]"))?,
             _ => {
@@ -138,7 +137,7 @@ impl Inputs {
                     let message = format!("{path} is empty.");
                     return Err(Error::invalid(path, message));
                 }
-                self.places.push(start..scanner.position());
+                self.places.push(Span::of(&(start..scanner.position()))?);
             }
         }
         Ok(())

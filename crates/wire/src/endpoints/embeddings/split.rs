@@ -1,40 +1,55 @@
 //! The parts of a list that is too long for one request to the provider.
 
-use std::ops::Range;
+use canon::{Error, Result};
 
 use super::EmbeddingsRequest;
-use crate::json;
+use crate::json::{self, Span};
 use crate::tokens::text_tokens;
 
 /// A text counts as this percentage of its estimated tokens. A part that is too small costs nothing, but the
 /// provider refuses a part that is too large.
 const MARGIN_PERCENT: u64 = 125;
+/// Most requests to a provider for one request of a caller: as many as OpenAI accepts inputs in one request.
+const MOST_PARTS: usize = 2048;
 
 impl EmbeddingsRequest {
     /// The inputs in parts of at most so many inputs, and at most so many tokens where that is limited. A
     /// longer input is a part of its own: the provider decides about it.
-    pub(super) fn split(&self, most_inputs: usize, most_tokens: Option<u64>) -> Vec<&[Range<usize>]> {
+    pub(super) fn split(&self, most_inputs: usize, most_tokens: Option<u64>) -> Result<Vec<&[Span]>> {
+        let too_many = || {
+            let message = format!(
+                "input has {} inputs, which need more than {MOST_PARTS} requests to this provider.",
+                self.inputs.len()
+            );
+            Error::unsupported("input", message)
+        };
+        if self.inputs.len().div_ceil(most_inputs) > MOST_PARTS {
+            return Err(too_many());
+        }
         // No token is shorter than a byte.
-        let bytes: usize = self.inputs.iter().map(Range::len).sum();
+        let bytes: usize = self.inputs.iter().map(|place| place.len()).sum();
         let Some(most_tokens) = most_tokens.filter(|most| bytes as u64 > *most) else {
-            return self.inputs.chunks(most_inputs).collect();
+            return Ok(self.inputs.chunks(most_inputs).collect());
         };
         let (mut parts, mut first, mut tokens) = (Vec::new(), 0, 0);
-        for (index, place) in self.inputs.iter().enumerate() {
+        for (index, place) in self.inputs.iter().copied().enumerate() {
             let more = self.most_tokens_of(place);
             let is_full = tokens + more > most_tokens || index - first == most_inputs;
             if is_full && index > first {
                 parts.push(&self.inputs[first..index]);
+                if parts.len() == MOST_PARTS {
+                    return Err(too_many());
+                }
                 (first, tokens) = (index, 0);
             }
             tokens += more;
         }
         parts.push(&self.inputs[first..]);
-        parts
+        Ok(parts)
     }
 
     /// The tokens of an input: their count where it is a list of token numbers, else a high estimate.
-    fn most_tokens_of(&self, place: &Range<usize>) -> u64 {
+    fn most_tokens_of(&self, place: Span) -> u64 {
         let raw = self.input(place);
         if self.are_tokens {
             return 1 + raw.iter().filter(|byte| **byte == b',').count() as u64;
@@ -55,7 +70,7 @@ mod tests {
     fn lengths(input: &Value, most_inputs: usize, most_tokens: Option<u64>) -> Vec<usize> {
         let body = json!({"model": "m", "input": input}).to_string();
         let request = EmbeddingsRequest::read(&Bytes::from(body)).unwrap();
-        request.split(most_inputs, most_tokens).iter().map(|part| part.len()).collect()
+        request.split(most_inputs, most_tokens).unwrap().iter().map(|part| part.len()).collect()
     }
 
     #[test]
@@ -75,6 +90,22 @@ mod tests {
         assert_eq!(lengths(&json!([1, 2, 3]), 1, Some(2)), [1], "a list of numbers is one input");
     }
 
+    #[test]
+    fn a_list_that_needs_too_many_requests_is_refused() {
+        for (inputs, most_inputs, most_tokens, is_refused) in [
+            (2048, 1, None, false),
+            (2049, 1, None, true),
+            (2048, 10, Some(1), false),
+            (2049, 10, Some(1), true),
+            (4096, 2, None, false),
+        ] {
+            let body = json!({"model": "m", "input": vec!["aa"; inputs]}).to_string();
+            let request = EmbeddingsRequest::read(&Bytes::from(body)).unwrap();
+            let split = request.split(most_inputs, most_tokens);
+            assert_eq!(split.is_err(), is_refused, "{inputs} {most_inputs} {most_tokens:?}");
+        }
+    }
+
     /// OpenAI counts one token for each of these words.
     #[test]
     fn texts_are_counted_with_a_margin() {
@@ -86,6 +117,6 @@ mod tests {
         // Written with escapes, a text is the same text.
         let escaped = format!("{{\"model\":\"m\",\"input\":[{}]}}", ["\"\\u0061\\u0062\""; 3].join(","));
         let request = EmbeddingsRequest::read(&Bytes::from(escaped)).unwrap();
-        assert_eq!(request.split(10, Some(6)).len(), 1);
+        assert_eq!(request.split(10, Some(6)).unwrap().len(), 1);
     }
 }

@@ -1,7 +1,6 @@
 //! The request in the provider's format, and the answer in the caller's form.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use canon::write::{push_count, push_key, push_text, quoted};
 use canon::{Error, Losses, Operation, Progress, Result, Usage};
@@ -16,7 +15,7 @@ use crate::endpoints::{
     TOKENS_HEADER, of_part,
 };
 use crate::intake::RequestFacts;
-use crate::json::Edit;
+use crate::json::{Edit, Span};
 use crate::{ROUTING_FIELDS, adapter};
 
 /// Most inputs of one request to a provider with an unknown limit.
@@ -52,7 +51,7 @@ fn write(request: &EmbeddingsRequest, target: EndpointTarget<'_>) -> Result<Prov
     let mut losses = Losses::new();
     let limits = [facts.max_inputs, row.max_inputs, format.max_inputs()];
     let most = limits.into_iter().flatten().min().unwrap_or(MANY).max(1);
-    let split = request.split(most, facts.max_request_tokens.or(row.max_request_tokens));
+    let split = request.split(most, facts.max_request_tokens.or(row.max_request_tokens))?;
     let bodies = match format {
         EmbeddingsFormat::Openai => writing.forwarded(&split, &mut losses),
         _ => writing.native(&split, &mut losses),
@@ -130,7 +129,7 @@ impl EmbeddingsWriter<'_> {
     }
 
     /// Copies of the caller's body with the few fields that differ.
-    fn forwarded(&self, split: &[&[Range<usize>]], losses: &mut Losses) -> Vec<Vec<u8>> {
+    fn forwarded(&self, split: &[&[Span]], losses: &mut Losses) -> Vec<Vec<u8>> {
         let edit = self.edited(losses);
         if split.len() == 1 {
             return vec![edit.write(64)];
@@ -176,7 +175,7 @@ impl EmbeddingsWriter<'_> {
         edit
     }
 
-    fn native(&self, split: &[&[Range<usize>]], losses: &mut Losses) -> Vec<Vec<u8>> {
+    fn native(&self, split: &[&[Span]], losses: &mut Losses) -> Vec<Vec<u8>> {
         let known = ["model", "input", "dimensions", "encoding_format"];
         for (name, value) in self.request.intake.fields() {
             let is_known = known.contains(&name)
@@ -194,7 +193,7 @@ impl EmbeddingsWriter<'_> {
             None => "",
         };
         let word = if in_text { None } else { self.purpose_word(losses) };
-        let part = |inputs: &&[Range<usize>]| {
+        let part = |inputs: &&[Span]| {
             let (request, format, model) = (self.request, self.format, self.model);
             let (dimensions, purpose) = (self.dimensions(), word.as_deref());
             NativeInput { request, format, model, inputs, dimensions, purpose, prefix }.body()
@@ -240,9 +239,9 @@ impl EmbeddingsWriter<'_> {
     }
 
     /// Some of the inputs as a JSON list.
-    fn list(&self, inputs: &[Range<usize>]) -> Vec<u8> {
+    fn list(&self, inputs: &[Span]) -> Vec<u8> {
         let mut list = vec![b'['];
-        for (index, place) in inputs.iter().enumerate() {
+        for (index, place) in inputs.iter().copied().enumerate() {
             if index > 0 {
                 list.push(b',');
             }

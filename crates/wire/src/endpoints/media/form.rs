@@ -9,7 +9,7 @@ use canon::{Amount, Error, Losses, Operation, Result, Unit};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
-use super::images::no_urls;
+use super::images::{check_images, no_urls};
 use super::length;
 use super::meter::Meter;
 use super::native::{TranscriptReader, no_stream};
@@ -74,6 +74,8 @@ impl FormRequest {
             return Err(Error::invalid("model", message));
         }
         check_files(operation, &form)?;
+        let images = form.parts().iter().filter(|part| part.head.plain_name() == "image").count();
+        check_images("image", images)?;
         let is_stream = matches!(form.text("stream")?.map(str::trim), Some("true" | "True" | "1"));
         let texts = |part: &&FormPart| !part.head.is_file();
         let length: usize = form.parts().iter().filter(texts).map(|part| form.value(part).len()).sum();

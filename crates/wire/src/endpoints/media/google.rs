@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use canon::Usage;
 use serde::{Deserialize, Deserializer};
 
+use crate::json::List;
+
 /// The parts of an answer that concern media.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, bound = "")]
@@ -29,8 +31,8 @@ struct Candidate<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Content<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    parts: Vec<Part<'a>>,
+    #[serde(borrow)]
+    parts: List<'a, Part<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -88,10 +90,15 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(value: D
 }
 
 impl<'a> Generated<'a> {
-    /// The media of all candidates, without drafts.
-    pub fn media(&self) -> impl Iterator<Item = &Media<'a>> {
-        let parts = self.candidates.iter().flat_map(|candidate| &candidate.content.parts);
-        parts.filter(|part| part.thought != Some(true)).filter_map(|part| part.inline_data.as_ref())
+    /// The parts of all candidates, without drafts.
+    fn parts(&self) -> impl Iterator<Item = serde_json::Result<Part<'a>>> {
+        let parts = self.candidates.iter().flat_map(|candidate| candidate.content.parts.iter());
+        parts.filter(|part| part.as_ref().map_or(true, |part| part.thought != Some(true)))
+    }
+
+    /// The media of all candidates.
+    pub fn media(&self) -> serde_json::Result<Vec<Media<'a>>> {
+        self.parts().filter_map(|part| part.map(|part| part.inline_data).transpose()).collect()
     }
 
     /// Why there are no media: why the prompt was blocked, how the answer ended, or the question that the
@@ -99,9 +106,9 @@ impl<'a> Generated<'a> {
     pub fn refusal(&self) -> Option<String> {
         let blocked = self.prompt_feedback.block_reason.as_deref();
         let ended = self.candidates.iter().find_map(|candidate| candidate.finish_reason.as_deref());
-        let parts = self.candidates.iter().flat_map(|candidate| &candidate.content.parts);
-        let said = parts.filter(|part| part.thought != Some(true)).find_map(|part| part.text.as_deref());
-        blocked.or(ended.filter(|word| *word != "STOP")).or(said).map(str::to_owned)
+        let said = || self.parts().find_map(|part| part.ok()?.text);
+        let known = blocked.or(ended.filter(|word| *word != "STOP"));
+        known.map(str::to_owned).or_else(|| said().map(Cow::into_owned))
     }
 
     /// The tokens of images in the prompt.

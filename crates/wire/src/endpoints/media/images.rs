@@ -27,6 +27,9 @@ pub struct ImagesRequest {
 /// Produced tokens of one image, for the reservation of a budget: a large one of high quality.
 const IMAGE_TOKENS: u64 = 6240;
 
+/// Most images of an edit. OpenAI, which accepts the most, accepts 16.
+const MOST_IMAGES: usize = 64;
+
 /// The ratios of width and height that providers support.
 pub(super) const RATIOS: [(u64, u64); 10] =
     [(1, 1), (2, 3), (3, 2), (3, 4), (4, 3), (4, 5), (5, 4), (9, 16), (16, 9), (21, 9)];
@@ -60,7 +63,11 @@ impl ImagesRequest {
                     check_kind(name, kind, Kind::String)
                 }
                 "stream" if kind != Kind::Null => check_kind(name, kind, Kind::Bool),
-                "images" if kind != Kind::Null => check_kind(name, kind, Kind::Array),
+                "images" if kind != Kind::Null => {
+                    check_kind(name, kind, Kind::Array)?;
+                    check_images(name, items(raw)?)
+                }
+                "image" if kind == Kind::Array => check_images(name, items(raw)?),
                 _ => Ok(()),
             }
         })?;
@@ -187,6 +194,24 @@ fn check_count(intake: &Intake) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses more images than any provider accepts.
+pub(super) fn check_images(name: &str, count: usize) -> Result<()> {
+    if count <= MOST_IMAGES {
+        return Ok(());
+    }
+    Err(Error::invalid(name.to_owned(), format!("{name} has {count} images; {MOST_IMAGES} are allowed.")))
+}
+
+/// The number of items of a list.
+fn items(raw: &[u8]) -> Result<usize> {
+    let mut count = 0;
+    Scanner::new(raw).array(|scanner, _| {
+        count += 1;
+        scanner.value().map(drop)
+    })?;
+    Ok(count)
 }
 
 fn check_response_format(asked: Option<&str>) -> Result<()> {

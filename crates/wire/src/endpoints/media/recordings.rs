@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use canon::write::{push_key, push_text};
 use canon::{Error, Losses, Result};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -119,8 +120,22 @@ impl FormRequest {
         let Some(part) = source else {
             return Err(Error::unsupported("file", "The provider accepts only a file."));
         };
-        let sound = json!({"data": STANDARD.encode(self.form.value(part)), "format": extension(part)});
-        let body = json!({"model": model, "input_audio": sound}).to_string().into_bytes();
+        let recording = self.form.value(part);
+        // The recording is encoded in its place: it is by far the largest part.
+        let mut body = Vec::with_capacity(recording.len() / 3 * 4 + model.len() + 128);
+        body.push(b'{');
+        push_text(&mut body, "model", model);
+        push_key(&mut body, "input_audio");
+        body.push(b'{');
+        push_text(&mut body, "format", &extension(part));
+        push_key(&mut body, "data");
+        body.push(b'"');
+        let start = body.len();
+        let length = base64::encoded_len(recording.len(), true).unwrap_or_default();
+        body.resize(start + length, 0);
+        let written = STANDARD.encode_slice(recording, &mut body[start..]).unwrap_or_default();
+        body.truncate(start + written);
+        body.extend_from_slice(b"\"}}");
         Ok(EncodedForm { path, headers: Headers::new(), body })
     }
 }

@@ -1,10 +1,12 @@
 //! Transcripts of providers with their own format, written in OpenAI's forms.
 
+use canon::write::{push_array, push_count, push_key, push_text};
 use canon::{Error, ErrorKind, Result, Retry};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::MediaFormat;
+use crate::json::List;
 
 /// Maximum duration of a subtitle of words, in seconds.
 const LONGEST_LINE: f64 = 7.0;
@@ -76,20 +78,22 @@ struct Segment {
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-struct Elevenlabs {
+struct Elevenlabs<'a> {
     text: Option<String>,
     language_code: Option<String>,
     audio_duration_secs: Option<f64>,
-    words: Option<Vec<Timed>>,
+    #[serde(borrow)]
+    words: List<'a, Timed>,
 }
 
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-struct Mistral {
+struct Mistral<'a> {
     text: Option<String>,
     language: Option<String>,
-    segments: Option<Vec<Timed>>,
+    #[serde(borrow)]
+    segments: List<'a, Timed>,
     usage: MistralUsage,
 }
 
@@ -105,9 +109,10 @@ struct MistralUsage {
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-struct Deepgram {
+struct Deepgram<'a> {
     metadata: DeepgramFacts,
-    results: DeepgramResults,
+    #[serde(borrow)]
+    results: DeepgramResults<'a>,
 }
 
 #[derive(Deserialize)]
@@ -120,25 +125,29 @@ struct DeepgramFacts {
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-struct DeepgramResults {
-    channels: Vec<DeepgramChannel>,
-    utterances: Option<Vec<DeepgramTimed>>,
+struct DeepgramResults<'a> {
+    #[serde(borrow)]
+    channels: List<'a, DeepgramChannel<'a>>,
+    #[serde(borrow)]
+    utterances: List<'a, DeepgramTimed>,
 }
 
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-struct DeepgramChannel {
-    alternatives: Vec<DeepgramAlternative>,
+struct DeepgramChannel<'a> {
+    #[serde(borrow)]
+    alternatives: List<'a, DeepgramAlternative<'a>>,
     detected_language: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-struct DeepgramAlternative {
+struct DeepgramAlternative<'a> {
     transcript: String,
-    words: Vec<DeepgramTimed>,
+    #[serde(borrow)]
+    words: List<'a, DeepgramTimed>,
 }
 
 /// A word, or a sentence.
@@ -170,11 +179,12 @@ fn letter(number: u32) -> String {
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-struct Xai {
+struct Xai<'a> {
     text: Option<String>,
     language: Option<String>,
     duration: Option<f64>,
-    words: Option<Vec<XaiWord>>,
+    #[serde(borrow)]
+    words: List<'a, XaiWord>,
 }
 
 #[derive(Deserialize)]
@@ -228,14 +238,10 @@ impl Transcript {
     }
 
     fn of_elevenlabs(body: &[u8]) -> Option<Self> {
-        let read: Elevenlabs = serde_json::from_slice(body).ok()?;
-        let said = read.words.unwrap_or_default();
+        let read: Elevenlabs<'_> = serde_json::from_slice(body).ok()?;
         // ElevenLabs' list also contains spaces and sounds such as laughter.
-        let words: Vec<Segment> = said
-            .into_iter()
-            .filter(|word| word.kind.as_deref().is_none_or(|kind| kind == "word"))
-            .map(Timed::segment)
-            .collect();
+        let is_word = |word: &Timed| word.kind.as_deref().is_none_or(|kind| kind == "word");
+        let words = segments(&read.words, |word| is_word(&word).then(|| word.segment()))?;
         let end = words.last().map(|word| word.end);
         Some(Self {
             text: read.text?,
@@ -247,17 +253,13 @@ impl Transcript {
     }
 
     fn of_deepgram(body: &[u8]) -> Option<Self> {
-        let read: Deepgram = serde_json::from_slice(body).ok()?;
+        let read: Deepgram<'_> = serde_json::from_slice(body).ok()?;
         // Of several channels only the first is read.
-        let channel = read.results.channels.into_iter().next()?;
-        let heard = channel.alternatives.into_iter().next()?;
-        let words: Vec<Segment> = heard.words.into_iter().map(DeepgramTimed::segment).collect();
-        let utterances = read.results.utterances.unwrap_or_default();
-        let segments = if utterances.is_empty() {
-            lines(&words)
-        } else {
-            utterances.into_iter().map(DeepgramTimed::segment).collect()
-        };
+        let channel = read.results.channels.iter().next()?.ok()?;
+        let heard = channel.alternatives.iter().next()?.ok()?;
+        let words = segments(&heard.words, |word| Some(word.segment()))?;
+        let sentences = segments(&read.results.utterances, |sentence| Some(sentence.segment()))?;
+        let segments = if sentences.is_empty() { lines(&words) } else { sentences };
         Some(Self {
             text: heard.transcript,
             language: channel.detected_language,
@@ -268,7 +270,7 @@ impl Transcript {
     }
 
     fn of_xai(body: &[u8]) -> Option<Self> {
-        let read: Xai = serde_json::from_slice(body).ok()?;
+        let read: Xai<'_> = serde_json::from_slice(body).ok()?;
         let speaker = |value: serde_json::Value| match value {
             Value::String(name) => Some(name),
             Value::Number(number) => {
@@ -282,7 +284,7 @@ impl Transcript {
             end: word.end,
             speaker: word.speaker.and_then(speaker),
         };
-        let words: Vec<Segment> = read.words.unwrap_or_default().into_iter().map(timed).collect();
+        let words = segments(&read.words, |word| Some(timed(word)))?;
         Some(Self {
             text: read.text?,
             language: read.language,
@@ -293,12 +295,12 @@ impl Transcript {
     }
 
     fn of_mistral(body: &[u8]) -> Option<Self> {
-        let read: Mistral = serde_json::from_slice(body).ok()?;
+        let read: Mistral<'_> = serde_json::from_slice(body).ok()?;
         Some(Self {
             text: read.text?,
             language: read.language,
             duration: read.usage.prompt_audio_seconds,
-            segments: read.segments.unwrap_or_default().into_iter().map(Timed::segment).collect(),
+            segments: segments(&read.segments, |segment| Some(segment.segment()))?,
             words: Vec::new(),
         })
     }
@@ -323,57 +325,78 @@ impl Transcript {
             TranscriptForm::Text => format!("{}\n", self.text).into_bytes(),
             TranscriptForm::Srt => self.srt().into_bytes(),
             TranscriptForm::Vtt => self.vtt().into_bytes(),
-            TranscriptForm::Json => self.json(Map::new()),
+            TranscriptForm::Json => self.json(|_| {}),
             TranscriptForm::Verbose => self.verbose(words, segments),
-            TranscriptForm::Diarized => {
-                let segments = self.segments.iter().enumerate().map(|(index, segment)| {
-                    json!({
-                        "type": "transcript.text.segment", "id": format!("seg_{index}"), "start": segment.start,
-                        "end": segment.end, "text": segment.text, "speaker": segment.speaker
-                    })
+            TranscriptForm::Diarized => self.json(|out| {
+                push_text(out, "task", "transcribe");
+                push_seconds(out, "duration", self.duration);
+                push_key(out, "segments");
+                push_array(out, self.segments.iter().enumerate(), |(index, segment), out| {
+                    out.push(b'{');
+                    push_text(out, "type", "transcript.text.segment");
+                    push_text(out, "id", &format!("seg_{index}"));
+                    segment.push_times(out);
+                    push_text(out, "text", &segment.text);
+                    match &segment.speaker {
+                        Some(speaker) => push_text(out, "speaker", speaker),
+                        None => {
+                            push_key(out, "speaker");
+                            out.extend_from_slice(b"null");
+                        }
+                    }
+                    out.push(b'}');
                 });
-                let mut more = Map::new();
-                more.insert("task".to_owned(), "transcribe".into());
-                more.insert("duration".to_owned(), self.duration.into());
-                more.insert("segments".to_owned(), segments.collect());
-                self.json(more)
-            }
+            }),
         })
     }
 
-    fn json(&self, more: Map<String, Value>) -> Vec<u8> {
-        let mut object = Map::new();
-        object.insert("text".to_owned(), self.text.as_str().into());
-        object.extend(more);
-        if let Some(seconds) = self.duration {
-            object.insert("usage".to_owned(), json!({"type": "duration", "seconds": seconds}));
+    /// An object with the text, further members, and the duration as usage.
+    fn json(&self, more: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = vec![b'{'];
+        push_text(&mut out, "text", &self.text);
+        more(&mut out);
+        if self.duration.is_some() {
+            push_key(&mut out, "usage");
+            out.push(b'{');
+            push_text(&mut out, "type", "duration");
+            push_seconds(&mut out, "seconds", self.duration);
+            out.push(b'}');
         }
-        Value::Object(object).to_string().into_bytes()
+        out.push(b'}');
+        out
     }
 
     fn verbose(&self, words: bool, segments: bool) -> Vec<u8> {
-        let mut more = Map::new();
-        more.insert("task".to_owned(), "transcribe".into());
-        // OpenAI's type requires a text.
-        more.insert("language".to_owned(), self.language.as_deref().unwrap_or("unknown").into());
-        more.insert("duration".to_owned(), self.duration.into());
-        if segments || !words {
-            let segments = self.segments.iter().enumerate().map(|(id, segment)| {
-                // OpenAI's type requires the last four, which other providers do not measure. These are the values that
-                // no filter of bad segments rejects.
-                json!({
-                    "id": id, "seek": 0, "start": segment.start, "end": segment.end, "text": segment.text, "tokens": [],
-                    "temperature": 0.0, "avg_logprob": 0.0, "compression_ratio": 1.0, "no_speech_prob": 0.0
-                })
-            });
-            more.insert("segments".to_owned(), segments.collect());
-        }
-        if words {
-            let words = self.words.iter();
-            let words = words.map(|word| json!({"word": word.text, "start": word.start, "end": word.end}));
-            more.insert("words".to_owned(), words.collect());
-        }
-        self.json(more)
+        self.json(|out| {
+            push_text(out, "task", "transcribe");
+            // OpenAI's type requires a text.
+            push_text(out, "language", self.language.as_deref().unwrap_or("unknown"));
+            push_seconds(out, "duration", self.duration);
+            if segments || !words {
+                push_key(out, "segments");
+                push_array(out, self.segments.iter().enumerate(), |(id, segment), out| {
+                    out.push(b'{');
+                    push_count(out, "id", id as u64);
+                    push_count(out, "seek", 0);
+                    segment.push_times(out);
+                    push_text(out, "text", &segment.text);
+                    // OpenAI's type requires these, which other providers do not measure. The values are those
+                    // that no filter of bad segments rejects.
+                    out.extend_from_slice(
+                        b",\"tokens\":[],\"temperature\":0.0,\"avg_logprob\":0.0,\"compression_ratio\":1.0,\"no_speech_prob\":0.0}",
+                    );
+                });
+            }
+            if words {
+                push_key(out, "words");
+                push_array(out, &self.words, |word, out| {
+                    out.push(b'{');
+                    push_text(out, "word", &word.text);
+                    word.push_times(out);
+                    out.push(b'}');
+                });
+            }
+        })
     }
 
     fn srt(&self) -> String {
@@ -391,6 +414,27 @@ impl Transcript {
         };
         format!("WEBVTT\n\n{}", self.segments.iter().map(block).collect::<String>())
     }
+}
+
+/// The chosen items of a list; none where an item cannot be read.
+fn segments<'a, T: Deserialize<'a>>(
+    list: &List<'a, T>,
+    segment: impl Fn(T) -> Option<Segment>,
+) -> Option<Vec<Segment>> {
+    list.iter().filter_map(|item| item.map(&segment).transpose()).collect::<serde_json::Result<_>>().ok()
+}
+
+impl Segment {
+    fn push_times(&self, out: &mut Vec<u8>) {
+        push_seconds(out, "start", Some(self.start));
+        push_seconds(out, "end", Some(self.end));
+    }
+}
+
+/// A number of seconds, or null.
+fn push_seconds(out: &mut Vec<u8>, name: &str, seconds: Option<f64>) {
+    push_key(out, name);
+    out.extend_from_slice(Value::from(seconds).to_string().as_bytes());
 }
 
 /// Lines of subtitles from words: a sentence, or as much of it as fits, of one speaker.

@@ -168,12 +168,12 @@ impl AnswerReader for GoogleSound {
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
         let body = parts.first().map(|part| &part.body[..]).unwrap_or_default();
         let broken = |retry, message: String| Error::upstream(ErrorKind::Upstream, retry, message);
-        let read: Generated<'_> = serde_json::from_slice(body).map_err(|_| {
-            broken(Retry::Elsewhere, "The provider's answer is not in its own format.".to_owned())
-        })?;
+        let other =
+            |_| broken(Retry::Elsewhere, "The provider's answer is not in its own format.".to_owned());
+        let read: Generated<'_> = serde_json::from_slice(body).map_err(other)?;
         let mut samples = Vec::new();
         let mut rate = RATE;
-        for media in read.media() {
+        for media in read.media().map_err(other)? {
             let sound = STANDARD.decode(media.data.as_bytes()).unwrap_or_default();
             let named =
                 media.mime_type.split("rate=").nth(1).and_then(|rate| rate.split(';').next()?.parse().ok());

@@ -37,9 +37,5 @@ pub use framed::unframed;
 /// The family whose signatures this protocol's own models accept.
 pub(crate) const REASONING_FORMAT: &str = "anthropic-claude-v1";
 
-/// Marks an entry of the history that only this protocol has (a server tool's call or result). The block
-/// travels as raw JSON in a reasoning part, so that other protocols drop it like foreign thinking.
-const BLOCK_FORMAT: &str = "anthropic-messages-block";
-
 /// The Messages protocol.
 pub struct AnthropicMessages;

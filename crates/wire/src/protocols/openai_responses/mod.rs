@@ -30,9 +30,5 @@ mod types;
 /// The family whose encrypted thinking this format accepts. It is valid only at the provider that issued it.
 pub(crate) const REASONING_FORMAT: &str = "openai-responses-v1";
 
-/// Marks an item of the history that only this format has (a hosted tool's call): it travels as raw JSON in a
-/// reasoning part, so that other formats drop it like foreign thinking.
-pub(crate) const ITEM_FORMAT: &str = "openai-responses-item";
-
 /// The Responses API.
 pub struct OpenaiResponses;

@@ -61,7 +61,10 @@ fn item_path(place: Place) -> String {
 fn part_path(part: &Part) -> String {
     let item = item_path(part.place);
     match (&part.kind, part.place.piece_number()) {
-        (PartKind::Reasoning(_) | PartKind::ToolCall(_) | PartKind::ToolResult(_), _) => item,
+        (
+            PartKind::Reasoning(_) | PartKind::Native(_) | PartKind::ToolCall(_) | PartKind::ToolResult(_),
+            _,
+        ) => item,
         (_, Some(piece)) => format!("{item}.content[{piece}]"),
         _ if part.place.is_instructions() => item,
         _ => format!("{item}.content"),
@@ -74,7 +77,7 @@ fn of_message(request: Option<&Request>, message: usize, of: MessageField) -> Co
     };
     // The model's output in one turn is several items.
     let thought = || {
-        let is_thought = |part: &&Part| matches!(part.kind, PartKind::Reasoning(_));
+        let is_thought = |part: &&Part| matches!(part.kind, PartKind::Reasoning(_) | PartKind::Native(_));
         found.parts.iter().find(is_thought).map(|part| item_path(part.place))
     };
     let path = item_path(found.place);

@@ -58,7 +58,8 @@ fn work(name: String, caller: Protocol, upstream: Protocol, upstream_streams: bo
         };
         transcode(wire::exchange::transcoder(parts), body)
     };
-    let is_counted = caller == Protocol::OpenaiChat && upstream_streams == streams;
+    let is_once = [caller, upstream].contains(&Protocol::OpenaiChat) || caller == upstream;
+    let is_counted = is_once && upstream_streams == streams;
     Work { name, kind: Kind::Answered, is_counted, run: Box::new(run) }
 }
 

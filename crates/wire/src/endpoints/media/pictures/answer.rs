@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use canon::write::{push_array, push_key, push_text};
 use canon::{Amount, Error, ErrorKind, Losses, Operation, Progress, Result, Retry, Unit, Usage};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -78,9 +79,9 @@ impl<'a> Pictures<'a> {
         let read: Generated<'a> = serde_json::from_slice(body).ok()?;
         let (usage, refused) = (read.usage(), read.refusal());
         let mut pictures = Self { usage, refused, image_input: read.image_input(), ..Self::default() };
-        for media in read.media() {
-            pictures.media_type = Some(media.mime_type.clone());
-            pictures.images.push(media.data.clone());
+        for media in read.media().ok()? {
+            pictures.media_type = Some(media.mime_type);
+            pictures.images.push(media.data);
         }
         Some(pictures)
     }
@@ -105,7 +106,7 @@ impl<'a> Pictures<'a> {
 
 impl AnswerReader for PicturesReader {
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
-        let mut data = Vec::new();
+        let mut images: Vec<Cow<'_, str>> = Vec::new();
         let (mut usage, mut refused, mut media_type) = (None::<Usage>, None, None);
         let mut image_input = 0;
         for part in parts {
@@ -114,7 +115,7 @@ impl AnswerReader for PicturesReader {
                 Error::upstream(ErrorKind::Upstream, Retry::Elsewhere, message)
             };
             let read = Pictures::read(self.format, part).ok_or_else(broken)?;
-            data.extend(read.images.into_iter().map(|image| json!({"b64_json": image})));
+            images.extend(read.images);
             refused = refused.or(read.refused);
             media_type = media_type.or(read.media_type.map(Cow::into_owned));
             image_input += read.image_input;
@@ -122,10 +123,10 @@ impl AnswerReader for PicturesReader {
                 *usage.get_or_insert_default() += read;
             }
         }
-        if data.is_empty() {
+        if images.is_empty() {
             return Err(no_image(refused));
         }
-        let count = data.len() as u64;
+        let count = images.len() as u64;
         let progress = Progress {
             content_started: true,
             finished: true,
@@ -141,7 +142,8 @@ impl AnswerReader for PicturesReader {
         if let Some(usage) = usage {
             about["usage"] = counted(&usage, image_input);
         }
-        let body = if self.is_stream { self.events(about, data) } else { whole(about, data) };
+        let body =
+            if self.is_stream { self.events(&about, &images) } else { whole(&about, "b64_json", &images) };
         Ok(EndpointAnswer { body, progress, losses: Losses::new() })
     }
 
@@ -165,15 +167,16 @@ impl AnswerReader for PicturesReader {
 
 impl PicturesReader {
     /// One event per image, for providers that have no streams.
-    fn events(&self, about: Value, data: Vec<Value>) -> Vec<u8> {
+    fn events(&self, about: &Value, images: &[Cow<'_, str>]) -> Vec<u8> {
         let is_edit = self.operation == Operation::ImageEdits;
         let kind = if is_edit { "image_edit.completed" } else { "image_generation.completed" };
-        let last = data.len().saturating_sub(1);
+        let last = images.len().saturating_sub(1);
         let mut out = Vec::new();
-        for (index, mut event) in data.into_iter().enumerate() {
-            event["type"] = kind.into();
-            event["created_at"] = about["created"].clone();
-            event["output_format"] = about["output_format"].clone();
+        for (index, image) in images.iter().enumerate() {
+            let mut event = json!({
+                "type": kind, "b64_json": image, "created_at": about["created"],
+                "output_format": about["output_format"]
+            });
             // The counts are those of all images, so only one event has them: readers add the counts of
             // events.
             if index == last && about.get("usage").is_some() {
@@ -185,9 +188,18 @@ impl PicturesReader {
     }
 }
 
-pub(super) fn whole(mut about: Value, data: Vec<Value>) -> Vec<u8> {
-    about["data"] = data.into();
-    about.to_string().into_bytes()
+/// The members of `about`, and the images: each in the member `name`.
+pub(super) fn whole(about: &Value, name: &str, images: &[Cow<'_, str>]) -> Vec<u8> {
+    let mut out = about.to_string().into_bytes();
+    let _brace = out.pop();
+    push_key(&mut out, "data");
+    push_array(&mut out, images, |image, out| {
+        out.push(b'{');
+        push_text(out, name, image);
+        out.push(b'}');
+    });
+    out.push(b'}');
+    out
 }
 
 pub(super) fn no_image(refused: Option<String>) -> Error {

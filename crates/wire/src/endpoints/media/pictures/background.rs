@@ -60,16 +60,16 @@ impl BackgroundJob {
 
 impl AnswerReader for BackgroundReader {
     fn read(&self, parts: &[PartAnswer]) -> Result<EndpointAnswer> {
-        let mut data = Vec::new();
+        let mut urls = Vec::new();
         for part in parts {
             let url = BackgroundJob::read(part)?.image()?.ok_or_else(|| no_image(None))?;
-            data.push(json!({ "url": url }));
+            urls.push(url.into());
         }
-        let amount = Amount { unit: Unit::Image, count: data.len() as u64 };
+        let amount = Amount { unit: Unit::Image, count: urls.len() as u64 };
         let progress =
             Progress { content_started: true, finished: true, amount: Some(amount), ..Progress::default() };
         let created = parts.first().map_or(0, |part| seconds(&part.headers));
-        let body = whole(json!({ "created": created }), data);
+        let body = whole(&json!({ "created": created }), "url", &urls);
         Ok(EndpointAnswer { body, progress, losses: Losses::new() })
     }
 

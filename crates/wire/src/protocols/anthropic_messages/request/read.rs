@@ -10,8 +10,8 @@ use canon::{
     ToolChoice, ToolKind, ToolResult,
 };
 
+use super::super::REASONING_FORMAT;
 use super::super::types::CONTAINER_UPLOAD;
-use super::super::{BLOCK_FORMAT, REASONING_FORMAT};
 use crate::json::{Items, room, string};
 use crate::protocols::Protocol;
 use crate::protocols::fields::Fields;
@@ -232,9 +232,7 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
         // A server tool's call or result, or a new kind: only this protocol can take it back.
         _ => {
             let raw = block.object_of_others(&[]).unwrap_or_else(|| Json::copy_of("{}"));
-            let thought =
-                Reasoning { format: Some(BLOCK_FORMAT.to_owned()), extra: Some(raw), ..Reasoning::default() };
-            Ok(Part::new(PartKind::from(thought)))
+            Ok(Part::new(PartKind::Native(raw)))
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::protocols::function_tools::{
     FunctionTool, call_input, function_tools, json_instruction, note_wrapped,
 };
 use crate::protocols::unsupported::{
-    BUDGET, Offers, lose_description, lose_failures, lose_hints, lose_marks, lose_proofs, lose_thinking,
-    refuse_features,
+    BUDGET, OF_ANOTHER_FORMAT, Offers, lose_description, lose_failures, lose_hints, lose_marks, lose_proofs,
+    lose_thinking, refuse_features,
 };
 use crate::{DecoderContext, Encoded};
 
@@ -386,6 +386,7 @@ fn answered<'a>(index: usize, message: &'a Message, ids: &'a CallIds<'a>, losses
             PartKind::Reasoning(reasoning) if is_own(reasoning, part) => {
                 thoughts.push_str(&reasoning.text);
             }
+            PartKind::Native(_) => losses.dropped(Field::thinking(index, position), OF_ANOTHER_FORMAT),
             PartKind::Reasoning(_) => losses.dropped(
                 Field::thinking(index, position),
                 "Thinking can be sent back only to the family of models that wrote it.",

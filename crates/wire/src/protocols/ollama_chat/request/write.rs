@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use canon::{
-    Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind,
+    Effort, Error, Field, Json, Losses, Media, MediaKind, Message, OutputFormat, Part, PartKind, Reasoning,
     ReasoningControl, Request, Result, Role, Source, Target, Tool, ToolChoice, ToolField, ToolKind,
 };
 use serde::Serialize;
@@ -14,8 +14,8 @@ use crate::json::{FormatOverhead, Kind, Output, Scanner, Syntax, word};
 use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::function_tools::{FunctionTool, call_input, function_tools, note_wrapped};
 use crate::protocols::unsupported::{
-    Offers, lose_budget, lose_description, lose_details, lose_failures, lose_hints, lose_marks, lose_proofs,
-    lose_thinking, refuse_features, wish_field,
+    OF_ANOTHER_FORMAT, Offers, lose_budget, lose_description, lose_details, lose_failures, lose_hints,
+    lose_marks, lose_proofs, lose_thinking, refuse_features, wish_field,
 };
 use crate::{DecoderContext, Encoded};
 
@@ -194,18 +194,23 @@ fn turn<'a>(
                     }
                 }
             }
-            PartKind::Reasoning(reasoning) => match reasoning.format.as_deref() {
-                None | Some("unknown") if reasoning.encrypted.is_none() && part.signature.is_none() => {
-                    turn.thinking.push_str(&reasoning.text);
-                }
-                _ => losses.dropped(
-                    Field::thinking(index, position),
-                    "Thinking can be sent back only to the family of models that wrote it.",
-                ),
-            },
+            PartKind::Reasoning(reasoning) if is_own(reasoning, part) => {
+                turn.thinking.push_str(&reasoning.text);
+            }
+            PartKind::Reasoning(_) => losses.dropped(
+                Field::thinking(index, position),
+                "Thinking can be sent back only to the family of models that wrote it.",
+            ),
+            PartKind::Native(_) => losses.dropped(Field::thinking(index, position), OF_ANOTHER_FORMAT),
         }
     }
     Ok(turn)
+}
+
+/// Whether it is of this provider, whose format has no proof.
+fn is_own(reasoning: &Reasoning, part: &Part) -> bool {
+    let is_unproven = reasoning.encrypted.is_none() && part.signature.is_none();
+    is_unproven && matches!(reasoning.format.as_deref(), None | Some("unknown"))
 }
 
 /// Empty, with room for the texts as paragraphs.

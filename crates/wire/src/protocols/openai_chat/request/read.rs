@@ -442,7 +442,6 @@ pub(crate) fn detail_part(detail: types::ReasoningDetail) -> Part {
         encrypted: detail.data,
         format: detail.format.filter(|format| format != "unknown"),
         id: detail.id,
-        extra: None,
     }));
     part.signature = detail.signature.map(Into::into);
     part

@@ -18,7 +18,7 @@ use crate::protocols::call_ids::{CallIds, clean};
 use crate::protocols::function_tools::{call_input, free_text_schema, is_restricted};
 use crate::protocols::hosted::{self, Task, is_left_out};
 use crate::protocols::offered::Offered;
-use crate::protocols::unsupported::{is_neutral, refuse_fields};
+use crate::protocols::unsupported::{OF_ANOTHER_FORMAT, is_neutral, refuse_fields};
 
 /// Fields of this format without a place in a canonical request that its providers support.
 const COMMON: [&str; 4] = ["audio", "logit_bias", "modalities", "web_search_options"];
@@ -589,9 +589,8 @@ impl<'a> Writer<'a> {
     /// Appends thinking as text, and as blocks where text is not enough: with proofs, or several blocks.
     fn thinking(&mut self, index: usize, message: &Message) -> Result<()> {
         for (position, part) in message.parts.iter().enumerate() {
-            if matches!(&part.kind, PartKind::Reasoning(thought) if thought.extra.is_some()) {
-                let reason = "The block exists only in another format.";
-                self.losses.dropped(Field::thinking(index, position), reason);
+            if matches!(part.kind, PartKind::Native(_)) {
+                self.losses.dropped(Field::thinking(index, position), OF_ANOTHER_FORMAT);
             }
         }
         let blocks = || message.parts.iter().filter_map(block);
@@ -623,7 +622,7 @@ impl<'a> Writer<'a> {
 /// A block of thinking that the format supports.
 fn block(part: &Part) -> Option<(&Reasoning, &Part)> {
     match &part.kind {
-        PartKind::Reasoning(thought) if thought.extra.is_none() => Some((thought, part)),
+        PartKind::Reasoning(thought) => Some((thought, part)),
         _ => None,
     }
 }

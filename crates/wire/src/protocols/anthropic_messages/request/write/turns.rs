@@ -13,13 +13,15 @@ use canon::{
 use super::thinking::Generation;
 use super::tools::{input, wire_id};
 use crate::json::{Output, room};
+use crate::protocols::Protocol;
+use crate::protocols::anthropic_messages::REASONING_FORMAT;
 use crate::protocols::anthropic_messages::types::{
     Block, CONTAINER_UPLOAD, CacheControl, Content, Source, ToolUse,
 };
-use crate::protocols::anthropic_messages::{BLOCK_FORMAT, REASONING_FORMAT};
 use crate::protocols::call_ids::CallIds;
 use crate::protocols::tool_names::Names;
 use crate::protocols::turns::{ResultsOf, Turn, Turns};
+use crate::protocols::unsupported::OF_ANOTHER_FORMAT;
 
 /// The text of a user turn that the API requires and the conversation lacks.
 const BEGINNING: &str = "(The conversation begins with the assistant.)";
@@ -50,10 +52,16 @@ pub(super) struct Conversation<'a> {
 impl<'a> TurnInputs<'a, '_> {
     /// Begins the body with the turns, without the first `skipped` cache marks, and returns the system prompt.
     pub fn write(self, skipped: usize, losses: &mut Losses, out: &mut Output) -> Result<Conversation<'a>> {
+        let has_own_blocks = self.request.format == Protocol::AnthropicMessages.as_str();
+        let is_content = |part: &Part| match part.kind {
+            PartKind::Native(_) => has_own_blocks,
+            _ => is_content(part),
+        };
         let turns = Turns::of(self.request, CallIds::of(self.request, wire_id), is_content)?;
         let mut writer = Writer {
             messages: &self.request.messages,
             names: self.names,
+            has_own_blocks,
             losses,
             out,
             open: None,
@@ -106,6 +114,8 @@ pub(super) fn plain(blocks: Vec<Block<'_>>) -> Content<'_> {
 struct Writer<'a, 'w> {
     messages: &'a [Message],
     names: &'w Names<'w>,
+    /// Blocks that only one format has are of this one.
+    has_own_blocks: bool,
     losses: &'w mut Losses,
     out: &'w mut Output,
     open: Option<OpenTurn<'a>>,
@@ -151,6 +161,9 @@ impl<'a> Writer<'a, '_> {
                     }
                     PartKind::Reasoning(thought) => {
                         self.note_thought(thought, part, Field::thinking(index, position))
+                    }
+                    PartKind::Native(_) if !self.has_own_blocks => {
+                        self.losses.dropped(Field::thinking(index, position), OF_ANOTHER_FORMAT);
                     }
                     _ => {}
                 }
@@ -341,6 +354,8 @@ impl<'a> Writer<'a, '_> {
                         self.block(index, block)?;
                     }
                 }
+                PartKind::Native(block) if self.has_own_blocks => self.block(index, Block::Raw(block))?,
+                PartKind::Native(_) => {}
                 PartKind::Media(media) if media.kind == MediaKind::Image => {
                     return Err(Error::unsupported(
                         Field::part(index, position),
@@ -447,7 +462,10 @@ impl<'a> Writer<'a, '_> {
                 let block = self.media(media, mark(part), path)?;
                 self.block(index, block)
             }
-            PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => Err(misplaced(path)),
+            PartKind::ToolCall(_)
+            | PartKind::ToolResult(_)
+            | PartKind::Reasoning(_)
+            | PartKind::Native(_) => Err(misplaced(path)),
         }
     }
 
@@ -490,11 +508,10 @@ fn misplaced(path: &Field) -> Error {
 
 /// A thought in the form that the API takes back, with its proof; none without one.
 fn thought_block<'a>(thought: &'a Reasoning, part: &'a Part) -> Option<Block<'a>> {
-    match (thought.format.as_deref(), &thought.extra, &thought.encrypted, &part.signature) {
-        (Some(BLOCK_FORMAT), Some(raw), _, _) => Some(Block::Raw(raw)),
+    match (thought.format.as_deref(), &thought.encrypted, &part.signature) {
         (Some(format), ..) if format != REASONING_FORMAT => None,
-        (_, _, Some(data), _) => Some(Block::RedactedThinking { data }),
-        (_, _, None, Some(signature)) => Some(Block::Thinking { thinking: &thought.text, signature }),
+        (_, Some(data), _) => Some(Block::RedactedThinking { data }),
+        (_, None, Some(signature)) => Some(Block::Thinking { thinking: &thought.text, signature }),
         _ => None,
     }
 }

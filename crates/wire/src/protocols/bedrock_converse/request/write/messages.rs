@@ -15,6 +15,7 @@ use crate::protocols::call_ids::{CallIds, clean, mark_of};
 use crate::protocols::function_tools::call_input;
 use crate::protocols::tool_names::Names;
 use crate::protocols::turns::{ResultsOf, Turn, Turns};
+use crate::protocols::unsupported::OF_ANOTHER_FORMAT;
 
 /// The family of models whose thinking proofs this API returns and accepts.
 pub(crate) const CLAUDE_FORMAT: &str = "anthropic-claude-v1";
@@ -79,6 +80,7 @@ impl MessageInputs<'_> {
             PartKind::Reasoning(reasoning) => {
                 reasoning_content(self.family, reasoning, part.signature.as_ref()).is_some()
             }
+            PartKind::Native(_) => false,
             _ => true,
         }
     }
@@ -137,6 +139,9 @@ impl<'a> Writer<'a, '_> {
                         Field::thinking(index, position),
                         "Thinking can be sent back only with its signature and to the family of models that wrote it.",
                     ),
+                    PartKind::Native(_) => {
+                        self.losses.dropped(Field::thinking(index, position), OF_ANOTHER_FORMAT);
+                    }
                     _ => {}
                 }
             }
@@ -427,6 +432,7 @@ impl<'a> Writer<'a, '_> {
                     // A cache point must not follow thinking.
                     continue;
                 }
+                PartKind::Native(_) => continue,
                 _ => {
                     return Err(Error::unsupported(
                         path(),

@@ -25,6 +25,7 @@ use crate::protocols::gemini::model::{Generation, is_gemma};
 use crate::protocols::gemini::request::types::{MODEL, USER};
 use crate::protocols::gemini::{REASONING_FORMAT, SKIP_SIGNATURE};
 use crate::protocols::tool_names::Names;
+use crate::protocols::unsupported::OF_ANOTHER_FORMAT;
 
 /// The instructions before a conversation, which are written after it.
 pub(super) struct Instructions<'a>(&'a [Message]);
@@ -303,11 +304,16 @@ impl<'a> Writer<'a, '_> {
 
     fn note_thinking(&mut self, index: usize, message: &Message) {
         for (position, part) in message.parts.iter().enumerate() {
-            let PartKind::Reasoning(reasoning) = &part.kind else { continue };
-            let reason = match reasoning.format.as_deref() {
-                _ if is_kept(reasoning, part.signature.as_deref()) => continue,
-                Some(REASONING_FORMAT) | None => "Thinking without its signature is of no use to the model.",
-                Some(_) => "The thinking of another family of models is of no use to this one.",
+            let reason = match &part.kind {
+                PartKind::Native(_) => OF_ANOTHER_FORMAT,
+                PartKind::Reasoning(thought) if is_kept(thought, part.signature.as_deref()) => continue,
+                PartKind::Reasoning(thought) => match thought.format.as_deref() {
+                    Some(REASONING_FORMAT) | None => {
+                        "Thinking without its signature is of no use to the model."
+                    }
+                    Some(_) => "The thinking of another family of models is of no use to this one.",
+                },
+                _ => continue,
             };
             self.losses.dropped(Field::thinking(index, position), reason);
         }
@@ -515,7 +521,7 @@ fn said_by_model<'a>(parts: &'a [Part], mut on_part: impl FnMut(ModelPart<'a>) -
                 waiting = signature;
             }
             PartKind::Reasoning(reasoning) => on_part(ModelPart::Thought(&reasoning.text, signature))?,
-            PartKind::ToolResult(_) => {}
+            PartKind::ToolResult(_) | PartKind::Native(_) => {}
         }
     }
     alone(waiting.filter(|_| !has_called), &mut on_part)

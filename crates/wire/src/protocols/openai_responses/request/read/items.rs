@@ -9,7 +9,7 @@ use canon::{
     ToolCall, ToolResult,
 };
 
-use super::super::super::{ITEM_FORMAT, REASONING_FORMAT};
+use super::super::super::REASONING_FORMAT;
 use super::tools::CallerTools;
 use crate::json::{Items, room};
 use crate::protocols::envelope::{self, Proof};
@@ -99,11 +99,7 @@ impl Reader<'_, '_> {
             )),
             // Calls of hosted tools, compacted conversations, and new kinds: only this format has them.
             _ => {
-                self.said(Part::new(PartKind::from(Reasoning {
-                    format: Some(ITEM_FORMAT.to_owned()),
-                    extra: Some(Json::copy_of(raw)),
-                    ..Reasoning::default()
-                })));
+                self.said(Part::new(PartKind::Native(Json::copy_of(raw))));
                 Ok(())
             }
         }

@@ -8,10 +8,12 @@ use canon::{
 };
 use serde::Serialize;
 
-use super::super::super::{ITEM_FORMAT, REASONING_FORMAT};
+use super::super::super::REASONING_FORMAT;
 use crate::json::Output;
+use crate::protocols::Protocol;
 use crate::protocols::call_ids::{CallIds, mark_of, plain_id};
 use crate::protocols::tool_names::Names;
+use crate::protocols::unsupported::OF_ANOTHER_FORMAT;
 
 /// A call of a function or of a free-text tool.
 #[derive(Serialize)]
@@ -91,6 +93,7 @@ pub(super) fn input<'a>(
         ids: CallIds::of(request, plain_id),
         custom: request.messages.iter().flat_map(Message::tool_calls).map(|call| call.custom).collect(),
         names,
+        has_own_items: request.format == Protocol::OpenaiResponses.as_str(),
         no_developer: target.quirks.no_developer_role,
         // Hosts of open models accept the text of thinking.
         takes_text: target.quirks.reasoning_field.is_some(),
@@ -115,6 +118,8 @@ struct Writer<'a, 'b> {
     /// For each call in order: whether it is one of a free-text tool.
     custom: Vec<bool>,
     names: &'a Names<'a>,
+    /// Items that only one format has are of this one.
+    has_own_items: bool,
     no_developer: bool,
     takes_text: bool,
     text_only_results: bool,
@@ -173,9 +178,10 @@ impl<'a> Writer<'a, '_> {
         match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) => Ok(ContentPart::InputText { text }),
             PartKind::Media(media) => self.media(media, path()),
-            PartKind::ToolCall(_) | PartKind::ToolResult(_) | PartKind::Reasoning(_) => {
-                Err(Error::invalid(path(), "This kind of content is not allowed here."))
-            }
+            PartKind::ToolCall(_)
+            | PartKind::ToolResult(_)
+            | PartKind::Reasoning(_)
+            | PartKind::Native(_) => Err(Error::invalid(path(), "This kind of content is not allowed here.")),
         }
     }
 
@@ -230,6 +236,10 @@ impl<'a> Writer<'a, '_> {
                     self.output.push(b"]}");
                 }
                 PartKind::ToolResult(result) => self.result((index, position), result)?,
+                PartKind::Native(item) if self.has_own_items => self.output.item(item)?,
+                PartKind::Native(_) => {
+                    self.losses.dropped(Field::thinking(index, position), OF_ANOTHER_FORMAT);
+                }
             }
         }
         self.spoken(&message.parts[said..], (index, message.parts.len()))
@@ -283,18 +293,18 @@ impl<'a> Writer<'a, '_> {
             encrypted_content,
         };
         let encrypted = thought.encrypted.as_ref().filter(|data| !data.is_empty());
-        match (thought.format.as_deref(), &thought.extra, encrypted) {
-            (Some(ITEM_FORMAT), Some(raw), _) => self.output.item(raw)?,
-            (None | Some(REASONING_FORMAT), _, Some(data)) => {
+        match (thought.format.as_deref(), encrypted) {
+            (None | Some(REASONING_FORMAT), Some(data)) => {
                 let summary = text.map(|text| ContentPart::SummaryText { text }).into_iter().collect();
                 self.output.item(&item(summary, Vec::new(), Some(data)))?;
             }
-            (None, _, None) if self.takes_text && part.signature.is_none() => {
+            (None, None) if self.takes_text && part.signature.is_none() => {
                 let content = text.map(|text| ContentPart::ReasoningText { text }).into_iter().collect();
                 self.output.item(&item(Vec::new(), content, None))?;
             }
             (Some(format), ..) if format != REASONING_FORMAT => {
-                self.losses.dropped(field(), "Thinking of another family of models is not accepted.");
+                let reason = "Thinking of another family of models is not accepted.";
+                self.losses.dropped(field(), reason);
             }
             _ => self.losses.dropped(field(), "Thinking without its encrypted form is not accepted."),
         }
