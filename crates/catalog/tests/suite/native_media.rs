@@ -148,7 +148,8 @@ fn google_makes_and_edits_images() {
 #[test]
 fn features_of_images_that_google_lacks_are_refused_by_name() {
     let asked = |name: &str, value: Value| {
-        let mut asked = json!({"model": "gemini-3-pro-image", "prompt": "a fox", "images": []});
+        let image = json!({"image_url": "data:image/png;base64,AAAA"});
+        let mut asked = json!({"model": "gemini-3-pro-image", "prompt": "a fox", "images": [image]});
         asked[name] = value;
         written("google-vertex", Operation::ImageEdits, &asked)
     };
