@@ -14,8 +14,8 @@ use crate::cache::ResponseCache;
 use crate::clock;
 use crate::cluster::{Leases, Link, OutageNotices, Predecessors, SharedConversations, SharedMemory};
 use crate::config::Settings;
+use crate::config::effective::without_secrets;
 use crate::config::redis_url::RedisUrl;
-use crate::config::shown::without_secrets;
 use crate::console::{self, View};
 use crate::demo::Demo;
 use crate::discovery::Discovery;
@@ -210,7 +210,7 @@ impl App {
             );
         }
         if let Some(leases) = &leases {
-            leases.farewell().await;
+            leases.release_all().await;
         }
         let _ = stop_writer.send(());
         match writer {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use canon::{Error, ErrorKind};
 use store::{Addition, Chain, Conversation, Store, StoreError, StoredItem, StoredResponse};
-use wire::kept::{self, Turn};
+use wire::stored_items::{self, Turn};
 use wire::{Intake, StoredAnswer, StoredAnswerUse};
 
 use crate::buffers::Held;
@@ -103,12 +103,12 @@ impl Responses {
                 model: intake.model.clone(),
                 previous: keeping.previous.clone(),
                 conversation: keeping.conversation.clone(),
-                input: kept::own_input(&intake),
+                input: stored_items::own_input(&intake),
                 settings,
             })
         });
         let is_unkept = keep.is_none();
-        let mut intake = if keeping.needs_kept() {
+        let mut intake = if keeping.needs_stored_answer() {
             match self.complete(whose, &intake, &keeping, held).await? {
                 Completed::Here(intake) => intake,
                 Completed::Elsewhere(error) => {
@@ -156,22 +156,24 @@ impl Responses {
             Some(id) => match self.find_conversation(owner, id).await? {
                 Some(_) => self.conversation_items(id, room).await?,
                 // Another caller's, or expired.
-                None if self.is_known_conversation(id).await? => return Err(kept::no_conversation(id)),
-                None => return Ok(Completed::Elsewhere(kept::no_conversation(id))),
+                None if self.is_known_conversation(id).await? => {
+                    return Err(stored_items::no_conversation(id));
+                }
+                None => return Ok(Completed::Elsewhere(stored_items::no_conversation(id))),
             },
             None => Vec::new(),
         };
         let found = self.referred(owner, &keeping.references, room).await?;
         let turns: Vec<Turn<'_>> = earlier.iter().map(turn).collect();
-        let mut before = kept::items(&turns)?;
+        let mut before = stored_items::items(&turns)?;
         for item in &items {
-            before.extend(kept::item(&item.item));
+            before.extend(stored_items::item(&item.item));
         }
         let find = |id: &str| {
             let here = || items.iter().find(|item| item.id == id).map(|item| item.item.clone());
             found.get(id).cloned().or_else(here)
         };
-        let body = match kept::expanded(intake, &before, find) {
+        let body = match stored_items::expanded(intake, &before, find) {
             Ok(body) => body,
             Err(error) if keeping.previous.is_none() && keeping.conversation.is_none() => {
                 return Ok(Completed::Elsewhere(error));
@@ -182,7 +184,7 @@ impl Responses {
             return Err(too_large());
         }
         held.grow(body.len()).await?;
-        kept::reread(intake, &body).map(Completed::Here)
+        stored_items::reread(intake, &body).map(Completed::Here)
     }
 
     async fn is_known(&self, id: &str) -> Result<bool, Error> {
@@ -226,7 +228,7 @@ impl Responses {
             if found.contains_key(reference) {
                 continue;
             }
-            let mut answers = kept::answers_of(reference);
+            let mut answers = stored_items::answers_of(reference);
             if is_plain(reference) {
                 let of_provider = self.store.answer_of_item(owner, reference).await;
                 answers.extend(of_provider.map_err(|error| away(&error))?);
@@ -236,8 +238,10 @@ impl Responses {
                     continue;
                 }
                 let Some(answer) = self.get(owner, &id).await? else { continue };
-                for item in kept::items(&[turn(&answer)])? {
-                    let Some(id) = kept::id_of(item).filter(|id| references.contains(id)) else { continue };
+                for item in stored_items::items(&[turn(&answer)])? {
+                    let Some(id) = stored_items::id_of(item).filter(|id| references.contains(id)) else {
+                        continue;
+                    };
                     room = room.checked_sub(item.get().len()).ok_or_else(too_large)?;
                     found.insert(id, item.get().to_owned());
                 }
@@ -268,7 +272,7 @@ impl Responses {
             None => "failed",
             Some(row) if row.bytes() > keep.settings.size_limit => "too_large",
             Some(row) => {
-                let items = kept::foreign_items(&row.id, &row.response);
+                let items = stored_items::foreign_items(&row.id, &row.response);
                 let added = keep.added(&row);
                 let addition = keep.conversation.as_deref().map(|conversation| Addition {
                     conversation,
@@ -400,7 +404,7 @@ impl Keep {
         if self.conversation.is_none() {
             return Vec::new();
         }
-        let added = kept::added(&turn(row), &row.id).unwrap_or_default();
+        let added = stored_items::added(&turn(row), &row.id).unwrap_or_default();
         added.into_iter().map(|(id, item)| StoredItem { id, item }).collect()
     }
 
@@ -413,7 +417,7 @@ impl Keep {
             model: self.model.clone(),
             created_at_ms: now,
             expires_at_ms: self.settings.expires_at_ms(now),
-            input: kept::input(&self.input, &kept.id).ok()?,
+            input: stored_items::input(&self.input, &kept.id).ok()?,
             response: String::from_utf8(kept.answer.clone()).ok()?,
         })
     }

@@ -17,9 +17,9 @@ use store::KeyHasher;
 use wire::providers::Endpoint;
 
 use crate::admission::Books;
+use crate::config::effective::EffectiveSettings;
 use crate::config::file::ModelSection;
 use crate::config::settings::{DEMO, Names, Timeouts};
-use crate::config::shown::EffectiveSettings;
 use crate::config::{
     BodySettings, KeepSettings, MetadataPlace, OidcSettings, ProviderSettings, Settings, Webhook,
 };
@@ -356,7 +356,7 @@ impl ProviderHandle {
             endpoint: wire::providers::endpoint(settings.row.calling),
             credentials: match same_access {
                 Some(before) => before.credentials.clone(),
-                None => Arc::new(Credentials::new(&settings.given(), &client)),
+                None => Arc::new(Credentials::new(&settings.credential_settings(), &client)),
             },
             key_labels: settings.keys.iter().map(|key| key.label.clone()).collect(),
             metrics: match before {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::file_routes::{Visit, attachment, invalid, missing};
 use crate::files::{self, not_found, refused};
 use crate::format::{Reply, items, text};
-use crate::kept::{Visit, attachment, invalid, missing};
-use crate::shelf::{Batch, File};
+use crate::stored_files::{Batch, File};
 use crate::times;
 
 const ENDPOINTS: [&str; 5] =

@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::file_routes::{Visit, attachment, invalid, missing};
 use crate::form;
 use crate::format::{Reply, strings, text};
-use crate::kept::{Visit, attachment, invalid, missing};
-use crate::shelf::{File, Upload};
+use crate::stored_files::{File, Upload};
 use crate::times;
 
 const PURPOSES: [&str; 6] = ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"];

@@ -4,9 +4,9 @@ use crate::anthropic::{self, Anthropic};
 use crate::bedrock::{self, Converse, Invoke};
 use crate::cohere::Cohere;
 use crate::endpoints;
+use crate::file_routes;
 use crate::format::{Call, Format, Reply};
 use crate::gemini::{self, Gemini};
-use crate::kept;
 use crate::media;
 use crate::models;
 use crate::ollama::Ollama;
@@ -32,13 +32,13 @@ pub enum Target {
     Chat(&'static dyn Format),
     Page(fn(&Call) -> Reply),
     /// What callers leave and ask for later.
-    Kept(kept::Page),
+    Kept(file_routes::Page),
     Nothing,
 }
 
 /// Finds the endpoint of a request.
 pub fn find(method: &Method, path: &str) -> Route {
-    if let Some((page, ..)) = kept::find(path) {
+    if let Some((page, ..)) = file_routes::find(path) {
         return to(Target::Kept(page));
     }
     if let Some(page) = endpoints::find(method, path) {

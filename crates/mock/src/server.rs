@@ -2,11 +2,11 @@
 
 use crate::body::PacedBody;
 use crate::faults::Fault;
+use crate::file_routes::{self, Visit};
 use crate::format::{Call, Format, Refusal, Reply, text};
 use crate::journal::{Journal, JournalEntry};
-use crate::kept::{self, Visit};
 use crate::routes::{self, Route};
-use crate::shelf::Shelf;
+use crate::stored_files::Shelf;
 use crate::{brain, openai_chat, realtime};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
@@ -246,8 +246,9 @@ async fn answer(state: &State, (method, route): (&Method, &Route), call: Call, b
     }
 }
 
-fn visit(state: &State, page: kept::Page, (method, call): (&Method, &Call), body: &[u8]) -> Reply {
-    let (place, rest) = kept::find(&call.path).map_or(("", Vec::new()), |(_, place, rest)| (place, rest));
+fn visit(state: &State, page: file_routes::Page, (method, call): (&Method, &Call), body: &[u8]) -> Reply {
+    let (place, rest) =
+        file_routes::find(&call.path).map_or(("", Vec::new()), |(_, place, rest)| (place, rest));
     let headers = || call.headers.clone();
     let ask = |path: &str, body: Value| ask(state, path, headers(), body);
     page(&Visit { method, call, body, shelf: &state.shelf, place, rest, ask: &ask })

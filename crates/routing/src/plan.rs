@@ -235,7 +235,7 @@ impl Planner<'_> {
 
     fn entry<'c>(&self, index: usize, candidate: &'c Candidate<'c>, turn: usize) -> Entry<'c> {
         let warm = self.needs.warm.filter(|warm| warm.is_at(candidate.route(0)));
-        let CandidateStatus { metrics, key, access } = self.health.standing(candidate, warm, turn, self.now);
+        let CandidateStatus { metrics, key, access } = self.health.status(candidate, warm, turn, self.now);
         let warm = warm.is_some() && access.state == KeyState::Ready;
         Entry {
             index,

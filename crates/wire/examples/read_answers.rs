@@ -84,7 +84,7 @@ fn content<'a>(protocol: Protocol, stream: bool, pieces: impl Iterator<Item = &'
     events.into_iter().for_each(|event| heard.take(event));
     let mut said = heard.top;
     said.insert("choices".to_owned(), heard.choices.into_values().collect());
-    said.insert("error".to_owned(), result.err().as_ref().map_or(Value::Null, told));
+    said.insert("error".to_owned(), result.err().as_ref().map_or(Value::Null, error_object));
     Value::Object(said)
 }
 
@@ -115,7 +115,7 @@ fn rendered<'a>(
     }
     result = result.and_then(|()| transcoder.finish(&mut bytes));
     Ok(
-        json!({ "answer": String::from_utf8(bytes)?, "error": result.err().as_ref().map_or(Value::Null, told) }),
+        json!({ "answer": String::from_utf8(bytes)?, "error": result.err().as_ref().map_or(Value::Null, error_object) }),
     )
 }
 
@@ -161,10 +161,10 @@ fn refusal(
         map.insert(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
     }
     let error = adapter(protocol).decode_error(StatusCode::from_u16(status)?, &map, body);
-    Ok(json!({ "choices": [], "error": told(&error) }))
+    Ok(json!({ "choices": [], "error": error_object(&error) }))
 }
 
-fn told(error: &Error) -> Value {
+fn error_object(error: &Error) -> Value {
     json!({
         "kind": error.kind.as_str(),
         "status": error.status().as_u16(),
@@ -277,7 +277,7 @@ fn server_sent<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Value {
         result = result.and_then(|()| parser.push(piece, &mut note));
     }
     result = result.and_then(|()| parser.finish(&mut note));
-    json!({ "frames": frames, "error": result.err().as_ref().map(told) })
+    json!({ "frames": frames, "error": result.err().as_ref().map(error_object) })
 }
 
 fn event_stream<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Value {
@@ -294,7 +294,7 @@ fn event_stream<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Value {
         result = result.and_then(|()| parser.push(piece, &mut note));
     }
     result = result.and_then(|()| parser.finish());
-    json!({ "frames": frames, "error": result.err().as_ref().map(told) })
+    json!({ "frames": frames, "error": result.err().as_ref().map(error_object) })
 }
 
 /// Texts, numbers and booleans unchanged; bytes as `{"bytes": base64}`.

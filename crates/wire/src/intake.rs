@@ -63,11 +63,11 @@ pub struct StoredAnswerUse {
 impl StoredAnswerUse {
     /// Whether it uses stored answers at all.
     pub fn is_used(&self) -> bool {
-        self.store || self.needs_kept()
+        self.store || self.needs_stored_answer()
     }
 
     /// Whether the request needs stored data to be complete.
-    pub fn needs_kept(&self) -> bool {
+    pub fn needs_stored_answer(&self) -> bool {
         self.previous.is_some() || !self.references.is_empty() || self.conversation.is_some()
     }
 }
@@ -291,7 +291,7 @@ impl Intake {
     }
 
     /// The facts for routing, limits and metering.
-    pub fn asked(&self) -> RequestFacts<'_> {
+    pub fn facts(&self) -> RequestFacts<'_> {
         RequestFacts {
             model: &self.model,
             needs: self.needs,
@@ -304,10 +304,10 @@ impl Intake {
             service_tier: self.service_tier.as_deref(),
             stream: self.form.stream,
             routing_fields: RoutingFields {
-                models: self.given("models"),
-                provider: self.given("provider"),
-                routing: self.given("routing"),
-                n: self.given("n"),
+                models: self.non_null("models"),
+                provider: self.non_null("provider"),
+                routing: self.non_null("routing"),
+                n: self.non_null("n"),
             },
         }
     }
@@ -330,7 +330,7 @@ impl Intake {
     }
 
     /// The raw value of a top-level field that exists and is not null.
-    pub fn given(&self, name: &str) -> Option<&[u8]> {
+    pub fn non_null(&self, name: &str) -> Option<&[u8]> {
         self.field(name).filter(|value| *value != b"null")
     }
 
@@ -389,7 +389,7 @@ impl Intake {
 
     /// The value of a top-level field, read as `T`; none if it is absent, null or of another shape.
     pub fn read_as<'a, T: serde::Deserialize<'a>>(&'a self, name: &str) -> Option<T> {
-        serde_json::from_slice(self.given(name)?).ok()
+        serde_json::from_slice(self.non_null(name)?).ok()
     }
 
     /// The names of the top-level fields with their raw values.
@@ -400,7 +400,7 @@ impl Intake {
     /// Whether the request asks for thinking, in any format.
     pub fn asks_for_thinking(&self) -> bool {
         let says = |name: &str, off: &[&str]| {
-            self.given(name).is_some_and(|value| !off.iter().any(|word| mentions(value, word)))
+            self.non_null(name).is_some_and(|value| !off.iter().any(|word| mentions(value, word)))
         };
         says("reasoning_effort", &["none"])
             || says("reasoning", &["none"])
@@ -417,7 +417,7 @@ impl Intake {
 
     /// The value of a top-level field that is a whole number, in any notation.
     pub(crate) fn whole(&self, name: &str) -> Option<i64> {
-        whole(self.given(name)?)
+        whole(self.non_null(name)?)
     }
 
     /// An error when the schemas are larger than the limit for translation.

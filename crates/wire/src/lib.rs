@@ -34,7 +34,7 @@ pub use intake::{
     Addressed, AnswerForm, Intake, PromptSize, ROUTING_FIELDS, RequestFacts, RoutingFields, StoredAnswerUse,
 };
 pub use protocols::anthropic_messages::unframed;
-pub use protocols::openai_responses::kept;
+pub use protocols::openai_responses::stored_items;
 pub use protocols::{OWN, Protocol, adapter, dialect, is_stream, passthrough};
 pub use taken_ids::TakenIds;
 pub use translate::{Translator, TranslatorParts};
@@ -301,7 +301,7 @@ pub trait Encoder: Send {
     /// the error replaces the answer.
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>);
     /// The finished answer, where the gateway stores it.
-    fn kept(&mut self) -> Option<StoredAnswer> {
+    fn stored_answer(&mut self) -> Option<StoredAnswer> {
         None
     }
 }

@@ -207,7 +207,7 @@ impl Transcoder for Translator {
     }
 
     fn kept(&mut self) -> Option<StoredAnswer> {
-        self.writing.encoder.kept()
+        self.writing.encoder.stored_answer()
     }
 
     fn proofs(&mut self) -> Option<Proofs> {

@@ -94,7 +94,7 @@ impl Leases {
     }
 
     /// Returns everything: no request is under way any more.
-    pub async fn farewell(&self) {
+    pub async fn release_all(&self) {
         self.report(true).await;
         self.report(true).await;
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use catalog::Catalog;
 
+use super::effective;
 use super::file::{ConfigFile, Mistake};
 use super::lines::Lines;
 use super::overlay::Overlay;
 use super::settings::Settings;
-use super::shown;
 use super::source::ConfigSource;
 
 impl ConfigSource {
@@ -34,7 +34,7 @@ impl ConfigSource {
                 let doubts = std::mem::take(&mut settings.doubts);
                 settings.source = Some(self.clone());
                 let text = file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
-                settings.shown = Arc::new(shown::in_force(text, &settings));
+                settings.shown = Arc::new(effective::in_force(text, &settings));
                 settings.fingerprint =
                     file.as_ref().map_or_else(String::new, |(_, text)| store::fingerprint(text));
                 let is_good = mistakes.is_empty() && elsewhere.is_empty();

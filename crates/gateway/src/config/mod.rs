@@ -6,6 +6,7 @@ pub mod base_url;
 pub mod check;
 #[cfg(test)]
 mod documents;
+pub mod effective;
 pub mod file;
 mod form;
 pub mod guardrail;
@@ -16,7 +17,6 @@ mod overlay;
 pub mod redis_url;
 pub mod schema;
 pub mod settings;
-pub mod shown;
 pub mod source;
 #[cfg(test)]
 mod tests;

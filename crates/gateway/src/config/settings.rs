@@ -16,6 +16,7 @@ use wire::Protocol;
 use wire::providers::{Auth, CallStyle, UrlMatch};
 
 use super::base_url;
+use super::effective::EffectiveSettings;
 use super::file::{
     BodiesSection, ConfigFile, LoggingSection, MetadataPlace, Mistake, ModelSection, OidcSection, Pick,
     ProjectKeySection, ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
@@ -23,7 +24,6 @@ use super::file::{
 use super::guardrail::{Guardrail, MOST_GUARDRAILS};
 use super::oidc::OidcSettings;
 use super::redis_url::RedisUrl;
-use super::shown::EffectiveSettings;
 use super::source::ConfigSource;
 use super::webhook::Webhook;
 use crate::clock;
@@ -271,7 +271,7 @@ impl ProviderSettings {
     }
 
     /// The inputs of its credentials.
-    pub fn given(&self) -> CredentialSettings<'_> {
+    pub fn credential_settings(&self) -> CredentialSettings<'_> {
         CredentialSettings {
             keys: self.keys.iter().map(|entry| &entry.secret).collect(),
             recipe: self.recipe.as_ref(),
@@ -913,7 +913,7 @@ impl Check<'_> {
         mentioned: bool,
     ) -> ProviderSettings {
         let row = self.adjusted(row, section);
-        let mut settings = self.given_settings(&row, section);
+        let mut settings = self.call_settings(&row, section);
         let access = self.access(&row, section, mentioned, &mut settings);
         let has_own_url = section.base_url.is_some() || self.environment.first(&row.base_url_env).is_some();
         let missing = self.complete(&row, has_own_url, &mut settings);
@@ -1100,7 +1100,7 @@ impl Check<'_> {
     }
 
     /// The settings from the configuration or the environment.
-    fn given_settings(&mut self, row: &ProviderRow, section: &ProviderSection) -> BTreeMap<String, String> {
+    fn call_settings(&mut self, row: &ProviderRow, section: &ProviderSection) -> BTreeMap<String, String> {
         let mut settings = BTreeMap::new();
         for (name, value) in &section.settings {
             let path = format!("providers.{}.{name}", row.id);

@@ -20,7 +20,7 @@ use crate::pipeline::resolve::Resolver;
 impl Configuration for View {
     fn in_force(&self) -> EffectiveSettings {
         let shown = self.current.get().shown.clone();
-        let setting = |it: &crate::config::shown::ShownSetting| Setting {
+        let setting = |it: &crate::config::effective::ShownSetting| Setting {
             path: it.path.clone(),
             value: it.value.clone(),
             source: it.source.clone(),

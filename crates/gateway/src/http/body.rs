@@ -10,7 +10,7 @@ use wire::{AnswerForm, Dialect};
 
 use crate::lifecycle::cut_off;
 use crate::pipeline::pump::{BrokenOff, PING_AFTER, Pump};
-use crate::pipeline::several::Several;
+use crate::pipeline::split_request::Several;
 use crate::pipeline::{Answer, Failure, Pending};
 
 pub enum ResponseBody {

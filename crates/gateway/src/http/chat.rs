@@ -22,7 +22,7 @@ use crate::hops::Hops;
 use crate::identity;
 use crate::metering::Arrival;
 use crate::pipeline::pump::PING_AFTER;
-use crate::pipeline::several::Several;
+use crate::pipeline::split_request::Several;
 use crate::pipeline::{
     Answer, Failure, Inbound, Pending, Pipeline, Question, RequestOptions, takes_whole_forms,
 };

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use store::{Conversation, StoredItem};
 
-use super::stored::{Page, shown};
+use super::stored_answers::{Page, shown};
 use super::{Api, ResponseBody, path, respond};
 use crate::responses::KeepFor;
 
@@ -65,7 +65,7 @@ struct ConversationRequest<'a> {
 impl ConversationRequest<'_> {
     async fn create(&self) -> Result<String, Error> {
         if !self.whose.settings.store || !self.whose.may_store {
-            return Err(not_kept());
+            return Err(not_stored());
         }
         let sent = self.sent()?;
         let unique = uuid::Uuid::now_v7().simple().to_string();
@@ -154,7 +154,7 @@ impl ConversationRequest<'_> {
 
 fn items(given: Option<&RawValue>, unique: &str) -> Result<Vec<StoredItem>, Error> {
     let Some(given) = given.filter(|given| given.get() != "null") else { return Ok(Vec::new()) };
-    let items = wire::kept::given(given, unique)?;
+    let items = wire::stored_items::identified_items(given, unique)?;
     Ok(items.into_iter().map(|(id, item)| StoredItem { id, item }).collect())
 }
 
@@ -188,7 +188,7 @@ fn object(conversation: &Conversation) -> String {
         .to_string()
 }
 
-fn not_kept() -> Error {
+fn not_stored() -> Error {
     let message = "Nothing is stored for this key ([responses] store, retention); send the whole conversation as input.";
     Error::unsupported("conversation", message)
 }

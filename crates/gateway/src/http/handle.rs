@@ -25,8 +25,8 @@ use super::models::Models;
 use super::request_body::BodyHeaders;
 use super::routes::{self, Access, Resource, Route, RouteMatch, Serve};
 use super::{
-    ResponseBody, admin, chat, conversations, host, kept, native, openapi, path, request_body, respond,
-    stored,
+    ResponseBody, admin, chat, conversations, files_and_batches, host, native, openapi, path, request_body,
+    respond, stored_answers,
 };
 use crate::bodies::Capture;
 use crate::buffers::Buffers;
@@ -199,7 +199,7 @@ async fn passed(
     in_flight: &InFlight,
 ) -> Response<ResponseBody> {
     match serve {
-        Serve::Kept(resource) => kept::serve(api, resource, asking, request).await,
+        Serve::Kept(resource) => files_and_batches::serve(api, resource, asking, request).await,
         _ => native::serve(api, asking, request, in_flight).await,
     }
 }
@@ -530,7 +530,7 @@ async fn serve(api: &Arc<Api>, snapshot: &Snapshot, route: &Route, head: &Parts)
     let response = match route.serve {
         Serve::Stored => {
             let owner = caller.map_or_else(|| "".into(), |caller| caller.owner);
-            match stored::serve(api, snapshot, &owner, head).await {
+            match stored_answers::serve(api, snapshot, &owner, head).await {
                 Ok(response) => response,
                 Err(error) => refuse(api, head, &error),
             }

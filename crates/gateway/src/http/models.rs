@@ -12,7 +12,7 @@ use wire::providers::ListedModel;
 use crate::clock;
 use crate::discovery::Lists;
 use crate::identity::{Caller, Offered};
-use crate::pipeline::ask::check_same_model;
+use crate::pipeline::endpoint::check_same_model;
 use crate::pipeline::resolve::{AUTO, Resolver};
 use crate::report::{per_million, unit_prices};
 use crate::snapshot::Snapshot;

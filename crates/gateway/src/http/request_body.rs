@@ -10,7 +10,7 @@ use wire::multipart::Boundary;
 
 use crate::buffers::{Buffers, Held};
 use crate::clock;
-use crate::coding::{CodingError, Decoder, Limits, without_byte_order_mark};
+use crate::content_coding::{CodingError, Decoder, Limits, without_byte_order_mark};
 use crate::incoming::{broken, late, leave_unread, too_large_upload};
 use crate::snapshot::RequestLimits;
 

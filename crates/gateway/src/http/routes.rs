@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use wire::protocols::openai_completions::OpenaiCompletions;
 use wire::{Dialect, OWN, Protocol};
 
-use super::kept;
+use super::files_and_batches;
 
 #[derive(Debug)]
 pub struct Route {
@@ -52,7 +52,7 @@ pub enum Serve {
     /// An operation without a conversation.
     Endpoint(Operation),
     /// Files and batches.
-    Kept(kept::Resource),
+    Kept(files_and_batches::Resource),
     /// A provider's own API.
     Passthrough,
     /// The list of models, in this format.
@@ -124,10 +124,10 @@ const fn passthrough(method: Method) -> Route {
 }
 
 const CHAT: Serve = Serve::Chat(Protocol::OpenaiChat);
-const FILES: Serve = Serve::Kept(kept::Resource::Files);
-const UPLOADS: Serve = Serve::Kept(kept::Resource::Uploads);
-const BATCHES: Serve = Serve::Kept(kept::Resource::Batches);
-const MESSAGE_BATCHES: Serve = Serve::Kept(kept::Resource::MessageBatches);
+const FILES: Serve = Serve::Kept(files_and_batches::Resource::Files);
+const UPLOADS: Serve = Serve::Kept(files_and_batches::Resource::Uploads);
+const BATCHES: Serve = Serve::Kept(files_and_batches::Resource::Batches);
+const MESSAGE_BATCHES: Serve = Serve::Kept(files_and_batches::Resource::MessageBatches);
 const MODELS: Serve = Serve::Models(Protocol::OpenaiChat);
 
 /// All routes. The first one is the most frequent.
@@ -265,7 +265,9 @@ impl Serve {
             | Self::CountTokens(protocol)
             | Self::Models(protocol)
             | Self::Model(protocol) => wire::dialect(protocol).unwrap_or(OWN),
-            Self::Kept(kept::Resource::MessageBatches) => Self::Chat(Protocol::AnthropicMessages).dialect(),
+            Self::Kept(files_and_batches::Resource::MessageBatches) => {
+                Self::Chat(Protocol::AnthropicMessages).dialect()
+            }
             Self::Completions => &OpenaiCompletions,
             Self::Stored | Self::Conversations => Self::Chat(Protocol::OpenaiResponses).dialect(),
             _ => OWN,
@@ -436,16 +438,16 @@ pub(super) fn about(serve: Serve) -> &'static str {
             "the transcription of a recording, sent as a form: a text, subtitles, or events with `stream` ([media.md](media.md))"
         }
         Serve::Endpoint(_) => "the English translation of a recording, sent as a form ([media.md](media.md))",
-        Serve::Kept(kept::Resource::Files) => {
+        Serve::Kept(files_and_batches::Resource::Files) => {
             "files for batches: `POST` a form to create one, `GET` to list them, `GET ID`, `DELETE ID`, `GET ID/content` ([batches.md](batches.md))"
         }
-        Serve::Kept(kept::Resource::Uploads) => {
+        Serve::Kept(files_and_batches::Resource::Uploads) => {
             "files uploaded in parts: `POST` to start, `POST ID/parts` with a form, `POST ID/complete`, `POST ID/cancel` ([batches.md](batches.md))"
         }
-        Serve::Kept(kept::Resource::Batches) => {
+        Serve::Kept(files_and_batches::Resource::Batches) => {
             "batches, in OpenAI's format: `POST` to create one, `GET` to list them, `GET ID`, `POST ID/cancel` ([batches.md](batches.md))"
         }
-        Serve::Kept(kept::Resource::MessageBatches) => {
+        Serve::Kept(files_and_batches::Resource::MessageBatches) => {
             "batches, in Anthropic's format: `POST` to create one, `GET` to list them, `GET ID`, `DELETE ID`, `GET ID/results`, `POST ID/cancel` ([batches.md](batches.md))"
         }
         Serve::Passthrough => {

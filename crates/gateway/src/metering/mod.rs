@@ -190,7 +190,7 @@ impl Metering {
             return record.finish(200);
         }
         if let Err(error) = record.finish_with_others(200).await {
-            self.say_lost(&error, Some(record.request_id()));
+            self.report_lost(&error, Some(record.request_id()));
         }
     }
 
@@ -210,17 +210,17 @@ impl Metering {
 
     /// Fails when the next record could not be written.
     pub fn check(&self) -> Result<(), store::AppendError> {
-        self.spool.check().inspect_err(|error| self.say_lost(error, None))
+        self.spool.check().inspect_err(|error| self.report_lost(error, None))
     }
 
     fn keep(&self, row: &UsageRecord, open: Option<OpenRequest>) {
         if let Err(error) = self.spool.append_last(row, open) {
-            self.say_lost(&error, Some(&row.request_id));
+            self.report_lost(&error, Some(&row.request_id));
         }
     }
 
     /// The metric counts each lost record. A log line for each would fill the full disk further.
-    fn say_lost(&self, error: &dyn std::fmt::Display, request_id: Option<&str>) {
+    fn report_lost(&self, error: &dyn std::fmt::Display, request_id: Option<&str>) {
         let (now, last) = (clock::now_ms(), self.lost_said.load(Ordering::Relaxed));
         if now.saturating_sub(last) >= LOST_SAID_EVERY_MS {
             self.lost_said.store(now, Ordering::Relaxed);
@@ -539,7 +539,7 @@ impl Record {
         let open = self.open.get_or_insert_with(|| self.metering.spool.open_request());
         let kept = open.keep(&self.row, reserved);
         if let Err(error) = kept {
-            self.metering.say_lost(&error, Some(&self.row.request_id));
+            self.metering.report_lost(&error, Some(&self.row.request_id));
         }
     }
 
@@ -763,7 +763,7 @@ impl Record {
         self.row.started_at_ms = started_at_ms;
         self.end();
         if let Err(error) = self.metering.spool.append_once(&self.row) {
-            self.metering.say_lost(&error, Some(&self.row.request_id));
+            self.metering.report_lost(&error, Some(&self.row.request_id));
         }
     }
 

@@ -25,7 +25,7 @@ pub async fn admit(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) 
 }
 
 /// The same for a cached answer: it counts as a request and takes no money and no tokens.
-pub async fn admit_kept(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Result<(), Error> {
+pub async fn admit_batch(cx: &RequestContext<'_>, offer: &Offer, record: &mut Record) -> Result<(), Error> {
     reserve(cx, offer, Ask::default, record).await
 }
 

@@ -11,9 +11,9 @@ use wire::{EncodedRequest, StoredAnswer, Transcoder};
 
 use super::admit;
 use super::attempts::Ranked;
+use super::cache_misses::Request;
 use super::chat::{Chat, ChatAttempt, StartedAnswer, released};
 use super::context::RequestContext;
-use super::missed::Request;
 use super::resolve::Offer;
 use crate::cache::{CachedAnswer, Flight, FlightRole, Key, KeyParts, ResponseCache, Sent};
 use crate::clock;
@@ -133,7 +133,7 @@ impl ChatAttempt<'_> {
         record: &mut Record,
     ) -> Result<Option<StartedAnswer>, Error> {
         let offer = self.attempt.offer;
-        admit::admit_kept(self.cx, offer, record).await?;
+        admit::admit_batch(self.cx, offer, record).await?;
         record.used_cache(CacheUse::Hit);
         record.answers_from(offer.provider.id(), &offer.model);
         record.losses(&written.losses);
@@ -167,7 +167,7 @@ impl ChatAttempt<'_> {
     }
 
     /// The transcoder of the answer, which also stores it where that is wanted.
-    pub(super) fn kept_on_the_way(&self, inner: Box<dyn Transcoder>, streams: bool) -> Box<dyn Transcoder> {
+    pub(super) fn recorded_in_cache(&self, inner: Box<dyn Transcoder>, streams: bool) -> Box<dyn Transcoder> {
         let (Some(missed), Some(caching)) = (self.missed, self.cx.inbound.cache) else { return inner };
         // A repaired request differs from the one that is compared with others.
         if self.attempt.repaired.thinking {

@@ -7,10 +7,10 @@ use wire::replay;
 
 use super::admit;
 use super::annotate::Selection;
-use super::ask::{Answered, EndpointCall, Outcome, WholeAnswer};
 use super::attempts::{Attempt, Ranked};
+use super::cache_misses::Request;
 use super::cached::{CacheLookup, MOST_OFFERS, key_of, look_up};
-use super::missed::Request;
+use super::endpoint::{Answered, EndpointCall, Outcome, WholeAnswer};
 use super::resolve::Offer;
 use crate::cache::{CachedAnswer, Key, Sent};
 use crate::clock;
@@ -88,7 +88,7 @@ impl EndpointCall<'_> {
             tracing::debug!(request_id, "a kept answer cannot be read: {}", error.message);
         });
         let Ok(read) = read else { return Ok(None) };
-        admit::admit_kept(self.cx, offer, record).await?;
+        admit::admit_batch(self.cx, offer, record).await?;
         let mut held = self.cx.held.further();
         held.grow_answer(answer.body.len()).await?;
         record.used_cache(CacheUse::Hit);

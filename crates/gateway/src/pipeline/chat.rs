@@ -15,15 +15,15 @@ use wire::{AnswerForm, EncodedRequest, Intake, MediaUrl, Transcoder, adapter};
 
 use super::annotate::{EarlierCost, Envelope};
 use super::attempts::{Attempt, Failed, ProviderCall, Ranked, Repair, Repaired};
+use super::cache_misses::CacheMisses;
 use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
-use super::missed::CacheMisses;
 use super::resolve::Offer;
 use super::sending::{is_refused_credential, read_up_to, refusal};
 use crate::buffers::Held;
 use crate::clock;
 use crate::cluster::SharedConversations;
-use crate::coding::without_byte_order_mark;
+use crate::content_coding::without_byte_order_mark;
 use crate::guardrails::Guard;
 use crate::metering::{Pricing, Record};
 use crate::upstream::client::{AnswerBody, Connected, cut};
@@ -317,7 +317,7 @@ impl ChatAttempt<'_> {
             held.grow_answer(data.len()).await?;
             let transcoder = transcoder.get_or_insert_with(|| {
                 let streams = self.streams(&head.headers, &data);
-                self.kept_on_the_way(self.unframed(&data, prepared, streams, record), streams)
+                self.recorded_in_cache(self.unframed(&data, prepared, streams, record), streams)
             });
             let read = transcoder.push(&data, &mut out);
             released(read, (&mut **transcoder, &mut out), record).await?;

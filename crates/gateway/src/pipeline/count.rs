@@ -14,7 +14,7 @@ use wire::{Intake, Protocol, adapter};
 use super::attempts::{Attempt, Failed, ProviderCall, in_order};
 use super::chat::ChatAttempt;
 use super::context::RequestContext;
-use super::plain::{PlainAttempt, never_streams};
+use super::endpoint_attempt::{PlainAttempt, never_streams};
 use super::resolve::{Offer, Resolved};
 use super::{Failure, Inbound, Pipeline, Served, candidates, failed, resolver};
 use crate::buffers::Held;
@@ -81,7 +81,7 @@ impl Pipeline {
         intake: &Intake,
         held: &Held,
     ) -> Result<Count, Failure> {
-        let mut record = self.record(inbound, Operation::CountTokens, Some(&intake.asked()));
+        let mut record = self.record(inbound, Operation::CountTokens, Some(&intake.facts()));
         match self.counted(inbound, intake, held, &mut record).await {
             Ok(mut count) => {
                 record.finish_free(200);
@@ -100,7 +100,7 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<Count, Error> {
         let seed = self.seeds.next();
-        let asked = intake.asked();
+        let asked = intake.facts();
         let resolver = resolver(inbound, intake, seed);
         let resolved = resolver.resolve_all(asked.model, &candidates::further_models(&asked)?)?;
         if let Some(provider) = &resolved.pinned {

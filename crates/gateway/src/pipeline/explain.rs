@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use wire::providers::FormatChoice;
 use wire::{Addressed, Dialect, EncodedRequest, Exchange, Intake, OWN, RequestFacts};
 
-use super::ask::check_same_model;
 use super::candidates;
+use super::endpoint::check_same_model;
 use super::resolve::{Offer, Resolver};
 use crate::snapshot::Snapshot;
 use crate::upstream::client::with_our_headers;
@@ -42,7 +42,7 @@ pub fn explain(snapshot: &Snapshot, body: &Bytes, now: Timestamp) -> Result<Expl
     let intake = dialect.intake(Addressed::default(), body)?;
     let resolver =
         Resolver { asked: FormatChoice::of(dialect.protocol(), &intake), ..Resolver::of(snapshot) };
-    explained(&resolver, &intake.asked(), now, |offer| {
+    explained(&resolver, &intake.facts(), now, |offer| {
         let encoded = encode(offer, dialect, &intake)?;
         let losses = serde_json::to_value(&encoded.caller_losses).unwrap_or_default();
         Ok((losses, request(offer, &intake, encoded)?))
@@ -59,7 +59,7 @@ pub fn explain_operation(
 ) -> Result<Explanation, Error> {
     let request = wire::endpoints::read(operation, body)?;
     let resolver = Resolver { operation, ..Resolver::of(snapshot) };
-    explained(&resolver, &request.asked(), now, |offer| {
+    explained(&resolver, &request.facts(), now, |offer| {
         let written = request.write(offer.endpoint_target())?;
         let part = written.parts.first().ok_or_else(|| Error::invalid("", "The request has no input."))?;
         let credential = offer.provider.credentials.example();

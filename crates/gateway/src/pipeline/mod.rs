@@ -2,9 +2,9 @@
 
 mod admit;
 pub mod annotate;
-pub mod ask;
 pub mod attempts;
 pub mod batch;
+mod cache_misses;
 pub mod cached;
 mod cached_parts;
 pub mod candidates;
@@ -12,16 +12,16 @@ pub mod chat;
 mod context;
 pub mod count;
 pub mod deadlines;
+pub mod endpoint;
+pub mod endpoint_attempt;
 pub mod explain;
-mod missed;
 pub mod native;
 pub mod permit;
-pub mod plain;
 pub mod proof_memory;
 pub mod pump;
 pub mod resolve;
 mod sending;
-pub mod several;
+pub mod split_request;
 pub mod tunnel;
 
 use std::pin::Pin;
@@ -43,15 +43,15 @@ use crate::hops::Hops;
 use crate::metering::{Begin, Metering, Record, Served};
 use crate::responses::Responses;
 use crate::upstream::media::MediaFetcher;
-pub use ask::{Question, takes_whole_forms};
 pub use context::{Inbound, RequestContext, RequestOptions};
+pub use endpoint::{Question, takes_whole_forms};
 
 use attempts::in_order;
 use chat::{Chat, StartedAnswer};
 use permit::HeldPermit;
 use pump::Pump;
 use resolve::Resolver;
-use several::Several;
+use split_request::Several;
 
 /// Serves chat requests.
 pub struct Pipeline {
@@ -122,7 +122,7 @@ impl Pipeline {
         intake: Intake,
         held: Held,
     ) -> Result<Answer, Failure> {
-        let mut record = self.record(&inbound, Operation::Chat, Some(&intake.asked()));
+        let mut record = self.record(&inbound, Operation::Chat, Some(&intake.facts()));
         match self.serve(&inbound, &intake, &held, &mut record).await {
             Ok((begun, permit)) => Ok(self.answer(&inbound, &intake, (begun, permit), record).await),
             Err(error) => Err(failed(&inbound, record, error)),
@@ -143,7 +143,7 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<(StartedAnswer, HeldPermit), Error> {
         let seed = self.seeds.next();
-        let asked = intake.asked();
+        let asked = intake.facts();
         let resolver = resolver(inbound, intake, seed);
         let mut resolved = resolver.resolve_all(asked.model, &candidates::further_models(&asked)?)?;
         if let Some(error) = &inbound.elsewhere {

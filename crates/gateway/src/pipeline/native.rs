@@ -18,8 +18,8 @@ use super::attempts::{Attempt, Failed, ProviderCall, Repair, Repaired, in_order}
 use super::chat::StartedAnswer;
 use super::context::RequestContext;
 use super::deadlines::{Deadlines, Watch};
+use super::endpoint_attempt::uploading;
 use super::permit::HeldPermit;
-use super::plain::uploading;
 use super::pump::Pump;
 use super::resolve::{MAX_NAME_BYTES, Offer, Resolver};
 use super::sending::{is_refused_credential, read_up_to};
@@ -162,7 +162,7 @@ impl NativeQuestion {
                     model,
                     needs: Features::NONE,
                     routing_fields: Default::default(),
-                    ..intake.asked()
+                    ..intake.facts()
                 }
             }
             (Some(_), None) => RequestFacts {

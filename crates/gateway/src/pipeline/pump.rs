@@ -185,7 +185,7 @@ impl Pump {
     }
 
     /// Stores the answer before the caller has the last byte, if it is to be stored and is complete.
-    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_save(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(keep) = self.keep.take()
             && let Some(kept) = self.transcoder.kept()
         {
@@ -297,7 +297,7 @@ impl Body for Pump {
             }
         }
         if this.ended() {
-            std::task::ready!(this.poll_kept(cx));
+            std::task::ready!(this.poll_save(cx));
         }
         this.capture();
         if this.ended() {

@@ -17,16 +17,16 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 
+use super::address_guard::Guard;
 use super::connect::Connector;
 use super::connection::{Connection, ForwardProxy, RequestBody, SendError};
 use super::failure::{Failure, is_timeout, root_cause};
-use super::guard::Guard;
 use super::outbound::Route;
 use super::pool::{Origin, Pool, PooledBody};
 use super::upload::Upload;
 use crate::bounded;
 use crate::clock;
-use crate::coding::{CodingError, Decoder, Limits};
+use crate::content_coding::{CodingError, Decoder, Limits};
 
 /// The gateway's name in requests to providers.
 const PRODUCT: HeaderValue = HeaderValue::from_static(concat!("llmgateway/", env!("CARGO_PKG_VERSION")));

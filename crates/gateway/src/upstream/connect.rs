@@ -15,9 +15,9 @@ use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::client::proxy::matcher::Intercept;
 use tower_service::Service;
 
+use super::address_guard::{Guard, Resolver};
 use super::connection::{Connection, ForwardProxy, Outer, Socket};
 use super::failure::{Failure, root_cause};
-use super::guard::{Guard, Resolver};
 use super::outbound::{Proxies, Route};
 
 type BoxError = Box<dyn StdError + Send + Sync>;

@@ -22,8 +22,8 @@ use wire::{MediaFile, MediaUrl};
 
 use crate::buffers::Held;
 
+use super::address_guard::Guard;
 use super::client::{AnswerBody, Client};
-use super::guard::Guard;
 use super::outbound::Route;
 
 /// Most redirects that are followed.

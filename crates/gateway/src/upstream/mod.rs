@@ -1,11 +1,11 @@
 //! Access to providers: the only module that sends to them.
 
+mod address_guard;
 pub mod client;
 mod connect;
 mod connection;
 pub mod credentials;
 mod failure;
-mod guard;
 pub mod media;
 pub mod outbound;
 mod pool;

@@ -221,7 +221,7 @@ async fn the_state_of_the_gateway_is_shown() {
         root(&gateway, "POST /admin/v1/explain?operation=x", asked).await.at("/error/param"),
         "operation"
     );
-    assert_eq!(upstream.heard().len(), 1, "nothing was sent");
+    assert_eq!(upstream.received().len(), 1, "nothing was sent");
 
     root(&gateway, "POST /admin/v1/reload", Value::Null).await;
     gateway.rewrite("[server]\nlimbs = 2\n");

@@ -591,7 +591,7 @@ async fn a_model_of_dots_reaches_no_path_of_a_provider() {
                 assert!(is_refused || is_in_body, "{name}: {} {}", reply.status, reply.text());
             }
         }
-        for heard in upstream.heard() {
+        for heard in upstream.received() {
             let line = heard.head.lines().next().unwrap();
             assert!(line.contains("/endpoints/openapi/"), "{provider}: {line}");
             assert!(!line.contains("..") && !line.to_ascii_lowercase().contains("%2e"), "{provider}: {line}");

@@ -89,7 +89,7 @@ async fn a_file_is_visible_to_its_own_project_only() {
     assert_eq!((reply.status, reply.at("/filename")), (200, json!("in.jsonl")), "{}", reply.text());
     let sealed = id(&reply, "/id");
     assert!(sealed.starts_with("file-") && sealed != "file-in", "{sealed}");
-    let heard = &upstream.heard()[0];
+    let heard = &upstream.received()[0];
     assert!(heard.head.starts_with("POST /v1/files HTTP/1.1"), "{}", heard.head);
     assert_eq!(heard.header("authorization"), Some("Bearer openai-key"));
     let body = String::from_utf8(heard.body.clone()).unwrap();
@@ -115,7 +115,7 @@ async fn a_file_is_visible_to_its_own_project_only() {
     let deleted = get(&gateway, &format!("DELETE /v1/files/{sealed}")).await;
     assert_eq!((deleted.at("/deleted"), id(&deleted, "/id")), (json!(true), sealed));
     let paths: Vec<String> =
-        upstream.heard().iter().map(|heard| heard.head.lines().next().unwrap().to_owned()).collect();
+        upstream.received().iter().map(|heard| heard.head.lines().next().unwrap().to_owned()).collect();
     assert_eq!(
         paths[1..],
         [
@@ -162,7 +162,7 @@ async fn a_file_in_parts_has_sealed_ids_and_becomes_a_file() {
     let reply = post(&gateway, &format!("/v1/uploads/{sealed}/cancel"), &json!({})).await;
     assert_eq!((reply.status, reply.at("/status")), (200, json!("cancelled")), "{}", reply.text());
 
-    let heard = upstream.heard();
+    let heard = upstream.received();
     let lines: Vec<&str> = heard.iter().map(|heard| heard.head.lines().next().unwrap()).collect();
     let expected = [
         "POST /v1/uploads HTTP/1.1",
@@ -198,7 +198,7 @@ async fn a_file_in_parts_has_sealed_ids_and_becomes_a_file() {
         );
     }
     assert_eq!(get(&gateway, &format!("GET /v1/files/{sealed}")).await.status, 404);
-    assert_eq!(upstream.heard().len(), 4);
+    assert_eq!(upstream.received().len(), 4);
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn a_list_shows_only_files_of_the_project() {
         upstream.next().await.send(whole("200 OK", &file("file-1", "x"))).await;
     });
     assert_eq!(reply.status, 200);
-    let body = String::from_utf8(upstream.heard()[0].body.clone()).unwrap();
+    let body = String::from_utf8(upstream.received()[0].body.clone()).unwrap();
     let name = body.split("filename=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let all = json!({"object": "list", "has_more": false, "data": [
         file("file-4", &name), file("file-3", "in.jsonl"), file("file-2", "0123456789abcdef-in.jsonl"), file("file-1", &name)
@@ -231,7 +231,7 @@ async fn a_list_shows_only_files_of_the_project() {
     });
     assert_eq!(reply.at("/data").as_array().unwrap().len(), 2);
     let heads: Vec<String> =
-        upstream.heard().iter().map(|heard| heard.head.lines().next().unwrap().to_owned()).collect();
+        upstream.received().iter().map(|heard| heard.head.lines().next().unwrap().to_owned()).collect();
     assert_eq!(
         heads[1..],
         [
@@ -262,7 +262,7 @@ async fn a_batch_is_charged_once_however_often_its_output_is_read() {
         json!({"input_file_id": input, "endpoint": "/v1/chat/completions", "completion_window": "24h"});
     let created = post(&gateway, "/v1/batches", &asked).await;
     assert_eq!((created.status, created.at("/metadata")), (200, json!({"own": "1"})), "{}", created.text());
-    let sent: Value = serde_json::from_slice(&upstream.heard()[1].body).unwrap();
+    let sent: Value = serde_json::from_slice(&upstream.received()[1].body).unwrap();
     assert_eq!(sent["input_file_id"], "file-in");
     assert_eq!(sent["metadata"]["llmgateway"].as_str().unwrap().len(), 16);
     let sealed = id(&created, "/id");
@@ -275,7 +275,7 @@ async fn a_batch_is_charged_once_however_often_its_output_is_read() {
         assert_eq!((read.status, read.text()), (200, output()));
     }
     let reads = upstream
-        .heard()
+        .received()
         .iter()
         .filter(|heard| heard.head.starts_with("GET /v1/files/file-out/content "))
         .count();
@@ -284,7 +284,7 @@ async fn a_batch_is_charged_once_however_often_its_output_is_read() {
     let gateway = gateway.stop().await.start(&config(&providers, "")).await;
     let read = get(&gateway, &format!("GET /v1/files/{out}/content")).await;
     assert_eq!((read.status, read.text()), (200, output()));
-    assert_eq!(upstream.heard().len(), 7);
+    assert_eq!(upstream.received().len(), 7);
     let records = gateway.records().await;
     let charged: Vec<_> = records.iter().filter(|record| record.usage.is_some()).collect();
     assert_eq!(charged.len(), 1, "{records:#?}");
@@ -345,7 +345,7 @@ async fn the_provider_of_a_file_must_be_named_if_there_are_several() {
     assert_eq!(upload(&gateway, "key-of-a", "/v1/files?provider=nobody", &plain).await.status, 400);
     let named = form(&[("purpose", "batch"), ("provider", "openai")], "{}");
     assert_eq!(upload(&gateway, "key-of-a", "/v1/files", &named).await.status, 200);
-    assert_eq!((openai.heard().len(), groq.heard().len()), (1, 1));
+    assert_eq!((openai.received().len(), groq.received().len()), (1, 1));
 }
 
 #[tokio::test]
@@ -376,7 +376,7 @@ async fn batches_of_messages_have_anthropic_s_format() {
     let sealed = id(&created, "/id");
     assert!(sealed.starts_with("msgbatch_") && sealed != "msgbatch_1");
     assert_eq!(created.at("/results_url"), json!(format!("/v1/messages/batches/{sealed}/results")));
-    let heard = &upstream.heard()[0];
+    let heard = &upstream.received()[0];
     assert!(heard.head.starts_with("POST /v1/messages/batches HTTP/1.1"), "{}", heard.head);
     assert_eq!(
         (heard.header("x-api-key"), heard.header("anthropic-version")),

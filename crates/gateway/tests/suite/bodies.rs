@@ -230,7 +230,7 @@ async fn answers_count_towards_the_buffer_limit() {
             assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{}", reply.text());
             assert!(reply.message().contains("server.buffer_limit"), "{}", reply.text());
             assert_eq!(
-                upstream.heard().len(),
+                upstream.received().len(),
                 number + 1,
                 "an answer that cost money is not requested again"
             );
@@ -266,7 +266,7 @@ async fn request_bodies_stay_within_the_buffer_limit() {
 
         holder.write_all(&body[body.len() - 1..]).await.unwrap();
         assert_eq!(read_head(holder).await.rest().await.status, 200);
-        assert_eq!(upstream.heard().len(), 2);
+        assert_eq!(upstream.received().len(), 2);
         settle().await;
         assert_eq!(gateway.api.buffers.used(), 0);
     })

@@ -629,13 +629,13 @@ async fn nodes_share_answers_and_continue_without_redis() {
         (used(&reply).as_deref(), reply.at("/choices/0/message/content")),
         (Some("hit"), json!("Hello."))
     );
-    assert_eq!(upstream.heard().len(), 1);
+    assert_eq!(upstream.received().len(), 1);
     // A damaged entry is not used as an answer.
     let keys = place.redis.command("KEYS llmgateway:response:*").unwrap();
     place.redis.command(&format!("SET {} damaged", keys.lines().nth(2).unwrap())).unwrap();
     let third = TestGateway::start(&config).await;
     assert_eq!(used(&ask(&third).await).as_deref(), Some("miss"));
-    assert_eq!(upstream.heard().len(), 2);
+    assert_eq!(upstream.received().len(), 2);
     place.redis.kill();
     let other = TestGateway::start(&config).await;
     let reply = ask(&other).await;
@@ -666,7 +666,7 @@ async fn nodes_share_embeddings() {
     assert_eq!(embed(&nodes[0]).await, answered("miss"));
     until(async || place.redis.command("KEYS llmgateway:response:*").unwrap().starts_with("*1")).await;
     assert_eq!(embed(&nodes[1]).await, answered("hit"));
-    assert_eq!(upstream.heard().len(), 1);
+    assert_eq!(upstream.received().len(), 1);
     stop(nodes).await;
     place.end().await;
 }
@@ -723,7 +723,7 @@ async fn nodes_share_outages() {
         body["provider"] = json!({"only": ["one"]});
         nodes[0].chat(&body).await;
     }
-    let asked = sick.heard().len();
+    let asked = sick.received().len();
     let state = async |node: &TestGateway| {
         let (snapshot, now) = (node.api.current.get(), node.api.pipeline.now());
         let routes = snapshot.health.of(Operation::Chat).snapshot(now).routes;
@@ -734,7 +734,7 @@ async fn nodes_share_outages() {
     until(async || state(&nodes[1]).await == Some(KeyState::Open)).await;
     assert_eq!(state(&stranger).await, None, "it has another configuration");
     assert_eq!(nodes[1].chat(&question("both")).await.at("/choices/0/message/content"), json!("other"));
-    assert_eq!(sick.heard().len(), asked, "the provider was not asked again");
+    assert_eq!(sick.received().len(), asked, "the provider was not asked again");
     drop(stranger);
     stop(nodes).await;
     place.end().await;

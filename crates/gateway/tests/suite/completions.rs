@@ -122,7 +122,7 @@ async fn text_completion_providers_get_the_request_unchanged() {
     );
     assert_eq!(reply.at("/llmgateway/used_provider"), "texts");
     assert_eq!(reply.at("/llmgateway/losses"), json!([]));
-    assert!(upstream.heard()[0].head.starts_with("POST /v1/completions "));
+    assert!(upstream.received()[0].head.starts_with("POST /v1/completions "));
     let expected = json!({"model": "m", "prompt": [[1, 2], [3]], "suffix": "end", "echo": true, "logprobs": 1,
         "best_of": 3, "min_p": 0.5});
     assert_eq!(upstream.bodies()[0], expected);
@@ -186,7 +186,7 @@ async fn text_completion_providers_serve_fields_that_chat_lacks() {
     asked["models"] = json!(["texts/m"]);
     let reply = complete(&gateway, &asked).await;
     assert_eq!((reply.status, reply.at("/choices/0/text")), (200, json!("one")), "{}", reply.text());
-    assert!(chat.heard().is_empty());
+    assert!(chat.received().is_empty());
 }
 
 #[tokio::test]
@@ -198,11 +198,11 @@ async fn completion_only_models_are_served_at_completions_only() {
     assert_eq!(reply.status, 200, "{}", reply.text());
     // 4 tokens at 1.5 and 6 at 2 dollars a million.
     assert_eq!(reply.at("/usage/cost_usd_total"), json!(0.000018));
-    assert!(upstream.heard()[0].head.starts_with("POST /v1/completions "));
+    assert!(upstream.received()[0].head.starts_with("POST /v1/completions "));
     let refused = gateway.chat(&crate::support::question("openai/davinci-002")).await;
     assert_eq!((refused.status, refused.at("/error/param")), (400, json!("model")), "{}", refused.text());
     assert!(refused.message().contains("POST /v1/completions"), "{}", refused.text());
-    assert_eq!(upstream.heard().len(), 1);
+    assert_eq!(upstream.received().len(), 1);
 }
 
 /// Takes this many requests and answers them in reverse order.

@@ -45,7 +45,7 @@ async fn a_count_is_retried_and_recorded_apart_from_chat() {
     assert_eq!(reply.header("x-llmgateway-count"), Some("exact"));
     assert_eq!(reply.header("x-llmgateway-provider"), Some("anthropic"));
     assert_eq!(reply.header("x-llmgateway-attempts"), Some("2"));
-    let heard = upstream.heard();
+    let heard = upstream.received();
     assert!(heard.iter().all(|heard| heard.header("x-llmgateway-hops").is_some()));
     assert_ne!(heard[0].header("x-api-key"), heard[1].header("x-api-key"));
     assert_eq!(known(&gateway.snapshot()), 0, "counts do not affect the health of chat");
@@ -64,7 +64,7 @@ async fn a_provider_s_refusal_to_count_reaches_the_caller() {
     let reply = count(&gateway, MESSAGES, &prompt("anthropic/claude-sonnet-4-5")).await;
     assert_eq!((reply.status, reply.at("/error/type")), (400, json!("invalid_request_error")));
     assert!(reply.message().contains(message), "{}", reply.text());
-    assert_eq!((upstream.heard().len(), gateway.record().await.status), (1, 400));
+    assert_eq!((upstream.received().len(), gateway.record().await.status), (1, 400));
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_count_is_estimated_if_the_provider_cannot_count() {
         assert_eq!((reply.status, reply.header("x-llmgateway-count")), (200, Some("estimate")));
         assert!(reply.at("/input_tokens").as_u64().unwrap() >= 10, "{}", reply.text());
         let record = gateway.record().await;
-        assert_eq!((record.status, record.attempts.len()), (200, upstream.heard().len()));
+        assert_eq!((record.status, record.attempts.len()), (200, upstream.received().len()));
     }
 }
 
@@ -90,7 +90,7 @@ async fn models_with_different_tokens_are_estimated() {
     let gateway = TestGateway::start(&config).await;
     let reply = count(&gateway, MESSAGES, &prompt("either")).await;
     assert_eq!((reply.status, reply.header("x-llmgateway-count")), (200, Some("estimate")));
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn each_provider_is_asked_at_its_own_address() {
         let reply = count(&gateway, MESSAGES, &body).await;
         assert_eq!(reply.header("x-llmgateway-count"), Some("exact"), "{model}: {}", reply.text());
         assert_eq!(reply.at("/input_tokens"), 5);
-        let head = &upstream.heard()[index].head;
+        let head = &upstream.received()[index].head;
         assert!(head.starts_with(&format!("POST {path} ")), "{head}");
     }
     let bodies = upstream.bodies();
@@ -152,7 +152,7 @@ async fn responses_requests_are_counted_in_their_own_format() {
     let reply = count(&gateway, RESPONSES, &model).await;
     assert_eq!((reply.status, reply.header("x-llmgateway-count")), (200, Some("estimate")));
     assert_eq!(reply.at("/object"), "response.input_tokens");
-    assert!(reply.at("/input_tokens").as_u64().unwrap() > 3 && upstream.heard().is_empty());
+    assert!(reply.at("/input_tokens").as_u64().unwrap() > 3 && upstream.received().is_empty());
     let refused =
         count(&gateway, RESPONSES, &json!({"model": "mistral/mistral-small-latest", "input": 7})).await;
     assert_eq!((refused.status, refused.at("/error/type")), (400, json!("invalid_request_error")));

@@ -48,7 +48,7 @@ fn provider(id: &str, text: &str, variables: &[(&str, &str)]) -> ProviderSetting
 
 fn credentials(provider: &ProviderSettings) -> Arc<Credentials> {
     assert_eq!(provider.disabled, None);
-    Arc::new(Credentials::new(&provider.given(), &Client::new(Route::default())))
+    Arc::new(Credentials::new(&provider.credential_settings(), &Client::new(Route::default())))
 }
 
 fn service_account(token_uri: &str) -> String {
@@ -136,7 +136,7 @@ async fn a_service_account_signs_a_claim() {
     let credentials = credentials(&vertex);
     assert_eq!(token(&credentials.credential(0, None).await.unwrap()), "ya29");
     assert_eq!(token(&credentials.credential(0, None).await.unwrap()), "ya29");
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 fn check_claim(assertion: &str, host: &str) {
@@ -172,7 +172,7 @@ async fn many_requests_wait_for_one_token() {
     while let Some(credential) = requests.join_next().await {
         assert_eq!(token(&credential.unwrap()), "token-1");
     }
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn a_token_is_renewed_while_requests_go_on_with_it() {
     };
     assert_eq!(ask(0).await, "token-1");
     assert_eq!(ask(3600 - 241).await, "token-1");
-    assert_eq!(server.asked().len(), 1, "the token does not expire soon");
+    assert_eq!(server.requests().len(), 1, "the token does not expire soon");
     server.hold();
     for _ in 0..100 {
         assert_eq!(ask(3600 - 230).await, "token-1");
@@ -200,7 +200,7 @@ async fn a_token_is_renewed_while_requests_go_on_with_it() {
     };
     tokio::time::timeout(Duration::from_secs(20), landed).await.unwrap();
     assert_eq!(ask(3600 - 230).await, "token-2");
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.requests().len(), 2);
     assert_eq!(ask(20_000).await, "token-3", "an expired token is not used");
 }
 
@@ -219,7 +219,7 @@ async fn a_failed_refresh_fails_no_request_while_the_token_is_valid() {
         assert_eq!(token(&ask(3501).await.unwrap()), "token-1");
         tokio::task::yield_now().await;
     }
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.requests().len(), 2);
     let error = ask(3601).await.unwrap_err();
     assert_eq!((error.kind, error.retry), (ErrorKind::UpstreamCredential, Retry::Elsewhere));
     status.store(200, Ordering::SeqCst);
@@ -236,7 +236,7 @@ async fn a_failure_without_a_token_is_one_clear_sentence_without_secrets() {
     let first = credentials.credential_at(0, now).await.unwrap_err();
     let second = credentials.credential_at(0, now).await.unwrap_err();
     assert_eq!(first, second);
-    assert_eq!(server.asked().len(), 1, "the token server is not asked by every request");
+    assert_eq!(server.requests().len(), 1, "the token server is not asked by every request");
     assert_eq!(
         first.message,
         "The provider's credentials (application c-1) could not be fetched: 127.0.0.1 answered with status 401: \
@@ -265,7 +265,7 @@ async fn a_refused_token_is_replaced_once() {
     assert!(credentials.refused(0, &first), "another request has replaced it");
     assert!(!credentials.refused(0, &second), "the new token was refused too, so the token is not at fault");
     assert_eq!(token(&credentials.credential(0, None).await.unwrap()), "token-2");
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -566,7 +566,7 @@ async fn a_request_whose_token_is_refused_gets_its_answer_with_a_new_one() {
     let answer: Value = serde_json::from_slice(response.body()).unwrap();
     assert_eq!(response.status(), 200, "{answer}");
     assert_eq!(answer["choices"][0]["message"]["content"], "Paris");
-    assert_eq!(server.asked().len(), 4, "token, refusal, token, answer");
+    assert_eq!(server.requests().len(), 4, "token, refusal, token, answer");
     let routing = answer["metadata"]["routing"].as_array().unwrap();
     let statuses: Vec<&Value> = routing.iter().map(|attempt| &attempt["status_code"]).collect();
     assert_eq!(statuses, [401, 200], "each request is an attempt");

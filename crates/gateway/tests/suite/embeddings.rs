@@ -40,7 +40,7 @@ async fn an_answer_has_vectors_usage_cost_and_provider() {
     assert_eq!(reply.at("/llmgateway/used_provider"), json!("openai"));
     assert_eq!(reply.at("/llmgateway/cost_usd_total"), json!(0.00002), "{}", reply.text());
     assert_eq!(reply.header("x-llmgateway-cost-usd"), Some("0.00002"));
-    let heard = &upstream.heard()[0];
+    let heard = &upstream.received()[0];
     let sent: Value = serde_json::from_slice(&heard.body).unwrap();
     assert_eq!(sent, json!({"model": "text-embedding-3-small", "input": ["a", "b"], "user": "ann"}));
     let record = gateway.record().await;
@@ -59,7 +59,7 @@ async fn a_model_at_the_wrong_endpoint_is_refused_with_the_right_one() {
     let reply = embed(&gateway, &json!({"model": "gpt-5.4-mini", "input": "a"})).await;
     assert_eq!(reply.status, 400);
     assert!(reply.message().contains("POST /v1/chat/completions"), "{}", reply.text());
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 /// Every provider of the catalog that embeds, played by the mock in its own format: each embeds 130 texts, which most take in
@@ -140,7 +140,7 @@ async fn a_long_list_is_split_and_one_failed_part_fails_the_request() {
     let reply = embed(&gateway, &json!({"model": "openai/small", "input": ["a", "b", "c"]})).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.at("/usage/prompt_tokens"), json!(3000), "the sum of the parts");
-    let heard = upstream.heard();
+    let heard = upstream.received();
     assert_eq!(heard.len(), 3);
     let record = gateway.record().await;
     assert_eq!((record.attempts.len(), record.usage.map(|usage| usage.input)), (1, Some(3000)));
@@ -191,14 +191,14 @@ async fn a_list_with_too_many_tokens_is_split_in_order() {
     let asking = tokio::spawn(async move { gateway.post(PATH, body.as_bytes()).await });
     let mut lines = [upstream.next().await, upstream.next().await, upstream.next().await];
     let mut sent: Vec<Value> = upstream
-        .heard()
+        .received()
         .iter()
         .map(|heard| serde_json::from_slice::<Value>(&heard.body).unwrap()["input"].take())
         .collect();
     sent.sort_by_key(|input| input[0][0].as_u64());
     assert_eq!(sent, [json!([[1, 2], [3]]), json!([[4, 5, 6]]), json!([[7, 8, 9], [10]])]);
     // The parts are answered in another order than they were sent.
-    for (line, heard) in lines.iter_mut().zip(upstream.heard()).rev() {
+    for (line, heard) in lines.iter_mut().zip(upstream.received()).rev() {
         let inputs = serde_json::from_slice::<Value>(&heard.body).unwrap()["input"].take();
         let firsts: Vec<f64> =
             inputs.as_array().unwrap().iter().map(|input| input[0].as_f64().unwrap()).collect();
@@ -237,7 +237,7 @@ async fn a_choice_of_several_models_is_refused() {
         assert_eq!((reply.status, reply.at("/error/param")), (400, json!("model")), "{}", reply.text());
         assert!(reply.message().contains("cannot be compared"), "{}", reply.text());
     }
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 #[tokio::test]
@@ -263,5 +263,5 @@ async fn mistakes_name_their_field() {
         let reply = embed(&gateway, &body).await;
         assert_eq!((reply.status, reply.at("/error/param")), (400, json!(param)), "{body}: {}", reply.text());
     }
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }

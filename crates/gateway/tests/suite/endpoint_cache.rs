@@ -58,7 +58,7 @@ async fn equal_embeddings_are_answered_once_per_project_at_no_cost() {
     );
     let other = embed(&gateway, "b", &body).await;
     assert_eq!((used(&other), other.at("/data/0/embedding")), (Some("miss"), json!([0.25])));
-    assert_eq!(upstream.heard().len(), 2);
+    assert_eq!(upstream.received().len(), 2);
     let records = gateway.records().await;
     let hit = records.iter().find(|record| record.cache.as_deref() == Some("hit")).unwrap();
     assert_eq!((hit.operation.as_deref(), hit.attempts.len()), (Some("embeddings"), 0));
@@ -85,7 +85,7 @@ async fn other_inputs_lengths_and_purposes_are_other_requests() {
     for body in &bodies {
         assert_eq!(used(&embed(&gateway, "a", body).await), Some("hit"), "{body}");
     }
-    assert_eq!(upstream.heard().len(), bodies.len());
+    assert_eq!(upstream.received().len(), bodies.len());
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn without_a_policy_or_a_header_nothing_is_cached() {
     assert_eq!(asked("a", "x-llmgateway-cache: 60\r\n").await.as_deref(), Some("hit"));
     assert_eq!(asked("a", "x-llmgateway-cache: 60\r\nx-no-cache: true\r\n").await, None);
     assert_eq!(asked("b", "x-llmgateway-cache: 60\r\n").await, None, "the policy forbids it");
-    assert_eq!(upstream.heard().len(), 4);
+    assert_eq!(upstream.received().len(), 4);
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn all_parts_of_a_split_request_are_one_entry() {
     let (first, again) = (embed(&gateway, "a", &body).await, embed(&gateway, "a", &body).await);
     assert_eq!((used(&first), used(&again)), (Some("miss"), Some("hit")), "{}", first.text());
     assert_eq!((again.at("/data"), again.at("/usage")), (first.at("/data"), first.at("/usage")));
-    assert_eq!((again.at("/usage/prompt_tokens"), upstream.heard().len()), (json!(2000), 2));
+    assert_eq!((again.at("/usage/prompt_tokens"), upstream.received().len()), (json!(2000), 2));
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn tokens_that_a_header_counts_are_cached_with_the_answer() {
     body["encoding_format"] = json!("base64");
     let packed = embed(&gateway, "a", &body).await;
     assert_eq!((used(&packed), packed.at("/data/0/embedding")), (Some("hit"), json!("AAAAPw==")));
-    assert_eq!(upstream.heard().len(), 1);
+    assert_eq!(upstream.received().len(), 1);
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn rankings_and_moderations_are_cached_with_new_ids() {
             assert_eq!(reply.at("/results/0/index").is_null(), answer["results"][0]["index"].is_null());
             ids.insert(reply.at("/id").to_string());
         }
-        assert_eq!((ids.len(), upstream.heard().len()), (3, 1), "{ids:?}");
+        assert_eq!((ids.len(), upstream.received().len()), (3, 1), "{ids:?}");
     }
 }
 
@@ -186,7 +186,7 @@ async fn speech_and_images_are_not_cached() {
         let reply = ask(&gateway, "a", "/v1/images/generations", &body).await;
         assert_eq!((reply.status, used(&reply)), (200, None), "{}", reply.text());
     }
-    assert_eq!(upstream.heard().len(), 2);
+    assert_eq!(upstream.received().len(), 2);
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn errors_and_large_answers_are_not_cached() {
         embed(&gateway, "a", &body).await;
         let next = embed(&gateway, "a", &body).await;
         assert_eq!((next.status, used(&next)), (200, Some("miss")), "{}", next.text());
-        assert_eq!(upstream.heard().len(), 2);
+        assert_eq!(upstream.received().len(), 2);
     }
 }
 
@@ -230,5 +230,5 @@ async fn concurrent_equal_embeddings_are_sent_once() {
     outcomes.sort();
     let said = |status, used: &str| (status, Some(used.to_owned()));
     assert_eq!(outcomes[..3], [said(200, "hit"), said(200, "hit"), said(200, "miss")]);
-    assert_eq!((outcomes[3].0, upstream.heard().len()), (400, 2));
+    assert_eq!((outcomes[3].0, upstream.received().len()), (400, 2));
 }

@@ -60,7 +60,7 @@ async fn a_wrong_field_is_named() {
             reply.text()
         );
     }
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_feature_that_the_provider_lacks_is_refused() {
     let reply = gateway.chat(&body).await;
     assert_eq!(reply.error(), (400, INVALID.into(), "unsupported_feature".into()), "{}", reply.text());
     assert!(reply.message().contains("provider.require_parameters is set"), "{}", reply.text());
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
     body["models"] = json!(["openai/gpt-4o"]);
     let reply = gateway.chat(&body).await;
     assert_eq!(

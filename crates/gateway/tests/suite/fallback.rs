@@ -107,7 +107,7 @@ async fn after_a_silent_provider_another_one_serves() {
         let address = gateway.address;
         let body = streamed("both").to_string();
         let asked = tokio::spawn(async move { open(address, &[], body.as_bytes()).await });
-        while first.heard().is_empty() {
+        while first.received().is_empty() {
             tokio::task::yield_now().await;
         }
         advance_seconds(9).await;
@@ -128,7 +128,7 @@ async fn a_pinned_provider_is_never_replaced() {
     assert_eq!(reply.status, 500);
     assert!(reply.routing().iter().all(|attempt| attempt == "first 500 upstream_error"), "{}", reply.text());
     assert_eq!(reply.routing().len(), 3, "the first attempt and max_retries");
-    assert!(second.heard().is_empty());
+    assert!(second.received().is_empty());
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn a_pool_of_keys_is_used_when_one_is_refused() {
         let reply = gateway.chat(&question("one/any")).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert_eq!(reply.routing().len(), 2);
-        let heard = upstream.heard();
+        let heard = upstream.received();
         let mut keys: Vec<&str> = heard.iter().map(|heard| heard.header("authorization").unwrap()).collect();
         keys.sort_unstable();
         assert_eq!(keys, ["Bearer key-a", "Bearer key-b"]);
@@ -155,7 +155,7 @@ async fn without_fallback_only_one_provider_is_asked() {
     let gateway = TestGateway::start(&pair(&first, &second)).await;
     let reply = gateway.chat_with(&[("x-no-fallback", "true")], &question("both")).await;
     assert_eq!((reply.status, reply.routing().len()), (500, 1), "{}", reply.text());
-    assert!(second.heard().is_empty());
+    assert!(second.received().is_empty());
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn client_errors_are_not_retried() {
             reply.text()
         );
         assert_eq!(reply.message(), format!("status {failure}"));
-        assert!(second.heard().is_empty());
+        assert!(second.received().is_empty());
     }
 }
 
@@ -197,7 +197,7 @@ async fn retries_of_all_requests_together_are_limited() {
     for _ in 0..10 {
         gateway.chat(&question("one/any")).await;
     }
-    assert!(upstream.heard().len() <= 10 + 3, "{}", upstream.heard().len());
+    assert!(upstream.received().len() <= 10 + 3, "{}", upstream.received().len());
 }
 
 /// A provider that cannot be called as it is configured.

@@ -169,7 +169,7 @@ async fn data_stays_in_the_regions_and_at_the_providers_of_a_policy() {
     assert_eq!(reply.status, 403, "{}", reply.text());
     // The other targets of the alias are outside of the policy.
     assert_eq!(ask(&gateway, &question("both")).await.status, 503);
-    assert!(upstream.heard().iter().all(|heard| heard.header("authorization") == Some("Bearer good-key")));
+    assert!(upstream.received().iter().all(|heard| heard.header("authorization") == Some("Bearer good-key")));
     let models = b"GET /v1/models HTTP/1.1\r\nhost: g\r\nx-api-key: team-key\r\nconnection: close\r\n\r\n";
     let models = send(gateway.address, models).await;
     assert!(models.status == 200 && !models.text().contains("gpt-"), "{}", models.text());
@@ -257,7 +257,7 @@ async fn a_limit_is_refused_in_every_format_with_the_time_to_wait() {
     assert_eq!((reply.status, reply.at("/error/status")), (429, json!("RESOURCE_EXHAUSTED")));
     assert!(reply.header("retry-after").is_some());
     // A refused request is in the log of requests, and reached no provider.
-    assert_eq!(upstream.heard().len(), 2);
+    assert_eq!(upstream.received().len(), 2);
     let records = gateway.records().await;
     assert_eq!(records.iter().filter(|record| record.status == 429).count(), 4);
     assert!(records.iter().all(|record| record.project == "a" && record.key_id == "static:a/ci"));
@@ -677,7 +677,7 @@ async fn a_webhook_is_sent_once_for_each_threshold() {
     let mut percents: Vec<_> = bodies.iter().map(|body| body["data"]["percent"].clone()).collect();
     percents.sort_by_key(Value::as_i64);
     assert_eq!(percents, [50, 100]);
-    let head = hook.heard()[0].head.to_ascii_lowercase();
+    let head = hook.received()[0].head.to_ascii_lowercase();
     assert!(head.starts_with("post /hook?token=canary http"), "{head}");
     for header in ["webhook-id: evt_", "webhook-timestamp: ", "webhook-signature: v1,"] {
         assert!(head.contains(header), "{head}");

@@ -146,7 +146,7 @@ async fn a_refusal_has_the_callers_format_and_reaches_no_provider() {
             assert_eq!(reply.at("/error/code"), "content_policy_violation", "{path}");
         }
     }
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
     let records = gateway.records().await;
     assert_eq!(records.len(), 10);
     for record in records {
@@ -319,7 +319,7 @@ async fn an_external_check_decides_about_requests_and_answers() {
     assert_eq!(did(&reply.at("/metadata")), ["ask output denied 1"]);
     assert_eq!(checker.bodies()[0], json!({"input": ["hello"], "model": "m1"}));
     assert_eq!(checker.bodies()[1], json!({"input": ["fine"], "model": "m1"}));
-    assert_eq!(checker.heard()[0].header("authorization"), Some("Bearer k1"));
+    assert_eq!(checker.received()[0].header("authorization"), Some("Bearer k1"));
     // A stream waits for the verdict of the check.
     let pieces: Vec<String> = (0..400).map(|number| format!("word {number} ")).collect();
     let stream = stream_of(&pieces.iter().map(String::as_str).collect::<Vec<_>>());
@@ -376,7 +376,7 @@ async fn a_check_that_does_not_answer_refuses_or_passes_as_its_rule_says() {
     let reply = ask(&gateway, &saying("hello")).await;
     assert_eq!(reply.status, 503, "{}", reply.text());
     assert!(reply.message().contains("\"ask\""), "{}", reply.text());
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 #[tokio::test]
@@ -449,7 +449,7 @@ async fn cached_answers_are_checked_and_have_the_placeholders_of_the_current_req
     assert_eq!(first.at("/choices/0/message/content"), "To ann@x.org about [PROJECT].");
     assert_eq!(second.at("/choices/0/message/content"), "To bob@x.org about [PROJECT].");
     assert_eq!(second.at("/metadata/cache"), "hit", "{}", second.text());
-    assert_eq!(upstream.heard().len(), 1);
+    assert_eq!(upstream.received().len(), 1);
 }
 
 #[tokio::test]
@@ -461,7 +461,7 @@ async fn passthrough_is_refused_to_guarded_projects() {
     let reply = post(&gateway, "/p/openai/v1/chat/completions", &saying("Mail ann@x.org")).await;
     assert_eq!(reply.status, 403, "{}", reply.text());
     assert!(reply.message().contains("Guardrails"), "{}", reply.text());
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 #[tokio::test]
@@ -494,5 +494,5 @@ async fn odd_spellings_hide_nothing() {
     let reply =
         gateway.post_with("/v1/messages", "authorization: Bearer guarded-key\r\n", escaped.as_bytes()).await;
     assert_eq!(reply.status, 400, "{escaped}: {}", reply.text());
-    assert_eq!(upstream.heard().len(), 0);
+    assert_eq!(upstream.received().len(), 0);
 }

@@ -36,7 +36,7 @@ async fn speech_is_relayed_unchanged_and_billed_by_character() {
     assert_eq!(reply.header("content-type"), Some("audio/mpeg"));
     assert_eq!(reply.header("x-llmgateway-model"), Some("tts-1"));
     assert!(reply.body == bytes);
-    let sent: Value = serde_json::from_slice(&upstream.heard()[0].body).unwrap();
+    let sent: Value = serde_json::from_slice(&upstream.received()[0].body).unwrap();
     assert_eq!(sent, json!({"model": "tts-1", "input": "Grüße 😀", "voice": "alloy", "speed": 1.0}));
     let record = gateway.record().await;
     assert_eq!(record.operation.as_deref(), Some("speech"));
@@ -125,7 +125,7 @@ async fn image_answers_have_usage_cost_and_provider() {
     assert!(reply.at("/data/0/b64_json") == json!(image));
     // 50 at 5, 308 at 10 and 1056 at 32 USD per million.
     assert_eq!(reply.at("/llmgateway/cost_usd_total"), json!(0.037122));
-    let sent: Value = serde_json::from_slice(&upstream.heard()[0].body).unwrap();
+    let sent: Value = serde_json::from_slice(&upstream.received()[0].body).unwrap();
     assert_eq!(sent, json!({"model": "gpt-image-1.5", "prompt": "a fox", "size": "auto"}));
     let record = gateway.record().await;
     assert_eq!(record.amount, Some(Amount { unit: Unit::Image, count: 1 }));
@@ -276,7 +276,7 @@ async fn image_fields_get_the_names_of_the_provider() {
     let body =
         json!({"model": "grok-imagine-image", "prompt": "a fox", "size": "1536x1024", "n": 2, "seed": 7});
     let reply = ask(&gateway, IMAGES, &body).await;
-    let sent: Value = serde_json::from_slice(&upstream.heard()[0].body).unwrap();
+    let sent: Value = serde_json::from_slice(&upstream.received()[0].body).unwrap();
     assert_eq!(
         sent,
         json!({"model": "grok-imagine-image", "prompt": "a fox", "n": 2, "aspect_ratio": "3:2"})
@@ -291,7 +291,7 @@ async fn image_fields_get_the_names_of_the_provider() {
     let body =
         json!({"model": "together-ai/flux", "prompt": "x", "size": "512x256", "response_format": "b64_json"});
     ask(&gateway, IMAGES, &body).await;
-    let sent: Value = serde_json::from_slice(&upstream.heard()[0].body).unwrap();
+    let sent: Value = serde_json::from_slice(&upstream.received()[0].body).unwrap();
     assert_eq!(
         sent,
         json!({"model": "flux", "prompt": "x", "response_format": "base64", "width": 512, "height": 256})
@@ -338,7 +338,7 @@ async fn bad_requests_name_their_field_and_reach_no_provider() {
         assert_eq!((reply.status, reply.at("/error/param")), (400, json!(param)), "{}", reply.text());
         assert!(reply.message().contains(words), "{}", reply.text());
     }
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 /// OpenRouter's images come in base64 and at once, whatever is asked.
@@ -357,11 +357,11 @@ async fn a_form_that_the_provider_never_has_is_refused() {
             assert_eq!((reply.status, reply.at("/error/param")), (400, json!(name)), "{}", reply.text());
         }
     }
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
     let mut body = edit;
     body["response_format"] = json!("b64_json");
     assert_eq!(ask(&gateway, "/v1/images/edits", &body).await.status, 200);
-    let sent: Value = serde_json::from_slice(&upstream.heard()[0].body).unwrap();
+    let sent: Value = serde_json::from_slice(&upstream.received()[0].body).unwrap();
     let url = "data:image/png;base64,iVBORw0KGgo=";
     assert_eq!(sent["input_references"], json!([{"type": "image_url", "image_url": {"url": url}}]));
     assert_eq!(sent.get("response_format"), None);
@@ -431,7 +431,7 @@ async fn a_budget_limits_requests_billed_by_character_image_or_image_token() {
             let gateway = TestGateway::start(&project).await;
             let reply = ask(&gateway, path, &body).await;
             assert_eq!(reply.status, status, "{body}: {}", reply.text());
-            assert_eq!(upstream.heard().len(), usize::from(status == 200));
+            assert_eq!(upstream.received().len(), usize::from(status == 200));
         }
     }
 }
@@ -455,7 +455,7 @@ async fn an_image_that_is_made_in_the_background_is_one_answer_and_one_attempt()
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.at("/data"), json!([{"url": "https://x/1.png"}]));
     let heard: Vec<(String, Value)> = upstream
-        .heard()
+        .received()
         .iter()
         .map(|heard| {
             (heard.head.split(' ').nth(1).unwrap().to_owned(), serde_json::from_slice(&heard.body).unwrap())
@@ -481,6 +481,6 @@ async fn an_image_that_fails_in_the_background_is_not_made_twice() {
         let gateway = TestGateway::start(&provider("fireworks", &upstream)).await;
         let body = json!({"model": KONTEXT, "prompt": "a hat"});
         let reply = ask(&gateway, IMAGES, &body).await;
-        assert_eq!((reply.status, upstream.heard().len()), (status, requests), "{}", reply.text());
+        assert_eq!((reply.status, upstream.received().len()), (status, requests), "{}", reply.text());
     }
 }

@@ -218,7 +218,7 @@ async fn a_raw_request_keeps_fields_that_the_gateway_does_not_know() {
     let headers = "anthropic-beta: one-2026-01-01, two-2026-01-01\r\nanthropic-beta: three\r\nanthropic-version: 2026-10-21\r\n";
     let reply = gateway.post_with(PATH, headers, body.as_bytes()).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let heard = upstream.heard().remove(0);
+    let heard = upstream.received().remove(0);
     let expected =
         body.replace(CLAUDE, "claude-sonnet-4-5").replace(r#" "provider": {"order": ["anthropic"]},"#, "");
     let sent = String::from_utf8(heard.body.clone()).unwrap();
@@ -385,7 +385,7 @@ async fn tokens_are_counted_by_the_provider_or_estimated() {
         (reply.header("x-llmgateway-count"), reply.at("/llmgateway/count")),
         (Some("exact"), json!("exact"))
     );
-    let heard = upstream.heard().remove(0);
+    let heard = upstream.received().remove(0);
     assert!(heard.head.starts_with("POST /v1/messages/count_tokens "), "{}", heard.head);
     assert!(upstream.bodies()[0].get("max_tokens").is_none());
     let reply = gateway.post(path, text.as_bytes()).await;
@@ -514,7 +514,7 @@ async fn threads_are_refused_with_the_code_that_clients_know() {
     let reply = ask(&gateway, &body).await;
     assert_error(&reply, 400, "invalid_request_error");
     assert_eq!(reply.at("/error/details/error_code"), "thread_unsupported_request");
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
     let batches = gateway.post("/v1/messages/batches", b"{}").await;
     assert_error(&batches, 400, "invalid_request_error");
     assert_eq!(batches.at("/error/message"), "No enabled provider serves /v1/messages/batches.");

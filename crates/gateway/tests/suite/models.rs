@@ -36,7 +36,7 @@ async fn every_listed_model_is_found_and_has_a_date() {
         }
     }
     // The list was asked for once, without a body.
-    let heard = mine.heard();
+    let heard = mine.received();
     assert_eq!(heard.len(), 1);
     assert!(heard[0].head.starts_with("GET /v1/models HTTP/1.1"), "{}", heard[0].head);
     assert_eq!(heard[0].header("authorization"), Some("Bearer mine-key"));

@@ -158,7 +158,7 @@ async fn the_tier_that_a_request_asks_for_estimates_its_cost() {
         let reply = gateway.chat_with(&[("authorization", "Bearer team-key")], &body).await;
         assert_eq!(reply.status, status, "{tier}: {}", reply.text());
     }
-    assert_eq!(upstream.heard().len(), 2);
+    assert_eq!(upstream.received().len(), 2);
 
     // The cheapest provider is the cheapest in that tier.
     let other = Upstream::playing(vec![answered(false, &usage(), None)]).await;

@@ -64,7 +64,7 @@ async fn a_request_is_forwarded_with_the_gateway_s_credential_and_the_answer_is_
     let path = "POST /p/openai/v1/chat/completions?api-version=1&key=native-key&x=%2F";
     let reply = ask(&gateway, path, given, sent).await;
     assert_eq!((reply.status, reply.text()), (200, body.clone()));
-    let heard = &upstream.heard()[0];
+    let heard = &upstream.received()[0];
     assert_eq!(heard.body, sent);
     assert!(
         heard.head.starts_with("POST /v1/chat/completions?api-version=1&x=%2F HTTP/1.1"),
@@ -114,7 +114,7 @@ async fn passthrough_needs_a_key_with_the_role() {
     // The role allows nothing else.
     let reply = post(&gateway, "/v1/chat/completions", &question("openai/gpt-4o-mini")).await;
     assert_eq!(reply.status, 403);
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
     assert!(gateway.records().await.is_empty());
 }
 
@@ -217,7 +217,7 @@ async fn other_formats_are_metered_too() {
                 .await;
         let reply = post(&gateway, &format!("/p/{provider}{path}"), &body).await;
         assert_eq!((reply.status, reply.json()), (200, answer.clone()), "{path}");
-        let heard = &upstream.heard()[0];
+        let heard = &upstream.received()[0];
         assert!(heard.head.starts_with(&format!("POST {path} ")), "{}", heard.head);
         assert!(heard.header(header).unwrap().ends_with("its-key"));
         let record = gateway.record().await;
@@ -258,7 +258,7 @@ async fn every_method_is_forwarded_and_an_unmetered_answer_has_no_cost() {
             _ => {}
         }
     }
-    let heard = upstream.heard();
+    let heard = upstream.received();
     assert_eq!(heard.len(), 6, "a redirect is not followed");
     assert!(heard[0].head.starts_with("GET /v1/files?limit=2 "));
     assert_eq!(heard[3].body, marked);
@@ -346,7 +346,7 @@ async fn policies_apply_to_passthrough() {
         let gateway = TestGateway::start(&config(&upstream.known("openai"), policy)).await;
         let reply = post(&gateway, path, &body).await;
         assert_eq!(reply.status, status, "{policy} {path} {body}: {}", reply.text());
-        assert_eq!(upstream.heard().len(), usize::from(status == 200));
+        assert_eq!(upstream.received().len(), usize::from(status == 200));
         let record = gateway.record().await;
         assert_eq!(record.status, status);
     }
@@ -368,7 +368,7 @@ async fn request_limits_count_passthrough_requests() {
         statuses.push(ask(&gateway, "GET /p/openai/v1/files", "", b"").await.status);
     }
     assert_eq!(statuses, [200, 200, 429]);
-    assert_eq!(upstream.heard().len(), 2);
+    assert_eq!(upstream.received().len(), 2);
 }
 
 #[tokio::test]
@@ -385,9 +385,9 @@ async fn a_path_cannot_leave_its_provider() {
     assert_eq!(reply.status, 404);
     assert!(reply.text().contains("openai"), "{}", reply.text());
     assert_eq!(ask(&gateway, "GET /p/anthropic/v1/models", "", b"").await.status, 404);
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
     assert_eq!(ask(&gateway, "GET /p/openai", "", b"").await.status, 200);
-    assert!(upstream.heard()[0].head.starts_with("GET / HTTP/1.1"));
+    assert!(upstream.received()[0].head.starts_with("GET / HTTP/1.1"));
 }
 
 #[tokio::test]
@@ -408,7 +408,7 @@ async fn a_large_body_is_forwarded_as_a_stream() {
         line.send(whole("200 OK", &json!({"id": "file-1"}))).await;
     };
     tokio::join!(writing, serving);
-    let heard = &upstream.heard()[0];
+    let heard = &upstream.received()[0];
     assert_eq!(heard.header("content-length"), Some(length.to_string().as_str()));
     assert!(heard.body == sound);
     drop(socket);
@@ -501,7 +501,7 @@ async fn a_websocket_is_a_tunnel_whose_turns_are_metered() {
     ] {
         assert!(head.contains(&format!("\r\n{line}\r\n")), "{line}: {head}");
     }
-    let heard = &upstream.heard()[0];
+    let heard = &upstream.received()[0];
     assert!(heard.head.starts_with("GET /v1/realtime?model=gpt-4o-mini HTTP/1.1"), "{}", heard.head);
     assert_eq!(heard.header("authorization"), Some("Bearer openai-key"));
     assert_eq!(heard.header("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));

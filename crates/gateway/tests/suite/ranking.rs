@@ -35,7 +35,7 @@ async fn a_ranking_is_sorted_priced_by_search_units_and_has_its_documents() {
     let losses = reply.at("/llmgateway/losses");
     let lost: Vec<&Value> = losses.as_array().unwrap().iter().map(|loss| &loss["field"]).collect();
     assert_eq!(lost, [&json!("documents"), &json!("rank_fields")]);
-    let heard = &upstream.heard()[0];
+    let heard = &upstream.received()[0];
     let sent: Value = serde_json::from_slice(&heard.body).unwrap();
     let texts = json!(["Paris", "Rome", "{\"page\":3}"]);
     assert_eq!(sent, json!({"model": "rerank-v3.5", "query": "capital", "documents": texts, "top_n": 2}));
@@ -63,7 +63,7 @@ async fn mistakes_name_their_field() {
         let reply = post(&gateway, "/v2/rerank", &body).await;
         assert_eq!((reply.status, reply.at("/error/param")), (400, json!(param)), "{body}: {}", reply.text());
     }
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 /// A result without a judgement would pass for a harmless one.
@@ -113,7 +113,7 @@ async fn a_moderation_needs_no_model_and_costs_nothing() {
     let reply = post(&gateway, "/v1/moderations", &json!({"input": "hello"})).await;
     assert_eq!((reply.status, reply.at("/results/0")), (200, result), "{}", reply.text());
     assert_eq!(reply.at("/llmgateway/cost_usd_total"), json!(0));
-    let sent: Value = serde_json::from_slice(&upstream.heard()[0].body).unwrap();
+    let sent: Value = serde_json::from_slice(&upstream.received()[0].body).unwrap();
     assert_eq!(sent, json!({"input": "hello", "model": "omni-moderation-latest"}));
     for body in [json!({}), json!({"input": []}), json!({"input": ["a", 1]}), json!({"input": 7})] {
         assert_eq!(post(&gateway, "/v1/moderations", &body).await.status, 400, "{body}");
@@ -133,5 +133,5 @@ async fn explain_shows_the_request_that_would_be_sent() {
     assert!(told["request"]["url"].as_str().unwrap().ends_with("/v2/embed"), "{told}");
     assert_eq!(told["request"]["body"]["input_type"], "search_document");
     assert_eq!(told["losses"][0]["field"], "user");
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }

@@ -91,7 +91,7 @@ async fn secrets_in_files_are_read_again() {
     std::fs::write(&secret, "second-secret\n").unwrap();
     assert_eq!(reload(&gateway, "boss").await.status, 200);
     gateway.chat(&question("one/m")).await;
-    let heard = upstream.heard();
+    let heard = upstream.received();
     assert!(heard[0].head.contains("first-secret") && heard[1].head.contains("second-secret"));
 
     // An empty file is no key: nothing changes.

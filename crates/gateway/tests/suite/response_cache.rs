@@ -61,7 +61,7 @@ async fn an_equal_request_gets_the_answer_at_no_cost() {
     let other = json!({"model": MODEL, "messages": [{"role": "user", "content": "Say  hello."}]});
     let other = ask(&gateway, "a", &other).await;
     assert_eq!(other.at("/choices/0/message/content"), json!("Other."));
-    assert_eq!(upstream.heard().len(), 2);
+    assert_eq!(upstream.received().len(), 2);
     assert_eq!(gateway.metric("llmgateway_response_cache_total{kind=\"hit\"}").await, Some(1.0));
     assert_eq!(gateway.metric("llmgateway_response_cache_total{kind=\"stored\"}").await, Some(2.0));
     assert!(gateway.metric("llmgateway_response_cache_bytes").await.unwrap() > 100.0);
@@ -97,7 +97,7 @@ async fn a_cached_stream_answers_a_whole_request_and_vice_versa() {
                 ids.insert(reply.at("/id").to_string());
             }
         }
-        assert_eq!((upstream.heard().len(), ids.len()), (1, 3), "{ids:?}");
+        assert_eq!((upstream.received().len(), ids.len()), (1, 3), "{ids:?}");
     }
 }
 
@@ -162,7 +162,7 @@ async fn a_header_chooses_the_cache_and_the_maximum_age() {
     assert_eq!(used(&asked("a", &[("x-llmgateway-cache", "0")]).await), None);
     assert_eq!(used(&asked("a", &[("x-llmgateway-cache", "60"), ("x-no-cache", "true")]).await), None);
     assert_eq!(used(&asked("b", minute).await), None, "the policy forbids it");
-    assert_eq!(upstream.heard().len(), 5);
+    assert_eq!(upstream.received().len(), 5);
     for wrong in ["yes", "-1", "", "1.5", "2592001", "99999999999999999999"] {
         let reply = ask_with(&gateway, "a", &[("x-llmgateway-cache", wrong)], &question(MODEL)).await;
         assert_eq!((reply.status, reply.at("/error/param")), (400, json!("x-llmgateway-cache")), "{wrong}");
@@ -268,7 +268,7 @@ async fn concurrent_equal_requests_are_sent_once() {
         assert_eq!((reply.status, text_of(&reply).as_str()), (200, "Once."));
         hits += usize::from(used(&reply) == Some("hit"));
     }
-    assert_eq!((upstream.heard().len(), hits), (1, 5));
+    assert_eq!((upstream.received().len(), hits), (1, 5));
 }
 
 #[tokio::test]
@@ -295,7 +295,7 @@ async fn a_waiting_request_is_sent_when_the_first_one_fails_or_is_cancelled() {
         statuses.push(asked.await.unwrap().status);
     }
     statuses.sort_unstable();
-    assert_eq!((statuses, upstream.heard().len()), (vec![200, 200, 400], 3));
+    assert_eq!((statuses, upstream.received().len()), (vec![200, 200, 400], 3));
 }
 
 #[tokio::test]
@@ -417,7 +417,7 @@ fn spoken(model: &str, stream: bool) -> [(String, Value); 4] {
 }
 
 /// The text and the id of an answer in any dialect.
-fn said(reply: &Reply, stream: bool) -> (String, String) {
+fn text_and_id(reply: &Reply, stream: bool) -> (String, String) {
     let events = if stream { reply.events() } else { vec![reply.json()] };
     let mut text = String::new();
     let mut id = None;
@@ -454,7 +454,7 @@ async fn a_cached_answer_serves_every_format_streamed_and_whole() {
                 // The first answer may come from an equal request in another format.
                 let is_expected = round == 0 || used(&reply) == Some("hit");
                 assert!(reply.status == 200 && is_expected, "{model} {path} {round}: {}", reply.text());
-                let (text, id) = said(&reply, stream);
+                let (text, id) = text_and_id(&reply, stream);
                 assert!(!text.is_empty() && !id.is_empty(), "{model} {path}: {}", reply.text());
                 texts.insert(text);
                 ids.insert(id);
@@ -523,5 +523,5 @@ async fn parts_of_one_request_are_cached_separately() {
         .post_with("/v1/completions", "authorization: Bearer key-a\r\n", body.to_string().as_bytes())
         .await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    assert_eq!(upstream.heard().len(), 2, "{}", reply.text());
+    assert_eq!(upstream.received().len(), 2, "{}", reply.text());
 }

@@ -190,7 +190,7 @@ async fn an_unknown_value_of_a_switch_is_refused() {
         assert_eq!((reply.status, reply.at("/error/param")), (400, json!(name)), "{}", reply.text());
         assert!(reply.message().contains(name));
     }
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 #[tokio::test]

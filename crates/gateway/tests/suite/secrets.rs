@@ -68,8 +68,8 @@ async fn no_key_is_ever_shown() {
     }
     said += &outside_of_requests(&gateway).await;
     // The canaries were really sent.
-    assert!(upstream.heard().iter().any(|heard| heard.head.contains(PROVIDER)));
-    assert!(upstream.heard().iter().any(|heard| heard.head.contains("Credential=AKIATEST")));
+    assert!(upstream.received().iter().any(|heard| heard.head.contains(PROVIDER)));
+    assert!(upstream.received().iter().any(|heard| heard.head.contains("Credential=AKIATEST")));
     said += &format!("{:#?}", gateway.records().await);
     let logged = logged();
     assert!(logged.contains("request_id=\"searched\""), "nothing was logged");

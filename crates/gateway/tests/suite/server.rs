@@ -434,5 +434,5 @@ async fn half_a_request_leaves_nothing_behind() {
     settle().await;
     assert_eq!(gateway.get("/health").await.status, 200);
     assert_eq!(gateway.metric("llmgateway_active_requests").await, Some(0.0));
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }

@@ -160,7 +160,7 @@ impl Issuer {
         Self { server, bend }
     }
 
-    fn bend(&self, change: impl FnOnce(&mut AnswerChanges)) {
+    fn change_answers(&self, change: impl FnOnce(&mut AnswerChanges)) {
         let mut bend = self.bend.lock().unwrap();
         *bend = AnswerChanges::default();
         change(&mut bend);
@@ -174,8 +174,8 @@ impl Issuer {
         )
     }
 
-    fn asked(&self, path: &str) -> Vec<TokenRequest> {
-        self.server.asked().into_iter().filter(|asked| asked.path == path).collect()
+    fn requests(&self, path: &str) -> Vec<TokenRequest> {
+        self.server.requests().into_iter().filter(|asked| asked.path == path).collect()
     }
 }
 
@@ -298,7 +298,7 @@ async fn a_user_signs_in_by_the_provider() {
     let gateway = TestGateway::start_from_file(&issuer.config("label = \"Work <account>\"\n")).await;
     let login = get(&gateway, "/ui/login?next=%2Fui%2Faudit", "").await.text();
     assert!(login.contains("href=\"/ui/oidc/start?next=%2Fui%2Faudit\">Work &lt;account&gt;</a>"), "{login}");
-    assert_eq!(issuer.server.asked().len(), 0, "no request is sent before a sign-in");
+    assert_eq!(issuer.server.requests().len(), 0, "no request is sent before a sign-in");
 
     let reply = get(&gateway, "/ui/oidc/start?next=/ui/audit", "").await;
     let flow = cookies(&reply)[0].to_owned();
@@ -329,7 +329,7 @@ async fn a_user_signs_in_by_the_provider() {
     let settings = get(&gateway, "/ui/settings", session).await.text();
     assert!(settings.contains("client_secret") && settings.contains("/ui/settings/reload"), "{settings}");
 
-    let asked = &issuer.asked("/token")[0];
+    let asked = &issuer.requests("/token")[0];
     let basic = asked.header("authorization").strip_prefix("Basic ").unwrap();
     let pair = String::from_utf8(STANDARD.decode(basic).unwrap()).unwrap();
     assert_eq!(pair, "gate+way:canary%2Bsecret+of+the+client%2F%25", "RFC 6749, 2.3.1");
@@ -354,10 +354,10 @@ async fn every_algorithm_of_public_keys_is_read() {
         ("rsa", "PS384"),
         ("rsa", "PS512"),
     ] {
-        issuer.bend(|bend| (bend.signer, bend.header) = (signer, json!({"alg": algorithm})));
+        issuer.change_answers(|bend| (bend.signer, bend.header) = (signer, json!({"alg": algorithm})));
         assert_eq!(sign_in(&gateway).await.map(|_| ()), Ok(()), "{algorithm}");
     }
-    issuer.bend(|bend| bend.header = json!({"kid": null}));
+    issuer.change_answers(|bend| bend.header = json!({"kid": null}));
     assert_eq!(sign_in(&gateway).await.map(|_| ()), Ok(()), "without a name of the key");
 }
 
@@ -371,17 +371,19 @@ async fn roles_come_from_the_claim_of_the_token_or_of_userinfo() {
         page.text().contains("action=\"/ui/settings/reload\"")
     };
     assert!(forms(sign_in(&gateway).await.unwrap()).await, "an administrator");
-    issuer.bend(|bend| bend.claims = json!({"roles": "staff"}));
+    issuer.change_answers(|bend| bend.claims = json!({"roles": "staff"}));
     assert!(!forms(sign_in(&gateway).await.unwrap()).await, "a viewer");
-    assert_eq!(issuer.asked("/me").len(), 0, "the token says it");
-    issuer.bend(|bend| (bend.claims, bend.userinfo) = (json!({"roles": null}), json!({"roles": ["boss"]})));
+    assert_eq!(issuer.requests("/me").len(), 0, "the token says it");
+    issuer.change_answers(|bend| {
+        (bend.claims, bend.userinfo) = (json!({"roles": null}), json!({"roles": ["boss"]}))
+    });
     assert!(forms(sign_in(&gateway).await.unwrap()).await, "userinfo says it");
 
-    issuer.bend(|bend| bend.claims = json!({"roles": ["guest", 7, {"boss": true}]}));
+    issuer.change_answers(|bend| bend.claims = json!({"roles": ["guest", 7, {"boss": true}]}));
     let (status, words) = sign_in(&gateway).await.unwrap_err();
     assert_eq!(status, 403);
     assert!(words.contains("This account cannot sign in here") && words.contains("Ada &lt;b&gt;"), "{words}");
-    issuer.bend(|bend| {
+    issuer.change_answers(|bend| {
         (bend.claims, bend.userinfo) = (json!({"roles": null}), json!({"sub": "u-2", "roles": ["boss"]}));
     });
     let (status, words) = sign_in(&gateway).await.unwrap_err();
@@ -449,7 +451,7 @@ async fn a_token_with_one_fault_signs_nobody_in() {
         json!({"azp": "gate way"}),
         json!({"aud": ["gate way", "another"], "azp": "gate way"}),
     ] {
-        issuer.bend(|bend| bend.claims = good.clone());
+        issuer.change_answers(|bend| bend.claims = good.clone());
         assert_eq!(sign_in(&gateway).await.map(|_| ()), Ok(()), "{good}");
     }
 }
@@ -475,10 +477,10 @@ async fn an_unrequested_answer_is_refused_without_a_request_to_the_provider() {
     }
     let denied = get(&gateway, &format!("/ui/oidc/callback?state={state}&error=%3Cb%3E"), &way.cookie).await;
     assert!(denied.text().contains("The identity provider refused the sign-in."), "{}", denied.text());
-    assert_eq!(issuer.asked("/token").len(), 0);
+    assert_eq!(issuer.requests("/token").len(), 0);
     // An answer of another provider, if the provider names itself.
     let reply = come_back(&gateway, &way, "&iss=https%3A%2F%2Fevil.example").await;
-    assert_eq!((reply.status, issuer.asked("/token").len()), (401, 0));
+    assert_eq!((reply.status, issuer.requests("/token").len()), (401, 0));
     // A stolen code is useless with another verifier.
     let stolen = format!("/ui/oidc/callback?code={}&state={}", way.code(), other.asked["state"]);
     let reply = get(&gateway, &stolen, &other.cookie).await;
@@ -495,13 +497,13 @@ async fn an_unrequested_answer_is_refused_without_a_request_to_the_provider() {
 #[tokio::test]
 async fn a_provider_that_names_itself_must_do_so_in_its_answer() {
     let issuer = Issuer::start().await;
-    issuer.bend(|bend| bend.document = json!({"authorization_response_iss_parameter_supported": true, "token_endpoint_auth_methods_supported": ["client_secret_post"]}));
+    issuer.change_answers(|bend| bend.document = json!({"authorization_response_iss_parameter_supported": true, "token_endpoint_auth_methods_supported": ["client_secret_post"]}));
     let gateway = TestGateway::start(&issuer.config("")).await;
     let way = start(&gateway).await;
     assert_eq!(come_back(&gateway, &way, "").await.status, 401);
     let escaped = issuer.server.url.replace(':', "%3A").replace('/', "%2F");
     assert_eq!(come_back(&gateway, &way, &format!("&iss={escaped}")).await.status, 200);
-    let form = issuer.asked("/token")[0].form();
+    let form = issuer.requests("/token")[0].form();
     assert_eq!((form["client_id"].as_str(), form["client_secret"].as_str()), ("gate way", SECRET));
 }
 
@@ -512,17 +514,17 @@ async fn new_keys_of_the_provider_are_found_and_old_ones_forgotten() {
         let gateway = TestGateway::start(&issuer.config("")).await;
         sign_in(&gateway).await.unwrap();
         sign_in(&gateway).await.unwrap();
-        assert_eq!(issuer.asked("/keys").len(), 1, "they are kept");
-        issuer.bend(|bend| (bend.signer, bend.published) = ("other", vec!["other"]));
+        assert_eq!(issuer.requests("/keys").len(), 1, "they are kept");
+        issuer.change_answers(|bend| (bend.signer, bend.published) = ("other", vec!["other"]));
         assert_eq!(sign_in(&gateway).await.unwrap_err().0, 401, "the keys are not fetched again at once");
         advance_seconds(6).await;
         sign_in(&gateway).await.unwrap();
-        assert_eq!(issuer.asked("/keys").len(), 2);
-        issuer.bend(|_| ());
+        assert_eq!(issuer.requests("/keys").len(), 2);
+        issuer.change_answers(|_| ());
         assert_eq!(sign_in(&gateway).await.unwrap_err().0, 401, "the old key is gone");
         advance_seconds(3601).await;
         sign_in(&gateway).await.unwrap();
-        assert_eq!(issuer.asked("/keys").len(), 3, "after an hour the keys are fetched again");
+        assert_eq!(issuer.requests("/keys").len(), 3, "after an hour the keys are fetched again");
     })
     .await;
 }
@@ -531,7 +533,7 @@ async fn new_keys_of_the_provider_are_found_and_old_ones_forgotten() {
 async fn keys_sign_in_while_the_provider_is_away() {
     with_held_clock(async {
         let issuer = Issuer::start().await;
-        issuer.bend(|bend| bend.status = 500);
+        issuer.change_answers(|bend| bend.status = 500);
         let gateway = TestGateway::start(&issuer.config("")).await;
         let away = get(&gateway, "/ui/oidc/start", "").await;
         let text = away.text();
@@ -541,11 +543,11 @@ async fn keys_sign_in_while_the_provider_is_away() {
         for _ in 0..5 {
             assert_eq!(get(&gateway, "/ui/oidc/start", "").await.status, 503);
         }
-        assert_eq!(issuer.server.asked().len(), 1, "not every attempt sends a request");
-        issuer.bend(|_| ());
+        assert_eq!(issuer.server.requests().len(), 1, "not every attempt sends a request");
+        issuer.change_answers(|_| ());
         advance_seconds(6).await;
         let way = start(&gateway).await;
-        issuer.bend(|bend| bend.status = 502);
+        issuer.change_answers(|bend| bend.status = 502);
         let back = come_back(&gateway, &way, "").await;
         assert_eq!(back.status, 503);
         assert!(back.text().contains("server_error") && !back.text().contains("canary"), "{}", back.text());
@@ -566,7 +568,7 @@ async fn a_discovery_document_with_wrong_addresses_is_refused() {
         (json!({"userinfo_endpoint": "http://a.example/"}), "userinfo_endpoint is not an https://"),
     ] {
         let issuer = Issuer::start().await;
-        issuer.bend(|bend| bend.document = document.clone());
+        issuer.change_answers(|bend| bend.document = document.clone());
         let gateway = TestGateway::start(&issuer.config("")).await;
         let reply = get(&gateway, "/ui/oidc/start", "").await;
         assert_eq!(reply.status, 503, "{document}");

@@ -214,7 +214,7 @@ async fn unknown_answers_are_refused_with_openai_s_messages(place: &TestDatabase
     assert_eq!(request(&gateway, &format!("DELETE /v1/responses/{id}"), KEY).await.status, 404);
     let gone = ask(&gateway, json!({"model": "one/m", "input": "x", "previous_response_id": id})).await;
     assert_eq!(gone.error().2, "previous_response_not_found");
-    assert_eq!(upstream.heard().len(), 1, "no provider was asked");
+    assert_eq!(upstream.received().len(), 1, "no provider was asked");
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn unsupported_fields_are_refused_by_name() {
     let mut body = hello();
     body["previous_response_id"] = json!(5);
     assert_eq!(ask(&gateway, body).await.at("/error/param"), "previous_response_id");
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 async fn unrequested_and_incomplete_answers_are_not_stored(place: &TestDatabase) {
@@ -452,7 +452,7 @@ async fn texts(gateway: &TestGateway, id: &str) -> Vec<String> {
     data.as_array().unwrap().iter().map(text).collect()
 }
 
-fn said(text: &str) -> Value {
+fn input_item(text: &str) -> Value {
     json!({"type": "message", "role": "user", "content": text})
 }
 
@@ -461,7 +461,9 @@ async fn a_conversation_and_its_items_are_read_changed_and_deleted(place: &TestD
     let gateway = place.start(&upstream.provider("one", "openai-chat")).await;
     let empty = gateway.post("/v1/conversations", b"").await;
     assert_eq!((empty.status, empty.at("/metadata")), (200, json!({})), "{}", empty.text());
-    let id = made(&gateway, json!({"metadata": {"topic": "é"}, "items": [said("one"), said("two")]})).await;
+    let id =
+        made(&gateway, json!({"metadata": {"topic": "é"}, "items": [input_item("one"), input_item("two")]}))
+            .await;
     assert!(id.starts_with("conv_"));
     let path = format!("/v1/conversations/{id}");
     let found = gateway.get(&path).await;
@@ -469,7 +471,7 @@ async fn a_conversation_and_its_items_are_read_changed_and_deleted(place: &TestD
     let described = gateway.post(&path, br#"{"metadata":{"a":"b"}}"#).await;
     assert_eq!((described.status, described.at("/metadata")), (200, json!({"a": "b"})));
     let added = gateway
-        .post(&format!("{path}/items"), json!({"items": [said("three")]}).to_string().as_bytes())
+        .post(&format!("{path}/items"), json!({"items": [input_item("three")]}).to_string().as_bytes())
         .await;
     assert_eq!((added.status, added.at("/data/0/content/0/text")), (200, json!("three")), "{}", added.text());
     assert_eq!(texts(&gateway, &id).await, ["one", "two", "three"]);
@@ -490,7 +492,7 @@ async fn a_conversation_and_its_items_are_read_changed_and_deleted(place: &TestD
         let gone = gateway.get(&path).await;
         assert_eq!(gone.status, 404, "{}", gone.text());
     }
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 async fn answers_add_to_their_conversation(place: &TestDatabase) {
@@ -498,7 +500,7 @@ async fn answers_add_to_their_conversation(place: &TestDatabase) {
     let claude = Upstream::playing(vec![message("Hi again.")]).await;
     let config = upstream.provider("one", "openai-chat") + &claude.provider("two", "anthropic-messages");
     let gateway = place.start(&config).await;
-    let id = made(&gateway, json!({"items": [said("Be kind.")]})).await;
+    let id = made(&gateway, json!({"items": [input_item("Be kind.")]})).await;
     let first = ask(&gateway, json!({"model": "one/m", "input": "Say hello.", "conversation": id})).await;
     assert_eq!((first.status, first.at("/conversation")), (200, json!({"id": id})), "{}", first.text());
     assert_eq!(first.at("/store"), true);
@@ -530,8 +532,9 @@ async fn a_provider_of_the_same_format_sees_no_conversation(place: &TestDatabase
     let unique = uuid::Uuid::new_v4().simple().to_string();
     let upstream = Upstream::playing(vec![native(&format!("resp_{unique}"), "Hello.")]).await;
     let gateway = place.start(&upstream.provider("one", "openai-responses")).await;
-    let id = made(&gateway, json!({"items": [said("Begin.")]})).await;
-    let body = json!({"model": "one/m", "input": [said("Go on.")], "conversation": {"id": id}, "new": [1]});
+    let id = made(&gateway, json!({"items": [input_item("Begin.")]})).await;
+    let body =
+        json!({"model": "one/m", "input": [input_item("Go on.")], "conversation": {"id": id}, "new": [1]});
     let reply = ask(&gateway, body).await;
     assert_eq!((reply.status, reply.at("/conversation")), (200, json!({"id": id})), "{}", reply.text());
     let sent = &upstream.bodies()[0];
@@ -551,7 +554,7 @@ async fn failed_and_broken_answers_add_nothing_to_a_conversation(place: &TestDat
     .await;
     let config = upstream.provider("one", "openai-chat") + "[routing]\nmax_retries = 0\n";
     let gateway = place.start(&config).await;
-    let id = made(&gateway, json!({"items": [said("Begin.")]})).await;
+    let id = made(&gateway, json!({"items": [input_item("Begin.")]})).await;
     let body =
         |stream: bool| json!({"model": "one/m", "input": "Go on.", "conversation": id, "stream": stream});
     assert_eq!(ask(&gateway, body(false)).await.status, 400);
@@ -568,7 +571,7 @@ async fn conversations_are_visible_to_their_own_key_only(place: &TestDatabase) {
     let config = "[auth]\napi_keys = [\"test-key\", \"other-key\"]\n".to_owned()
         + &upstream.provider("one", "openai-chat");
     let gateway = place.start(&config).await;
-    let id = made(&gateway, json!({"items": [said("mine")]})).await;
+    let id = made(&gateway, json!({"items": [input_item("mine")]})).await;
     let item = gateway.get(&format!("/v1/conversations/{id}/items")).await.at("/data/0/id");
     let item = item.as_str().unwrap();
     for line in [
@@ -595,7 +598,7 @@ async fn conversations_are_visible_to_their_own_key_only(place: &TestDatabase) {
         ("/v1/conversations", json!({"items": ["x"]}), "items[0]"),
         ("/v1/conversations", json!({"items": [{"role": "user"}]}), "items[0]"),
         ("/v1/conversations", json!({"items": [{"type": "item_reference", "id": "x"}]}), "items[0]"),
-        ("/v1/conversations", json!({"items": vec![said("x"); 21]}), "items"),
+        ("/v1/conversations", json!({"items": vec![input_item("x"); 21]}), "items"),
         ("/v1/conversations", json!({"metadata": {"a": 1}}), "metadata"),
         (&path, json!({}), "metadata"),
         (&format!("{path}/items"), json!({}), "items"),
@@ -606,5 +609,5 @@ async fn conversations_are_visible_to_their_own_key_only(place: &TestDatabase) {
     assert_eq!(gateway.post("/v1/conversations", b"{").await.status, 400);
     assert_eq!(gateway.post(&format!("{path}/nonsense"), b"{}").await.status, 404);
     assert_eq!(texts(&gateway, &id).await, ["mine"]);
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }

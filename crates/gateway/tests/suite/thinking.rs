@@ -77,7 +77,7 @@ impl<'a> Chat<'a> {
         let calls = message["tool_calls"].as_array().unwrap_or_else(|| panic!("{model}: {}", reply.text()));
         let ids: Vec<Value> = calls.iter().map(|call| call["id"].clone()).collect();
         assert!(!ids.is_empty(), "{model}: {message}");
-        let kept = self.kept(&message);
+        let kept = self.as_client_keeps_it(&message);
         self.messages.push(kept);
         for id in ids {
             self.messages.push(json!({"role": "tool", "tool_call_id": id, "content": "18 degrees"}));
@@ -90,7 +90,7 @@ impl<'a> Chat<'a> {
         let reply = self.send(model, effort).await;
         let message = self.message(&reply);
         assert_eq!(message["tool_calls"], Value::Null, "{model}: {message}");
-        let kept = self.kept(&message);
+        let kept = self.as_client_keeps_it(&message);
         self.messages.push(kept);
         reply
     }
@@ -117,7 +117,7 @@ impl<'a> Chat<'a> {
         merged(&reply.events())
     }
 
-    fn kept(&self, message: &Value) -> Value {
+    fn as_client_keeps_it(&self, message: &Value) -> Value {
         if self.client == Client::Faithful {
             return message.clone();
         }

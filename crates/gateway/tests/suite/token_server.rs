@@ -69,7 +69,7 @@ impl TokenServer {
     }
 
     /// Everything that was asked so far.
-    pub fn asked(&self) -> Vec<TokenRequest> {
+    pub fn requests(&self) -> Vec<TokenRequest> {
         self.inner.asked.lock().unwrap().clone()
     }
 

@@ -67,7 +67,7 @@ async fn a_recording_is_transcribed_and_billed_by_the_second() {
     assert_eq!((reply.at("/text"), reply.at("/usage/seconds")), (json!("Hello."), json!(6)));
     assert_eq!(reply.at("/llmgateway/cost_usd_total"), json!(0.0006));
     assert_eq!(reply.header("x-llmgateway-model"), Some("whisper-1"));
-    let heard = &upstream.heard()[0];
+    let heard = &upstream.received()[0];
     assert!(heard.body == recording("whisper-1", &audio, &fields));
     assert!(heard.head.starts_with("POST /v1/audio/transcriptions "), "{}", heard.head);
     let wanted = format!("multipart/form-data; boundary={BOUNDARY}");
@@ -164,8 +164,8 @@ async fn a_small_form_is_retried_at_another_provider() {
             reply.text()
         );
     }
-    assert!(good.heard()[0].body == recording("y", &sound(100_000), &[]));
-    assert!(good.heard()[1].head.starts_with("POST /v1/audio/translations "));
+    assert!(good.received()[0].body == recording("y", &sound(100_000), &[]));
+    assert!(good.received()[1].head.starts_with("POST /v1/audio/translations "));
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn a_large_file_is_streamed_completely() {
     let reply = send(&gateway, TRANSCRIPTIONS, &body).await;
     assert_eq!((reply.status, reply.at("/text")), (200, json!("long")), "{}", reply.text());
     let wanted = recording("whisper-1", &audio, &[("language", "de")]);
-    let heard = &upstream.heard()[0];
+    let heard = &upstream.received()[0];
     assert_eq!(heard.header("content-length"), Some(wanted.len().to_string().as_str()));
     assert!(heard.body == wanted);
     // Also without a known length.
@@ -196,7 +196,7 @@ async fn a_large_file_is_streamed_completely() {
     }
     chunked.extend_from_slice(b"0\r\n\r\n");
     assert_eq!(gateway.send(&chunked).await.status, 200);
-    assert!(upstream.heard()[1].body == recording("whisper-1", &sound(5000), &[]));
+    assert!(upstream.received()[1].body == recording("whisper-1", &sound(5000), &[]));
 }
 
 /// A provider that takes recordings in another form gets them whole, within the limits of bodies and of memory.
@@ -210,14 +210,14 @@ async fn a_form_that_is_written_anew_is_held_within_bounds() {
     let audio = sound(12 << 20);
     let reply = send(&gateway, TRANSCRIPTIONS, &recording("deepgram/nova-3", &audio, &[])).await;
     assert_eq!((reply.status, reply.at("/text")), (200, json!("long")), "{}", reply.text());
-    assert!(upstream.heard()[0].body == audio);
+    assert!(upstream.received()[0].body == audio);
     let reply = send(&gateway, TRANSCRIPTIONS, &recording("deepgram/nova-3", &sound(17 << 20), &[])).await;
     assert_eq!(reply.status, 413, "{}", reply.text());
     assert!(reply.message().contains("server.body_limit"), "{}", reply.text());
     let gateway = TestGateway::start(&format!("[server]\nbuffer_limit = \"32MiB\"\n{deepgram}")).await;
     let reply = send(&gateway, TRANSCRIPTIONS, &recording("deepgram/nova-3", &audio, &[])).await;
     assert_eq!(reply.status, 503, "{}", reply.text());
-    assert_eq!(upstream.heard().len(), 1);
+    assert_eq!(upstream.received().len(), 1);
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ async fn a_model_after_the_file_is_found_within_a_limit() {
             assert!(reply.message().contains("before the file"), "{}", reply.text());
         }
     }
-    assert_eq!(upstream.heard().len(), 1);
+    assert_eq!(upstream.received().len(), 1);
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn a_streamed_file_is_not_sent_again() {
         let reply = send(&gateway, TRANSCRIPTIONS, &recording("ears", &sound(6 << 20), &[])).await;
         assert_eq!(reply.status, status, "{}", reply.text());
     }
-    assert_eq!(good.heard().len(), 1);
+    assert_eq!(good.received().len(), 1);
 }
 
 #[tokio::test]
@@ -406,7 +406,7 @@ async fn bad_forms_are_refused_and_reach_no_provider() {
     }
     let reply = gateway.post_with("/v1/embeddings", &content_type(), &good).await;
     assert_eq!(reply.status, 415, "{}", reply.text());
-    assert!(upstream.heard().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 #[tokio::test]
@@ -429,7 +429,7 @@ async fn images_are_edited_by_form() {
     let mut wanted = parts.clone();
     wanted[0].2 = b"gpt-image-2";
     wanted.remove(2);
-    assert!(upstream.heard()[0].body == form(&wanted));
+    assert!(upstream.received()[0].body == form(&wanted));
     let mut asks_url = parts;
     asks_url[2].2 = b"url";
     let reply = send(&gateway, "/v1/images/edits", &form(&asks_url)).await;
@@ -450,7 +450,7 @@ async fn a_deployment_is_named_in_the_form() {
     let gateway = TestGateway::start(&config).await;
     let reply = send(&gateway, TRANSCRIPTIONS, &recording("azure/whisper", &sound(10), &[])).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let heard = &upstream.heard()[0];
+    let heard = &upstream.received()[0];
     assert!(heard.head.starts_with("POST /openai/v1/audio/transcriptions "), "{}", heard.head);
     assert!(heard.body == recording("ears", &sound(10), &[]));
 }

@@ -53,7 +53,7 @@ async fn traces_and_request_ids_are_passed_both_ways() {
     assert_eq!(reply.header("x-request-id"), Some("ours-1"));
     assert_eq!(reply.at("/metadata/routing/0/provider_request_id"), "theirs-1");
     assert_eq!(reply.at("/metadata/routing/1/provider_request_id"), "theirs-2");
-    for heard in upstream.heard() {
+    for heard in upstream.received() {
         assert_eq!(heard.header("traceparent"), Some(PARENT));
         assert_eq!(heard.header("tracestate"), Some("a=b"));
         assert_eq!(heard.header("x-request-id"), Some("ours-1"));
@@ -71,13 +71,13 @@ async fn a_request_that_returns_to_the_gateway_is_refused() {
     let gateway = TestGateway::start(&upstream.provider("mine", "openai-chat")).await;
     let reply = gateway.chat_with(&[("x-llmgateway-hops", "another")], &question(MODEL)).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let heard = upstream.heard();
+    let heard = upstream.received();
     let hops = heard[0].header("x-llmgateway-hops").unwrap();
     assert!(hops.starts_with("another,"), "{hops}");
     let reply = gateway.chat_with(&[("x-llmgateway-hops", hops)], &question(MODEL)).await;
     assert_eq!(reply.status, 508);
     assert_eq!(reply.at("/error/code"), "loop_detected");
-    assert_eq!(upstream.heard().len(), 1, "nothing more was sent");
+    assert_eq!(upstream.received().len(), 1, "nothing more was sent");
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn the_request_id_is_not_sent_unless_the_operator_enables_it() {
     let headers = [("traceparent", "banana"), ("tracestate", "a=b"), ("x-request-id", "ours-1")];
     let reply = gateway.chat_with(&headers, &question(MODEL)).await;
     assert!(reply.at("/metadata/routing/0/provider_request_id").is_null(), "there is none");
-    let heard = &upstream.heard()[0];
+    let heard = &upstream.received()[0];
     for name in ["x-request-id", "traceparent", "tracestate"] {
         assert_eq!(heard.header(name), None, "{name}");
     }
@@ -159,7 +159,7 @@ async fn a_loop_of_gateways_that_list_their_models_ends() {
     let upstream = Upstream::playing(vec![list]).await;
     let gateway = TestGateway::of(&upstream).await;
     assert!(gateway.get("/v1/models").await.text().contains("\"one/m\""));
-    let hops = upstream.heard()[0].header("x-llmgateway-hops").unwrap().to_owned();
+    let hops = upstream.received()[0].header("x-llmgateway-hops").unwrap().to_owned();
     for path in ["/v1/models", "/v1/models/one%2Fm"] {
         let head = format!(
             "GET {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\nx-llmgateway-hops: {hops}\r\n\r\n"

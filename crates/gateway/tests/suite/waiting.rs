@@ -49,7 +49,7 @@ async fn white_space_keeps_a_whole_answer_alive() {
         line.send(piece(&document()) + "0\r\n\r\n").await;
         let reply = asked.await.unwrap();
         assert_eq!(reply.status, 200, "{}", reply.text());
-        assert_eq!(upstream.heard().len(), 1);
+        assert_eq!(upstream.received().len(), 1);
     })
     .await;
 }
@@ -219,7 +219,7 @@ async fn with_the_defaults_a_whole_answer_may_take_minutes() {
             advance_seconds(seconds).await;
             line.send(answer("Hello.")).await;
             let reply = asked.await.unwrap();
-            assert_eq!((reply.status, upstream.heard().len()), (200, 1), "{seconds}: {}", reply.text());
+            assert_eq!((reply.status, upstream.received().len()), (200, 1), "{seconds}: {}", reply.text());
         })
         .await;
     }

@@ -66,7 +66,7 @@ impl Breaker {
     }
 
     /// The breaker of another node opened: this one is as careful.
-    pub(crate) fn hear_open(&mut self, until: Timestamp) {
+    pub(crate) fn open_until(&mut self, until: Timestamp) {
         self.state = State::Open { until };
         self.proofs = 0;
     }

@@ -290,7 +290,7 @@ impl Health {
     }
 
     /// The best key of a candidate. Keys take turns by `turn`, except that a warm one is kept.
-    pub(crate) fn standing(
+    pub(crate) fn status(
         &self,
         candidate: &Candidate<'_>,
         warm: Option<Warm>,

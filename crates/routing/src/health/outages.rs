@@ -128,7 +128,7 @@ impl KeyMemory {
         match outage.kind {
             OutageKind::CoolingDown if outage.until > self.cooling_until => self.cooling_until = outage.until,
             OutageKind::Open if self.breaker.gate(&settings.breaker, now) == Gate::Closed => {
-                self.breaker.hear_open(outage.until);
+                self.breaker.open_until(outage.until);
             }
             // The breaker is already open at least as long, or for a reason that this gateway met itself.
             _ => return,

@@ -4,13 +4,13 @@ use store::{KeptBodies, Store};
 
 use crate::memory;
 
-fn kept(request_id: &str, started_at_ms: i64, expires_at_ms: i64) -> KeptBodies {
+fn bodies_of(request_id: &str, started_at_ms: i64, expires_at_ms: i64) -> KeptBodies {
     let content = format!("{{\"of\":\"{request_id} {started_at_ms}\"}}");
     KeptBodies { request_id: request_id.to_owned(), started_at_ms, expires_at_ms, content }
 }
 
 pub(crate) async fn bodies_are_kept_until_they_expire(store: &Store) {
-    let all = [kept("a", 1, 100), kept("a", 2, 200), kept("b", 1, 100)];
+    let all = [bodies_of("a", 1, 100), bodies_of("a", 2, 200), bodies_of("b", 1, 100)];
     store.put_bodies(&all).await.unwrap();
     // The first of the same id and time stays.
     store.put_bodies(&[KeptBodies { content: "{}".to_owned(), ..all[0].clone() }]).await.unwrap();

@@ -98,7 +98,7 @@ fn value(record: &UsageRecord, dim: Dim) -> String {
 }
 
 /// The compared values of a sum.
-fn told(sums: &UsageSums) -> [u64; 20] {
+fn figures(sums: &UsageSums) -> [u64; 20] {
     let usage = sums.usage();
     [
         sums.requests(),
@@ -124,7 +124,7 @@ fn told(sums: &UsageSums) -> [u64; 20] {
     ]
 }
 
-fn told_of(record: &UsageRecord) -> [u64; 20] {
+fn figures_of(record: &UsageRecord) -> [u64; 20] {
     let usage = record.usage.unwrap_or_default();
     let cost = record.cost.map(|cost| cost.total.0.unsigned_abs());
     let upstream = record.upstream_cost.map(|cost| cost.0.unsigned_abs());
@@ -156,7 +156,7 @@ type SumsByGroup = BTreeMap<(Option<i64>, Vec<String>), [u64; 20]>;
 
 async fn summed(store: &Store, query: &UsageQuery) -> SumsByGroup {
     let rows = store.usage_sums(query).await.unwrap();
-    rows.into_iter().map(|row| ((row.start_ms, row.of), told(&row.sums))).collect()
+    rows.into_iter().map(|row| ((row.start_ms, row.of), figures(&row.sums))).collect()
 }
 
 fn expected(records: &[UsageRecord], query: &UsageQuery) -> SumsByGroup {
@@ -176,7 +176,7 @@ fn expected(records: &[UsageRecord], query: &UsageQuery) -> SumsByGroup {
             of.push(value.clone());
         }
         let sum = sums.entry((start, of)).or_default();
-        sum.iter_mut().zip(told_of(record)).for_each(|(sum, more)| *sum += more);
+        sum.iter_mut().zip(figures_of(record)).for_each(|(sum, more)| *sum += more);
     }
     sums
 }

@@ -38,7 +38,7 @@ pub trait EndpointRequest: Send + Sync {
     /// The requested operation.
     fn operation(&self) -> Operation;
     /// The facts that routing, limits and metering need.
-    fn asked(&self) -> RequestFacts<'_>;
+    fn facts(&self) -> RequestFacts<'_>;
     /// The request in a provider's format. A part that the provider cannot take is an error that names the
     /// field; a part that it takes in another form is a loss.
     fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest>;

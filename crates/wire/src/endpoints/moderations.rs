@@ -109,9 +109,9 @@ impl EndpointRequest for ModerationsRequest {
         Operation::Moderations
     }
 
-    fn asked(&self) -> RequestFacts<'_> {
+    fn facts(&self) -> RequestFacts<'_> {
         let (prompt_tokens, reserved_tokens) = (self.tokens, self.tokens);
-        RequestFacts { prompt_tokens, reserved_tokens, max_output_tokens: Some(0), ..self.intake.asked() }
+        RequestFacts { prompt_tokens, reserved_tokens, max_output_tokens: Some(0), ..self.intake.facts() }
     }
 
     fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {
@@ -122,8 +122,8 @@ impl EndpointRequest for ModerationsRequest {
         }
         let losses = Losses::new();
         let mut edit = self.intake.addressed_to(target.model);
-        if row.text_only && self.intake.given("input").is_some_and(|raw| raw.starts_with(b"[{")) {
-            edit.set("input", &joined_text(self.intake.given("input").unwrap_or_default()));
+        if row.text_only && self.intake.non_null("input").is_some_and(|raw| raw.starts_with(b"[{")) {
+            edit.set("input", &joined_text(self.intake.non_null("input").unwrap_or_default()));
         }
         let path = row.path.clone().map_or(Cow::Borrowed("/moderations"), Cow::Owned);
         let part =

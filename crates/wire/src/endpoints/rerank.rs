@@ -118,7 +118,7 @@ impl RerankRequest {
         })?;
         for (name, is_missing) in [
             ("model", intake.model.is_empty()),
-            ("query", intake.given("query").is_none()),
+            ("query", intake.non_null("query").is_none()),
             ("documents", !is_given),
         ] {
             if is_missing {
@@ -137,7 +137,7 @@ impl RerankRequest {
     }
 
     fn returns_documents(&self) -> bool {
-        self.intake.given("return_documents") == Some(b"true")
+        self.intake.non_null("return_documents") == Some(b"true")
     }
 }
 
@@ -158,7 +158,7 @@ fn take_documents(scanner: &mut Scanner<'_>, documents: &mut Vec<Span>, bytes: &
 
 fn top(intake: &Intake) -> Result<Option<usize>> {
     for name in ["top_n", "top_k"] {
-        if intake.given(name).is_none() {
+        if intake.non_null(name).is_none() {
             continue;
         }
         // 0 is passed on: some providers accept it and return no results.
@@ -175,7 +175,7 @@ impl EndpointRequest for RerankRequest {
         Operation::Rerank
     }
 
-    fn asked(&self) -> RequestFacts<'_> {
+    fn facts(&self) -> RequestFacts<'_> {
         let (prompt_tokens, reserved_tokens) = (self.tokens, self.tokens);
         let amount = Some(Amount { unit: Unit::SearchUnit, count: search_units(self.documents.len()) });
         RequestFacts {
@@ -183,7 +183,7 @@ impl EndpointRequest for RerankRequest {
             reserved_tokens,
             max_output_tokens: Some(0),
             amount,
-            ..self.intake.asked()
+            ..self.intake.facts()
         }
     }
 
@@ -270,7 +270,7 @@ impl<'a> RerankWriter<'a> {
     /// The query as raw JSON.
     fn query(&self) -> Result<&'a str> {
         let request = self.request;
-        let raw = request.intake.given("query").unwrap_or_default();
+        let raw = request.intake.non_null("query").unwrap_or_default();
         let raw = std::str::from_utf8(raw).unwrap_or_default();
         if raw.starts_with('"') || self.row.objects {
             return Ok(raw);

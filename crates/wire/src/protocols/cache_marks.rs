@@ -10,7 +10,7 @@ pub(super) const TOO_MANY_MARKS: &str = "The provider takes four marks: the last
 /// How many marks of tools, instructions and conversation are kept, the last ones of each. A mark covers
 /// everything before it: one of the tools and one of the instructions, which conversations share, then those
 /// that reach furthest.
-pub(super) fn kept([tools, instructions, conversation]: [usize; 3], limit: usize) -> [usize; 3] {
+pub(super) fn kept_marks([tools, instructions, conversation]: [usize; 3], limit: usize) -> [usize; 3] {
     let mut left = limit;
     let mut take = |count: usize| {
         let taken = count.min(left);
@@ -25,7 +25,7 @@ pub(super) fn kept([tools, instructions, conversation]: [usize; 3], limit: usize
 
 #[cfg(test)]
 mod tests {
-    use super::kept;
+    use super::kept_marks;
 
     #[test]
     fn the_last_marks_of_tools_and_instructions_are_kept_first() {
@@ -38,8 +38,8 @@ mod tests {
             ([9, 0, 1], [3, 0, 1]),
         ];
         for (given, expected) in cases {
-            assert_eq!(kept(given, 4), expected, "{given:?}");
+            assert_eq!(kept_marks(given, 4), expected, "{given:?}");
         }
-        assert_eq!(kept([1, 1, 1], 1), [1, 0, 0]);
+        assert_eq!(kept_marks([1, 1, 1], 1), [1, 0, 0]);
     }
 }

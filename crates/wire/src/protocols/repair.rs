@@ -9,7 +9,7 @@ use crate::json::{is_utf8, repaired};
 
 /// JSON that a strict parser accepts: models cut characters in half when a token ends within one, and some
 /// servers pass the halves on. The check costs a fraction of the parsing, and nearly always finds nothing.
-pub(super) fn sound(json: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn valid_json(json: &[u8]) -> Cow<'_, [u8]> {
     if is_utf8(json) && !may_have_unicode_escape(json) {
         return Cow::Borrowed(json);
     }
@@ -17,8 +17,8 @@ pub(super) fn sound(json: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The same for a body of one's own.
-pub(super) fn into_sound(json: Vec<u8>) -> Vec<u8> {
-    let repaired = match sound(&json) {
+pub(super) fn into_valid_json(json: Vec<u8>) -> Vec<u8> {
+    let repaired = match valid_json(&json) {
         Cow::Owned(repaired) => Some(repaired),
         Cow::Borrowed(_) => None,
     };
@@ -59,10 +59,10 @@ mod tests {
 
     #[test]
     fn incomplete_characters_are_replaced() {
-        assert!(matches!(sound(br#"{"a":"b\n"}"#), Cow::Borrowed(_)));
-        assert!(matches!(sound(r#"{"a":"\ud83d\ude00é"}"#.as_bytes()), Cow::Borrowed(_)));
-        assert_eq!(&*sound(br#"{"a":"\ud83d"}"#), br#"{"a":"\ufffd"}"#);
-        assert_eq!(&*sound(b"{\"a\":\"\xf0\x9f\"}"), "{\"a\":\"\u{fffd}\"}".as_bytes());
+        assert!(matches!(valid_json(br#"{"a":"b\n"}"#), Cow::Borrowed(_)));
+        assert!(matches!(valid_json(r#"{"a":"\ud83d\ude00é"}"#.as_bytes()), Cow::Borrowed(_)));
+        assert_eq!(&*valid_json(br#"{"a":"\ud83d"}"#), br#"{"a":"\ufffd"}"#);
+        assert_eq!(&*valid_json(b"{\"a\":\"\xf0\x9f\"}"), "{\"a\":\"\u{fffd}\"}".as_bytes());
     }
 
     #[test]

@@ -209,7 +209,7 @@ pub(super) fn lose_budget(request: &Request, losses: &mut Losses) {
 }
 
 /// The field with which the caller requested thinking.
-pub(super) fn wish_field(request: &Request) -> Field {
+pub(super) fn requested_field(request: &Request) -> Field {
     if request.reasoning.effort.is_some() { EFFORT } else { BUDGET }
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use wire::{DecoderContext, Protocol, adapter};
 
-use super::heard::hear_every_way;
+use super::caller_answer::read_at_every_split;
 
 /// The parts of a recorded answer, read without the code under test. A whole answer is one part.
 fn parts(streaming: bool, body: &[u8]) -> Vec<Value> {
@@ -35,8 +35,12 @@ fn recorded_answers_are_understood() {
             continue; // Answers with several choices are not read.
         }
         count += 1;
-        let heard =
-            hear_every_way(Protocol::OpenaiChat, record.streaming, &DecoderContext::default(), &record.body);
+        let heard = read_at_every_split(
+            Protocol::OpenaiChat,
+            record.streaming,
+            &DecoderContext::default(),
+            &record.body,
+        );
         if let Some(message) = parts[0]["error"]["message"].as_str() {
             assert_eq!(heard.unwrap_err().message, message, "{id}: an error with a good status");
             continue;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use wire::framing::aws_eventstream::{encode_event, encode_exception};
 use wire::{DecoderContext, Encoded, Protocol, adapter};
 
-use super::heard::{CallerAnswer, hear, hear_every_way};
+use super::caller_answer::{CallerAnswer, read_answer, read_at_every_split};
 
 const CLAUDE: &str = "us.anthropic.claude-sonnet-4-20250514-v1:0";
 const NEW_CLAUDE: &str = "anthropic.claude-opus-4-8";
@@ -44,7 +44,7 @@ fn expected(content: &[Value]) -> Expected {
     expected
 }
 
-fn said(heard: &CallerAnswer) -> Expected {
+fn content(heard: &CallerAnswer) -> Expected {
     Expected {
         text: heard.text.clone(),
         reasoning: heard.reasoning(),
@@ -153,7 +153,7 @@ fn recorded_answers_are_understood() {
     for record in records.iter().filter(|record| record.api.starts_with("converse") && record.status == 200) {
         count += 1;
         let id = &record.id;
-        let heard = hear_every_way(
+        let heard = read_at_every_split(
             Protocol::BedrockConverse,
             record.streaming,
             &DecoderContext::default(),
@@ -166,7 +166,7 @@ fn recorded_answers_are_understood() {
             serde_json::from_slice(&record.body).unwrap()
         };
         let want = expected(native["output"]["message"]["content"].as_array().unwrap());
-        assert_eq!(said(&heard), want, "{id}");
+        assert_eq!(content(&heard), want, "{id}");
         check_usage(&heard, &native["usage"], id);
         let finish = match native["stopReason"].as_str().unwrap() {
             "max_tokens" => FinishReason::Length,
@@ -243,7 +243,7 @@ fn a_stream_of_calls_is_understood() {
         tool_names: [("look_at".into(), "look.at".into())].into_iter().collect(),
         ..DecoderContext::default()
     };
-    let heard = hear_every_way(Protocol::BedrockConverse, true, &decoding, &call_stream()).unwrap();
+    let heard = read_at_every_split(Protocol::BedrockConverse, true, &decoding, &call_stream()).unwrap();
     assert_eq!(heard.thoughts[&0], ("Hm".to_owned(), "sig".to_owned(), String::new()));
     assert_eq!(heard.text, "I look.");
     let calls = heard.parsed_calls();
@@ -261,7 +261,7 @@ fn a_stream_without_its_end_is_an_error() {
         ("messageStart", json!({"role": "assistant"})),
         ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"text": "Hel"}})),
     ]);
-    let hear = |body: &[u8]| hear(Protocol::BedrockConverse, true, &DecoderContext::default(), [body]);
+    let hear = |body: &[u8]| read_answer(Protocol::BedrockConverse, true, &DecoderContext::default(), [body]);
     assert_eq!(hear(&body).unwrap_err().kind, ErrorKind::Upstream);
     assert_eq!(hear(b"").unwrap_err().kind, ErrorKind::Upstream);
     let whole = call_stream();
@@ -274,7 +274,8 @@ fn a_stream_without_its_end_is_an_error() {
 fn an_exception_in_a_stream_is_its_error() {
     let mut body = stream(&[("messageStart", json!({"role": "assistant"}))]);
     encode_exception("throttlingException", br#"{"message":"Slow down."}"#, &mut body);
-    let error = hear(Protocol::BedrockConverse, true, &DecoderContext::default(), [&body[..]]).unwrap_err();
+    let error =
+        read_answer(Protocol::BedrockConverse, true, &DecoderContext::default(), [&body[..]]).unwrap_err();
     assert_eq!((error.kind, error.status().as_u16()), (ErrorKind::RateLimit, 429));
     assert_eq!(error.message, "Slow down.");
 }
@@ -282,7 +283,8 @@ fn an_exception_in_a_stream_is_its_error() {
 #[test]
 fn invalid_frames_are_errors_and_no_panic() {
     for body in ["", "{}", "null", "[]", "{\"output\":{}}", "{\"output\":{\"message\":{\"content\":[{}]}}}"] {
-        let result = hear(Protocol::BedrockConverse, false, &DecoderContext::default(), [body.as_bytes()]);
+        let result =
+            read_answer(Protocol::BedrockConverse, false, &DecoderContext::default(), [body.as_bytes()]);
         assert_eq!(result.unwrap_err().kind, ErrorKind::Upstream, "{body}");
     }
 }
@@ -300,14 +302,14 @@ fn the_json_tool_becomes_the_text() {
         ("contentBlockDelta", json!({"contentBlockIndex": 1, "delta": {"toolUse": {"input": ":1}"}}})),
         ("messageStop", json!({"stopReason": "tool_use"})),
     ]);
-    let heard = hear_every_way(Protocol::BedrockConverse, true, &decoding, &body).unwrap();
+    let heard = read_at_every_split(Protocol::BedrockConverse, true, &decoding, &body).unwrap();
     assert_eq!((heard.text.as_str(), heard.calls.len()), ("{\"a\":1}", 0));
     assert_eq!(heard.finish.unwrap().0, FinishReason::Stop);
     let plain = stream(&[
         ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"text": "No."}})),
         ("messageStop", json!({"stopReason": "end_turn"})),
     ]);
-    assert_eq!(hear(Protocol::BedrockConverse, true, &decoding, [&plain[..]]).unwrap().text, "No.");
+    assert_eq!(read_answer(Protocol::BedrockConverse, true, &decoding, [&plain[..]]).unwrap().text, "No.");
 }
 
 // Requests.

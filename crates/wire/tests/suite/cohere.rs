@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use wire::{DecoderContext, Protocol, adapter};
 
-use super::heard::{CallerAnswer, hear, hear_every_way};
+use super::caller_answer::{CallerAnswer, read_answer, read_at_every_split};
 
 /// The `data:` documents of a recorded stream, read without the code under test.
 pub(super) fn documents(body: &[u8]) -> Vec<Value> {
@@ -116,9 +116,13 @@ fn recorded_answers_are_understood() {
             continue; // Version 1 of the API.
         }
         count += 1;
-        let heard =
-            hear_every_way(Protocol::CohereChat, record.streaming, &DecoderContext::default(), &record.body)
-                .unwrap_or_else(|error| panic!("{}: {error}", record.id));
+        let heard = read_at_every_split(
+            Protocol::CohereChat,
+            record.streaming,
+            &DecoderContext::default(),
+            &record.body,
+        )
+        .unwrap_or_else(|error| panic!("{}: {error}", record.id));
         check(&heard, &native, &record.id);
     }
     eprintln!("{count} recorded Cohere answers");
@@ -179,7 +183,7 @@ pub(super) fn call_stream() -> Vec<Value> {
 #[test]
 fn a_stream_of_calls_is_understood() {
     let body = sse(&call_stream());
-    let heard = hear_every_way(Protocol::CohereChat, true, &DecoderContext::default(), &body).unwrap();
+    let heard = read_at_every_split(Protocol::CohereChat, true, &DecoderContext::default(), &body).unwrap();
     let calls = heard.parsed_calls();
     assert_eq!(calls, [("now".to_owned(), json!({})), ("look".to_owned(), json!({"é": 1}))]);
     assert_eq!((heard.reasoning().as_str(), heard.id.as_deref()), ("I look.", Some("m")));
@@ -192,8 +196,9 @@ fn a_stream_of_calls_is_understood() {
 #[test]
 fn broken_answers_are_errors() {
     let stream = call_stream();
-    let hear =
-        |events: &[Value]| hear(Protocol::CohereChat, true, &DecoderContext::default(), [&sse(events)[..]]);
+    let hear = |events: &[Value]| {
+        read_answer(Protocol::CohereChat, true, &DecoderContext::default(), [&sse(events)[..]])
+    };
     assert_eq!(hear(&stream[..stream.len() - 1]).unwrap_err().kind, ErrorKind::Upstream);
     assert_eq!(hear(&[]).unwrap_err().kind, ErrorKind::Upstream);
     let end =
@@ -202,8 +207,12 @@ fn broken_answers_are_errors() {
     assert_eq!((error.kind, error.message.as_ref()), (ErrorKind::Upstream, "It broke."));
     assert_eq!(hear(&[end("TIMEOUT")]).unwrap_err().kind, ErrorKind::Timeout);
     for body in ["", "null", "{}", "{\"message\":{}}", "{\"message\":{\"content\":3}}"] {
-        let whole =
-            super::heard::hear(Protocol::CohereChat, false, &DecoderContext::default(), [body.as_bytes()]);
+        let whole = super::caller_answer::read_answer(
+            Protocol::CohereChat,
+            false,
+            &DecoderContext::default(),
+            [body.as_bytes()],
+        );
         assert_eq!(whole.unwrap_err().kind, ErrorKind::Upstream, "{body}");
     }
 }
@@ -311,8 +320,8 @@ fn log_probabilities_are_requested_and_read() {
     let end = json!({"type": "message-end", "delta": {"finish_reason": "COMPLETE"}});
     let stream = sse(&[json!({"type": "message-start", "id": "m"}), piece(&items[0]), piece(&items[1]), end]);
     let decoding = DecoderContext::default();
-    let told = hear(Protocol::CohereChat, false, &decoding, [whole.to_string().as_bytes()]).unwrap();
-    assert_eq!(told, hear_every_way(Protocol::CohereChat, true, &decoding, &stream).unwrap());
+    let told = read_answer(Protocol::CohereChat, false, &decoding, [whole.to_string().as_bytes()]).unwrap();
+    assert_eq!(told, read_at_every_split(Protocol::CohereChat, true, &decoding, &stream).unwrap());
     let entry = |token: &str, logprob: f64| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes(), "top_logprobs": []});
     assert_eq!(told.logprobs, [entry("Hé", -0.75), entry("!", -1.0)]);
 }

@@ -539,7 +539,7 @@ fn in_order(asked: &[Fact], got: &[Fact], manner: FormatTraits) -> Result<(), St
 
 /// Effort and budget replace each other: if only the other one was requested, only whether the model thinks
 /// is compared.
-pub fn as_asked(asked: &Request, mut got: Request) -> Request {
+pub fn normalized(asked: &Request, mut got: Request) -> Request {
     if asked.reasoning.effort.is_some() && asked.reasoning.budget_tokens.is_none() {
         let wish = &mut got.reasoning;
         if wish.effort.is_none() && wish.budget_tokens.is_some() {

@@ -9,7 +9,7 @@ use testkit::corpus::{Record, assert_enough, cases};
 use testkit::notes::Notes;
 use wire::{AnswerForm, DecoderContext, Encoded, Protocol, adapter, dialect};
 
-use super::heard::{CallerAnswer, hear_every_way};
+use super::caller_answer::{CallerAnswer, read_at_every_split};
 
 const FLASH: &str = "gemini-2.5-flash";
 const THREE: &str = "gemini-3-flash-preview";
@@ -107,7 +107,7 @@ fn expect_part(part: &Value, expected: &mut Expected) {
     }
 }
 
-fn said(heard: &CallerAnswer) -> Expected {
+fn content(heard: &CallerAnswer) -> Expected {
     let usage = heard.usage.unwrap_or_default();
     Expected {
         text: heard.text.clone(),
@@ -127,13 +127,13 @@ fn recorded_gemini_answers_are_decoded_as_an_independent_reader_reads_them() {
     for record in recorded(|record| record.status == 200) {
         let documents = documents(&record.body);
         let heard =
-            hear_every_way(Protocol::Gemini, record.streaming, &DecoderContext::default(), &record.body);
+            read_at_every_split(Protocol::Gemini, record.streaming, &DecoderContext::default(), &record.body);
         if documents.iter().any(|document| document.get("error").is_some()) {
             assert!(heard.is_err(), "{}", record.id);
             continue;
         }
         let heard = heard.unwrap_or_else(|error| panic!("{}: {error}", record.id));
-        assert_eq!(said(&heard), expected(&documents), "{}", record.id);
+        assert_eq!(content(&heard), expected(&documents), "{}", record.id);
         assert_eq!(heard.model.as_deref(), documents[0]["modelVersion"].as_str(), "{}", record.id);
         assert_eq!(heard.id.as_deref(), documents[0]["responseId"].as_str(), "{}", record.id);
         count += 1;
@@ -215,11 +215,11 @@ fn last(parts: Value, reason: &str) -> Value {
     last
 }
 
-fn heard(documents: &[Value]) -> Result<CallerAnswer> {
-    let stream = hear_every_way(Protocol::Gemini, true, &DecoderContext::default(), &sse(documents));
+fn read_answer(documents: &[Value]) -> Result<CallerAnswer> {
+    let stream = read_at_every_split(Protocol::Gemini, true, &DecoderContext::default(), &sse(documents));
     let list = serde_json::to_vec_pretty(documents).unwrap();
     assert_eq!(
-        hear_every_way(Protocol::Gemini, true, &DecoderContext::default(), &list),
+        read_at_every_split(Protocol::Gemini, true, &DecoderContext::default(), &list),
         stream,
         "as a list"
     );
@@ -237,7 +237,7 @@ fn thoughts_calls_and_signatures_are_decoded() {
         json!({"usageMetadata": {"promptTokenCount": 10, "cachedContentTokenCount": 4, "candidatesTokenCount": 5,
             "thoughtsTokenCount": 7, "toolUsePromptTokenCount": 3, "totalTokenCount": 25}}),
     ];
-    let found = heard(&documents).unwrap();
+    let found = read_answer(&documents).unwrap();
     assert_eq!((found.text.as_str(), found.reasoning().as_str()), ("Hi", "Let me see. é"));
     assert_eq!(found.thoughts[&0].1, "s0");
     assert_eq!(found.thoughts[&1], (String::new(), "s2".into(), String::new()));
@@ -270,12 +270,12 @@ fn finish_reasons_of_gemini_are_mapped_and_failures_are_errors() {
         ("SOMETHING_NEW", Stop),
         ("MALFORMED_FUNCTION_CALL", Stop),
     ] {
-        let found = heard(&[last(json!([{"text": "a"}]), word)]).unwrap();
+        let found = read_answer(&[last(json!([{"text": "a"}]), word)]).unwrap();
         assert_eq!(found.finish, Some((reason, Some(word.into()))));
     }
     let mut failed = last(json!([]), "MALFORMED_FUNCTION_CALL");
     failed["candidates"][0]["finishMessage"] = json!("Malformed function call: print(");
-    let error = heard(&[failed]).unwrap_err();
+    let error = read_answer(&[failed]).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Upstream);
     assert!(error.message.contains("print("));
 }
@@ -283,7 +283,7 @@ fn finish_reasons_of_gemini_are_mapped_and_failures_are_errors() {
 #[test]
 fn refused_prompts_end_with_content_filter() {
     let document = json!({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 5}});
-    let found = heard(&[document]).unwrap();
+    let found = read_answer(&[document]).unwrap();
     assert_eq!(found.finish, Some((FinishReason::ContentFilter, Some("PROHIBITED_CONTENT".into()))));
     assert_eq!(found.usage.unwrap().input, 5);
 }
@@ -332,10 +332,10 @@ fn arguments_in_pieces_are_joined_by_their_paths() {
         call(json!({})),
         last(json!([{"text": ""}]), "STOP"),
     ];
-    let found = heard(&documents).unwrap();
+    let found = read_answer(&documents).unwrap();
     let args = json!({"city": "Paris", "days": [null, {"n": 2}], "a.b": true, "none": null});
     assert_eq!(found.parsed_calls(), [("f".to_owned(), args)]);
-    assert!(heard(&documents[..2]).is_err());
+    assert!(read_answer(&documents[..2]).is_err());
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn positions_of_sources_are_counted_in_characters() {
         "groundingSupports": [{"segment": {"startIndex": 9, "endIndex": 18, "text": "und Köln"}, "groundingChunkIndices": [0]}],
     });
     end["usageMetadata"] = json!({"promptTokenCount": 1});
-    let found = heard(&[piece(json!([{"text": "Größe "}])), end]).unwrap();
+    let found = read_answer(&[piece(json!([{"text": "Größe "}])), end]).unwrap();
     let citation = |start: u32, end: u32, url: &str, title: &str| json!({"type": "url_citation", "url_citation": {"start_index": start, "end_index": end, "url": url, "title": title}});
     let expected =
         [citation(6, 14, "https://a.test", "A"), citation(0, 15, "https://b.test", "https://b.test")];
@@ -368,7 +368,7 @@ fn changed_names_custom_tools_and_json_tools_are_restored() {
         {"functionCall": {"name": "answer", "args": {"a": 1}}},
     ]);
     let body = sse(&[last(parts, "STOP")]);
-    let found = hear_every_way(Protocol::Gemini, true, &decoding, &body).unwrap();
+    let found = read_at_every_split(Protocol::Gemini, true, &decoding, &body).unwrap();
     assert_eq!((found.calls[0].name.as_str(), found.calls[0].arguments.as_str()), ("1st", "free \"text\""));
     assert_eq!(found.text, r#"{"a":1}"#);
 }

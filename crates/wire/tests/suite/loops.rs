@@ -31,7 +31,7 @@ fn sent(caller: Protocol, body: &Value, upstream: Protocol, model: &str) -> Enco
     exchange.draft(false).unwrap().write().unwrap()
 }
 
-fn told(
+fn translated(
     caller: Protocol,
     upstream: Protocol,
     decoding: &DecoderContext,
@@ -60,7 +60,7 @@ fn stream(events: &[Value]) -> String {
 
 /// The parts of an answer to a Gemini caller.
 fn gemini_parts(upstream: Protocol, events: &[Value]) -> Vec<Value> {
-    let out = told(Protocol::Gemini, upstream, &DecoderContext::default(), true, stream(events));
+    let out = translated(Protocol::Gemini, upstream, &DecoderContext::default(), true, stream(events));
     let pieces = documents(out.as_bytes()).unwrap();
     let parts = |piece: &Value| piece["candidates"][0]["content"]["parts"].as_array().cloned();
     pieces.iter().filter_map(parts).flatten().collect()
@@ -194,9 +194,9 @@ fn check_ids(format: Protocol, turn: &Value, events: &[Value], whole: &Value) {
     first["messages"].as_array_mut().unwrap().truncate(1);
     let new = sent(format, &first, format, "m").decoding;
     for (stream_form, body) in [(true, stream(events)), (false, whole.to_string())] {
-        let again = told(format, format, &known, stream_form, body.clone());
+        let again = translated(format, format, &known, stream_form, body.clone());
         assert!(again.contains("\"call_ours\"") && !again.contains("\"call_1\""), "{again}");
-        let kept = told(format, format, &new, stream_form, body);
+        let kept = translated(format, format, &new, stream_form, body);
         assert!(kept.contains("\"call_1\"") && !kept.contains("\"call_ours\""), "{kept}");
     }
 }
@@ -214,7 +214,7 @@ fn the_arguments_of_a_tool_are_read_by_either_name() {
     };
     let events = [message("delta"), json!("[DONE]")];
     for (stream_form, body) in [(true, stream(&events)), (false, message("message").to_string())] {
-        let out = told(
+        let out = translated(
             Protocol::OpenaiChat,
             Protocol::OpenaiChat,
             &DecoderContext::default(),
@@ -222,7 +222,7 @@ fn the_arguments_of_a_tool_are_read_by_either_name() {
             body.clone(),
         );
         assert!(out.contains(r#""arguments":"{\"x\":1}""#) && out.contains(r#""input":"text""#), "{out}");
-        let out = told(
+        let out = translated(
             Protocol::OpenaiResponses,
             Protocol::OpenaiChat,
             &DecoderContext::default(),

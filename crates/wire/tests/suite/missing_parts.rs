@@ -12,8 +12,8 @@ use wire::exchange::transcoder;
 use wire::framing::aws_eventstream::encode_event;
 use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts, dialect};
 
+use super::caller_answer::{CallerAnswer, read_answer};
 use super::checks::notes;
-use super::heard::{CallerAnswer, hear};
 
 const CALLERS: [Protocol; 4] =
     [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::OpenaiResponses, Protocol::Gemini];
@@ -307,7 +307,7 @@ fn members(value: &Value, path: String, found: &mut Vec<String>) {
 }
 
 /// The answer that the caller gets, and whether it is marked as complete.
-fn told(caller: Protocol, upstream: Protocol, body: Vec<u8>) -> (Vec<u8>, bool) {
+fn translated(caller: Protocol, upstream: Protocol, body: Vec<u8>) -> (Vec<u8>, bool) {
     let mut transcoder = transcoder(TranscoderParts {
         caller: dialect(caller).unwrap(),
         upstream,
@@ -517,13 +517,13 @@ fn check_gemini(events: &[Value], is_complete: bool) -> Checked {
 /// Texts of the answer that several events may carry.
 const CONTENT: [&str; 7] = ["Hmm.", "I lo", "ok.", "look", "at", "1}", "call_1"];
 
-fn heard(upstream: Protocol, body: &[u8]) -> Option<CallerAnswer> {
-    hear(upstream, true, &DecoderContext::default(), [body]).ok()
+fn read_stream(upstream: Protocol, body: &[u8]) -> Option<CallerAnswer> {
+    read_answer(upstream, true, &DecoderContext::default(), [body]).ok()
 }
 
-fn said(heard: &CallerAnswer) -> (String, Vec<(String, String)>) {
-    let call = |call: &super::heard::Call| (call.name.clone(), call.arguments.clone());
-    (heard.text.clone(), heard.calls.iter().map(call).collect())
+fn content(answer: &CallerAnswer) -> (String, Vec<(String, String)>) {
+    let call = |call: &super::caller_answer::Call| (call.name.clone(), call.arguments.clone());
+    (answer.text.clone(), answer.calls.iter().map(call).collect())
 }
 
 /// Whether the missing content is nowhere else in the stream, or only where no reader can detect the gap.
@@ -537,13 +537,13 @@ fn is_lost(whole: &[Value], rest: &[Value]) -> bool {
 fn a_missing_part_is_repaired_or_reported() {
     let mut wrong = Vec::new();
     for stream in streams() {
-        let original = said(&heard(stream.upstream, &stream.bytes(&stream.events)).unwrap());
+        let original = content(&read_stream(stream.upstream, &stream.bytes(&stream.events)).unwrap());
         for (what, rest) in damaged(&stream.events) {
             for caller in CALLERS {
-                let (out, is_complete) = told(caller, stream.upstream, stream.bytes(&rest));
+                let (out, is_complete) = translated(caller, stream.upstream, stream.bytes(&rest));
                 let mut checked = check(caller, &out, is_complete);
                 if checked.is_ok() && is_complete && !is_lost(&stream.events, &rest) {
-                    let is = heard(caller, &out).map(|heard| said(&heard));
+                    let is = read_stream(caller, &out).map(|answer| content(&answer));
                     checked = ensure(is.as_ref() == Some(&original), format!("says {is:?}"));
                 }
                 if let Err(why) = checked {

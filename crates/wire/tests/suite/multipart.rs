@@ -61,7 +61,7 @@ fn read(text: &str, bytes: &[u8]) -> canon::Result<Form> {
     Ok(form)
 }
 
-fn given(form: &Form) -> Vec<TestPart> {
+fn parts_of(form: &Form) -> Vec<TestPart> {
     let part = |part: &wire::multipart::FormPart| TestPart {
         name: part.head.name.clone(),
         file_name: part.head.file_name.clone(),
@@ -109,7 +109,7 @@ proptest! {
         let bytes = form_of(&text, &parts);
         let whole = read(&text, &bytes).unwrap();
         let expected: Vec<_> = parts.iter().map(|part| (part.name.clone(), part.file_name.clone(), part.value.clone())).collect();
-        let found: Vec<_> = given(&whole).into_iter().map(|part| (part.name, part.file_name, part.value)).collect();
+        let found: Vec<_> = parts_of(&whole).into_iter().map(|part| (part.name, part.file_name, part.value)).collect();
         prop_assert_eq!(&found, &expected);
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
         cuts.sort_unstable();
@@ -118,7 +118,7 @@ proptest! {
             form.push(&bytes[pair[0]..pair[1]]).unwrap();
         }
         form.finish().unwrap();
-        let found: Vec<_> = given(&form).into_iter().map(|part| (part.name, part.file_name, part.value)).collect();
+        let found: Vec<_> = parts_of(&form).into_iter().map(|part| (part.name, part.file_name, part.value)).collect();
         prop_assert_eq!(&found, &expected);
         let again = form.rewritten(|part, _, writer| { form.keep(part, writer); Ok(()) }).unwrap();
         prop_assert_eq!(again, bytes);
@@ -194,14 +194,14 @@ fn fields_for_the_gateway_are_left_out_of_the_forwarded_form() {
     ];
     let form = read("b", &form_of("b", &parts)).unwrap();
     let request = read_form(Operation::Transcriptions, form).unwrap();
-    let fields = request.asked().routing_fields;
+    let fields = request.facts().routing_fields;
     assert_eq!(fields.models, Some(&b"[\"n\"]"[..]));
     assert_eq!(fields.provider, Some(&b"{\"order\": [\"openai\"]}"[..]));
     assert_eq!(fields.routing().as_deref(), Some("cost"));
     let form = read("b", &form_of("b", &parts)).unwrap();
     let sent = written(Operation::Transcriptions, "m", form).unwrap();
     let names: Vec<_> =
-        given(&read("b", &sent.parts[0].body).unwrap()).into_iter().map(|part| part.name).collect();
+        parts_of(&read("b", &sent.parts[0].body).unwrap()).into_iter().map(|part| part.name).collect();
     assert_eq!(names, ["model", "timestamp_granularities[]", "timestamp_granularities[]", "file"]);
     let kind = sent.parts[0].headers.iter().find(|(name, _)| name == "content-type").unwrap();
     assert_eq!(kind.1, "multipart/form-data; boundary=b");
@@ -286,6 +286,6 @@ fn lists_have_no_brackets_where_the_provider_takes_plain_names() {
     let request = read_form(Operation::Transcriptions, form).unwrap();
     let sent = request.write(EndpointTarget { model: "m", facts: &facts, rows: &rows }).unwrap();
     let body: Bytes = sent.parts[0].body.clone();
-    let names: Vec<_> = given(&read("b", &body).unwrap()).into_iter().map(|part| part.name).collect();
+    let names: Vec<_> = parts_of(&read("b", &body).unwrap()).into_iter().map(|part| part.name).collect();
     assert_eq!(names, ["model", "timestamp_granularities", "file"]);
 }

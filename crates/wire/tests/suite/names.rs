@@ -74,7 +74,7 @@ fn schemas() -> Vec<Value> {
     ]
 }
 
-fn said_in_messages() -> Vec<Value> {
+fn contents_of_messages() -> Vec<Value> {
     vec![
         json!({"type": "text", "text": "a"}),
         json!({"type": "text", "text": "b", "cache_control": {"type": "ephemeral"}, "x_new": 1}),
@@ -109,7 +109,7 @@ fn messages_body(dice: &mut Dice<'_>) -> Value {
     let mut messages = Vec::new();
     let mut calls = 0;
     for _ in 0..=dice.below(3) {
-        let mut content = dice.some(2, &said_in_messages);
+        let mut content = dice.some(2, &contents_of_messages);
         content.push(json!({"type": "text", "text": "go"}));
         messages.push(json!({"role": "user", "content": content}));
         if dice.below(5) == 4 {
@@ -130,7 +130,7 @@ fn messages_body(dice: &mut Dice<'_>) -> Value {
             if dice.below(4) == 3 {
                 results.push(json!({"type": "text", "text": "between"}));
             }
-            let content = Value::from(dice.some(2, &said_in_messages));
+            let content = Value::from(dice.some(2, &contents_of_messages));
             let content = dice.one(vec![json!("done"), content]);
             let mut result =
                 json!({"type": "tool_result", "tool_use_id": format!("call_{call}"), "content": content});

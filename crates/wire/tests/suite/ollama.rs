@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use wire::{DecoderContext, Protocol, adapter};
 
-use super::heard::{hear, hear_every_way};
+use super::caller_answer::{read_answer, read_at_every_split};
 
 #[test]
 fn recorded_answers_are_understood() {
@@ -14,9 +14,13 @@ fn recorded_answers_are_understood() {
     for record in records.iter().filter(|record| record.api == "chat-native" && record.status == 200) {
         count += 1;
         let id = &record.id;
-        let heard =
-            hear_every_way(Protocol::OllamaChat, record.streaming, &DecoderContext::default(), &record.body)
-                .unwrap_or_else(|error| panic!("{id}: {error}"));
+        let heard = read_at_every_split(
+            Protocol::OllamaChat,
+            record.streaming,
+            &DecoderContext::default(),
+            &record.body,
+        )
+        .unwrap_or_else(|error| panic!("{id}: {error}"));
         let documents = serde_json::Deserializer::from_slice(&record.body).into_iter::<Value>();
         let documents: Vec<Value> = documents.map(Result::unwrap).collect();
         let joined = |name: &str| -> String {
@@ -65,7 +69,8 @@ fn errors_are_understood() {
 #[test]
 fn broken_answers_are_errors() {
     let hear = |streaming, body: &str| {
-        hear(Protocol::OllamaChat, streaming, &DecoderContext::default(), [body.as_bytes()]).unwrap_err()
+        read_answer(Protocol::OllamaChat, streaming, &DecoderContext::default(), [body.as_bytes()])
+            .unwrap_err()
     };
     let line = "{\"model\":\"m\",\"message\":{\"content\":\"Hel\"},\"done\":false}\n";
     assert_eq!(hear(true, line).kind, ErrorKind::Upstream);
@@ -82,7 +87,7 @@ fn a_last_line_without_its_end_counts() {
     let body = "{\"model\":\"m\",\"message\":{\"thinking\":\"Hm\",\"tool_calls\":[{\"function\":{\"name\":\"f\"}}]}}\r\n\
                 {\"done\":true,\"done_reason\":\"stop\",\"eval_count\":2}";
     let heard =
-        hear_every_way(Protocol::OllamaChat, true, &DecoderContext::default(), body.as_bytes()).unwrap();
+        read_at_every_split(Protocol::OllamaChat, true, &DecoderContext::default(), body.as_bytes()).unwrap();
     assert_eq!(heard.parsed_calls(), [("f".to_owned(), json!({}))]);
     assert_eq!(heard.finish.unwrap().0, FinishReason::ToolCalls);
     assert_eq!(heard.usage.unwrap().output, 2);

@@ -14,7 +14,7 @@ use testkit::corpus::{Record, assert_enough, listed, records};
 use wire::exchange::translator;
 use wire::{AnswerForm, DecoderContext, Protocol, TranscoderParts, adapter, dialect};
 
-use super::heard::CallerAnswer;
+use super::caller_answer::CallerAnswer;
 
 const CALLERS: [Protocol; 4] =
     [Protocol::OpenaiChat, Protocol::AnthropicMessages, Protocol::Gemini, Protocol::OpenaiResponses];
@@ -74,7 +74,7 @@ struct CallerView {
     books: Progress,
 }
 
-fn tell(caller: Protocol, stream: bool, upstream: Protocol, record: &Record) -> Option<CallerView> {
+fn translate(caller: Protocol, stream: bool, upstream: Protocol, record: &Record) -> Option<CallerView> {
     let form = AnswerForm { stream, include_usage: true, ..AnswerForm::default() };
     let mut transcoder = translator(TranscoderParts {
         caller: dialect(caller).unwrap(),
@@ -103,22 +103,23 @@ struct AnswerContent {
     price: Option<String>,
 }
 
-fn said(caller: Protocol, usage: Option<Usage>, heard: &CallerAnswer) -> AnswerContent {
+fn content(caller: Protocol, usage: Option<Usage>, heard: &CallerAnswer) -> AnswerContent {
     let arguments =
         |text: &str| serde_json::from_str(if text.is_empty() { "{}" } else { text }).unwrap_or(json!(text));
-    let call = |call: &super::heard::Call| (call.id.clone(), call.name.clone(), arguments(&call.arguments));
+    let call =
+        |call: &super::caller_answer::Call| (call.id.clone(), call.name.clone(), arguments(&call.arguments));
     AnswerContent {
         text: heard.text.clone(),
         thinking: heard.reasoning(),
         calls: heard.calls.iter().map(call).collect(),
         finish: heard.finish.as_ref().map(|(reason, _)| *reason),
-        price: usage.map(|usage| price(&sayable(caller, usage)).total.to_string()),
+        price: usage.map(|usage| price(&expressible_usage(caller, usage)).total.to_string()),
     }
 }
 
 /// The counts that a dialect has names for. The price in the gateway's object includes all counts in every
 /// dialect.
-fn sayable(caller: Protocol, usage: Usage) -> Usage {
+fn expressible_usage(caller: Protocol, usage: Usage) -> Usage {
     let mut usage = Usage { web_searches: 0, reasoning: 0, ..usage };
     let fold = |from: &mut u64, to: &mut u64| *to += std::mem::take(from);
     match caller {
@@ -166,7 +167,7 @@ fn read_back(caller: Protocol, stream: bool, bytes: &[u8]) -> Result<CallerAnswe
 }
 
 /// The price in the gateway's object: of a stream, in the last event that has one.
-fn told_price(stream: bool, bytes: &[u8]) -> Option<Value> {
+fn stated_price(stream: bool, bytes: &[u8]) -> Option<Value> {
     let text = String::from_utf8_lossy(bytes);
     let place = |document: Value| {
         ["/llmgateway/price", "/response/llmgateway/price"]
@@ -200,7 +201,7 @@ fn differences(upstream: Protocol, record: &Record) -> Option<Vec<(String, Strin
     }
     let original = CallerAnswer::of(events);
     let usage = original.usage.filter(Usage::is_plausible);
-    let reference = tell(Protocol::OpenaiChat, false, upstream, record)?;
+    let reference = translate(Protocol::OpenaiChat, false, upstream, record)?;
     let ids = read_back(Protocol::OpenaiChat, false, &reference.bytes).ok()?.calls;
     let total = usage.map(|usage| price(&usage).total.to_string());
     let mut found = Vec::new();
@@ -212,19 +213,19 @@ fn differences(upstream: Protocol, record: &Record) -> Option<Vec<(String, Strin
                 found.push((place, format!("is {is:.300}, not {wanted:.300}")));
             }
         };
-        let Some(told) = tell(caller, stream, upstream, record) else {
+        let Some(told) = translate(caller, stream, upstream, record) else {
             note("answer", false, &"none", &"one");
             continue;
         };
         note("books", told.books == reference.books, &told.books, &reference.books);
         match read_back(caller, stream, &told.bytes) {
             Ok(heard) => {
-                let mut wanted = said(caller, usage, &original);
+                let mut wanted = content(caller, usage, &original);
                 // The gateway makes ids where the provider gives none.
                 for (call, known) in wanted.calls.iter_mut().zip(&ids) {
                     call.0.clone_from(&known.id);
                 }
-                let is = said(caller, heard.usage.map(|usage| sayable(caller, usage)), &heard);
+                let is = content(caller, heard.usage.map(|usage| expressible_usage(caller, usage)), &heard);
                 wanted.finish = wanted.finish.or(Some(FinishReason::Stop));
                 // Messages has no pictures in answers: they become text.
                 if caller != Protocol::AnthropicMessages || original.images.is_empty() {
@@ -238,7 +239,7 @@ fn differences(upstream: Protocol, record: &Record) -> Option<Vec<(String, Strin
             Err(error) => note("answer", false, &error, &""),
         }
         if let Some(total) = &total {
-            let found = told_price(stream, &told.bytes);
+            let found = stated_price(stream, &told.bytes);
             note("told price", found.as_ref().is_some_and(|found| found == total), &found, total);
         }
     }

@@ -32,7 +32,7 @@ fn chunks(stream: &str) -> Vec<Value> {
     lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn said(choice: u32, text: &str) -> Event {
+fn text_delta(choice: u32, text: &str) -> Event {
     Event::Text { choice, text: text.to_owned() }
 }
 
@@ -109,9 +109,9 @@ fn a_whole_answer_has_the_legacy_shape() {
     let usage = Usage { input: 4, output: 2, ..Usage::default() };
     let events = [
         started(),
-        said(0, "there "),
-        said(1, "a king"),
-        said(0, "was"),
+        text_delta(0, "there "),
+        text_delta(1, "a king"),
+        text_delta(0, "was"),
         Event::Usage(usage),
         ended(0, FinishReason::Length),
         ended(1, FinishReason::ToolCalls),
@@ -141,9 +141,9 @@ fn a_stream_has_the_content_of_the_whole_answer() {
     let top = |token: &str| json!([{"token": token, "logprob": -0.10}, {"token": "x", "logprob": -3.5}]);
     let events = [
         started(),
-        said(0, "thé "),
+        text_delta(0, "thé "),
         logprobs(&json!({"content": [{"token": "thé ", "logprob": -0.10, "top_logprobs": top("thé ")}]})),
-        said(0, "re"),
+        text_delta(0, "re"),
         logprobs(&json!({"content": [{"token": "re", "logprob": -1e-05, "top_logprobs": top("re")}]})),
         Event::Usage(Usage { input: 4, output: 2, ..Usage::default() }),
         ended(0, FinishReason::Stop),
@@ -186,7 +186,7 @@ fn a_failed_stream_ends_with_the_error_alone() {
     let mut encoder = OpenaiCompletions.encoder(&form(json!({"stream": true})), Box::new(notes()));
     let mut out = Vec::new();
     encoder.push(started(), &mut out);
-    encoder.push(said(0, "a"), &mut out);
+    encoder.push(text_delta(0, "a"), &mut out);
     encoder.fail(&Error::gateway(canon::ErrorKind::Timeout, "Too late."), &mut out);
     let text = String::from_utf8(out).unwrap();
     assert!(text.contains("\"error\":{\"message\":\"Too late.\"") && !text.contains("[DONE]"), "{text}");

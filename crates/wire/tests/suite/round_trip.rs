@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use wire::{Encoded, Protocol};
 
-use super::facts::{FormatTraits, as_asked, compare, facts};
+use super::facts::{FormatTraits, compare, facts, normalized};
 use super::generate::{Extent, request};
 use super::readers;
 
@@ -157,7 +157,7 @@ impl Column {
             got.extra.push(("store".into(), Json::of(&true)));
         }
         self.without_defaults(asked, &mut got);
-        as_asked(asked, got)
+        normalized(asked, got)
     }
 
     /// Removes what the adapter sends although the caller did not request it, because the format requires it.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use testkit::corpus::{Record, assert_enough, records};
 use wire::{DecoderContext, Protocol, adapter};
 
-use super::heard::CallerAnswer;
+use super::caller_answer::CallerAnswer;
 use super::{bedrock, cohere};
 
 /// The `data:` documents of server-sent events.
@@ -308,7 +308,7 @@ fn ollama(body: &[u8]) -> Option<Value> {
 // ---------------------------------------------------------------------------------------------- the comparison
 
 /// The decoded content, choice by choice, in a form that does not depend on the pieces.
-fn heard(protocol: Protocol, streaming: bool, body: &[u8]) -> canon::Result<BTreeMap<u32, CallerAnswer>> {
+fn answers(protocol: Protocol, streaming: bool, body: &[u8]) -> canon::Result<BTreeMap<u32, CallerAnswer>> {
     let mut decoder = adapter(protocol).decoder(streaming, &DecoderContext::default());
     let mut events = Vec::new();
     decoder.push(body, &mut events)?;
@@ -352,9 +352,9 @@ fn plain(mut heard: CallerAnswer) -> CallerAnswer {
 
 /// How a stream and its whole differ; none for streams that have no whole form, such as those that end in an error.
 fn compare(protocol: Protocol, stream: &[u8], whole: Assemble) -> Option<Result<(), String>> {
-    let streamed = heard(protocol, true, stream).ok()?;
+    let streamed = answers(protocol, true, stream).ok()?;
     let whole = whole(stream)?.to_string();
-    Some(match heard(protocol, false, whole.as_bytes()) {
+    Some(match answers(protocol, false, whole.as_bytes()) {
         Ok(at_once) if at_once == streamed => Ok(()),
         Ok(at_once) => Err(format!("the stream says {streamed:?}\nthe whole says {at_once:?}\n{whole}")),
         Err(error) => Err(format!("{error}: {whole}")),

@@ -52,7 +52,7 @@ pub fn find(search: Search<'_>) -> Result<CredentialSource, Absent> {
         return Ok(CredentialSource { label, recipe, implied: BTreeMap::new() });
     }
     if let Some(given) = search.get("credentials") {
-        return given_credentials(given, search.environment);
+        return configured_credentials(given, search.environment);
     }
     if let Some(file) = gcloud_file(search.environment)
         && file.is_file()
@@ -69,7 +69,7 @@ pub fn find(search: Search<'_>) -> Result<CredentialSource, Absent> {
     }
 }
 
-fn given_credentials(given: &str, environment: &Environment) -> Result<CredentialSource, Absent> {
+fn configured_credentials(given: &str, environment: &Environment) -> Result<CredentialSource, Absent> {
     let wrong = |reason| Absent::wrong("credentials", reason);
     if given == "metadata" {
         return Ok(metadata(environment));

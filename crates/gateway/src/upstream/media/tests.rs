@@ -11,7 +11,7 @@ use tokio::sync::Barrier;
 
 use canon::ErrorKind;
 
-use super::super::guard::{LookupFuture, is_public};
+use super::super::address_guard::{LookupFuture, is_public};
 use super::*;
 use crate::buffers::Buffers;
 

@@ -71,13 +71,13 @@ impl Upstream {
     }
 
     /// The requests so far.
-    pub fn heard(&self) -> Vec<ReceivedRequest> {
+    pub fn received(&self) -> Vec<ReceivedRequest> {
         self.heard.lock().unwrap().clone()
     }
 
     /// The bodies of the requests so far.
     pub fn bodies(&self) -> Vec<Value> {
-        self.heard().iter().map(|heard| serde_json::from_slice(&heard.body).unwrap()).collect()
+        self.received().iter().map(|heard| serde_json::from_slice(&heard.body).unwrap()).collect()
     }
 }
 

@@ -46,7 +46,7 @@ impl NativeInput<'_> {
             EmbeddingsFormat::Openai => {}
         }
         for name in self.format.passes() {
-            if let Some(value) = self.request.intake.given(name) {
+            if let Some(value) = self.request.intake.non_null(name) {
                 push_key(&mut out, name);
                 out.extend_from_slice(value);
             }
@@ -171,7 +171,7 @@ impl NativeInput<'_> {
     }
 
     fn title(&self, out: &mut Vec<u8>) {
-        if let Some(title) = self.request.intake.given("title") {
+        if let Some(title) = self.request.intake.non_null("title") {
             push_key(out, "title");
             out.extend_from_slice(title);
         }

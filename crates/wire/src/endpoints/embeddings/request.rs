@@ -65,7 +65,7 @@ impl EmbeddingsRequest {
     pub(super) fn purpose(&self) -> Option<(&'static str, Cow<'_, str>)> {
         PURPOSES
             .into_iter()
-            .find_map(|name| Some((name, self.intake.given(name).and(self.intake.string(name))?)))
+            .find_map(|name| Some((name, self.intake.non_null(name).and(self.intake.string(name))?)))
     }
 
     /// The raw JSON of one input.
@@ -171,7 +171,7 @@ fn odd(index: usize, kind: Kind) -> Error {
 }
 
 fn dimensions(intake: &Intake) -> Result<Option<usize>> {
-    if intake.given("dimensions").is_none() {
+    if intake.non_null("dimensions").is_none() {
         return Ok(None);
     }
     match intake.whole("dimensions").and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0)
@@ -195,7 +195,7 @@ fn form(intake: &Intake) -> Result<VectorForm> {
 fn check_whole(intake: &Intake, inputs: &Inputs) -> Result<()> {
     intake.check_model("text-embedding-3-small")?;
     if !inputs.is_given {
-        let message = match intake.given("messages") {
+        let message = match intake.non_null("messages") {
             Some(_) => "input is missing; a conversation in messages goes to POST /v1/chat/completions.",
             None => "input is missing; it needs a text or a list of texts.",
         };

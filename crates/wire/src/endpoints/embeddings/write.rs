@@ -26,12 +26,12 @@ impl EndpointRequest for EmbeddingsRequest {
         Operation::Embeddings
     }
 
-    fn asked(&self) -> RequestFacts<'_> {
+    fn facts(&self) -> RequestFacts<'_> {
         RequestFacts {
             prompt_tokens: self.tokens,
             reserved_tokens: self.tokens,
             max_output_tokens: Some(0),
-            ..self.intake.asked()
+            ..self.intake.facts()
         }
     }
 
@@ -156,7 +156,7 @@ impl EmbeddingsWriter<'_> {
                 edit.remove("encoding_format");
             }
         }
-        match (intake.given("dimensions"), self.dimensions()) {
+        match (intake.non_null("dimensions"), self.dimensions()) {
             (Some(value), Some(_)) if !self.row.dimensions_field.is_empty() => {
                 edit.rename("dimensions", &self.row.dimensions_field, value);
             }

@@ -120,7 +120,7 @@ impl FormRequest {
     }
 
     /// The duration of the recording, where its bytes contain it.
-    pub(super) fn heard(&self) -> Option<u64> {
+    pub(super) fn audio_length(&self) -> Option<u64> {
         let part = self.form.parts().iter().find(|part| part.head.plain_name() == "file")?;
         length::milliseconds(self.form.value(part), self.form.is_whole())
     }
@@ -205,7 +205,7 @@ impl FormRequest {
                 words: words && has_words,
                 segments,
                 language: self.language(),
-                milliseconds: self.heard(),
+                milliseconds: self.audio_length(),
             },
         ))
     }
@@ -241,7 +241,7 @@ impl EndpointRequest for FormRequest {
         self.operation
     }
 
-    fn asked(&self) -> RequestFacts<'_> {
+    fn facts(&self) -> RequestFacts<'_> {
         let amount = if self.is_image_edit() {
             Amount { unit: Unit::Image, count: 1 }
         } else {
@@ -280,7 +280,8 @@ impl EndpointRequest for FormRequest {
         let mut losses = Losses::new();
         let (body, reader): (_, Box<dyn AnswerReader>) = match row.format {
             MediaFormat::Openai => {
-                let meter = Meter { operation: self.operation, characters: 0, milliseconds: self.heard() };
+                let meter =
+                    Meter { operation: self.operation, characters: 0, milliseconds: self.audio_length() };
                 let is_text = !self.is_image_edit() && !is_json(&self.response_format);
                 let reader = OpenaiReader { meter, sound: None, is_text };
                 (self.written(row, target, &mut losses)?, Box::new(reader))

@@ -78,13 +78,13 @@ impl ImagesRequest {
             Some(_) => {}
         }
         let is_edit = operation == Operation::ImageEdits;
-        let is_without = |name: &&str| intake.given(name).is_none_or(is_empty_list);
+        let is_without = |name: &&str| intake.non_null(name).is_none_or(is_empty_list);
         if is_edit && ["images", "image"].iter().all(is_without) {
             let message = "images is missing; it needs a list of {\"image_url\": …} or {\"file_id\": …}.";
             return Err(Error::invalid("images", message));
         }
         check_count(&intake)?;
-        intake.form.stream = intake.given("stream") == Some(b"true");
+        intake.form.stream = intake.non_null("stream") == Some(b"true");
         let response_format = intake.string("response_format").map(|text| text.into_owned());
         check_response_format(response_format.as_deref())?;
         let size = intake.string("size").and_then(|text| parsed(&text));
@@ -93,7 +93,7 @@ impl ImagesRequest {
     }
 
     fn sized(&self, edit: &mut Edit<'_>, row: &MediaRow, losses: &mut Losses) {
-        if row.size == SizeField::Size || self.intake.given("size").is_none() {
+        if row.size == SizeField::Size || self.intake.non_null("size").is_none() {
             return;
         }
         edit.remove("size");
@@ -133,13 +133,13 @@ impl EndpointRequest for ImagesRequest {
         self.operation
     }
 
-    fn asked(&self) -> RequestFacts<'_> {
+    fn facts(&self) -> RequestFacts<'_> {
         RequestFacts {
             prompt_tokens: self.tokens,
             reserved_tokens: self.tokens,
             max_output_tokens: Some(IMAGE_TOKENS),
             amount: Some(Amount { unit: Unit::Image, count: 1 }),
-            ..self.intake.asked()
+            ..self.intake.facts()
         }
     }
 
@@ -188,7 +188,7 @@ pub(super) fn no_urls(model: &str) -> Error {
 
 /// Only a provider knows its largest number.
 fn check_count(intake: &Intake) -> Result<()> {
-    match intake.given("n") {
+    match intake.non_null("n") {
         Some(_) if intake.whole("n").is_none_or(|count| count < 1) => {
             Err(Error::invalid("n", "n must be a whole number of 1 or more."))
         }

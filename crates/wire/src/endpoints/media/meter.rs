@@ -104,7 +104,7 @@ impl Meter {
                 progress.amount = Some(Amount { unit: Unit::Image, count: images.len() as u64 });
                 images.iter().any(|image| image["b64_json"].is_string() || image["url"].is_string())
             }
-            _ => self.hears() && read.text.is_string(),
+            _ => self.takes_audio() && read.text.is_string(),
         };
         self.take(read, progress);
         has_result
@@ -112,7 +112,7 @@ impl Meter {
 
     /// Reads subtitles: the end time of the last line is the duration.
     pub fn subtitles(&self, text: &[u8], progress: &mut Progress) {
-        if !self.hears() {
+        if !self.takes_audio() {
             return;
         }
         let end = memchr::memmem::rfind(text, b"-->").and_then(|at| timestamp(&text[at + 3..]));
@@ -139,7 +139,7 @@ impl Meter {
         meaning
     }
 
-    fn hears(&self) -> bool {
+    fn takes_audio(&self) -> bool {
         matches!(self.operation, Operation::Transcriptions | Operation::Translations)
     }
 
@@ -152,7 +152,7 @@ impl Meter {
         if let Value::String(model) = model {
             progress.model = Some(model);
         }
-        if self.hears() {
+        if self.takes_audio() {
             // The billed duration is rounded, the other is exact. Mistral has another name for it.
             let durations = [&counts["seconds"], &counts["prompt_audio_seconds"], &duration];
             let heard = durations.into_iter().find_map(milliseconds);

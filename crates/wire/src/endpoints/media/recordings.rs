@@ -54,7 +54,7 @@ impl FormRequest {
                 words,
                 segments,
                 language: self.language(),
-                milliseconds: self.heard(),
+                milliseconds: self.audio_length(),
             }),
         })
     }

@@ -62,13 +62,13 @@ impl SpeechRequest {
             None => return Err(Error::invalid("input", "input is missing; it needs the text to speak.")),
         };
         intake.form.stream = intake.string("stream_format").as_deref() == Some("sse");
-        let sound = sound(intake.string("response_format").as_deref().unwrap_or("mp3"));
+        let sound = media_type(intake.string("response_format").as_deref().unwrap_or("mp3"));
         Ok(Self { intake, characters, sound })
     }
 }
 
 /// The content type of a format. An unknown format is judged by the provider.
-fn sound(format: &str) -> &'static str {
+fn media_type(format: &str) -> &'static str {
     match format {
         "mp3" => "audio/mpeg",
         "opus" | "ogg" => "audio/ogg",
@@ -86,10 +86,10 @@ impl EndpointRequest for SpeechRequest {
         Operation::Speech
     }
 
-    fn asked(&self) -> RequestFacts<'_> {
+    fn facts(&self) -> RequestFacts<'_> {
         let tokens = self.characters.div_ceil(4);
         let amount = Some(Amount { unit: Unit::Character, count: self.characters });
-        RequestFacts { prompt_tokens: tokens, reserved_tokens: tokens, amount, ..self.intake.asked() }
+        RequestFacts { prompt_tokens: tokens, reserved_tokens: tokens, amount, ..self.intake.facts() }
     }
 
     fn write(&self, target: EndpointTarget<'_>) -> Result<ProviderRequest> {

@@ -103,7 +103,7 @@ impl SpeechRequest {
         if let Some(voice) = self.voice() {
             body.insert("voice_id".to_owned(), voice.into());
         }
-        if let Some(speed) = self.intake.given("speed") {
+        if let Some(speed) = self.intake.non_null("speed") {
             body.insert("speed".to_owned(), serde_json::from_slice(speed).unwrap_or_default());
         }
         Ok(Value::Object(body).to_string().into_bytes())
@@ -147,7 +147,7 @@ impl SpeechRequest {
         for name in self.own_fields(row, losses).keys() {
             losses.dropped(name.clone(), "The provider has no such field.");
         }
-        if self.intake.given("speed").is_some() {
+        if self.intake.non_null("speed").is_some() {
             losses.dropped("speed", "The provider has no such field.");
         }
         let body = json!({"contents": [{"role": "user", "parts": [part]}], "generationConfig": config});

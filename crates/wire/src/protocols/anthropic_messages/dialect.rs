@@ -108,7 +108,7 @@ impl Dialect for AnthropicMessages {
 /// Anthropic's own API stores threads. Elsewhere the whole conversation must be sent, which clients do after
 /// this error code.
 fn check_thread(intake: &Intake) -> Result<()> {
-    if intake.given("thread").is_none() {
+    if intake.non_null("thread").is_none() {
         return Ok(());
     }
     let message = "The provider of the model keeps no threads; send the whole conversation without thread.";

@@ -40,7 +40,7 @@ impl Passthrough for AnthropicMessages {
             && fields.thinking.is_none_or(|kind| takes_kind(kind, target))
             && (!fields.effort || takes_effort(target))
             && !(fields.forces_a_call && refuses_forced())
-            && !(intake.given("thread").is_some() && target.quirks.refuses_beta(THREADS_BETA))
+            && !(intake.non_null("thread").is_some() && target.quirks.refuses_beta(THREADS_BETA))
     }
 
     fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
@@ -124,7 +124,7 @@ impl Forward<'_> {
         let quirks = self.forwarding.target.quirks;
         let refused = FEATURES
             .iter()
-            .find(|(name, beta)| self.intake.given(name).is_some() && quirks.refuses_beta(beta));
+            .find(|(name, beta)| self.intake.non_null(name).is_some() && quirks.refuses_beta(beta));
         match refused {
             Some((name, beta)) => {
                 let message = format!("{name} needs the beta {beta}, which the provider does not have.");
@@ -167,7 +167,7 @@ impl Forward<'_> {
     /// Restores thinking that callers dropped, removes foreign thinking, and rewrites ids that the API
     /// refuses.
     fn history(&mut self) {
-        let Some(raw) = self.intake.given("messages") else { return };
+        let Some(raw) = self.intake.non_null("messages") else { return };
         // A string has no blocks.
         if !self.intake.seen.content_lists || !CLOSE_LOOKS.iter().any(|name| self.intake.mentions(raw, name))
         {

@@ -20,7 +20,7 @@ pub(super) fn intake(url: Addressed<'_>, body: &Bytes) -> Result<Intake> {
         return Ok(intake);
     }
     // A counting request may contain the whole request as a member.
-    let whole = WHOLE_REQUEST.iter().find_map(|name| intake.given(name));
+    let whole = WHOLE_REQUEST.iter().find_map(|name| intake.non_null(name));
     match whole {
         Some(whole) => read(url, &body.slice_ref(whole)),
         None => Ok(intake),

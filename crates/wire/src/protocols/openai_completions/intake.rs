@@ -22,7 +22,7 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     intake.scan(take_field)?;
     check_whole(&intake)?;
     // The answer repeats its prompt.
-    if intake.given("echo") == Some(b"true") {
+    if intake.non_null("echo") == Some(b"true") {
         intake.form.request = Some(body.clone());
     }
     let text = |name| intake.string(name).map(Cow::into_owned);
@@ -127,14 +127,14 @@ fn empty() -> Error {
 /// Checks that need all fields.
 fn check_whole(intake: &Intake) -> Result<()> {
     intake.check_model("provider/model")?;
-    if intake.given("prompt").is_none() {
-        let message = match intake.given("messages") {
+    if intake.non_null("prompt").is_none() {
+        let message = match intake.non_null("messages") {
             Some(_) => "prompt is missing; a conversation in messages goes to POST /v1/chat/completions.",
             None => "prompt is missing; it needs a text that the model continues.",
         };
         return Err(Error::invalid("prompt", message));
     }
-    if intake.given("stream_options").is_some() && !intake.form.stream {
+    if intake.non_null("stream_options").is_some() && !intake.form.stream {
         let message = "stream_options is only allowed with \"stream\": true.";
         return Err(Error::invalid("stream_options", message));
     }

@@ -19,13 +19,13 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
             "The field model is missing; name a model such as \"provider/model\".",
         ));
     }
-    if intake.size.messages == 0 && intake.given("prompt").is_none() {
+    if intake.size.messages == 0 && intake.non_null("prompt").is_none() {
         return Err(Error::invalid(
             "input",
             "input is required: a string, or a list with at least one item.",
         ));
     }
-    if intake.given("background") == Some(b"true") {
+    if intake.non_null("background") == Some(b"true") {
         let message = "Answers in the background are not served; leave out background and stream the answer.";
         return Err(Error::unsupported("background", message));
     }
@@ -40,7 +40,7 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
     let references = intake.keeping.take().map(|keeping| keeping.references).unwrap_or_default();
     intake.keeping = Some(Box::new(StoredAnswerUse {
         // As at OpenAI, answers are stored unless the request says no.
-        store: intake.given("store") != Some(b"false"),
+        store: intake.non_null("store") != Some(b"false"),
         previous: intake.text("previous_response_id"),
         references,
         conversation,
@@ -56,12 +56,12 @@ fn conversation(intake: &Intake) -> Result<Option<String>> {
         Id(String),
         Object { id: String },
     }
-    let Some(raw) = intake.given("conversation") else { return Ok(None) };
+    let Some(raw) = intake.non_null("conversation") else { return Ok(None) };
     let Ok(Named::Id(id) | Named::Object { id }) = serde_json::from_slice(raw) else {
         let message = "conversation must be the id of a conversation, or an object with its id.";
         return Err(Error::invalid("conversation", message));
     };
-    if intake.given("previous_response_id").is_some() {
+    if intake.non_null("previous_response_id").is_some() {
         let message = "previous_response_id and conversation exclude each other: both name the conversation to continue.";
         return Err(Error::invalid("previous_response_id", message));
     }

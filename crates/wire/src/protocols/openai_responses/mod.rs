@@ -21,10 +21,10 @@ mod answer;
 mod dialect;
 mod errors;
 mod intake;
-pub mod kept;
 mod passthrough;
 mod paths;
 mod request;
+pub mod stored_items;
 mod types;
 
 /// The family whose encrypted thinking this format accepts. It is valid only at the provider that issued it.

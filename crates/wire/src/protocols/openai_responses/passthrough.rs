@@ -33,7 +33,7 @@ impl Passthrough for OpenaiResponses {
             }
         }
         for name in target.quirks.drop.iter().chain(&target.facts.rejects) {
-            if intake.given(name).is_some() && edit.remove(name) {
+            if intake.non_null(name).is_some() && edit.remove(name) {
                 losses.dropped(
                     Field::extra(name.clone()),
                     "The provider or the model does not accept this parameter.",
@@ -42,13 +42,13 @@ impl Passthrough for OpenaiResponses {
         }
         let sifting =
             ThinkingFilter { memory: forwarding.memory, without_thinking: forwarding.without_thinking };
-        if let Some(input) = intake.given("input").and_then(|input| sifting.input(input, &mut losses)) {
+        if let Some(input) = intake.non_null("input").and_then(|input| sifting.input(input, &mut losses)) {
             edit.put("input", input);
         }
         if intake.form.kept {
             edit.set("store", b"false");
             if thinks(intake, target)
-                && let Some(include) = with_encrypted(intake.given("include"))
+                && let Some(include) = with_encrypted(intake.non_null("include"))
             {
                 edit.set("include", &include);
             }

@@ -49,7 +49,7 @@ fn end(reason: &str) -> [Value; 2] {
     ]
 }
 
-fn said(text: &str) -> Event {
+fn text_delta(text: &str) -> Event {
     Event::Text { choice: 0, text: text.to_owned() }
 }
 
@@ -118,7 +118,7 @@ fn rich_events() -> Vec<Event> {
         thought(0, ReasoningDetail::Text("Hm é".into())),
         thought(0, ReasoningDetail::Signature("sig".into())),
         thought(1, ReasoningDetail::Encrypted("secret".into())),
-        said("Grün"),
+        text_delta("Grün"),
         Event::Annotation {
             choice: 0,
             annotation: Json::of(&json!({
@@ -258,7 +258,7 @@ fn names_and_tools_that_the_request_replaced_are_restored() {
     let json_call = json!({"type": "tool_use", "id": "1", "name": "json_response", "input": {"x": 1.0}});
     assert_eq!(
         answer(json!([chatter, json_call])),
-        [said("{\"x\":1.0}"), finished(FinishReason::Stop, "tool_use")]
+        [text_delta("{\"x\":1.0}"), finished(FinishReason::Stop, "tool_use")]
     );
     let named = json!({"type": "tool_use", "id": "1", "name": "a_b", "input": {}});
     let free = json!({"type": "tool_use", "id": "2", "name": "free", "input": {"input": "line\n\"two\""}});
@@ -269,7 +269,7 @@ fn names_and_tools_that_the_request_replaced_are_restored() {
             arguments(0, "{}"),
             called(1, "2", "free"),
             arguments(1, "line\n\"two\""),
-            said("Here it is:"),
+            text_delta("Here it is:"),
             finished(FinishReason::ToolCalls, "tool_use"),
         ]
     );
@@ -289,7 +289,7 @@ fn a_json_answer_streams_as_text() {
     let (events, end) = decode(true, &decoding, [stream(&events).as_bytes()]);
     assert_eq!(end, Ok(()));
     let texts: Vec<_> = events.iter().filter(|event| matches!(event, Event::Text { .. })).cloned().collect();
-    assert_eq!(texts, [said("{\"x\""), said(":1}")]);
+    assert_eq!(texts, [text_delta("{\"x\""), text_delta(":1}")]);
     assert_eq!(events.last(), Some(&finished(FinishReason::Stop, "tool_use")));
 }
 
@@ -405,7 +405,7 @@ fn mixed_fragments_of_parallel_calls_are_put_in_order() {
         arguments(1, "{\"b\":\"}"),
         arguments(0, "1}"),
         arguments(1, "\"}"),
-        said("after"),
+        text_delta("after"),
     ];
     for stream in [true, false] {
         let written = write(stream, &events);
@@ -420,7 +420,7 @@ fn mixed_fragments_of_parallel_calls_are_put_in_order() {
             arguments(0, "{\"a\":1}"),
             called(1, "2", "g"),
             arguments(1, "{\"b\":\"}\"}"),
-            said("after"),
+            text_delta("after"),
         ];
         assert_eq!(content, expected);
     }
@@ -431,7 +431,7 @@ fn a_failed_stream_ends_with_an_error_event() {
     let form = AnswerForm { stream: true, ..AnswerForm::default() };
     let mut encoder = dialect().encoder(&form, Box::new(notes()));
     let mut out = Vec::new();
-    encoder.push(said("a"), &mut out);
+    encoder.push(text_delta("a"), &mut out);
     encoder.fail(&Error::upstream(ErrorKind::Overloaded, Retry::Again, "Busy."), &mut out);
     let text = String::from_utf8(out).unwrap();
     let documents = documents(&text);

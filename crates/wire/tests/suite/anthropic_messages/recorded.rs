@@ -32,10 +32,10 @@ struct AnswerContent {
     stop_reason: Option<String>,
 }
 
-fn said_by_record(record: &Record) -> AnswerContent {
+fn content_of_record(record: &Record) -> AnswerContent {
     let text = String::from_utf8(record.body.clone()).unwrap();
     if !is_stream(record) {
-        return said_by_message(&serde_json::from_str(&text).unwrap());
+        return content_of_message(&serde_json::from_str(&text).unwrap());
     }
     let mut message = serde_json::json!({"content": [], "usage": {}});
     let mut inputs: Vec<String> = Vec::new();
@@ -77,10 +77,10 @@ fn said_by_record(record: &Record) -> AnswerContent {
             block["input"] = serde_json::from_str(&input).unwrap();
         }
     }
-    said_by_message(&message)
+    content_of_message(&message)
 }
 
-fn said_by_message(message: &Value) -> AnswerContent {
+fn content_of_message(message: &Value) -> AnswerContent {
     let mut said = AnswerContent::default();
     for block in message["content"].as_array().unwrap() {
         let text = |name: &str| block[name].as_str().unwrap_or_default().to_owned();
@@ -111,7 +111,7 @@ fn said_by_message(message: &Value) -> AnswerContent {
     said
 }
 
-fn said_by_events(events: &[Event]) -> AnswerContent {
+fn content_of_events(events: &[Event]) -> AnswerContent {
     let mut said = AnswerContent::default();
     let mut arguments: Vec<String> = Vec::new();
     for event in events {
@@ -143,7 +143,7 @@ fn recorded_answers_are_decoded_as_an_independent_reader_reads_them() {
     for record in good() {
         let (events, end) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
         assert_eq!(end, Ok(()), "{}", record.id);
-        assert_eq!(said_by_events(&events), said_by_record(&record), "{}", record.id);
+        assert_eq!(content_of_events(&events), content_of_record(&record), "{}", record.id);
         let starts = events.iter().filter(|event| matches!(event, Event::Start { .. })).count();
         let finishes: Vec<_> = events
             .iter()
@@ -266,7 +266,7 @@ fn answers_survive_being_written_again() {
             let written = write(stream, &events);
             let (again, end) = decode(stream, &DecoderContext::default(), [written.as_bytes()]);
             assert_eq!(end, Ok(()), "{}", record.id);
-            assert_eq!(said_by_events(&again), said_by_events(&events), "{}", record.id);
+            assert_eq!(content_of_events(&again), content_of_events(&events), "{}", record.id);
             if !annotated {
                 assert_eq!(content(&again), content(&events), "{}", record.id);
             }

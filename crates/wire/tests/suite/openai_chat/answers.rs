@@ -4,7 +4,7 @@ use canon::{ErrorKind, Event, FinishReason, Json};
 use serde_json::{Value, json};
 use wire::{AnswerForm, DecoderContext};
 
-use super::said::{heard, said};
+use super::answer_content::{content_of_documents, content_of_events};
 use super::{assert_stream_rules, decoded, documents, form, relayed, stream};
 
 fn chunk(choices: Value) -> Value {
@@ -46,7 +46,7 @@ fn relay_whole(body: &Value) -> Value {
 fn content_after_the_finish_is_moved_before_it() {
     let found =
         relay(&[delta(json!({"content": "a"})), finish("stop"), delta(json!({"content": "b"})), counts()]);
-    assert_eq!(said(&found).choices[&0].text, "ab");
+    assert_eq!(content_of_documents(&found).choices[&0].text, "ab");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn several_choices_end_once_each() {
         piece(0, json!({"content": "c"}), Value::Null),
         piece(0, json!({}), json!("stop")),
     ]);
-    let found = said(&found);
+    let found = content_of_documents(&found);
     assert_eq!((found.choices[&0].text.as_str(), found.choices[&1].text.as_str()), ("ac", "b"));
     assert_eq!(found.choices[&1].finish.as_deref(), Some("length"));
     let cut = documents(
@@ -95,7 +95,7 @@ fn legacy_function_calls_keep_their_name() {
         finish("function_call"),
     ];
     let found = relay(&events);
-    assert_eq!(said(&found).choices[&0].finish.as_deref(), Some("function_call"));
+    assert_eq!(content_of_documents(&found).choices[&0].finish.as_deref(), Some("function_call"));
     let arguments: String = found
         .iter()
         .filter_map(|event| event["choices"][0]["delta"]["function_call"]["arguments"].as_str())
@@ -105,7 +105,8 @@ fn legacy_function_calls_keep_their_name() {
     let whole = whole(message, "function_call");
     assert_eq!(relay_whole(&whole)["choices"][0]["finish_reason"], "function_call");
     for (streaming, body) in [(true, stream(&events)), (false, whole.to_string())] {
-        let (choices, _) = heard(&decoded(streaming, &DecoderContext::default(), [body.as_bytes()]).unwrap());
+        let (choices, _) =
+            content_of_events(&decoded(streaming, &DecoderContext::default(), [body.as_bytes()]).unwrap());
         assert_eq!(choices[&0].calls, [(String::new(), "f".to_owned(), "{\"a\":1}".to_owned())]);
         assert_eq!(choices[&0].finish.as_deref(), Some("tool_calls"));
     }
@@ -134,7 +135,8 @@ fn usage_that_was_not_requested_is_sent_at_most_once_at_the_end() {
             let usage = progress.usage.unwrap();
             assert_eq!((usage.total_tokens(), usage.cache_read), (1787, 1760));
         }
-        let (_, usage) = heard(&decoded(true, &DecoderContext::default(), [body.as_bytes()]).unwrap());
+        let (_, usage) =
+            content_of_events(&decoded(true, &DecoderContext::default(), [body.as_bytes()]).unwrap());
         assert_eq!(usage.unwrap().total_tokens(), 1787);
     }
 }
@@ -156,8 +158,8 @@ fn refusals_logprobs_and_audio_are_relayed() {
         late,
     ];
     let found = relay(&events);
-    assert_eq!(said(&found).choices[&0].refusal, "No");
-    assert_eq!(said(&found).choices[&0].logprobs, 2);
+    assert_eq!(content_of_documents(&found).choices[&0].refusal, "No");
+    assert_eq!(content_of_documents(&found).choices[&0].logprobs, 2);
     assert!(found.iter().any(|event| event["choices"][0]["delta"]["audio"] == sound));
 }
 
@@ -320,7 +322,10 @@ fn an_empty_call_leaves_no_gap() {
         delta(json!({"tool_calls": [{"index": 1, "id": "c", "function": {"name": "f", "arguments": ""}}]})),
         finish("stop"),
     ]);
-    assert_eq!(said(&found).choices[&0].calls, [("c".to_owned(), "f".to_owned(), "{}".to_owned())]);
+    assert_eq!(
+        content_of_documents(&found).choices[&0].calls,
+        [("c".to_owned(), "f".to_owned(), "{}".to_owned())]
+    );
 }
 
 #[test]
@@ -375,7 +380,7 @@ fn half_a_surrogate_pair_does_not_fail_an_answer() {
     let body = format!("{piece}\n\ndata: [DONE]\n\n");
     let (text, _) = relayed(form(true), [body.as_bytes()]).unwrap();
     assert_stream_rules(&text, true);
-    assert_eq!(said(&documents(true, &text)).choices[&0].text, "x\u{fffd}\\ud83d😀");
+    assert_eq!(content_of_documents(&documents(true, &text)).choices[&0].text, "x\u{fffd}\\ud83d😀");
     assert!(decoded(true, &DecoderContext::default(), [body.as_bytes()]).is_ok());
 }
 
@@ -410,9 +415,9 @@ fn an_empty_delta_does_not_start_the_content() {
 
 /// The calls that a caller gets from a stream. The relay and the decoder must agree.
 fn calls_of(events: &[Value]) -> Vec<(String, String, String)> {
-    let relayed = said(&relay(events)).choices[&0].calls.clone();
+    let relayed = content_of_documents(&relay(events)).choices[&0].calls.clone();
     let (choices, _) =
-        heard(&decoded(true, &DecoderContext::default(), [stream(events).as_bytes()]).unwrap());
+        content_of_events(&decoded(true, &DecoderContext::default(), [stream(events).as_bytes()]).unwrap());
     let told = |calls: &[(String, String, String)]| -> Vec<(String, String)> {
         calls.iter().map(|(_, name, text)| (name.clone(), text.clone())).collect()
     };
@@ -488,7 +493,7 @@ fn calls_of_one_answer_have_different_ids() {
     let events: Vec<_> =
         calls.as_array().unwrap().iter().map(|call| delta(json!({ "tool_calls": [call] }))).collect();
     let found = relay(&[events, vec![finish("tool_calls")]].concat());
-    let calls = &said(&found).choices[&0].calls;
+    let calls = &content_of_documents(&found).choices[&0].calls;
     assert_eq!(calls.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>(), expected);
     assert_eq!(calls[1].2, "{\"q\":\"b\"}");
 }

@@ -4,7 +4,7 @@ use canon::Event;
 use serde_json::{Value, json};
 use wire::{DecoderContext, Protocol, adapter};
 
-use super::said::said;
+use super::answer_content::content_of_documents;
 use super::{assert_stream_rules, decoded, documents, encoded, form, stream};
 
 const TEXT: &str = "line \"one\"\n";
@@ -56,7 +56,7 @@ fn assert_written(protocol: Protocol, events: &[Event]) {
     assert_eq!(calls[1]["function"], json!({"name": "f", "arguments": "{}"}), "{protocol:?}");
     let text = encoded(&form(true), events);
     assert_stream_rules(&text, true);
-    let read = said(&documents(true, &text));
+    let read = content_of_documents(&documents(true, &text));
     assert_eq!(read.choices[&0].calls[0].2, TEXT, "{protocol:?}");
     assert_eq!(
         decoded(true, &DecoderContext::default(), [text.as_bytes()]).map(calls_of),
@@ -105,6 +105,6 @@ fn streamed_free_text_stays_free_text() {
     assert!(events.iter().any(|event| matches!(event, Event::ToolCallStart { custom: true, .. })));
     let (relayed, _) = super::relayed(form(true), [body.as_bytes()]).unwrap();
     assert_stream_rules(&relayed, true);
-    let read = said(&documents(true, &relayed));
+    let read = content_of_documents(&documents(true, &relayed));
     assert_eq!(read.choices[&0].calls, [("free".to_owned(), "free".to_owned(), TEXT.to_owned())]);
 }

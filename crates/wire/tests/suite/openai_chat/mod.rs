@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod answer_content;
 mod answers;
 mod custom;
 mod events;
@@ -10,7 +11,6 @@ mod forward;
 mod reading;
 mod recorded;
 mod rules;
-mod said;
 mod strict;
 mod thoughts;
 

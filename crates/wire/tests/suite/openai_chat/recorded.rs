@@ -6,7 +6,7 @@ use testkit::corpus::{Record, cases};
 use testkit::split::pieces;
 use wire::{AnswerForm, DecoderContext, Protocol, adapter};
 
-use super::said::{AnswerContent, heard, is_reason, said};
+use super::answer_content::{AnswerContent, content_of_documents, content_of_events, is_reason};
 use super::{assert_stream_rules, decoded, documents, encoded, form, relayed};
 
 const PROVIDERS: [&str; 25] = [
@@ -48,7 +48,7 @@ fn answers() -> Vec<Record> {
 
 fn native(record: &Record) -> AnswerContent {
     let text = std::str::from_utf8(&record.body).unwrap().replace("\nerror: ", "\ndata: ");
-    said(&documents(record.streaming, &text)).in_our_words()
+    content_of_documents(&documents(record.streaming, &text)).in_our_words()
 }
 
 /// Removes the ids that the gateway made because the provider sent none.
@@ -107,7 +107,7 @@ fn the_relay_passes_all_content_on() {
         if record.streaming {
             assert_stream_rules(&text, true);
         }
-        let found = without_made_up_ids(said(&documents(record.streaming, &text)));
+        let found = without_made_up_ids(content_of_documents(&documents(record.streaming, &text)));
         assert_eq!(found.choices, expected.choices, "{id}");
         assert_usage(id, &found.usage, &expected.usage);
         assert!(progress.finished && progress.content_started, "{id}");
@@ -136,14 +136,14 @@ fn all_content_is_decoded_and_encoded_in_both_forms() {
         }
         let events = result.unwrap_or_else(|error| panic!("{id}: {error}"));
         count += 1;
-        let (choices, usage) = heard(&events);
+        let (choices, usage) = content_of_events(&events);
         let legacy =
             expected.choices.values().any(|choice| choice.finish.as_deref() == Some("function_call"));
         if !legacy {
             assert_eq!(choices, expected.choices, "{id}");
         }
         assert_eq!(usage.is_some(), !expected.usage.is_null(), "{id}");
-        let whole = said(&documents(false, &encoded(&form(false), &events)));
+        let whole = content_of_documents(&documents(false, &encoded(&form(false), &events)));
         let text = encoded(&form(true), &events);
         if !events
             .iter()
@@ -151,7 +151,7 @@ fn all_content_is_decoded_and_encoded_in_both_forms() {
         {
             assert_stream_rules(&text, true);
         }
-        let streamed = said(&documents(true, &text));
+        let streamed = content_of_documents(&documents(true, &text));
         assert_eq!(streamed, whole, "{id}");
         assert_eq!(whole.choices, choices, "{id}");
     }

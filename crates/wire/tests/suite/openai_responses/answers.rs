@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 use wire::{AnswerForm, DecoderContext};
 
 use super::{decode, dialect, documents, notes, write};
-use crate::heard::{CallerAnswer, hear_every_way};
+use crate::caller_answer::{CallerAnswer, read_at_every_split};
 
 fn sse(events: &[Value]) -> Vec<u8> {
     let event = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap());
     events.iter().map(event).collect::<String>().into_bytes()
 }
 
-fn hear(body: &[u8]) -> CallerAnswer {
-    hear_every_way(wire::Protocol::OpenaiResponses, true, &DecoderContext::default(), body).unwrap()
+fn read_answer(body: &[u8]) -> CallerAnswer {
+    read_at_every_split(wire::Protocol::OpenaiResponses, true, &DecoderContext::default(), body).unwrap()
 }
 
 /// Some servers leave out one kind of event: each kind is left out in turn.
@@ -47,7 +47,7 @@ fn events_that_a_stream_lacks_are_restored_from_its_last_events() {
             "usage": {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 3, "total_tokens": 12,
                 "output_tokens_details": {"reasoning_tokens": 1}}}}),
     ];
-    let whole = hear(&sse(&events));
+    let whole = read_answer(&sse(&events));
     assert_eq!((whole.text.as_str(), whole.calls.len(), whole.annotations.len()), ("Hello", 1, 1));
     assert_eq!(whole.thoughts[&0], ("Hm".to_owned(), String::new(), "new".to_owned()));
     let usage = whole.usage.unwrap();
@@ -64,7 +64,7 @@ fn events_that_a_stream_lacks_are_restored_from_its_last_events() {
     ];
     for kind in kinds {
         let left: Vec<Value> = events.iter().filter(|event| event["type"] != kind).cloned().collect();
-        let heard = hear(&sse(&left));
+        let heard = read_answer(&sse(&left));
         assert_eq!(
             (&heard.text, &heard.calls, &heard.thoughts),
             (&whole.text, &whole.calls, &whole.thoughts),
@@ -76,7 +76,7 @@ fn events_that_a_stream_lacks_are_restored_from_its_last_events() {
     let mut left: Vec<Value> =
         events.iter().filter(|event| event["type"].as_str().unwrap().ends_with(".done")).cloned().collect();
     left.push(json!({"type": "response.completed", "response": {"output": []}}));
-    let heard = hear(&sse(&left));
+    let heard = read_answer(&sse(&left));
     assert_eq!((heard.text, heard.calls), (whole.text, whole.calls));
 }
 
@@ -90,8 +90,13 @@ fn several_calls_inside_of_one_call_are_separated() {
     let answer = |arguments: &Value| json!({"status": "completed", "output": [item(arguments)]}).to_string();
     let heard = |arguments: &Value| {
         let body = answer(arguments);
-        hear_every_way(wire::Protocol::OpenaiResponses, false, &DecoderContext::default(), body.as_bytes())
-            .unwrap()
+        read_at_every_split(
+            wire::Protocol::OpenaiResponses,
+            false,
+            &DecoderContext::default(),
+            body.as_bytes(),
+        )
+        .unwrap()
     };
     let calls = heard(&arguments).calls;
     let told: Vec<_> = calls.iter().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect();

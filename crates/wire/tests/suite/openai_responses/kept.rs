@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use canon::{Event, FinishReason};
 use serde_json::{Value, json};
-use wire::kept::{self, Turn};
+use wire::stored_items::{self, Turn};
 use wire::{Addressed, AnswerForm, Intake, StoredAnswer, StoredAnswerUse};
 
 use super::{dialect, documents, notes};
@@ -26,9 +26,9 @@ fn written(stream: bool, keep: bool) -> (Vec<u8>, Option<StoredAnswer>) {
     encoder.push(Event::Start { id: Some("resp_theirs".into()), model: None, created: None }, &mut out);
     encoder.push(Event::Text { choice: 0, text: "Hello.".into() }, &mut out);
     encoder.push(Event::Finish { choice: 0, reason: FinishReason::Stop, native: None }, &mut out);
-    assert_eq!(encoder.kept(), None, "the stream has not ended");
+    assert_eq!(encoder.stored_answer(), None, "the stream has not ended");
     encoder.finish(&mut out);
-    (out, encoder.kept())
+    (out, encoder.stored_answer())
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_request_names_the_stored_answers_that_it_needs() {
 fn an_input_is_stored_as_items_with_ids() {
     let unique = "0123456789abcdef0123456789abcdef";
     let kept = |input: Value| -> Value {
-        let text = kept::input(input.to_string().as_bytes(), &format!("resp_{unique}"));
+        let text = stored_items::input(input.to_string().as_bytes(), &format!("resp_{unique}"));
         serde_json::from_str(&text.unwrap()).unwrap()
     };
     let id = |prefix: &str, number: usize| format!("{prefix}_{unique}i{number:02}");
@@ -100,8 +100,8 @@ fn an_input_is_stored_as_items_with_ids() {
         {"type": "something_new", "x": [1.50, {"y": null}], "id": id("item", 3)},
     ]);
     assert_eq!(kept(items), expected);
-    assert_eq!(kept::answers_of(&id("fco", 2)), [format!("resp_{unique}"), unique.to_owned()]);
-    assert_eq!(kept::answers_of(&format!("msg_{unique}00")), [format!("resp_{unique}")]);
+    assert_eq!(stored_items::answers_of(&id("fco", 2)), [format!("resp_{unique}"), unique.to_owned()]);
+    assert_eq!(stored_items::answers_of(&format!("msg_{unique}00")), [format!("resp_{unique}")]);
     for other in [
         "",
         "msg",
@@ -110,7 +110,7 @@ fn an_input_is_stored_as_items_with_ids() {
         "msg_0123456789abcdef0123456789abcdeé",
         "msg_0123456789abcdef0123456789abcdeg",
     ] {
-        assert!(kept::answers_of(other).is_empty(), "{other}");
+        assert!(stored_items::answers_of(other).is_empty(), "{other}");
     }
 }
 
@@ -125,17 +125,17 @@ fn the_conversation_is_put_before_the_input() {
     let asked = intake(&body);
     let found =
         |id: &str| (id == "rs_9").then(|| r#"{"type":"reasoning","id":"rs_9","summary":[]}"#.to_owned());
-    let expanded = kept::expanded(&asked, &kept::items(&turns).unwrap(), found).unwrap();
+    let expanded = stored_items::expanded(&asked, &stored_items::items(&turns).unwrap(), found).unwrap();
     let sent: Value = serde_json::from_slice(&expanded).unwrap();
     let ids: Vec<&Value> = sent["input"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
     assert_eq!(ids, [&json!("msg_1"), &json!("msg_2"), &json!("rs_9"), &Value::Null]);
     assert_eq!((sent.get("previous_response_id"), &sent["store"]), (None, &json!(false)));
     assert_eq!(sent["temperature"], 0.5);
-    let again = kept::reread(&asked, &expanded).unwrap();
+    let again = stored_items::reread(&asked, &expanded).unwrap();
     assert_eq!(again.form.request.as_ref(), Some(asked.body()), "an answer repeats what its caller sent");
     assert_eq!((again.size.messages, again.keeping.is_none()), (4, true));
     assert_eq!(dialect().decode(&again).unwrap().messages.len(), 3);
-    let error = kept::expanded(&asked, &[], |_| None).unwrap_err();
+    let error = stored_items::expanded(&asked, &[], |_| None).unwrap_err();
     assert_eq!(error.param_name().as_deref(), Some("input[0].id"));
 }
 
@@ -149,7 +149,7 @@ fn ids_that_were_made_for_items_do_not_reach_a_provider() {
         answer: r#"{"output":[{"type":"reasoning","id":"rs_1","summary":[]}]}"#,
     };
     let asked = intake(&json!({"model": "m", "input": "y", "previous_response_id": "resp_1"}));
-    let sent = kept::expanded(&asked, &kept::items(&[turn]).unwrap(), |_| None).unwrap();
+    let sent = stored_items::expanded(&asked, &stored_items::items(&[turn]).unwrap(), |_| None).unwrap();
     let sent: Value = serde_json::from_slice(&sent).unwrap();
     let ids: Vec<&Value> = sent["input"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
     assert_eq!(ids, [&Value::Null, &json!("msg_theirs"), &json!("rs_1"), &Value::Null]);
@@ -159,5 +159,5 @@ fn ids_that_were_made_for_items_do_not_reach_a_provider() {
 fn items_with_ids_of_a_provider_are_listed() {
     let own = "resp_0123456789abcdef0123456789abcdef";
     let answer = r#"{"output":[{"id":"msg_0123456789abcdef0123456789abcdef00"},{"id":"rs_68x"},{"id":""},{"type":"message"}]}"#;
-    assert_eq!(kept::foreign_items(own, answer), ["rs_68x"]);
+    assert_eq!(stored_items::foreign_items(own, answer), ["rs_68x"]);
 }

@@ -68,7 +68,7 @@ struct AnswerContent {
 }
 
 /// The content, read without the code under test.
-fn said_by_record(record: &Record) -> AnswerContent {
+fn content_of_record(record: &Record) -> AnswerContent {
     let response = last_response(record).unwrap();
     let mut said = AnswerContent::default();
     for item in response["output"].as_array().unwrap() {
@@ -99,7 +99,7 @@ fn said_by_record(record: &Record) -> AnswerContent {
     said
 }
 
-fn said_by_events(events: &[Event]) -> AnswerContent {
+fn content_of_events(events: &[Event]) -> AnswerContent {
     let mut said = AnswerContent::default();
     for event in events {
         match event {
@@ -137,7 +137,7 @@ fn recorded_answers_are_decoded_as_an_independent_reader_reads_them() {
     for record in good() {
         let (events, end) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
         assert_eq!(end, Ok(()), "{}", record.id);
-        let (expected, said) = (said_by_record(&record), said_by_events(&events));
+        let (expected, said) = (content_of_record(&record), content_of_events(&events));
         if is_wrapped(&expected) {
             assert!(said.calls.len() > expected.calls.len(), "{}: {said:?}", record.id)
         } else {
@@ -221,12 +221,12 @@ fn errors_are_understood() {
 fn answers_survive_being_written_again() {
     for record in good() {
         let (events, _) = decode(is_stream(&record), &DecoderContext::default(), [record.body.as_slice()]);
-        let said = said_by_events(&events);
+        let said = content_of_events(&events);
         for stream in [true, false] {
             let written = write(stream, &events);
             let (again, end) = decode(stream, &DecoderContext::default(), [written.as_bytes()]);
             assert_eq!(end, Ok(()), "{}", record.id);
-            assert_eq!(said_by_events(&again), said, "{}", record.id);
+            assert_eq!(content_of_events(&again), said, "{}", record.id);
         }
         // The last event of the stream is the whole answer.
         let streamed = documents(&write(true, &events)).pop().unwrap();

@@ -94,7 +94,7 @@ fn base(
 ) -> Result<(Base, String), Absent> {
     // A profile that the configuration file names takes precedence over keys of the environment.
     let names_profile = search.is_written("profile") && !search.is_written("access_key_id");
-    if !names_profile && let Some(keys) = given_keys(search)? {
+    if !names_profile && let Some(keys) = configured_keys(search)? {
         return Ok((Base::Keys(keys), format!("keys of {}", search.origin("access_key_id"))));
     }
     if let Some(found) = shared_profile(search, surroundings, implied)? {
@@ -120,7 +120,7 @@ fn base(
     }
 }
 
-fn given_keys(search: Search<'_>) -> Result<Option<Credential>, Absent> {
+fn configured_keys(search: Search<'_>) -> Result<Option<Credential>, Absent> {
     match (search.get("access_key_id"), search.secret("secret_access_key")) {
         (Some(id), Some(secret)) => Ok(Some(Credential::Aws {
             access_key_id: id.to_owned(),

@@ -105,7 +105,7 @@ impl PictureRequest {
             ..Self::default()
         };
         for name in ["images", "image"] {
-            let Some(raw) = intake.given(name) else { continue };
+            let Some(raw) = intake.non_null(name) else { continue };
             let is_list = raw.starts_with(b"[");
             let images = if is_list {
                 serde_json::from_slice::<Vec<JsonImage>>(raw)
@@ -120,7 +120,7 @@ impl PictureRequest {
                 wanted.images.push(given.picture(&param)?);
             }
         }
-        if let Some(mask) = intake.given("mask") {
+        if let Some(mask) = intake.non_null("mask") {
             let given = serde_json::from_slice::<JsonImage>(mask);
             let given = given.map_err(|_| Error::invalid("mask", "mask must have image_url."))?;
             wanted.mask = Some(given.picture("mask")?);

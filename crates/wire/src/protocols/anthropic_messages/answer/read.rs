@@ -12,7 +12,7 @@ use super::super::REASONING_FORMAT;
 use super::super::errors::{read_error, status_of_type};
 use super::super::types::{AnswerBlock, Citation, Delta, ErrorObject, Message, StreamEvent, WireUsage};
 use crate::framing::sse::SseParser;
-use crate::protocols::repair::{self, sound};
+use crate::protocols::repair::{self, valid_json};
 use crate::protocols::whole::{WholeDecoder, WholeReader};
 use crate::{Decoder, DecoderContext, EventSink};
 
@@ -30,12 +30,12 @@ impl StreamDecoder {
 impl Decoder for StreamDecoder {
     fn push(&mut self, bytes: &[u8], events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
-        self.parser.push(bytes, |event| answer.event(&sound(event.data), events))
+        self.parser.push(bytes, |event| answer.event(&valid_json(event.data), events))
     }
 
     fn finish(&mut self, events: &mut dyn EventSink) -> Result<()> {
         let answer = &mut self.answer;
-        self.parser.finish(|event| answer.event(&sound(event.data), events))?;
+        self.parser.finish(|event| answer.event(&valid_json(event.data), events))?;
         answer.end_of_stream(events)
     }
 }
@@ -47,7 +47,7 @@ pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
 
 impl WholeReader for Answer {
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
-        self.document(&sound(&body), events)
+        self.document(&valid_json(&body), events)
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Sources;
 
 /// Every URL that this host does not fetch itself; none without one. The API fetches `https`.
 pub(super) fn media_urls(intake: &Intake, target: Target<'_>) -> Option<RawSlots<Sources>> {
-    let raw = intake.given("messages")?;
+    let raw = intake.non_null("messages")?;
     if !intake.mentions(raw, "url") {
         return None;
     }

@@ -20,7 +20,7 @@ use super::{OWN, plain};
 use crate::framing::sse::{SseEvent, SseParser};
 use crate::json::{Edit, mentions, put, quoted};
 use crate::proofs::Proofs;
-use crate::protocols::repair::{into_sound, sound};
+use crate::protocols::repair::{into_valid_json, valid_json};
 use crate::protocols::whole::check_size;
 use crate::{TakenIds, Transcoder, TranscoderParts, translate};
 
@@ -114,7 +114,7 @@ impl Transcoder for WholeRelay {
         if books.pass_plain(&body, out)? {
             return Ok(());
         }
-        let mut body = into_sound(body);
+        let mut body = into_valid_json(body);
         if let Some(content) = with_new_ids(&body, &mut self.taken, &*books.annotator) {
             let mut edit = Edit::of(&body).map_err(|_| not_a_message())?;
             edit.put("content", content);
@@ -283,7 +283,7 @@ impl StreamState {
             append(out, "content_block_delta", data);
             return Ok(());
         }
-        let mut data = sound(data);
+        let mut data = valid_json(data);
         if let Some(whole) = self.whole_start(&data)? {
             data = Cow::Owned(whole);
         }

@@ -191,7 +191,7 @@ fn message(fields: &Fields<'_>, place: Place, request: &mut Request) -> Result<(
         if role == Role::Assistant {
             parts.push(assistant_part(&kind, block)?.at(place));
         } else {
-            said(&kind, &block, place, &mut parts)?;
+            read_content(&kind, &block, place, &mut parts)?;
         }
     }
     if !parts.is_empty() || request.messages.len() == before {
@@ -226,7 +226,7 @@ fn assistant_part(kind: &str, block: Fields<'_>) -> Result<Part> {
         }
         "image" | "document" => {
             let mut parts = Vec::new();
-            said(kind, &block, Place::NOWHERE, &mut parts)?;
+            read_content(kind, &block, Place::NOWHERE, &mut parts)?;
             parts.pop().ok_or_else(|| block.wrong("type", "has no content."))
         }
         // A server tool's call or result, or a new kind: only this protocol can take it back.
@@ -256,7 +256,7 @@ fn tool_result(block: &Fields<'_>) -> Result<Part> {
             let place = Place::NOWHERE.piece(index);
             match inner? {
                 Content::Text(text) => parts.push(Part::text(text)),
-                Content::Block(inner) => said(&inner.text("type")?, &inner, place, &mut parts)?,
+                Content::Block(inner) => read_content(&inner.text("type")?, &inner, place, &mut parts)?,
             }
         }
     }
@@ -269,7 +269,7 @@ fn tool_result(block: &Fields<'_>) -> Result<Part> {
 }
 
 /// Content of a user or a tool: text, images, documents.
-fn said(kind: &str, block: &Fields<'_>, place: Place, parts: &mut Vec<Part>) -> Result<()> {
+fn read_content(kind: &str, block: &Fields<'_>, place: Place, parts: &mut Vec<Part>) -> Result<()> {
     let before = parts.len();
     let cache = block.cache_mark()?;
     let media = |kind, source, filename, detail| {

@@ -17,7 +17,7 @@ use super::super::types::{
     Block, Body, CacheControl, ClientTool, Content, Metadata, OutputConfig, OutputSchema, Tool, ToolChoice,
 };
 use crate::json::{FormatOverhead, Output};
-use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
+use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept_marks};
 use crate::protocols::fields::Fields;
 use crate::protocols::stop_texts::StopTexts;
 use crate::protocols::tool_names::Names;
@@ -424,7 +424,7 @@ fn limit_marks(body: &mut Body<'_>, in_turns: usize, losses: &mut Losses) -> usi
         groups[1].extend(blocks.iter_mut().filter_map(Block::cache_mark).filter(|mark| mark.is_some()));
     }
     let counts = [groups[0].len(), groups[1].len(), in_turns];
-    let kept = kept(counts, if automatic { MARK_LIMIT - 1 } else { MARK_LIMIT });
+    let kept = kept_marks(counts, if automatic { MARK_LIMIT - 1 } else { MARK_LIMIT });
     if kept != counts {
         losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
     }

@@ -11,7 +11,7 @@ use super::super::request::write::messages::CLAUDE_FORMAT;
 use super::types::*;
 use crate::framing::aws_eventstream::{EventStreamParser, Message};
 use crate::protocols::function_tools::unwrap_free_text;
-use crate::protocols::repair::{self, sound};
+use crate::protocols::repair::{self, valid_json};
 use crate::protocols::whole::{WholeDecoder, WholeReader};
 use crate::{Decoder, DecoderContext, EventSink};
 
@@ -22,7 +22,7 @@ pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
 
 impl WholeReader for Answer {
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
-        let body = sound(&body);
+        let body = valid_json(&body);
         let whole: WholeAnswer<'_> = read(&body)?;
         let message = whole
             .output
@@ -132,7 +132,7 @@ impl Answer {
     fn message(&mut self, message: &Message<'_>, events: &mut dyn EventSink) -> Result<()> {
         errors::check(message)?;
         self.start(events);
-        let payload = sound(message.payload);
+        let payload = valid_json(message.payload);
         match message.text(":event-type").unwrap_or_default() {
             "contentBlockStart" => self.block_start(read(&payload)?, events),
             "contentBlockDelta" => return self.block_delta(read(&payload)?, events),

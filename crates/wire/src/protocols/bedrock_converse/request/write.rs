@@ -15,7 +15,7 @@ use super::types::*;
 use crate::json::{FormatOverhead, Members, Output};
 use crate::protocols::anthropic_messages::schema::Enforced;
 use crate::protocols::anthropic_messages::tools::NAMES;
-use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept};
+use crate::protocols::cache_marks::{MARK_LIMIT, TOO_MANY_MARKS, kept_marks};
 use crate::protocols::function_tools::note_wrapped;
 use crate::protocols::stop_texts::StopTexts;
 use crate::protocols::tool_names::Names;
@@ -94,7 +94,7 @@ fn settings<'a>(
     let talk = MessageInputs { request, family, facts, takes_cache_points, no_prefill, instruction };
     let mut points = talk.write([0; 3], &names, losses, output)?;
     points[0] = points_of(tool_config.as_ref());
-    let kept = kept(points, MARK_LIMIT);
+    let kept = kept_marks(points, MARK_LIMIT);
     if kept != points {
         losses.dropped(Field::CacheMark, TOO_MANY_MARKS);
         let skipped = [0, 1, 2].map(|group| points[group] - kept[group]);

@@ -11,7 +11,7 @@ use crate::json::{List, append};
 use crate::protocols::counts::count;
 use crate::protocols::errors::without_secrets;
 use crate::protocols::function_tools::unwrap_free_text;
-use crate::protocols::repair::sound;
+use crate::protocols::repair::valid_json;
 use crate::protocols::whole::{WholeDecoder, WholeReader};
 use crate::{Decoder, DecoderContext, EventSink};
 
@@ -27,7 +27,7 @@ pub(crate) fn whole(decoding: &DecoderContext) -> Box<dyn Decoder> {
 
 impl WholeReader for Answer {
     fn read_whole(&mut self, body: Vec<u8>, events: &mut dyn EventSink) -> Result<()> {
-        let body = sound(&body);
+        let body = valid_json(&body);
         let whole: WholeAnswer<'_> = read(&body)?;
         let message = whole.message.ok_or_else(|| broken("The provider's answer holds no message."))?;
         self.start(whole.id, events);
@@ -117,7 +117,7 @@ impl Answer {
         if matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return Ok(());
         }
-        let event: StreamEvent = read(&sound(data))?;
+        let event: StreamEvent = read(&valid_json(data))?;
         self.start(event.id, events);
         if event.kind.is_none() && event.delta.is_some() {
             return Err(broken("The provider sent an event without a type."));

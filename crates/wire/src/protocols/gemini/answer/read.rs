@@ -13,7 +13,7 @@ use super::super::model::Generation;
 use super::types::{Answer, UsageMetadata};
 use crate::framing::sse::{EVENT_LIMIT, SseParser};
 use crate::json::append;
-use crate::protocols::repair::sound;
+use crate::protocols::repair::valid_json;
 use crate::{Decoder, DecoderContext, EventSink};
 use candidate::CandidateState;
 
@@ -104,7 +104,7 @@ impl AnswerState {
 
     /// One piece of the answer, or a list of pieces.
     pub fn document(&mut self, data: &[u8], events: &mut dyn EventSink) -> Result<()> {
-        let data = &*sound(data.trim_ascii());
+        let data = &*valid_json(data.trim_ascii());
         // Undocumented for this API, but it would have the same meaning as for others.
         if data.is_empty() || data == b"[DONE]" {
             return Ok(());

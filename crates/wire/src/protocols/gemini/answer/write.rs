@@ -129,19 +129,19 @@ impl GeminiEncoder {
     }
 
     /// A text part, or a continuation of the last one.
-    fn said(&mut self, choice: u32, said: TextKind, text: &str, out: &mut Vec<u8>) {
+    fn text_part(&mut self, choice: u32, kind: TextKind, text: &str, out: &mut Vec<u8>) {
         let is_whole = !self.form.stream;
         self.make_room(choice, text.len(), out);
         let state = self.choice(choice);
-        if is_whole && state.open == Some(said) {
+        if is_whole && state.open == Some(kind) {
             // Removes the closing quote and brace.
             state.parts.truncate(state.parts.len() - 2);
             push_escaped(&mut state.parts, text);
             state.parts.extend_from_slice(b"\"}");
             return;
         }
-        self.part(choice, |out| push_said(said, text, out), out);
-        self.choice(choice).open = Some(said);
+        self.part(choice, |out| push_text_of(kind, text, out), out);
+        self.choice(choice).open = Some(kind);
     }
 
     fn text(&mut self, choice: u32, text: String, out: &mut Vec<u8>) {
@@ -152,7 +152,7 @@ impl GeminiEncoder {
         let state = self.choice(choice);
         state.grounding.text(&text);
         state.thinking = None;
-        self.said(choice, TextKind::Text, &text, out);
+        self.text_part(choice, TextKind::Text, &text, out);
     }
 
     fn reasoning(
@@ -178,7 +178,7 @@ impl GeminiEncoder {
                 if !continues {
                     state.open = None;
                 }
-                self.said(choice, TextKind::Thought, &text, out);
+                self.text_part(choice, TextKind::Thought, &text, out);
             }
             ReasoningDetail::Signature(signature) if format == REASONING_FORMAT => {
                 let is_of_thought = state.thinking == Some(block);
@@ -272,9 +272,9 @@ impl Call {
 }
 
 /// Appends a text part, which ends with its quote and the brace.
-fn push_said(said: TextKind, text: &str, out: &mut Vec<u8>) {
+fn push_text_of(kind: TextKind, text: &str, out: &mut Vec<u8>) {
     out.push(b'{');
-    if said == TextKind::Thought {
+    if kind == TextKind::Thought {
         out.extend_from_slice(br#""thought":true"#);
     }
     push_text(out, "text", text);

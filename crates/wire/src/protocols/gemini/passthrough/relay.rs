@@ -14,7 +14,7 @@ use super::super::errors;
 use crate::framing::sse::{EVENT_LIMIT, SseParser};
 use crate::json::{mentions, put};
 use crate::proofs::Proofs;
-use crate::protocols::repair::sound;
+use crate::protocols::repair::valid_json;
 use crate::providers::edit;
 use crate::translate::Books;
 use crate::{AnswerForm, Transcoder, TranscoderParts};
@@ -118,7 +118,7 @@ impl Transcoder for Relay {
 impl RelayState {
     /// One piece of the answer, or a list of pieces.
     fn document(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let data = &*sound(data.trim_ascii());
+        let data = &*valid_json(data.trim_ascii());
         if data.is_empty() || data == b"[DONE]" {
             return Ok(());
         }

@@ -308,19 +308,19 @@ impl TurnReader {
             return Ok(Some(PartKind::Text(text.into())));
         }
         if let Some(code) = fields.take("executableCode") {
-            self.told_as_text(path, "executableCode");
+            self.report_text_form(path, "executableCode");
             let code = text_in(code, "code");
             return Ok(Some(PartKind::Text(format!("\n```\n{code}\n```\n").into())));
         }
         if let Some(result) = fields.take("codeExecutionResult") {
-            self.told_as_text(path, "codeExecutionResult");
+            self.report_text_form(path, "codeExecutionResult");
             let output = text_in(result, "output");
             return Ok(Some(PartKind::Text(format!("\n```\n{output}\n```\n").into())));
         }
         media(path, fields, &mut self.losses).map(|media| media.map(PartKind::from))
     }
 
-    fn told_as_text(&mut self, path: &str, name: &str) {
+    fn report_text_form(&mut self, path: &str, name: &str) {
         self.losses.approximated(format!("{path}.{name}"), "Sent as text in a code block.");
     }
 

@@ -7,7 +7,7 @@ use crate::framing::json_lines::JsonLines;
 use crate::protocols::counts::count;
 use crate::protocols::errors::{classify, without_secrets};
 use crate::protocols::function_tools::unwrap_free_text;
-use crate::protocols::repair::{self, sound};
+use crate::protocols::repair::{self, valid_json};
 use crate::protocols::whole::{WholeDecoder, WholeReader};
 use crate::{Decoder, DecoderContext, EventSink};
 
@@ -60,7 +60,7 @@ impl Answer {
     }
 
     fn document(&mut self, text: &[u8], events: &mut dyn EventSink) -> Result<()> {
-        let document: Document = serde_json::from_slice(&sound(text))
+        let document: Document = serde_json::from_slice(&valid_json(text))
             .map_err(|_| broken("The provider's answer cannot be parsed."))?;
         if let Some(words) = document.error {
             return Err(failed(&words));

@@ -15,7 +15,7 @@ use crate::protocols::call_ids::{CallIds, plain_id};
 use crate::protocols::function_tools::{FunctionTool, call_input, function_tools, note_wrapped};
 use crate::protocols::unsupported::{
     OF_ANOTHER_FORMAT, Offers, lose_budget, lose_description, lose_details, lose_failures, lose_hints,
-    lose_marks, lose_proofs, lose_thinking, refuse_features, wish_field,
+    lose_marks, lose_proofs, lose_thinking, refuse_features, requested_field,
 };
 use crate::{DecoderContext, Encoded};
 
@@ -343,8 +343,10 @@ fn think(request: &Request, target: Target<'_>, losses: &mut Losses) -> Option<V
         Some(Effort::None) => Some(json!(false)),
         Some(level) => {
             if level != wanted {
-                losses
-                    .approximated(wish_field(request), "The nearest level that the model accepts was sent.");
+                losses.approximated(
+                    requested_field(request),
+                    "The nearest level that the model accepts was sent.",
+                );
             }
             Some(json!(level.as_str()))
         }

@@ -190,7 +190,7 @@ impl Forward<'_> {
             MaxTokensField::AsSent if self.target.facts.rejects(old) => (old, new),
             MaxTokensField::AsSent => return,
         };
-        if let Some(limit) = self.intake.given(from) {
+        if let Some(limit) = self.intake.non_null(from) {
             if self.edit.has(to) {
                 self.edit.remove(from);
             } else {
@@ -213,7 +213,7 @@ impl Forward<'_> {
 
     /// A whole number in digits, if it exists in another notation.
     fn plain_whole(&self, name: &str) -> Option<String> {
-        let raw = self.intake.given(name)?;
+        let raw = self.intake.non_null(name)?;
         let is_plain = raw.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
         if is_plain { None } else { self.intake.whole(name).map(|number| number.to_string()) }
     }
@@ -394,7 +394,7 @@ impl Forward<'_> {
     /// without enforcing it.
     fn strict_format(&mut self) {
         const FIELD: &str = "response_format";
-        let Some(raw) = self.intake.given(FIELD).filter(|raw| self.intake.mentions(raw, "strict")) else {
+        let Some(raw) = self.intake.non_null(FIELD).filter(|raw| self.intake.mentions(raw, "strict")) else {
             return;
         };
         match strictness::format(raw) {
@@ -445,7 +445,7 @@ impl Forward<'_> {
     fn refused_fields(&mut self) {
         let (facts, quirks) = (self.target.facts, self.target.quirks);
         for (name, new_name) in &quirks.rename {
-            if let Some(value) = self.intake.given(name) {
+            if let Some(value) = self.intake.non_null(name) {
                 if self.edit.has(new_name) {
                     self.losses
                         .dropped(new_name.clone(), "The request also has this field under its other name.");
@@ -460,7 +460,7 @@ impl Forward<'_> {
             (while_thinking, THINKING_LACKS),
         ] {
             for name in list.iter().filter(|name| *name != TOOL_CHOICE) {
-                let says_nothing = self.intake.given(name).is_some_and(|value| is_default(name, value));
+                let says_nothing = self.intake.non_null(name).is_some_and(|value| is_default(name, value));
                 if says_nothing && !quirks.refuses_defaults {
                     continue;
                 }
@@ -632,7 +632,7 @@ impl Forward<'_> {
         if !self.intake.seen.tools {
             return;
         }
-        let Some(raw) = self.intake.given("tools") else { return };
+        let Some(raw) = self.intake.non_null("tools") else { return };
         let relaxed = self.relaxed_tools(raw);
         let shortened = self.without_fields(relaxed.as_deref().unwrap_or(raw));
         if let Some(tools) = shortened.or(relaxed) {

@@ -26,7 +26,7 @@ const FIELDS: [(&str, &str, MediaKind); 3] = [
 impl MediaUrls {
     /// Every web URL of media in the messages; none without one.
     pub fn of(intake: &Intake) -> Option<Self> {
-        let json = intake.given("messages")?;
+        let json = intake.non_null("messages")?;
         if !FIELDS.iter().any(|(name, ..)| intake.mentions(json, name)) {
             return None;
         }

@@ -89,7 +89,7 @@ pub(crate) fn decode(intake: &Intake) -> Result<Request> {
 fn logprobs(intake: &Intake) -> Result<(Option<bool>, Option<u32>)> {
     let count = |name: &str| intake.whole(name).and_then(|count| u32::try_from(count).ok());
     let most = count("top_logprobs");
-    match intake.given("logprobs") {
+    match intake.non_null("logprobs") {
         Some(b"true" | b"false") | None => Ok((optional(intake, "logprobs")?, most)),
         Some(_) => {
             let asked = count("logprobs")
@@ -101,7 +101,7 @@ fn logprobs(intake: &Intake) -> Result<(Option<bool>, Option<u32>)> {
 
 /// vLLM and others write -1 or 0 for all tokens, which is the default.
 fn top_k(intake: &Intake) -> Result<Option<u64>> {
-    match (intake.given("top_k"), intake.whole("top_k")) {
+    match (intake.non_null("top_k"), intake.whole("top_k")) {
         (None, _) => Ok(None),
         (Some(_), Some(count)) => Ok(u64::try_from(count).ok().filter(|count| *count > 0)),
         (Some(_), None) => Err(Error::invalid("top_k", "top_k must be a whole number.")),
@@ -129,7 +129,7 @@ fn read<'a, T: Deserialize<'a>>(json: &'a str, path: &str) -> Result<T> {
 }
 
 pub(crate) fn optional<T: DeserializeOwned>(intake: &Intake, name: &str) -> Result<Option<T>> {
-    match intake.given(name).map(std::str::from_utf8) {
+    match intake.non_null(name).map(std::str::from_utf8) {
         Some(Ok(json)) => read(json, name).map(Some),
         _ => Ok(None),
     }
@@ -137,7 +137,7 @@ pub(crate) fn optional<T: DeserializeOwned>(intake: &Intake, name: &str) -> Resu
 
 /// The items of an array field as raw JSON.
 fn items<'a>(intake: &'a Intake, name: &str) -> Result<Items<'a>> {
-    match intake.given(name).map(std::str::from_utf8) {
+    match intake.non_null(name).map(std::str::from_utf8) {
         None => Ok(Items::of("")),
         Some(Ok(json)) if json.starts_with('[') => Ok(Items::of(json)),
         _ => Err(Error::invalid(name.to_owned(), format!("{name} must be an array."))),
@@ -193,7 +193,7 @@ fn items_of(json: &[u8]) -> Items<'_> {
 }
 
 pub(crate) fn stop(intake: &Intake) -> Result<Vec<String>> {
-    match intake.given("stop") {
+    match intake.non_null("stop") {
         Some([b'"', ..]) => Ok(optional::<String>(intake, "stop")?.into_iter().collect()),
         Some(list) if items_of(list).nth(MOST_TEXTS).is_some() => {
             Err(Error::invalid("stop", format!("stop has more than {MOST_TEXTS} entries.")))
@@ -207,7 +207,7 @@ pub(crate) fn stop(intake: &Intake) -> Result<Vec<String>> {
 }
 
 fn reasoning(intake: &Intake) -> Result<ReasoningRequest> {
-    let object: types::ReasoningObject = match intake.given("reasoning") {
+    let object: types::ReasoningObject = match intake.non_null("reasoning") {
         Some([b'{', ..]) => optional(intake, "reasoning")?.unwrap_or_default(),
         _ => types::ReasoningObject::default(),
     };
@@ -319,8 +319,8 @@ fn function_tool(function: types::FunctionTool, path: &str, cache: Option<CacheM
 }
 
 fn tool_choice(intake: &Intake) -> Result<Option<ToolChoice>> {
-    let name = if intake.given("tool_choice").is_some() { "tool_choice" } else { "function_call" };
-    match intake.given(name) {
+    let name = if intake.non_null("tool_choice").is_some() { "tool_choice" } else { "function_call" };
+    match intake.non_null(name) {
         None => Ok(None),
         Some([b'{', ..]) if name == "function_call" => {
             Ok(optional::<types::Name>(intake, name)?.map(|named| ToolChoice::Named(named.name)))

@@ -83,7 +83,7 @@ pub(crate) fn read(intake: &Intake) -> Result<Request> {
 
 fn check_for_conversation(intake: &Intake) -> Result<()> {
     const CALLED: &str = "The provider of the model is called through its chat API";
-    let prompt = intake.given("prompt").and_then(|prompt| std::str::from_utf8(prompt).ok());
+    let prompt = intake.non_null("prompt").and_then(|prompt| std::str::from_utf8(prompt).ok());
     let prompts = Items::of(prompt.unwrap_or_default());
     let refuse =
         |field: &'static str, why: String| Err(Error::unsupported(field, format!("{CALLED}, {why}")));
@@ -96,10 +96,10 @@ fn check_for_conversation(intake: &Intake) -> Result<()> {
         }
         _ => {}
     }
-    if intake.given("suffix").is_some_and(|suffix| suffix != b"\"\"") {
+    if intake.non_null("suffix").is_some_and(|suffix| suffix != b"\"\"") {
         return refuse("suffix", "which cannot insert text before a suffix.".to_owned());
     }
-    if intake.given("echo") == Some(b"true") && intake.given("logprobs").is_some() {
+    if intake.non_null("echo") == Some(b"true") && intake.non_null("logprobs").is_some() {
         return refuse("echo", "which returns no log probabilities of the prompt.".to_owned());
     }
     Ok(())

@@ -79,7 +79,7 @@ impl WholeReader for Answer {
 
 impl Answer {
     pub(in super::super) fn document(&mut self, body: &[u8], events: &mut dyn EventSink) -> Result<()> {
-        let body = repair::sound(body);
+        let body = repair::valid_json(body);
         let response: Response<'_> = parse(&body)?;
         if response.output.is_none() && response.status.is_none() {
             return Err(broken("The provider's answer is not a response object."));
@@ -172,7 +172,7 @@ impl Answer {
         if self.ended || matches!(event.data.trim_ascii(), b"" | b"[DONE]") {
             return Ok(());
         }
-        let data = repair::sound(event.data);
+        let data = repair::valid_json(event.data);
         let parsed = match serde_json::from_slice::<StreamEvent<'_>>(&data) {
             Ok(parsed) => parsed,
             // An unused field of an event may have any type.
@@ -315,7 +315,7 @@ impl Answer {
                 "The provider answers in the background, which the gateway does not wait for.",
             ));
         }
-        self.unsaid(response.output.unwrap_or_default(), events)?;
+        self.push_missing(response.output.unwrap_or_default(), events)?;
         self.close_calls(events);
         if let Some(tier) = response.service_tier.filter(|tier| !tier.is_empty() && tier != "auto") {
             if self.tier.as_ref() != Some(&tier) {
@@ -336,11 +336,11 @@ impl Answer {
     }
 
     /// Emits the items of the response object that had no events.
-    fn unsaid(&mut self, output: List<'_, Item<'_>>, events: &mut dyn EventSink) -> Result<()> {
+    fn push_missing(&mut self, output: List<'_, Item<'_>>, events: &mut dyn EventSink) -> Result<()> {
         let came_as_events = self.items.values().any(|seen| seen.done);
         for (position, item) in output.iter().enumerate() {
             let item = item.map_err(|_| unreadable())?;
-            let place = if came_as_events { self.place_of_unsaid(&item) } else { Some(position as u64) };
+            let place = if came_as_events { self.place_of_missing(&item) } else { Some(position as u64) };
             if let Some(index) = place {
                 self.item_ends(index, item, events)?;
             }
@@ -355,7 +355,7 @@ impl Answer {
     /// The index for an item of the response object; none where events have already emitted it. Its position
     /// and its id may differ from those of its events, because servers omit kinds of events and change ids.
     /// Calls are therefore recognised by the id of the call, other items by their kind.
-    fn place_of_unsaid(&mut self, item: &Item<'_>) -> Option<u64> {
+    fn place_of_missing(&mut self, item: &Item<'_>) -> Option<u64> {
         let is_said = match item.kind.as_deref().unwrap_or_default() {
             "message" => self.spoke,
             "reasoning" => self.blocks > 0,

@@ -176,7 +176,7 @@ impl Encoder for ResponseEncoder {
         self.keep(&out[response], EVENT_END.len());
     }
 
-    fn kept(&mut self) -> Option<StoredAnswer> {
+    fn stored_answer(&mut self) -> Option<StoredAnswer> {
         self.kept.take()
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use canon::Losses;
 use serde::Deserialize;
 
-use super::super::{REASONING_FORMAT, kept};
+use super::super::{REASONING_FORMAT, stored_items};
 use crate::json::{Edit, Items};
 use crate::proofs::{CallName, Memory};
 use crate::protocols::envelope;
@@ -30,7 +30,7 @@ impl ReasoningItem<'_> {
     /// Without its encrypted form the provider looks it up by its id, which the provider must have assigned
     /// itself.
     fn may_be_known(&self) -> bool {
-        self.id.as_deref().is_some_and(|id| !id.is_empty() && kept::answers_of(id).is_empty())
+        self.id.as_deref().is_some_and(|id| !id.is_empty() && stored_items::answers_of(id).is_empty())
     }
 }
 

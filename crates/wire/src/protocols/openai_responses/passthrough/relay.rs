@@ -82,7 +82,7 @@ impl KeptAnswer {
     }
 
     /// A response object with these changes. None where it is not an object.
-    fn said(&self, response: &[u8]) -> Option<Vec<u8>> {
+    fn with_changes(&self, response: &[u8]) -> Option<Vec<u8>> {
         let mut edit = Edit::of(response).ok()?;
         edit.set("store", b"true");
         if let Some(previous) = &self.previous {
@@ -142,7 +142,7 @@ fn completed(
 impl FinalChanges {
     /// Writes the response object of an unfinished answer.
     fn begin(&self, response: &[u8], out: &mut Vec<u8>) {
-        match self.keeping.as_ref().and_then(|keeping| keeping.said(response)) {
+        match self.keeping.as_ref().and_then(|keeping| keeping.with_changes(response)) {
             Some(said) => out.extend_from_slice(&said),
             None => out.extend_from_slice(response),
         }
@@ -174,7 +174,7 @@ impl KeptAnswer {
         if !matches!(status.as_deref(), None | Some("completed" | "incomplete")) {
             return None;
         }
-        Some((id.into_owned(), self.said(response)?))
+        Some((id.into_owned(), self.with_changes(response)?))
     }
 }
 
@@ -222,7 +222,7 @@ impl EventRelay {
     }
 
     fn pass(&mut self, event: &[u8], data: &[u8], out: &mut Vec<u8>) {
-        let data = one_line(repair::sound(data));
+        let data = one_line(repair::valid_json(data));
         if self.ended || matches!(data.trim_ascii(), b"" | b"[DONE]") {
             return;
         }
@@ -465,7 +465,7 @@ impl Transcoder for WholeRelay {
         let body = std::mem::take(&mut self.body);
         self.answer.document(&body, &mut self.books)?;
         self.books.progress.finished = true;
-        let body = repair::sound(body.trim_ascii());
+        let body = repair::valid_json(body.trim_ascii());
         let progress = &self.books.progress;
         let completed = match serde_json::from_slice(&body) {
             Ok(finished) => completed(&body, &finished, &Items::default(), progress),

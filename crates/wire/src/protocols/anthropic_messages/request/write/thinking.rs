@@ -8,7 +8,7 @@ use canon::{Effort, Field, Json, Losses, ReasoningControl, ReasoningRequest, Req
 use serde::Deserialize;
 
 use crate::protocols::anthropic_messages::types::Thinking;
-use crate::protocols::unsupported::{BUDGET, EFFORT, lose_budget, lose_thinking, wish_field};
+use crate::protocols::unsupported::{BUDGET, EFFORT, lose_budget, lose_thinking, requested_field};
 
 /// The smallest budget that the API accepts.
 const LEAST_BUDGET: u64 = 1024;
@@ -365,7 +365,7 @@ fn switch_off(request: &Request, control: &Control, plan: &mut Plan, losses: &mu
         DisablingMethod::BetweenTools => plan.thinking = Some(Thinking::BetweenTools),
         DisablingMethod::Never => {
             losses.approximated(
-                wish_field(request),
+                requested_field(request),
                 "The model's thinking cannot be switched off: its minimum was sent.",
             );
             if let Control::Adaptive { levels, .. } = control {

@@ -340,9 +340,9 @@ impl<'a> Writer<'a, '_> {
         for (call, results) in turns.results(turn) {
             self.result(turns.ids.id(call), results)?;
         }
-        turns
-            .parts(turn)
-            .try_for_each(|((index, position), part)| self.said(index, part, &Field::part(index, position)))
+        turns.parts(turn).try_for_each(|((index, position), part)| {
+            self.push_part(index, part, &Field::part(index, position))
+        })
     }
 
     fn assistant(&mut self, turns: &Turns<'a>, turn: &Turn<'_>) -> Result<()> {
@@ -362,7 +362,7 @@ impl<'a> Writer<'a, '_> {
                         "The provider does not accept pictures in the assistant's turns.",
                     ));
                 }
-                _ => self.said(index, part, &Field::part(index, position))?,
+                _ => self.push_part(index, part, &Field::part(index, position))?,
             }
         }
         let mut of_message = (usize::MAX, 0);
@@ -445,7 +445,7 @@ impl<'a> Writer<'a, '_> {
     }
 
     /// Text and media. Blank texts are refused, so they are left out.
-    fn said(&mut self, index: usize, part: &'a Part, path: &Field) -> Result<()> {
+    fn push_part(&mut self, index: usize, part: &'a Part, path: &Field) -> Result<()> {
         match &part.kind {
             PartKind::Text(text) | PartKind::Refusal(text) if text.trim().is_empty() => {
                 let mut last = self.open.as_mut().and_then(|open| open.last.take());

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::family::Family;
 use crate::protocols::anthropic_messages::thinking::Family as Claude;
-use crate::protocols::unsupported::{BUDGET, lose_budget, lose_thinking, wish_field};
+use crate::protocols::unsupported::{BUDGET, lose_budget, lose_thinking, requested_field};
 
 /// Anthropic's smallest budget.
 const SMALLEST_BUDGET: u64 = 1024;
@@ -165,7 +165,7 @@ fn effort(request: &Request, family: Family, levels: &[Effort], losses: &mut Los
     }
     lose_budget(request, losses);
     if level != wanted {
-        losses.approximated(wish_field(request), "The nearest level that the model accepts was sent.");
+        losses.approximated(requested_field(request), "The nearest level that the model accepts was sent.");
     }
     let word = level.as_str();
     let mut fields = Map::new();

@@ -222,11 +222,11 @@ impl<'a> Writer<'a, '_> {
                 open.later_is_from_user |= is_from_user;
                 Ok(())
             }
-            None => self.said(index, message, is_from_user),
+            None => self.push_message(index, message, is_from_user),
         }
     }
 
-    fn said(&mut self, index: usize, message: &Message, is_from_user: bool) -> Result<()> {
+    fn push_message(&mut self, index: usize, message: &Message, is_from_user: bool) -> Result<()> {
         self.begin(USER);
         if is_from_user {
             self.unsigned.clear();
@@ -367,13 +367,15 @@ impl<'a> Writer<'a, '_> {
         for (_, place) in &open.results {
             let within = self.answers_with_media;
             let (parts, field) = content_of(self.messages, *place);
-            for (position, media) in media_of(parts).filter(|(_, media)| !(within && stands_within(media))) {
+            for (position, media) in
+                media_of(parts).filter(|(_, media)| !(within && is_allowed_in_result(media)))
+            {
                 self.out.comma();
                 write_media(media, field(position), self.out)?;
             }
         }
         for index in open.later {
-            self.said(index as usize, &self.messages[index as usize], open.later_is_from_user)?;
+            self.push_message(index as usize, &self.messages[index as usize], open.later_is_from_user)?;
         }
         Ok(())
     }
@@ -408,7 +410,9 @@ impl<'a> Writer<'a, '_> {
         write_response(&joined(texts), is_error, self.out);
         let (within, mut is_open) = (self.answers_with_media, false);
         for (parts, field) in given() {
-            for (position, media) in media_of(parts).filter(|(_, media)| within && stands_within(media)) {
+            for (position, media) in
+                media_of(parts).filter(|(_, media)| within && is_allowed_in_result(media))
+            {
                 if std::mem::replace(&mut is_open, true) {
                     self.out.push(b",")
                 } else {
@@ -459,7 +463,7 @@ impl<'a> Writer<'a, '_> {
                 "Instructions without a conversation were sent as a user turn.",
             );
             for (index, message) in leading.iter().enumerate().filter(|(_, one)| has_content(&one.parts)) {
-                self.said(index, message, true)?;
+                self.push_message(index, message, true)?;
             }
         }
         for (message, call) in self.unsigned {
@@ -595,7 +599,7 @@ fn media_of(parts: &[Part]) -> impl Iterator<Item = (usize, &Media)> {
 }
 
 /// Whether a result may contain this file: pictures, PDF and plain text.
-fn stands_within(media: &Media) -> bool {
+fn is_allowed_in_result(media: &Media) -> bool {
     const ACCEPTED: [&str; 5] = ["image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"];
     inline_mime(media).is_some_and(|mime| ACCEPTED.contains(&&*mime))
 }

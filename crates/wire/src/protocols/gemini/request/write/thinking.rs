@@ -8,7 +8,7 @@ use canon::{Effort, Losses, ReasoningControl, Request, Target};
 use serde::Serialize;
 
 use crate::protocols::gemini::model::Generation;
-use crate::protocols::unsupported::{BUDGET, EFFORT, lose_budget, lose_thinking, wish_field};
+use crate::protocols::unsupported::{BUDGET, EFFORT, lose_budget, lose_thinking, requested_field};
 
 /// `generationConfig.thinkingConfig`. Budget and level exclude each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -110,7 +110,7 @@ fn budget_of(effort: Effort, limits: Limits) -> u64 {
 fn by_level(request: &Request, levels: &[Effort], losses: &mut Losses) -> ThinkingConfig {
     let reasoning = &request.reasoning;
     lose_budget(request, losses);
-    let field = wish_field(request);
+    let field = requested_field(request);
     let asked = reasoning.effort.unwrap_or_else(|| effort_of(reasoning.budget_tokens.unwrap_or_default()));
     if asked == Effort::None && levels.contains(&Effort::None) {
         return ThinkingConfig { thinking_budget: Some(0), ..ThinkingConfig::default() };
@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    fn told(model: &str, effort: Effort) -> (Option<ThinkingConfig>, usize) {
+    fn written(model: &str, effort: Effort) -> (Option<ThinkingConfig>, usize) {
         let facts = ModelFacts::default();
         let quirks = Quirks::default();
         let reasoning = ReasoningRequest { effort: Some(effort), ..ReasoningRequest::default() };
@@ -191,26 +191,26 @@ mod tests {
 
     #[test]
     fn efforts_become_budgets_or_levels_by_the_models_name() {
-        let budget = |model, effort| told(model, effort).0.unwrap().thinking_budget.unwrap();
+        let budget = |model, effort| written(model, effort).0.unwrap().thinking_budget.unwrap();
         assert_eq!(budget("gemini-2.5-flash", Effort::None), 0);
         assert_eq!(budget("gemini-2.5-flash", Effort::Minimal), 128);
         assert_eq!(budget("gemini-2.5-flash-lite", Effort::Minimal), 512);
         assert_eq!(budget("gemini-2.5-pro", Effort::Low), 1024);
         assert_eq!(budget("gemini-2.5-pro", Effort::Max), 32768);
-        assert_eq!(told("gemini-2.5-pro", Effort::None).1, 1);
-        let level = |model, effort| told(model, effort).0.unwrap().thinking_level.unwrap();
+        assert_eq!(written("gemini-2.5-pro", Effort::None).1, 1);
+        let level = |model, effort| written(model, effort).0.unwrap().thinking_level.unwrap();
         assert_eq!(level("gemini-3-pro-preview", Effort::Medium), "high");
         assert_eq!(level("gemini-3.1-pro-preview", Effort::Medium), "medium");
         assert_eq!(level("gemini-3-flash-preview", Effort::None), "minimal");
         assert_eq!(level("gemini-3.7-flash", Effort::Minimal), "low");
         assert_eq!(level("gemini-3.7-flash", Effort::Xhigh), "high");
-        assert_eq!(told("gemini-2.0-flash", Effort::High), (None, 1));
-        assert_eq!(told("my-model", Effort::High), (None, 1));
+        assert_eq!(written("gemini-2.0-flash", Effort::High), (None, 1));
+        assert_eq!(written("my-model", Effort::High), (None, 1));
     }
 
     #[test]
     fn thoughts_are_requested_where_thinking_is() {
-        assert_eq!(told("gemini-2.5-flash", Effort::Low).0.unwrap().include_thoughts, Some(true));
-        assert_eq!(told("gemini-2.5-flash", Effort::None).0.unwrap().include_thoughts, None);
+        assert_eq!(written("gemini-2.5-flash", Effort::Low).0.unwrap().include_thoughts, Some(true));
+        assert_eq!(written("gemini-2.5-flash", Effort::None).0.unwrap().include_thoughts, None);
     }
 }

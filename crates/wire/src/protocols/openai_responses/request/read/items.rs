@@ -99,14 +99,14 @@ impl Reader<'_, '_> {
             )),
             // Calls of hosted tools, compacted conversations, and new kinds: only this format has them.
             _ => {
-                self.said(Part::new(PartKind::Native(Json::copy_of(raw))));
+                self.push_part(Part::new(PartKind::Native(Json::copy_of(raw))));
                 Ok(())
             }
         }
     }
 
     /// Adds to the model's message.
-    fn said(&mut self, mut part: Part) {
+    fn push_part(&mut self, mut part: Part) {
         if part.place.is_nowhere() {
             part.place = self.place;
         }
@@ -139,7 +139,7 @@ impl Reader<'_, '_> {
             if parts.is_empty() {
                 return Ok(());
             }
-            parts.into_iter().for_each(|part| self.said(part));
+            parts.into_iter().for_each(|part| self.push_part(part));
             return Ok(());
         }
         self.is_open = false;
@@ -199,7 +199,7 @@ impl Reader<'_, '_> {
         if thought.encrypted.is_none() {
             thought.id = None;
         }
-        self.said(Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(thought)) });
+        self.push_part(Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(thought)) });
         Ok(())
     }
 
@@ -234,7 +234,7 @@ impl Reader<'_, '_> {
 
     fn called(&mut self, call: ToolCall) {
         let signature = self.signatures.remove(&*call.id);
-        self.said(Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(call)) });
+        self.push_part(Part { signature: signature.map(Into::into), ..Part::new(PartKind::from(call)) });
     }
 
     /// A call of a tool that the caller's machine runs: the action becomes its arguments.
@@ -360,7 +360,7 @@ fn part(fields: &Fields<'_>) -> Result<Part> {
         "refusal" => PartKind::Refusal(fields.text("refusal")?.into()),
         "input_image" | "computer_screenshot" => PartKind::from(image(fields)?),
         "input_file" => PartKind::from(file(fields)?),
-        "input_audio" => PartKind::from(sound(fields)?),
+        "input_audio" => PartKind::from(audio(fields)?),
         _ => {
             return Err(
                 fields.wrong("type", "must be input_text, input_image, input_file, output_text or refusal.")
@@ -402,7 +402,7 @@ fn file(fields: &Fields<'_>) -> Result<Media> {
     Ok(Media { kind: MediaKind::Document, source, filename, detail: None })
 }
 
-fn sound(fields: &Fields<'_>) -> Result<Media> {
+fn audio(fields: &Fields<'_>) -> Result<Media> {
     let audio = fields.fields("input_audio")?;
     let mime = format!("audio/{}", audio.text("format")?.trim().to_ascii_lowercase());
     let source = Source::Base64 { mime, data: audio.text("data")? };

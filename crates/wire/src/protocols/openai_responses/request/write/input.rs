@@ -105,7 +105,7 @@ pub(super) fn input<'a>(
         match message.role {
             Role::Assistant => writer.assistant(index, message)?,
             Role::Tool => writer.results(index, message)?,
-            Role::System | Role::Developer | Role::User => writer.said(index, message)?,
+            Role::System | Role::Developer | Role::User => writer.push_message(index, message)?,
         }
     }
     writer.output.push(b"]");
@@ -127,7 +127,7 @@ struct Writer<'a, 'b> {
 }
 
 impl<'a> Writer<'a, '_> {
-    fn said(&mut self, index: usize, message: &'a Message) -> Result<()> {
+    fn push_message(&mut self, index: usize, message: &'a Message) -> Result<()> {
         let role = match message.role {
             Role::User => "user",
             Role::Developer if !self.no_developer => "developer",

@@ -13,11 +13,11 @@ use http::HeaderValue;
 
 use super::annotate::{self, Selection};
 use super::attempts::{Attempt, Failed, ProviderCall, Ranked, in_order};
+use super::cache_misses::CacheMisses;
 use super::chat::StartedAnswer;
 use super::context::RequestContext;
-use super::missed::CacheMisses;
+use super::endpoint_attempt::{PartAnswers, PlainAttempt};
 use super::permit::HeldPermit;
-use super::plain::{PartAnswers, PlainAttempt};
 use super::pump::Pump;
 use super::resolve::{Offer, Resolved, Resolver};
 use super::{Answer, Failure, Inbound, Pipeline, candidates, failed};
@@ -66,7 +66,7 @@ impl Pipeline {
         question: Question,
     ) -> Result<(Answer, HeaderValue), Failure> {
         let request = &*question.request;
-        let mut record = self.record(&inbound, request.operation(), Some(&request.asked()));
+        let mut record = self.record(&inbound, request.operation(), Some(&request.facts()));
         match self.ask_in_order(&inbound, &question, &mut record).await {
             Ok((Answered { answer, content_type }, permit)) => {
                 let answer = match answer {
@@ -92,7 +92,7 @@ impl Pipeline {
         record: &mut Record,
     ) -> Result<(Answered, HeldPermit), Error> {
         let Question { request, held, .. } = question;
-        let (operation, asked, seed) = (request.operation(), &request.asked(), self.seeds.next());
+        let (operation, asked, seed) = (request.operation(), &request.facts(), self.seeds.next());
         let resolver = Resolver {
             random: seed,
             caller: Some(&inbound.caller),

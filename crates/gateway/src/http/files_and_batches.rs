@@ -27,7 +27,7 @@ use crate::incoming::leave_unread;
 use crate::pipeline::batch::Output;
 use crate::pipeline::native::{NativeAnswer, NativeBody, NativeQuestion};
 use crate::pipeline::{Failure, Inbound};
-use crate::sealed::{Kind, ObjectLocation, Sealer};
+use crate::sealed_ids::{Kind, ObjectLocation, Sealer};
 use crate::snapshot::ProviderHandle;
 use crate::upstream::upload::Upload;
 
@@ -413,7 +413,7 @@ impl ObjectRequest<'_> {
         let body = Body { bytes: bytes.into(), held, upload };
         let path = self.resource.path().to_owned();
         let ask = Ask::post(path, headers, body);
-        self.answer(&owner, ask, |file, owner| self.tell_file(file, owner, (Kind::File, 0))).await
+        self.answer(&owner, ask, |file, owner| self.seal_file(file, owner, (Kind::File, 0))).await
     }
 
     /// Begins a file that comes in parts. Its name gets the project's mark, like that of a whole file.
@@ -426,7 +426,7 @@ impl ObjectRequest<'_> {
         let in_body = upload.as_object_mut().and_then(|upload| upload.shift_remove("provider"));
         let owner = self.chosen(in_body.as_ref().and_then(Value::as_str))?;
         let ask = Ask::post(self.resource.path().to_owned(), json_type(), json_body(&upload, held));
-        self.answer(&owner, ask, |upload, owner| self.tell_upload(upload, owner)).await
+        self.answer(&owner, ask, |upload, owner| self.seal_upload(upload, owner)).await
     }
 
     async fn add_part(&self, id: &str, body: Incoming) -> FilesResult<Response<ResponseBody>> {
@@ -468,7 +468,7 @@ impl ObjectRequest<'_> {
         let path = format!("{}/{}/complete", self.resource.path(), segment(&place.id)?);
         let ask = Ask::post(path, json_type(), json_body(&upload, held));
         self.answer(&owner, ask, |upload, owner| {
-            self.tell_upload(upload, owner);
+            self.seal_upload(upload, owner);
             upload["id"] = id.into();
         })
         .await
@@ -553,8 +553,8 @@ impl ObjectRequest<'_> {
         let ask = Ask::of(self, method, path);
         self.answer(&owner, ask, |found, owner| {
             match self.resource {
-                Resource::Files => self.tell_file(found, owner, (place.kind, place.made_at)),
-                Resource::Uploads => self.tell_upload(found, owner),
+                Resource::Files => self.seal_file(found, owner, (place.kind, place.made_at)),
+                Resource::Uploads => self.seal_upload(found, owner),
                 _ => self.seal_ids(found, owner),
             }
             // The answer to a deletion has no time.
@@ -640,7 +640,7 @@ impl ObjectRequest<'_> {
         };
         let path = self.resource.path().to_owned();
         let ask = Ask { query, ..Ask::of(self, Method::GET, path) };
-        self.answer(&owner, ask, |list, owner| self.tell_list(list, owner, wanted)).await
+        self.answer(&owner, ask, |list, owner| self.seal_list(list, owner, wanted)).await
     }
 
     /// The page that a list's query selects.
@@ -679,7 +679,7 @@ impl ObjectRequest<'_> {
         headers
     }
 
-    fn tell_list(&self, list: &mut Value, owner: &Owner, wanted: usize) {
+    fn seal_list(&self, list: &mut Value, owner: &Owner, wanted: usize) {
         let all = list["data"].as_array_mut().map(std::mem::take).unwrap_or_default();
         let mark = self.sealer().mark();
         let is_own = |entry: &Value| match self.resource {
@@ -693,7 +693,7 @@ impl ObjectRequest<'_> {
         own.truncate(wanted);
         for entry in &mut own {
             match self.resource {
-                Resource::Files => self.tell_file(entry, owner, (Kind::File, 0)),
+                Resource::Files => self.seal_file(entry, owner, (Kind::File, 0)),
                 _ => self.seal_ids(entry, owner),
             }
         }
@@ -710,7 +710,7 @@ impl ObjectRequest<'_> {
         self.sealer().seal(kind, (owner.provider.id(), label), id, made_at)
     }
 
-    fn tell_file(&self, file: &mut Value, owner: &Owner, (kind, made_at): (Kind, u32)) {
+    fn seal_file(&self, file: &mut Value, owner: &Owner, (kind, made_at): (Kind, u32)) {
         if let Some(id) = file["id"].as_str() {
             file["id"] = self.seal(kind, owner, id, made_at).into();
         }
@@ -721,10 +721,10 @@ impl ObjectRequest<'_> {
     }
 
     /// Changes the ids in an upload, which is a file once it is complete.
-    fn tell_upload(&self, upload: &mut Value, owner: &Owner) {
-        self.tell_file(upload, owner, (Kind::Upload, 0));
+    fn seal_upload(&self, upload: &mut Value, owner: &Owner) {
+        self.seal_file(upload, owner, (Kind::Upload, 0));
         if upload["file"].is_object() {
-            self.tell_file(&mut upload["file"], owner, (Kind::File, 0));
+            self.seal_file(&mut upload["file"], owner, (Kind::File, 0));
         }
     }
 

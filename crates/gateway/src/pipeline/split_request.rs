@@ -47,7 +47,7 @@ impl Pipeline {
         let dialect = inbound.dialect;
         let Some(bodies) = dialect.parts(intake)? else { return Ok(None) };
         let resolver = resolver(inbound, intake, 0);
-        let further = super::candidates::further_models(&intake.asked())?;
+        let further = super::candidates::further_models(&intake.facts())?;
         let resolved = resolver.resolve_all(&intake.model, &further)?;
         if resolved.offers.iter().any(|offer| Some(offer.protocol) == dialect.protocol()) {
             return Ok(None);

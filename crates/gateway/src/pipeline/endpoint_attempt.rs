@@ -19,7 +19,7 @@ use super::deadlines::{Deadlines, Watch};
 use super::sending::{is_refused_credential, read_up_to, refusal};
 use crate::buffers::Held;
 use crate::clock;
-use crate::coding::without_byte_order_mark;
+use crate::content_coding::without_byte_order_mark;
 use crate::metering::Record;
 use crate::upstream::client::{AnswerBody, cut};
 use crate::upstream::upload::Upload;

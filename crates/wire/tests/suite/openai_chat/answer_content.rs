@@ -84,7 +84,7 @@ impl Choice {
 }
 
 /// Reads the documents of an answer: its events, or the one of a whole answer.
-pub fn said(documents: &[Value]) -> AnswerContent {
+pub fn content_of_documents(documents: &[Value]) -> AnswerContent {
     let mut said = AnswerContent::default();
     for document in documents {
         let error = &document["error"];
@@ -147,7 +147,7 @@ fn at(choices: &mut BTreeMap<u64, Choice>, choice: u32) -> &mut Choice {
 }
 
 /// The same content, read from canonical events.
-pub fn heard(events: &[Event]) -> (BTreeMap<u64, Choice>, Option<Usage>) {
+pub fn content_of_events(events: &[Event]) -> (BTreeMap<u64, Choice>, Option<Usage>) {
     let mut choices = BTreeMap::<u64, Choice>::new();
     let mut usage = None;
     for event in events.iter().cloned() {

@@ -90,7 +90,7 @@ impl CallerAnswer {
 }
 
 /// Decodes an answer that arrives in these pieces.
-pub fn hear<'a>(
+pub fn read_answer<'a>(
     protocol: Protocol,
     streaming: bool,
     decoding: &DecoderContext,
@@ -109,17 +109,17 @@ pub fn hear<'a>(
 }
 
 /// Decodes an answer whole, byte by byte and in several random cuts, which must all give the same.
-pub fn hear_every_way(
+pub fn read_at_every_split(
     protocol: Protocol,
     streaming: bool,
     decoding: &DecoderContext,
     body: &[u8],
 ) -> Result<CallerAnswer> {
-    let whole = hear(protocol, streaming, decoding, [body]);
-    assert_eq!(hear(protocol, streaming, decoding, body.chunks(1)), whole, "byte by byte");
+    let whole = read_answer(protocol, streaming, decoding, [body]);
+    assert_eq!(read_answer(protocol, streaming, decoding, body.chunks(1)), whole, "byte by byte");
     for seed in 0..8 {
         let cut = pieces(body, 1 << (seed % 4 * 3 + 1), seed);
-        assert_eq!(hear(protocol, streaming, decoding, cut), whole, "pieces of seed {seed}");
+        assert_eq!(read_answer(protocol, streaming, decoding, cut), whole, "pieces of seed {seed}");
     }
     whole
 }

@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::format::{Call, Reply};
-use crate::shelf::Shelf;
+use crate::stored_files::Shelf;
 use crate::{batches, files};
 
 /// Answers a question about what is kept.

@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use serde_json::json;
 use serde_json::value::RawValue;
-use wire::kept::{self, Turn};
+use wire::stored_items::{self, Turn};
 
 use super::{Api, ResponseBody, path, respond};
 use crate::snapshot::Snapshot;
@@ -119,8 +119,8 @@ impl Page {
     fn of(&self, turns: &[(&str, &str)]) -> Result<String, Error> {
         let Some(((last, _), earlier)) = turns.split_last() else { return Ok(String::new()) };
         let earlier: Vec<_> = earlier.iter().map(|(input, answer)| Turn { input, answer }).collect();
-        let mut items = kept::items(&earlier)?;
-        items.extend(kept::list(last)?);
+        let mut items = stored_items::items(&earlier)?;
+        items.extend(stored_items::list(last)?);
         self.of_items(items)
     }
 
@@ -132,7 +132,7 @@ impl Page {
         let start = match &self.after {
             None => 0,
             Some(after) => {
-                let is_it = |item: &&RawValue| kept::id_of(item).as_ref() == Some(after);
+                let is_it = |item: &&RawValue| stored_items::id_of(item).as_ref() == Some(after);
                 let place = items.iter().position(is_it);
                 let unknown = || Error::invalid("after", format!("There is no item '{}'.", shown(after)));
                 place.ok_or_else(unknown)? + 1
@@ -140,7 +140,7 @@ impl Page {
         };
         let rest = &items[start..];
         let page = &rest[..rest.len().min(self.limit)];
-        let id = |item: Option<&&RawValue>| item.and_then(|item| kept::id_of(item));
+        let id = |item: Option<&&RawValue>| item.and_then(|item| stored_items::id_of(item));
         let list = json!({
             "object": "list",
             "data": page,

@@ -120,7 +120,7 @@ pub fn input(given: &[u8], answer_id: &str) -> Result<String> {
 
 /// The request's own input; an empty list where it has none.
 pub fn own_input(intake: &Intake) -> Bytes {
-    match intake.given("input") {
+    match intake.non_null("input") {
         Some(raw) => intake.body().slice_ref(raw),
         None => Bytes::from_static(b"[]"),
     }
@@ -178,17 +178,17 @@ pub const MOST_ITEMS: usize = 20;
 
 /// Items that a caller adds to a conversation, from the list in its body, in their stored form. `unique`
 /// makes their ids unique.
-pub fn given(items: &RawValue, unique: &str) -> Result<Vec<Identified>> {
+pub fn identified_items(items: &RawValue, unique: &str) -> Result<Vec<Identified>> {
     let wrong = || Error::invalid("items", "items must be a list of items of the Responses API.");
     let items: Vec<&RawValue> = serde_json::from_str(items.get()).map_err(|_| wrong())?;
     if items.len() > MOST_ITEMS {
         let message = format!("items has {} items; {MOST_ITEMS} are allowed at once.", items.len());
         return Err(Error::invalid("items", message));
     }
-    items.iter().enumerate().map(|(number, item)| given_item(item.get(), unique, number)).collect()
+    items.iter().enumerate().map(|(number, item)| identified_item(item.get(), unique, number)).collect()
 }
 
-fn given_item(item: &str, unique: &str, number: usize) -> Result<Identified> {
+fn identified_item(item: &str, unique: &str, number: usize) -> Result<Identified> {
     let path = format!("items[{number}]");
     let known: Option<ItemMembers<'_>> = serde_json::from_str(item).ok().filter(|_| item.starts_with('{'));
     let Some(known) = known else {
@@ -219,7 +219,7 @@ pub fn added(turn: &Turn<'_>, answer_id: &str) -> Result<Vec<Identified>> {
     for (number, item) in items(&[*turn])?.into_iter().enumerate() {
         match id_of(item).filter(|id| !id.is_empty()) {
             Some(id) => added.push((id, item.get().to_owned())),
-            None => added.push(given_item(item.get(), unique, number)?),
+            None => added.push(identified_item(item.get(), unique, number)?),
         }
     }
     Ok(added)
