@@ -14,7 +14,7 @@ pub struct Mistake {
     pub file: String,
     /// The place in the file: `models[2].providers[0].price.input`. Empty for the file as a whole.
     pub path: String,
-    /// What is wrong and, where possible, the intended name.
+    /// The mistake and, where possible, the intended name.
     pub message: String,
 }
 

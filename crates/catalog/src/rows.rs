@@ -47,7 +47,7 @@ pub struct ProviderRow {
     pub operations: Arc<OperationRows>,
     /// Features that none of its models has, independent of their vendor.
     pub lacks: Features,
-    /// What it does with the data that it receives, as far as it is known.
+    /// Its known policy about the data that it receives.
     pub data: DataRow,
     /// A page with the API's documentation.
     pub docs: Option<String>,
@@ -57,7 +57,7 @@ pub struct ProviderRow {
     pub priority: f64,
 }
 
-/// What a provider says of the data that it receives at its usual address.
+/// A provider's statements about the data that it receives at its usual address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataRow {

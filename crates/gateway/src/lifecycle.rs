@@ -122,7 +122,7 @@ impl CutNotice {
 impl Registration {
     fn register(&mut self, context: &mut Context<'_>) {
         context.waker().clone_into(&mut self.waker);
-        // What it says is in the phase.
+        // The result is not needed: the phase has the state.
         let _ = self.notified.as_mut().poll(context);
     }
 }

@@ -27,7 +27,7 @@ pub struct Ask {
     pub is_downgraded: bool,
     /// The reservation is overdue after this time, in milliseconds since 1970.
     pub deadline_ms: i64,
-    /// What to do when counters are shared and this node's part of them is too small.
+    /// The policy when counters are shared and this node's part of them is too small.
     pub others: Others,
 }
 
@@ -323,7 +323,7 @@ impl Book {
         expired
     }
 
-    /// What is left of the rates of these rules now, as far as it is known here.
+    /// The remaining rates of these rules, as far as this node knows them.
     pub fn left<'r>(&mut self, rules: impl Iterator<Item = &'r Rule> + Clone, now_ms: i64) -> Remaining {
         for rule in rules.clone() {
             if let Some(Account::Requests(rate) | Account::Tokens(rate)) =

@@ -157,7 +157,7 @@ enum Common {
 /// A node's last message about an account of money.
 #[derive(Clone, Copy, Debug)]
 struct Last {
-    /// What it had spent and reserved.
+    /// The amount that it had spent and reserved.
     used: i64,
     at_ms: i64,
 }
@@ -255,7 +255,7 @@ impl Pool {
     }
 
     /// A node will not deliver its records: what it had spent and reserved at its last message counts as spent,
-    /// and the rest of its part is free. Returns what counts as spent; none if it was heard of recently.
+    /// and the rest of its part is free. Returns what counts as spent; none if it has reported recently.
     pub fn release(&mut self, name: &str, node: u32, ledger: i64, now_ms: i64) -> Option<i64> {
         let Some(Common::Money { allowed, spent, last }) = self.accounts.get_mut(name) else {
             return Some(ledger);

@@ -17,7 +17,7 @@ pub enum Entry {
     Result(String),
 }
 
-/// What the persona does next.
+/// The next step of the persona.
 #[derive(Debug, PartialEq)]
 pub enum Step {
     /// Says this text and ends the turn.

@@ -97,7 +97,7 @@ fn create(visit: &Visit<'_>) -> Reply {
     Reply::json(200, &begun)
 }
 
-/// What becomes of a batch. Its output is a file.
+/// The outcome of a batch. Its output is a file.
 fn steps(visit: &Visit<'_>, begun: &Value, content: &[u8]) -> VecDeque<Value> {
     let (call, mut next) = (visit.call, begun.clone());
     let lines: Vec<(usize, Value)> = content

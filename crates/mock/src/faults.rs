@@ -189,7 +189,7 @@ fn end_after(reply: &mut Reply, frames: usize, ending: Ending) {
     reply.ending = ending;
 }
 
-/// An event without a part: none if the event is the part. What is no event stays as it is.
+/// An event without a part: none if the event is the part. Other data are unchanged.
 fn without(part: &str, frame: &Bytes) -> Option<Bytes> {
     let whole = || Some(frame.clone());
     let Ok(text) = str::from_utf8(frame) else { return whole() };

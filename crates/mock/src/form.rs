@@ -12,7 +12,7 @@ pub fn read(headers: &HeaderMap, body: &[u8]) -> Option<Value> {
     Some(Value::Object(fields))
 }
 
-/// What the first file of a form holds.
+/// The content of the first file of a form.
 pub fn file(headers: &HeaderMap, body: &[u8]) -> Option<Bytes> {
     let mut found = None;
     parts(headers, body, |head, value| {

@@ -277,7 +277,7 @@ fn invalid(param: &str, message: &str) -> Reply {
     Reply::json(400, &json!({ "error": error }))
 }
 
-/// What Gemini's models make where the request asks for images or audio: a picture and a sentence, or half a second of silence for each
+/// The output of Gemini's models where the request asks for images or audio: a picture and a sentence, or half a second of silence for each
 /// word, as a whole WAV.
 pub fn gemini(call: &Call) -> Option<Reply> {
     let modalities = crate::format::items(&call.body["generationConfig"], "responseModalities");

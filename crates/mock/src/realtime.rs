@@ -68,7 +68,7 @@ struct Session {
     socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
     talk: RealtimeProtocol,
     model: String,
-    /// What the user said since the last answer.
+    /// The user's texts since the last answer.
     said: String,
     serial: u64,
 }
@@ -121,7 +121,7 @@ impl Session {
         })
     }
 
-    /// What the mock's brain says, and how many tokens that took.
+    /// The answer of the mock's brain, and its number of tokens.
     fn answer(&mut self) -> (String, u64, u64) {
         let said = std::mem::take(&mut self.said);
         let body = json!({"model": self.model, "messages": [{"role": "user", "content": said}]});

@@ -1,4 +1,4 @@
-//! Which native API a path belongs to. Prefixes are free: `/groq/openai/v1/chat/completions` works as well.
+//! Finds the native API of a path. Prefixes are free: `/groq/openai/v1/chat/completions` works as well.
 
 use crate::anthropic::{self, Anthropic};
 use crate::bedrock::{self, Converse, Invoke};
@@ -31,7 +31,7 @@ pub struct Route {
 pub enum Target {
     Chat(&'static dyn Format),
     Page(fn(&Call) -> Reply),
-    /// What callers leave and ask for later.
+    /// Objects that callers store: files, uploads, batches.
     Kept(file_routes::Page),
     Nothing,
 }

@@ -115,7 +115,7 @@ impl Drop for Mock {
 /// Larger bodies are refused with 413.
 const BODY_LIMIT: usize = 64 << 20;
 
-/// What all requests share.
+/// The state that all requests share.
 pub struct State {
     options: Options,
     pub journal: Journal,

@@ -1,4 +1,4 @@
-//! What callers leave at a provider and ask for later: files, uploads, batches.
+//! Objects that callers store at a provider: files, uploads, batches.
 //!
 //! Each belongs to the part of the path before its resource, so that a mock of several providers keeps their files apart.
 
@@ -13,7 +13,7 @@ const MOST_BYTES: usize = 256 << 20;
 /// Entries of each kind that are kept.
 const MOST: usize = 10_000;
 
-/// What a mock keeps for its callers.
+/// The objects that a mock stores for its callers.
 #[derive(Default)]
 pub struct Shelf {
     kept: Mutex<ShelfContents>,
@@ -52,7 +52,7 @@ pub struct Upload {
 /// A batch, and what it gives in the end.
 pub struct Batch {
     pub about: Value,
-    /// What it becomes, one step for each question about it.
+    /// Its next states, one for each request about it.
     pub steps: VecDeque<Value>,
     pub output: Bytes,
 }

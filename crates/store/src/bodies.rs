@@ -4,7 +4,7 @@
 pub struct KeptBodies {
     /// The id of the request, which its caller may choose.
     pub request_id: String,
-    /// The time of its record: tells apart requests with the same id.
+    /// The time of its record: it distinguishes requests with the same id.
     pub started_at_ms: i64,
     /// The expiry of the row.
     pub expires_at_ms: i64,

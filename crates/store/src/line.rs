@@ -27,7 +27,7 @@ pub(crate) const PROBE_RECORD: &str =
     r#"{"nonce":0,"started_at_ms":0,"request_id":"","key_id":"","requested_model":"","status":0}"#;
 
 impl UsageRecord {
-    /// Writes the record to `line`, with its line end, replacing what was there. `nonce` tells it apart from another
+    /// Writes the record to `line`, with its line end, replacing what was there. `nonce` distinguishes it from another
     /// record of the same millisecond and request id.
     pub(crate) fn encode(&self, nonce: i64, line: &mut Vec<u8>) {
         self.encode_any_length(nonce, line);

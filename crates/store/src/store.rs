@@ -1144,7 +1144,7 @@ impl Store {
         })
     }
 
-    /// The secret with which keys are hashed. Whichever process is first makes it.
+    /// The secret with which keys are hashed. The first process creates it.
     async fn pepper(&self) -> Result<[u8; 32], StoreError> {
         const SQL: &str = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
         if self.setting(PEPPER).await?.is_none() {

@@ -19,7 +19,7 @@ use crate::sums::UsageSums;
 use crate::times::{DAY_MS, HOURS_OF_DAY};
 use crate::upserts::{MOST_ROWS, Statement, push_statements, upsert};
 
-/// The tag or value that stands for those beyond the limit.
+/// The tag or value that replaces those beyond the limit.
 pub const OTHER: &str = "other";
 /// The values of a tag, and the tags, that a project has sums of on a day.
 pub(crate) const MOST_VALUES: usize = 100;

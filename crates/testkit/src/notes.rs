@@ -1,4 +1,4 @@
-//! What the gateway would add to an answer, the same in every test.
+//! The gateway's additions to an answer, the same in every test.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -347,7 +347,7 @@ pub trait Transcoder: Send {
         Poll::Ready(Ok(()))
     }
     /// The finished answer, where the gateway stores it.
-    fn kept(&mut self) -> Option<StoredAnswer> {
+    fn stored_answer(&mut self) -> Option<StoredAnswer> {
         None
     }
     /// The proofs for the next turn, once the answer is complete.

@@ -206,7 +206,7 @@ impl Transcoder for Translator {
         self.writing.poll_released(cx, out)
     }
 
-    fn kept(&mut self) -> Option<StoredAnswer> {
+    fn stored_answer(&mut self) -> Option<StoredAnswer> {
         self.writing.encoder.stored_answer()
     }
 

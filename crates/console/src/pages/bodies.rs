@@ -10,7 +10,7 @@ use crate::components::page::Reader;
 use crate::components::parts::{copy_from, unreadable};
 use crate::components::{Panel, empty};
 
-/// The panel for one request. `number` tells apart requests with the same id on one page.
+/// The panel for one request. `number` distinguishes requests with the same id on one page.
 pub async fn panel(reader: &Reader<'_>, record: &UsageRecord, number: usize) -> Markup {
     let body = if reader.session.is_admin() {
         content(reader, record, number).await

@@ -13,9 +13,9 @@ use super::key::Key;
 pub struct Flights(Mutex<HashMap<Key, watch::Receiver<()>>>);
 
 pub enum FlightRole {
-    /// It is sent, and the others wait until it drops this.
+    /// The request is sent. Equal ones wait until it drops the [`Flight`].
     Leads(Flight),
-    /// It waits for another one.
+    /// The request waits for an equal one.
     Follows(FlightEnd),
 }
 

@@ -1,4 +1,4 @@
-//! Which requests are equal.
+//! Decides which requests are equal.
 
 use wire::Headers;
 use wire::replay::canonical_request;

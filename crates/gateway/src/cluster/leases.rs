@@ -126,7 +126,7 @@ impl Leases {
         self.end_parts(&self.retire, nodes, &[]).await.map(drop)
     }
 
-    /// Releases the parts of nodes whose records will not come. False if one of them was heard of recently: it
+    /// Releases the parts of nodes whose records will not come. False if one of them has reported recently: it
     /// keeps its part of that account.
     pub async fn release(&self, nodes: &[String]) -> Result<bool, Unreachable> {
         self.end_parts(&self.release, nodes, &[LOST_MS.to_string()]).await

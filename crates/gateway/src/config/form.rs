@@ -33,7 +33,7 @@ impl JsonSchema for Reference {
 #[schemars(transparent)]
 pub struct AnyValue(#[expect(dead_code, reason = "only its type is read")] Value);
 
-/// What is known of a model of a provider: everything that a file of the catalog can say.
+/// The facts about a model of a provider: everything that a file of the catalog can contain.
 #[derive(Default, JsonSchema)]
 #[schemars(default)]
 #[expect(dead_code, reason = "the catalog reads these tables; here only their form is said")]

@@ -41,7 +41,7 @@ pub enum RuleAction {
     Deny(Matcher),
     /// Replaces each match by a placeholder.
     Redact {
-        /// What to replace.
+        /// The text to replace.
         matcher: Matcher,
         /// The name of its placeholders: `EMAIL` for `[EMAIL_1]`.
         placeholder: String,
@@ -61,7 +61,7 @@ pub struct Check {
     pub model: Option<String>,
     /// The deadline for its answer.
     pub timeout: Duration,
-    /// What happens to a text when it does not answer.
+    /// The treatment of a text when the server does not answer.
     pub on_error: OnError,
 }
 

@@ -15,13 +15,13 @@ pub const EVERYBODY: &str = "*";
 pub struct OidcSettings {
     /// Its URL, exactly as it names itself.
     pub issuer: String,
-    /// What it calls us.
+    /// The gateway's id at the provider.
     pub client_id: String,
-    /// What proves to it that we are this client; a public client has none.
+    /// The gateway's secret at the provider; a public client has none.
     pub client_secret: Option<Secret>,
     /// Where it sends the browser back to.
     pub redirect_url: String,
-    /// What is asked for, with spaces between.
+    /// The requested scopes, separated by spaces.
     pub scopes: String,
     /// The claim that says what somebody may do.
     pub roles_claim: String,

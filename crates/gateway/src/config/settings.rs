@@ -78,7 +78,7 @@ pub struct Settings {
     /// Keys that may call.
     pub api_keys: Vec<KeyEntry>,
     pub admin_keys: Vec<KeyEntry>,
-    /// Who signs people in to the dashboard.
+    /// The identity provider of the dashboard.
     pub oidc: Option<OidcSettings>,
     pub projects: Vec<ProjectSettings>,
     pub guardrails: Vec<Arc<Guardrail>>,
@@ -96,7 +96,7 @@ pub struct Settings {
     pub spool_limit: u64,
     /// Days for which usage records are kept; none: for ever.
     pub keep_usage_days: Option<u32>,
-    /// What the log looks like.
+    /// The format of the log.
     pub logging: LoggingSection,
     /// How providers are chosen and retried.
     pub routing: routing::Settings,
@@ -256,7 +256,7 @@ impl ProviderSettings {
         known.or_else(|| self.known_data().region.as_deref().map(Cow::Borrowed))
     }
 
-    /// What the catalog knows of it, at the address that the catalog knows.
+    /// The catalog's facts about the provider, where its address is the catalog's.
     fn known_data(&self) -> &DataRow {
         static UNKNOWN: DataRow = DataRow { trains: None, retains: None, region: None, source: None };
         if self.base_url_source.is_none() { &self.row.data } else { &UNKNOWN }

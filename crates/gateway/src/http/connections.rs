@@ -187,7 +187,7 @@ impl Connections {
 }
 
 impl Slot {
-    /// Who opened it.
+    /// The client's address.
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
     }

@@ -206,7 +206,7 @@ fn here(api: &Api, head: &Parts, provider: &ProviderHandle) -> Option<String> {
     Some(format!("{}://{host}/p/{}", if is_secure { "https" } else { "http" }, provider.id()))
 }
 
-/// What the headers ask of the gateway.
+/// The options in the headers.
 pub(super) fn read_options(api: &Api, inbound: &mut Inbound, headers: &HeaderMap) -> Result<(), Error> {
     inbound.options = options::options(headers, &api.pipeline.hops, inbound.snapshot.metadata)?;
     if inbound.options.metadata == MetadataPlace::Metadata {

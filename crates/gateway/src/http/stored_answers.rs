@@ -85,7 +85,7 @@ fn not_found(id: &str) -> Error {
     Error::caller(ErrorKind::NotFound, format!("Response with id '{}' not found.", shown(id)))
 }
 
-/// What an error shows of a text.
+/// The part of a text that an error shows.
 pub fn shown(text: &str) -> &str {
     &text[..text.floor_char_boundary(100)]
 }

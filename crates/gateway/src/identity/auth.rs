@@ -72,7 +72,7 @@ pub struct KeyList {
 /// The database's data for routing and the admission of requests.
 #[derive(Default)]
 pub struct DatabaseState {
-    /// What this is about; none: everything.
+    /// The keys and projects that it describes; none: all.
     pub changed: Option<Changed>,
     pub keys: Vec<KeyHash>,
     pub projects: Vec<Project>,
@@ -88,7 +88,7 @@ pub struct Changed {
     pub projects: HashSet<String>,
 }
 
-/// What a notification says.
+/// The content of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notification {
     Change,
@@ -97,7 +97,7 @@ pub enum Notification {
 }
 
 pub trait KeySource: Send + Sync + 'static {
-    /// What has changed since the marker; without one, everything.
+    /// The changes since the marker; everything without a marker.
     fn keys_since(&self, marker: Option<i64>) -> BoxFuture<'_, Result<KeyList, StoreError>>;
 
     /// Calls back on every notified change. Sources without notifications never do; checks find their
@@ -700,7 +700,7 @@ mod tests {
         assert_eq!(ask(&auth, "other").await, Ok(()));
     }
 
-    /// What every key means, and the projects in force.
+    /// The meaning of every key, and the projects in force.
     fn meaning(keys: &Keys, secrets: &[[u8; 32]]) -> Vec<String> {
         let of = |hash: &[u8; 32]| match caller(&Keys::default(), keys, hash) {
             None => "unknown".to_owned(),

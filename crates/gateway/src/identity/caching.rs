@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a request may read from the cache and write to it.
+/// The permissions of a request to read and write the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caching {
     /// The maximum age of an answer, and the time to live of a new one.

@@ -48,7 +48,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// What is left now of the rates that do not depend on the model.
+    /// The remaining rates that do not depend on the model.
     pub fn left(&self, now_ms: i64) -> Remaining {
         let terms = std::iter::once(&self.project.terms).chain(self.own.as_deref());
         let rules = terms.flat_map(|terms| &terms.rules).filter(|rule| rule.model.is_none());
@@ -174,7 +174,7 @@ impl Caller {
         self.own.as_ref().and_then(|own| own.bodies).map_or(of_project, |own| own.min(of_project))
     }
 
-    /// What a request may get from the cache. The key's policy takes precedence over the project's, and the
+    /// The cached answers that a request may get. The key's policy takes precedence over the project's, and the
     /// request over both; none of them allows what another one forbids.
     pub fn caching(&self, asked: CacheDirective) -> Option<Caching> {
         let set = || self.terms().filter_map(|terms| terms.cache);

@@ -31,7 +31,7 @@ pub struct Terms {
     pub unpriced: Option<Unpriced>,
     /// Whether answers may be stored.
     pub stored_responses: bool,
-    /// What happens while shared counters do not answer; none if unset.
+    /// The policy while shared counters do not answer; none if unset.
     pub counters_away: Option<CountersAway>,
     /// How answers are cached for equal requests; none if unset.
     pub cache: Option<CachePolicy>,

@@ -233,7 +233,7 @@ impl Metering {
     }
 }
 
-/// What the cache did for a request: `metadata.cache`.
+/// The effect of the cache on a request: `metadata.cache`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheUse {
     /// The answer came from the cache.
@@ -380,7 +380,7 @@ impl Record {
         self.guard.as_ref()
     }
 
-    /// What is left of limits.
+    /// The remaining limits.
     pub fn limits(&self) -> Option<Box<Remaining>> {
         self.limits.clone()
     }
@@ -626,7 +626,7 @@ impl Record {
         self.pricing = pricing;
     }
 
-    /// What prices the answer of this attempt.
+    /// The prices for the answer of this attempt.
     pub fn pricing(&self) -> &Pricing {
         &self.pricing
     }

@@ -257,8 +257,8 @@ impl Transcoder for CacheRecorder {
         self.inner.poll_released(cx, out)
     }
 
-    fn kept(&mut self) -> Option<StoredAnswer> {
-        self.inner.kept()
+    fn stored_answer(&mut self) -> Option<StoredAnswer> {
+        self.inner.stored_answer()
     }
 
     fn proofs(&mut self) -> Option<Proofs> {

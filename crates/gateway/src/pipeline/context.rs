@@ -90,7 +90,7 @@ pub struct RequestOptions {
 
 /// One request on its way through the attempts.
 pub struct RequestContext<'a> {
-    /// What is asked of providers.
+    /// The content for providers.
     pub operation: Operation,
     /// Client, health and the like.
     pub pipeline: &'a Arc<Pipeline>,

@@ -81,7 +81,7 @@ pub struct Pipeline {
 /// An error for the caller, with the metadata of the attempts.
 #[derive(Debug)]
 pub struct Failure {
-    /// What went wrong.
+    /// The error.
     pub error: Error,
     /// The gateway's object as a member of the error body, if a provider was asked.
     pub metadata: Option<Vec<u8>>,
@@ -188,7 +188,7 @@ impl Pipeline {
             return Answer::Stream(Box::new(pump), served);
         }
         if let Some(keep) = &inbound.keep
-            && let Some(kept) = begun.transcoder.kept()
+            && let Some(kept) = begun.transcoder.stored_answer()
             && !Box::pin(self.responses.save(keep, &kept)).await
         {
             kept.retract(&mut begun.out);

@@ -55,7 +55,7 @@ pub struct NativeQuestion {
     pub headers: Headers,
     /// Where the caller reaches the provider's own paths, as far as it says so.
     pub here: Option<String>,
-    /// What the path says.
+    /// The facts in the path.
     pub form: NativeForm,
     /// The body, or its beginning.
     pub body: Bytes,

@@ -187,7 +187,7 @@ impl Pump {
     /// Stores the answer before the caller has the last byte, if it is to be stored and is complete.
     fn poll_save(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(keep) = self.keep.take()
-            && let Some(kept) = self.transcoder.kept()
+            && let Some(kept) = self.transcoder.stored_answer()
         {
             let (pipeline, kept) = (self.pipeline.clone(), Arc::new(kept));
             let answer = kept.clone();

@@ -54,7 +54,7 @@ const PING_AFTER: Duration = Duration::from_secs(30);
 /// … and the connection is closed without an answer in this time.
 const PING_ANSWER: Duration = Duration::from_secs(15);
 
-/// What is sent.
+/// The body that is sent.
 pub(super) enum RequestBody {
     Whole(Full<Bytes>),
     /// The rest comes from the caller. Boxed because it is rare and large.

@@ -1,4 +1,4 @@
-//! What answers cost, as shown and as recorded.
+//! The cost of answers, as shown and as recorded.
 
 use serde_json::{Value, json};
 
@@ -42,7 +42,12 @@ fn shown(reply: &Reply) -> Value {
     answer["usage"].clone()
 }
 
-async fn asked(config: &str, model: &str, stream: bool, tier: Option<&str>) -> (Value, store::UsageRecord) {
+async fn answer_and_record(
+    config: &str,
+    model: &str,
+    stream: bool,
+    tier: Option<&str>,
+) -> (Value, store::UsageRecord) {
     let gateway = TestGateway::start(config).await;
     let mut body = if stream { streamed(model) } else { question(model) };
     if let Some(tier) = tier {
@@ -77,7 +82,8 @@ async fn an_answer_is_priced_by_the_service_tier_that_served() {
     for (tier, served, expected) in cases {
         for stream in [false, true] {
             let upstream = Upstream::playing(vec![answered(stream, &usage(), served)]).await;
-            let (shown, record) = asked(&upstream.known("openai"), "openai/gpt-4o", stream, tier).await;
+            let (shown, record) =
+                answer_and_record(&upstream.known("openai"), "openai/gpt-4o", stream, tier).await;
             assert_eq!(shown["cost_usd_total"], *expected, "asked {tier:?}, served {served:?}: {shown}");
             assert_eq!(recorded(&record), *expected, "asked {tier:?}, served {served:?}");
         }
@@ -114,7 +120,7 @@ async fn the_tier_that_served_prices_answers_of_every_format() {
             let config = priced(&upstream.provider("one", protocol), "one", 1, 2);
             // Providers serve what they can: a request for priority may get the usual tier, and the reverse.
             for tier in [None, Some("priority")] {
-                let (shown, record) = asked(&config, "one/m", stream, tier).await;
+                let (shown, record) = answer_and_record(&config, "one/m", stream, tier).await;
                 assert_eq!(shown["cost_usd_total"], *expected, "{protocol} {served} {tier:?}: {shown}");
                 assert_eq!(recorded(&record), *expected, "{protocol} {served} {tier:?}");
             }
@@ -135,7 +141,7 @@ async fn the_tier_that_bedrock_served_prices_its_answer() {
             format!("[providers.aws-bedrock]\nbase_url = \"{}\"\napi_key = \"k\"\n", upstream.url());
         let config = priced(&section, "aws-bedrock", 1, 2);
         for tier in [None, Some("priority")] {
-            let (shown, record) = asked(&config, "aws-bedrock/m", false, tier).await;
+            let (shown, record) = answer_and_record(&config, "aws-bedrock/m", false, tier).await;
             assert_eq!(shown["cost_usd_total"], expected, "{served} {tier:?}: {shown}");
             assert_eq!(recorded(&record), expected, "{served} {tier:?}");
         }
@@ -182,7 +188,7 @@ async fn cached_tokens_outside_of_the_prompt_count_are_shown_as_recorded() {
     for stream in [false, true] {
         let upstream = Upstream::playing(vec![answered(stream, &usage, None)]).await;
         let config = upstream.known("openrouter");
-        let (shown, record) = asked(&config, "openrouter/x-ai/grok-4.5", stream, None).await;
+        let (shown, record) = answer_and_record(&config, "openrouter/x-ai/grok-4.5", stream, None).await;
         assert_eq!(shown["prompt_tokens"], 364, "{shown}");
         assert_eq!(shown["total_tokens"], 382, "{shown}");
         let usage = record.usage.unwrap();
@@ -197,7 +203,8 @@ async fn impossible_counts_are_neither_shown_nor_priced() {
         for stream in [false, true] {
             let usage = json!({"prompt_tokens": 10, "completion_tokens": count, "total_tokens": 10});
             let upstream = Upstream::playing(vec![answered(stream, &usage, None)]).await;
-            let (shown, record) = asked(&upstream.known("openai"), "openai/gpt-4o", stream, None).await;
+            let (shown, record) =
+                answer_and_record(&upstream.known("openai"), "openai/gpt-4o", stream, None).await;
             assert_eq!(shown, Value::Null, "{count}");
             assert_eq!((record.usage, record.cost), (None, None), "{count}");
         }
@@ -211,7 +218,8 @@ async fn counts_of_another_type_are_shown_as_the_recorded_numbers() {
         for stream in [false, true] {
             let usage = json!({"prompt_tokens": count, "completion_tokens": 2, "total_tokens": 12});
             let upstream = Upstream::playing(vec![answered(stream, &usage, None)]).await;
-            let (shown, record) = asked(&upstream.known("openai"), "openai/gpt-4o", stream, None).await;
+            let (shown, record) =
+                answer_and_record(&upstream.known("openai"), "openai/gpt-4o", stream, None).await;
             assert_eq!(shown["prompt_tokens"], json!(10), "{usage}");
             assert_eq!(record.usage.unwrap().prompt_tokens(), 10, "{usage}");
         }

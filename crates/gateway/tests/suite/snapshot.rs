@@ -1,4 +1,4 @@
-//! What passes from one snapshot of the configuration to the next.
+//! State that passes from one snapshot of the configuration to the next.
 
 use std::sync::Arc;
 

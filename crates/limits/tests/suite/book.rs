@@ -175,7 +175,7 @@ fn an_exhausted_budget_may_name_a_downgrade() {
     assert!(matches!(refusal, Refusal::Exhausted { left: Pico(10), .. }), "{refusal:?}");
 }
 
-/// What is left may be too little for the expensive model and enough for the cheap one.
+/// The remaining money may be too little for the expensive model and enough for the cheap one.
 #[test]
 fn the_cheap_model_is_asked_about_the_rest() {
     let (mut book, rules) = book(

@@ -255,7 +255,7 @@ fn endpoint_streams(reader: &dyn AnswerReader, bytes: &[u8]) {
             let mut read = pieces
                 .into_iter()
                 .try_for_each(|piece| transcoder.push(&Bytes::copy_from_slice(piece), &mut out));
-            // What comes behind the provider's error depends on the cut.
+            // The text behind the provider's error depends on the cut.
             if read.is_ok() {
                 read = transcoder.finish(&mut out);
                 let added = out.strip_prefix(bytes).expect("audio and events are relayed unchanged");

@@ -492,7 +492,7 @@ fn fates_from(caller: &Column, columns: &[Column], row: &Row) -> Option<Vec<Fate
     let is_kept = caller.protocol == Protocol::OpenaiResponses && row.name == "store";
     let fate = |column: &Column| {
         let with = encode_from(caller, column, &with.body);
-        // Whatever the format's own adapter adds is in both requests, so its losses are in both.
+        // The additions of the format's own adapter are in both requests, and so are their losses.
         let field = field(row).map(|field| field.name());
         let lost = with.as_ref().ok().and_then(|(encoded, _)| {
             encoded.losses.iter().find(|loss| Some(loss.field.name()) == field).cloned()

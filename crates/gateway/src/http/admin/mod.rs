@@ -318,7 +318,7 @@ impl AdminRequest<'_> {
 
     async fn keys(&self) -> Answer {
         let (after, limit) = (self.parameter("after"), self.limit()?);
-        let wrong = || Error::invalid("after", "after must be the `next` of a page before.");
+        let wrong = || Error::invalid("after", "after must be the `next` of an earlier page.");
         let after = match &after {
             None => None,
             Some(text) => {

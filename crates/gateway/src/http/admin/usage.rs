@@ -51,7 +51,7 @@ impl AdminRequest<'_> {
             .parameter("after")
             .map(|after| after.parse())
             .transpose()
-            .map_err(|_| Error::invalid("after", "after must be the `next` of a page before."))?;
+            .map_err(|_| Error::invalid("after", "after must be the `next` of an earlier page."))?;
         let page = self.api.store.requests(&filter, after, self.limit()?).await?;
         let next = page.next.map(|next| next.to_string());
         let searched = (page.searched_to_ms > i64::MIN).then(|| report::time_text(page.searched_to_ms));

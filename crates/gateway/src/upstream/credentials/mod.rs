@@ -102,7 +102,7 @@ pub struct CredentialSource {
 pub struct Absent {
     /// The setting at fault, if one is.
     pub setting: Option<&'static str>,
-    /// What is missing or wrong, and what to do.
+    /// The problem, and how to solve it.
     pub reason: String,
 }
 

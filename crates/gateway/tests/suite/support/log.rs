@@ -1,4 +1,4 @@
-//! What the process logs, kept for tests that search it.
+//! The log of the process, stored for tests that search it.
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};

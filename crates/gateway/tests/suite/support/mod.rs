@@ -1,4 +1,4 @@
-//! What the tests share: a gateway in this process, a client that sees every byte, providers that play a script, and a
+//! Shared parts of the tests: a gateway in this process, a client that sees every byte, providers that play a script, and a
 //! clock that is moved by hand.
 
 mod client;

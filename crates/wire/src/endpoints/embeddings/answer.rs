@@ -29,7 +29,7 @@ pub enum AnswerFormat {
     List,
 }
 
-/// An answer as it was read.
+/// A decoded answer.
 #[derive(Debug, Default)]
 pub struct Vectors<'a> {
     /// One per input, in the order of the inputs.

@@ -81,7 +81,7 @@ proptest! {
         prop_assert_eq!(again.field("messages"), Some(messages.as_bytes()));
     }
 
-    /// Whichever fields the quirks remove, rename or add, the result is JSON without duplicate fields.
+    /// The result is JSON without duplicate fields, for any fields that the quirks remove, rename or add.
     #[test]
     fn edits_leave_valid_json_without_duplicates(
         chosen in prop::collection::vec((prop::sample::select(NAMES.to_vec()), json_value()), 0..6),

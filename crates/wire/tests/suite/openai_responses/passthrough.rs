@@ -115,7 +115,7 @@ fn relayed_answers_are_stored_as_their_callers_get_them() {
         let mut out = Vec::new();
         transcoder.push(&body.into(), &mut out).unwrap();
         transcoder.finish(&mut out).unwrap();
-        let kept = transcoder.kept().unwrap();
+        let kept = transcoder.stored_answer().unwrap();
         let last = |out: &[u8]| {
             if stream {
                 documents(std::str::from_utf8(out).unwrap()).pop().unwrap()["response"].take()

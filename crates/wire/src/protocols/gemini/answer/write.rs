@@ -34,7 +34,7 @@ pub(crate) struct GeminiEncoder {
     choices: Vec<Choice>,
 }
 
-/// One choice. Its parts are already text: a tree of values would take many times as much. What is rare is boxed, because an answer
+/// One choice. Its parts are already text: a tree of values would take many times as much. Rare parts are boxed, because an answer
 /// can have a thousand short choices.
 #[derive(Default)]
 struct Choice {

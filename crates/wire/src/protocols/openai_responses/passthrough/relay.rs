@@ -438,7 +438,7 @@ impl Transcoder for StreamRelay {
         &self.events.books.progress
     }
 
-    fn kept(&mut self) -> Option<StoredAnswer> {
+    fn stored_answer(&mut self) -> Option<StoredAnswer> {
         self.events.ending.kept.take()
     }
 
@@ -481,7 +481,7 @@ impl Transcoder for WholeRelay {
         &self.books.progress
     }
 
-    fn kept(&mut self) -> Option<StoredAnswer> {
+    fn stored_answer(&mut self) -> Option<StoredAnswer> {
         self.ending.kept.take()
     }
 
