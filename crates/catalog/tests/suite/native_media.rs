@@ -493,6 +493,50 @@ fn transcripts_of_deepgram_get_openais_form() {
     assert_enough(count, 4);
 }
 
+/// Members that are null, missing or text leave the transcript.
+#[test]
+fn transcripts_with_unusual_members_are_read() {
+    let deepgram = |word: Value, metadata: Value| {
+        let heard = json!({"transcript": "Hi.", "words": word});
+        json!({"metadata": metadata, "results": {"channels": [{"alternatives": [heard]}]}})
+    };
+    let file: [(&str, &str, &[u8]); 1] = [("file", "a.bin", b"RIFF")];
+    for (provider, model, answer, milliseconds) in [
+        ("deepgram", "nova-3", deepgram(Value::Null, json!({"duration": "1.5"})), Some(1500)),
+        (
+            "deepgram",
+            "nova-3",
+            deepgram(json!([{"word": "hi", "start": null, "end": "0.5"}]), Value::Null),
+            None,
+        ),
+        ("mistral", "voxtral-mini-latest", json!({"text": "Hi.", "segments": null, "usage": null}), None),
+        (
+            "mistral",
+            "voxtral-mini-latest",
+            json!({"text": "Hi.", "usage": {"prompt_audio_seconds": "2"}}),
+            Some(2000),
+        ),
+        (
+            "xai",
+            "grok-stt",
+            json!({"text": "Hi.", "duration": "1", "words": [{"text": "Hi.", "start": null}]}),
+            Some(1000),
+        ),
+        (
+            "elevenlabs",
+            "scribe_v1",
+            json!({"text": "Hi.", "audio_duration_secs": "3", "words": null}),
+            Some(3000),
+        ),
+    ] {
+        let fields = [("model", model), ("response_format", "verbose_json")];
+        let sent = of_form(provider, Operation::Transcriptions, &fields, &file).unwrap();
+        let read = sent.reader.read(&[whole(&answer)]).unwrap();
+        assert_eq!(json_of(&read)["text"], "Hi.", "{answer}");
+        assert_eq!(read.progress.amount.map(|amount| amount.count), milliseconds, "{answer}");
+    }
+}
+
 /// Clients of OpenAI's require `created`, and counts in `usage`.
 #[test]
 fn images_of_openais_form_have_the_members_that_its_clients_require() {

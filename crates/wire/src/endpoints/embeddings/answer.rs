@@ -352,7 +352,7 @@ mod tests {
                 vec!["[1]"],
                 Some(2),
             ),
-            (Cohere, r#"{"embeddings":{"base64":["AACAPw=="]}}"#, vec!["\"AACAPw==\""], None),
+            (Cohere, r#"{"embeddings":{"base64":["AACAPw=="],"float":null}}"#, vec!["\"AACAPw==\""], None),
             (
                 Titan,
                 r#"{"embedding":[1],"embeddingsByType":{"float":[1]},"inputTextTokenCount":7}"#,

@@ -84,8 +84,10 @@ struct Detail {
     token_count: u64,
 }
 
-/// Google leaves empty fields out, or makes them null.
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(value: D) -> Result<T, D::Error> {
+/// Providers leave empty fields out, or make them null.
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    value: D,
+) -> Result<T, D::Error> {
     Option::<T>::deserialize(value).map(Option::unwrap_or_default)
 }
 

@@ -2,10 +2,11 @@
 
 use canon::write::{push_array, push_count, push_key, push_text};
 use canon::{Error, ErrorKind, Result, Retry};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::MediaFormat;
+use super::google::or_default;
 use crate::json::List;
 
 /// Maximum duration of a subtitle of words, in seconds.
@@ -81,6 +82,7 @@ struct Segment {
 struct Elevenlabs<'a> {
     text: Option<String>,
     language_code: Option<String>,
+    #[serde(deserialize_with = "seconds")]
     audio_duration_secs: Option<f64>,
     #[serde(borrow)]
     words: List<'a, Timed>,
@@ -94,6 +96,7 @@ struct Mistral<'a> {
     language: Option<String>,
     #[serde(borrow)]
     segments: List<'a, Timed>,
+    #[serde(deserialize_with = "or_default")]
     usage: MistralUsage,
 }
 
@@ -101,15 +104,18 @@ struct Mistral<'a> {
 #[serde(default)]
 #[derive(Default)]
 struct MistralUsage {
-    /// OpenRouter names it `seconds`.
-    #[serde(alias = "seconds")]
+    #[serde(deserialize_with = "seconds")]
     prompt_audio_seconds: Option<f64>,
+    /// OpenRouter's name of it.
+    #[serde(deserialize_with = "seconds")]
+    seconds: Option<f64>,
 }
 
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
 struct Deepgram<'a> {
+    #[serde(deserialize_with = "or_default")]
     metadata: DeepgramFacts,
     #[serde(borrow)]
     results: DeepgramResults<'a>,
@@ -119,6 +125,7 @@ struct Deepgram<'a> {
 #[serde(default)]
 #[derive(Default)]
 struct DeepgramFacts {
+    #[serde(deserialize_with = "seconds")]
     duration: Option<f64>,
 }
 
@@ -145,7 +152,7 @@ struct DeepgramChannel<'a> {
 #[serde(default)]
 #[derive(Default)]
 struct DeepgramAlternative<'a> {
-    transcript: String,
+    transcript: Option<String>,
     #[serde(borrow)]
     words: List<'a, DeepgramTimed>,
 }
@@ -158,15 +165,18 @@ struct DeepgramTimed {
     word: Option<String>,
     punctuated_word: Option<String>,
     transcript: Option<String>,
-    start: f64,
-    end: f64,
+    #[serde(deserialize_with = "seconds")]
+    start: Option<f64>,
+    #[serde(deserialize_with = "seconds")]
+    end: Option<f64>,
     speaker: Option<u32>,
 }
 
 impl DeepgramTimed {
     fn segment(self) -> Segment {
         let text = self.transcript.or(self.punctuated_word).or(self.word).unwrap_or_default();
-        Segment { text, start: self.start, end: self.end, speaker: self.speaker.map(letter) }
+        let start = self.start.unwrap_or_default();
+        Segment { text, start, end: self.end.unwrap_or(start), speaker: self.speaker.map(letter) }
     }
 }
 
@@ -182,6 +192,7 @@ fn letter(number: u32) -> String {
 struct Xai<'a> {
     text: Option<String>,
     language: Option<String>,
+    #[serde(deserialize_with = "seconds")]
     duration: Option<f64>,
     #[serde(borrow)]
     words: List<'a, XaiWord>,
@@ -192,8 +203,10 @@ struct Xai<'a> {
 #[derive(Default)]
 struct XaiWord {
     text: String,
-    start: f64,
-    end: f64,
+    #[serde(deserialize_with = "seconds")]
+    start: Option<f64>,
+    #[serde(deserialize_with = "seconds")]
+    end: Option<f64>,
     speaker: Option<serde_json::Value>,
 }
 
@@ -202,7 +215,9 @@ struct XaiWord {
 #[derive(Default)]
 struct Timed {
     text: String,
+    #[serde(deserialize_with = "seconds")]
     start: Option<f64>,
+    #[serde(deserialize_with = "seconds")]
     end: Option<f64>,
     #[serde(rename = "type")]
     kind: Option<String>,
@@ -214,6 +229,15 @@ impl Timed {
         let start = self.start.unwrap_or_default();
         Segment { text: self.text, start, end: self.end.unwrap_or(start), speaker: self.speaker_id }
     }
+}
+
+/// Seconds as a number or as text; none for anything else.
+fn seconds<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<Option<f64>, D::Error> {
+    Ok(match Value::deserialize(source)? {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        _ => None,
+    })
 }
 
 impl Transcript {
@@ -261,7 +285,7 @@ impl Transcript {
         let sentences = segments(&read.results.utterances, |sentence| Some(sentence.segment()))?;
         let segments = if sentences.is_empty() { lines(&words) } else { sentences };
         Some(Self {
-            text: heard.transcript,
+            text: heard.transcript?,
             language: channel.detected_language,
             duration: read.metadata.duration,
             segments,
@@ -280,8 +304,8 @@ impl Transcript {
         };
         let timed = |word: XaiWord| Segment {
             text: word.text,
-            start: word.start,
-            end: word.end,
+            start: word.start.unwrap_or_default(),
+            end: word.end.or(word.start).unwrap_or_default(),
             speaker: word.speaker.and_then(speaker),
         };
         let words = segments(&read.words, |word| Some(timed(word)))?;
@@ -299,7 +323,7 @@ impl Transcript {
         Some(Self {
             text: read.text?,
             language: read.language,
-            duration: read.usage.prompt_audio_seconds,
+            duration: read.usage.prompt_audio_seconds.or(read.usage.seconds),
             segments: segments(&read.segments, |segment| Some(segment.segment()))?,
             words: Vec::new(),
         })
