@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use canon::{
-    Annotator, Field, Losses, Media, MediaKind, Part, PartKind, Quirks, Request, Result, Source, Target,
+    Annotator, Feature, Field, Losses, Media, MediaKind, Part, PartKind, Quirks, Request, Result, Source,
+    Target,
 };
 
 use crate::json::room;
@@ -74,7 +75,11 @@ impl<'a> Exchange<'a> {
                 if without_thinking {
                     proofs::strip(&mut request);
                 }
-                Mode::Translated { adapter: adapter(self.upstream), request }
+                let adapter = adapter(self.upstream);
+                if !adapter.takes_text_files() || !self.target.facts.allows(Feature::Documents) {
+                    send_as_text(&mut request);
+                }
+                Mode::Translated { adapter, request }
             }
         };
         Ok(Draft { exchange: *self, without_thinking, way })
@@ -333,8 +338,30 @@ impl MediaPlace {
     }
 }
 
+/// Files of text become text, for models that take no documents.
+fn send_as_text(request: &mut Request) {
+    let mut losses = std::mem::take(&mut request.losses);
+    for_each_media(request, |place, part| {
+        let PartKind::Media(media) = &mut part.kind else { return };
+        let Source::Text(text) = &mut media.source else { return };
+        part.kind = PartKind::Text(std::mem::take(text).into());
+        losses.approximated(place.field(), "The provider does not accept text files: sent as plain text.");
+    });
+    request.losses = losses;
+}
+
 /// Calls back for every media of the request that has an address, with its place.
 fn for_each_url(request: &mut Request, mut on_media: impl FnMut(MediaPlace, &mut Media)) {
+    for_each_media(request, |place, part| {
+        if let PartKind::Media(media) = &mut part.kind
+            && matches!(media.source, Source::Url(_))
+        {
+            on_media(place, media);
+        }
+    });
+}
+
+fn for_each_media(request: &mut Request, mut on_media: impl FnMut(MediaPlace, &mut Part)) {
     for (index, message) in request.messages.iter_mut().enumerate() {
         for (position, part) in message.parts.iter_mut().enumerate() {
             let is_result = matches!(part.kind, PartKind::ToolResult(_));
@@ -343,10 +370,9 @@ fn for_each_url(request: &mut Request, mut on_media: impl FnMut(MediaPlace, &mut
                 _ => std::slice::from_mut(part),
             };
             for (inner, part) in parts.iter_mut().enumerate() {
-                let PartKind::Media(media) = &mut part.kind else { continue };
-                if matches!(media.source, Source::Url(_)) {
+                if matches!(part.kind, PartKind::Media(_)) {
                     let inner = is_result.then_some(inner as u32);
-                    on_media(MediaPlace { message: index as u32, part: position as u32, inner }, media);
+                    on_media(MediaPlace { message: index as u32, part: position as u32, inner }, part);
                 }
             }
         }

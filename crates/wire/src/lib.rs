@@ -188,6 +188,10 @@ pub trait Adapter: Sync {
     fn wants_bytes(&self, _media: &canon::Media, _target: Target<'_>) -> bool {
         false
     }
+    /// True when the format has files of text. Elsewhere they are sent as text.
+    fn takes_text_files(&self) -> bool {
+        true
+    }
 }
 
 /// A request in a provider's format.

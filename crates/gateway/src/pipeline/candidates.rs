@@ -112,7 +112,9 @@ pub fn preferences(
         preferences = serde_json::from_slice(raw).map_err(|error| {
             let cause = error.to_string();
             let cause = cause.split(" at line").next().unwrap_or(&cause);
-            Error::invalid("provider", format!("provider: {cause}."))
+            let unknown = cause.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
+            let param = unknown.map_or("provider".to_owned(), |(name, _)| format!("provider.{name}"));
+            Error::invalid(param, format!("provider: {cause}."))
         })?;
         preferences.sort = preferences.sort.or(sort);
         check_names(&preferences, catalog)?;

@@ -519,3 +519,32 @@ async fn threads_are_refused_with_the_code_that_clients_know() {
     assert_error(&batches, 400, "invalid_request_error");
     assert_eq!(batches.at("/error/message"), "No enabled provider serves /v1/messages/batches.");
 }
+
+/// Every model takes a document of text: as text where it has no documents.
+#[tokio::test]
+async fn documents_of_text_are_text_for_models_without_documents() {
+    let text = json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Paragraph one."}});
+    let pieces = json!({"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "Paragraph two."}]}});
+    let pdf = json!({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="}});
+    let body = |model: &str, document: &Value| {
+        json!({"model": model, "max_tokens": 9, "tools": [{"name": "f", "input_schema": {"type": "object"}}], "messages": [
+            {"role": "user", "content": [text, {"type": "text", "text": "And this?"}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": [document]}]},
+        ]})
+    };
+    for (provider, model) in [("cohere", "command-a-03-2025"), ("groq", "llama-3.3-70b-versatile")] {
+        let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+        let gateway = TestGateway::start(&upstream.known(provider)).await;
+        let model = format!("{provider}/{model}");
+        drop(gateway.post("/v1/messages", body(&model, &pieces).to_string().as_bytes()).await);
+        let heard = upstream.received();
+        let sent: Value = serde_json::from_slice(&heard[0].body).unwrap();
+        let user = sent["messages"][0]["content"].to_string();
+        assert!(user.contains("Paragraph one.") && user.contains("And this?"), "{sent}");
+        assert!(sent["messages"][2]["content"].to_string().contains("Paragraph two."), "{sent}");
+        let refused = gateway.post("/v1/messages", body(&model, &pdf).to_string().as_bytes()).await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert!(refused.message().contains("documents"), "{}", refused.text());
+    }
+}

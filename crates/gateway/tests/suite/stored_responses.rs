@@ -58,6 +58,7 @@ on_both_databases!(
     an_answer_of_another_key_is_sent_to_no_provider,
     a_conversation_and_its_items_are_read_changed_and_deleted,
     answers_add_to_their_conversation,
+    a_conversation_may_be_the_whole_input,
     a_provider_of_the_same_format_sees_no_conversation,
     failed_and_broken_answers_add_nothing_to_a_conversation,
     conversations_are_visible_to_their_own_key_only,
@@ -526,6 +527,23 @@ async fn answers_add_to_their_conversation(place: &TestDatabase) {
     let unkept =
         ask(&gateway, json!({"model": "one/m", "input": "x", "conversation": id, "store": false})).await;
     assert_eq!((unkept.status, unkept.at("/error/param")), (400, json!("conversation")), "{}", unkept.text());
+}
+
+async fn a_conversation_may_be_the_whole_input(place: &TestDatabase) {
+    let upstream = Upstream::playing(vec![answer("Hello, Bo.")]).await;
+    let gateway = place.start(&upstream.provider("one", "openai-chat")).await;
+    let item = json!({"role": "user", "content": "I am Bo."});
+    let id = made(&gateway, json!({"items": [item]})).await;
+    let first = ask(&gateway, json!({"model": "one/m", "conversation": id})).await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    let sent: Value = serde_json::from_slice(&upstream.received()[0].body).unwrap();
+    assert_eq!(sent["messages"].as_array().map(Vec::len), Some(1), "{sent}");
+    assert!(sent.to_string().contains("I am Bo."), "{sent}");
+    let next = ask(&gateway, json!({"model": "one/m", "previous_response_id": id_of(&first)})).await;
+    assert_eq!(next.status, 200, "{}", next.text());
+    let empty = made(&gateway, json!({})).await;
+    let refused = ask(&gateway, json!({"model": "one/m", "conversation": empty})).await;
+    assert_eq!((refused.status, refused.at("/error/param")), (400, json!("input")), "{}", refused.text());
 }
 
 async fn a_provider_of_the_same_format_sees_no_conversation(place: &TestDatabase) {

@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 /// until it is known which of them the provider has. Providers have about a dozen.
 const MOST: usize = 256;
 
+/// Why a second tool of the same kind is left out.
+pub(super) const REPEATED: &str = "The provider has one tool of this kind: the first one was sent.";
+
 /// Appends a tool to those of a request.
 pub(super) fn push(tools: &mut Vec<Tool>, tool: Tool) -> Result<()> {
     let is_hosted = |tool: &Tool| matches!(tool.kind, ToolKind::Native(_));
@@ -128,6 +131,24 @@ pub(super) fn is_left_out(
         "The provider does not combine web search with function tools.",
     );
     true
+}
+
+/// Whether an earlier tool does the same: two that become one tool would have the same name. The caller gets a
+/// loss.
+pub(super) fn is_repeated(request: &Request, tool: usize, losses: &mut Losses) -> bool {
+    let task_of = |tool: &Tool| match &tool.kind {
+        ToolKind::Native(raw) => task(raw),
+        _ => None,
+    };
+    let Some((own, earlier)) = request.tools.get(..=tool).and_then(<[Tool]>::split_last) else {
+        return false;
+    };
+    let Some(wanted) = task_of(own) else { return false };
+    let is_repeated = earlier.iter().any(|other| task_of(other) == Some(wanted));
+    if is_repeated {
+        losses.dropped(Field::tool(tool, ToolField::Whole), REPEATED);
+    }
+    is_repeated
 }
 
 /// A web search of another format as Anthropic's tool, in the version that most models support.

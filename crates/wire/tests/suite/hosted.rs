@@ -274,3 +274,35 @@ fn many_hosted_tools_are_refused_in_every_format() {
         assert_eq!(error.message, "`tools` has more than 256 tools that providers run.", "{protocol:?}");
     }
 }
+
+/// Two searches of a request are one at a provider of another format: two tools of one name would be refused.
+#[test]
+fn two_searches_become_one() {
+    for caller in CALLERS {
+        let search = |date: &str| match caller {
+            Protocol::AnthropicMessages => json!({"type": format!("web_search_{date}"), "name": date}),
+            Protocol::OpenaiResponses => json!({"type": "web_search"}),
+            _ => json!({"googleSearch": {}}),
+        };
+        let body = body(caller, &[search("20250305"), search("20260209")], &json!({}));
+        for provider in
+            [Protocol::AnthropicMessages, Protocol::OpenaiResponses, Protocol::Gemini, Protocol::OpenaiChat]
+        {
+            if provider == caller {
+                continue;
+            }
+            let encoded = sent(caller, provider, &body).unwrap();
+            let text = String::from_utf8(encoded.body.to_vec()).unwrap();
+            let written: Value = serde_json::from_str(&text).unwrap();
+            let count = match provider {
+                Protocol::OpenaiChat => text.matches("web_search_options").count(),
+                _ => written["tools"].as_array().map_or(0, Vec::len),
+            };
+            assert_eq!(count, 1, "{caller:?} {provider:?}: {text}");
+            let lost = |field: &Field| name_of(caller, &body, field).starts_with("tools");
+            let read = read(caller, &body).losses;
+            let mut losses = encoded.losses.iter().chain(read.iter());
+            assert!(losses.any(|loss| lost(&loss.field)), "{caller:?} {provider:?}: {text}");
+        }
+    }
+}

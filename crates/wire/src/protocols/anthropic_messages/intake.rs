@@ -131,7 +131,7 @@ impl Reader<'_> {
     /// A block of content. Results of tools contain blocks themselves.
     fn take_block(&mut self, scanner: &mut Scanner<'_>) -> Result<()> {
         let mut feature = None;
-        let mut has_source = false;
+        let (mut has_source, mut is_text) = (false, false);
         scanner.object(|scanner, key| {
             let found = scanner.kind()?;
             match (&*word(scanner.json(), &key), found) {
@@ -145,7 +145,12 @@ impl Reader<'_> {
                 }
                 (b"source", Kind::Object) => {
                     has_source = true;
-                    Ok(scanner.value().map(drop)?)
+                    let start = scanner.position();
+                    is_text = is_text_source(scanner)?;
+                    if is_text {
+                        self.intake.size.text_bytes += scanner.position() - start;
+                    }
+                    Ok(())
                 }
                 (b"content", Kind::Array) => scanner.array(|scanner, _| match scanner.kind()? {
                     Kind::Object => self.take_block(scanner),
@@ -154,12 +159,30 @@ impl Reader<'_> {
                 _ => self.intake.take_text(scanner),
             }
         })?;
-        if let Some(feature) = feature.filter(|_| has_source) {
+        if let Some(feature) = feature.filter(|_| has_source && !is_text) {
             self.intake.needs.insert(feature);
             self.intake.size.media_parts += 1;
         }
         Ok(())
     }
+}
+
+/// Reads the source of a block. Every model takes a text, which is no document where there are none.
+fn is_text_source(scanner: &mut Scanner<'_>) -> Result<bool> {
+    let mut is_text = false;
+    scanner.object(|scanner, key| {
+        match (&*word(scanner.json(), &key), scanner.kind()?) {
+            (b"type", Kind::String) => {
+                let name = scanner.string()?;
+                is_text = matches!(&*word(scanner.json(), &name), b"text" | b"content");
+            }
+            _ => {
+                scanner.value()?;
+            }
+        }
+        Ok::<(), Error>(())
+    })?;
+    Ok(is_text)
 }
 
 fn check_field(name: &str, kind: Kind) -> Result<()> {

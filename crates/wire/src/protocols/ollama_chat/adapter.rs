@@ -26,4 +26,8 @@ impl Adapter for OllamaChat {
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
         errors::decode(status, headers, body)
     }
+
+    fn takes_text_files(&self) -> bool {
+        false
+    }
 }

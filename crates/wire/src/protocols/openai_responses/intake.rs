@@ -19,7 +19,10 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
             "The field model is missing; name a model such as \"provider/model\".",
         ));
     }
-    if intake.size.messages == 0 && intake.non_null("prompt").is_none() {
+    // A stored prompt or conversation can be the whole input.
+    let is_without_context =
+        ["prompt", "previous_response_id", "conversation"].iter().all(|name| intake.non_null(name).is_none());
+    if intake.size.messages == 0 && is_without_context {
         return Err(Error::invalid(
             "input",
             "input is required: a string, or a list with at least one item.",

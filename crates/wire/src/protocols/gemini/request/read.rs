@@ -39,13 +39,12 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
         request.model = model.strip_prefix("models/").unwrap_or(&model).to_owned();
     }
     let instruction = fields.take("systemInstruction");
-    if !fields.has("contents") {
-        return Err(Error::invalid(
-            "contents",
-            "`contents` is missing: it holds the turns of the conversation.",
-        ));
-    }
+    let has_contents = fields.has("contents");
     let contents = fields.take_list("contents")?;
+    if !has_contents || contents.clone().next().is_none() {
+        let message = "`contents` is missing or empty: it holds the turns of the conversation.";
+        return Err(Error::invalid("contents", message));
+    }
     request.messages.reserve_exact(usize::from(instruction.is_some()) + contents.clone().count());
     if let Some(instruction) = instruction {
         instructions(instruction, &mut request.messages)?;

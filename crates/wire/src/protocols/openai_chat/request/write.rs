@@ -340,7 +340,9 @@ impl<'a> Writer<'a> {
 
     /// A tool that another format's provider runs.
     fn hosted(&mut self, raw: &Json, index: usize, request: &Request, offered: &Offered<'_>) -> Result<bool> {
-        if is_left_out(request, index, offered, &mut self.losses) {
+        if is_left_out(request, index, offered, &mut self.losses)
+            || hosted::is_repeated(request, index, &mut self.losses)
+        {
             return Ok(false);
         }
         if hosted::task(raw) != Some(Task::WebSearch) {

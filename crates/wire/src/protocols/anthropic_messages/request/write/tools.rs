@@ -82,6 +82,7 @@ pub(super) fn tools<'a>(
             }
             ToolKind::Native(raw) => match native(raw, tool.cache.as_ref().map(CacheControl::from)) {
                 Some(own) => own,
+                None if hosted::is_repeated(request, index, losses) => continue,
                 None if hosted::task(raw) == Some(Task::WebSearch) => Tool::Server {
                     members: hosted::search_for_anthropic(raw, index, losses),
                     cache_control: None,

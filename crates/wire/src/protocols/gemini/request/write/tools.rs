@@ -173,6 +173,9 @@ fn builtins(
         if !takes_both && is_left_out(request, index, &offered, losses) {
             continue;
         }
+        if hosted::is_repeated(request, index, losses) {
+            continue;
+        }
         let entry = builtin(index, raw, losses)?;
         has_any = true;
         has_search |= entry.get(SEARCH).is_some();

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use canon::{Error, Json, Losses, Place, Request, Result, Tool, ToolChoice, ToolKind};
+use canon::{Error, Field, Json, Losses, Place, Request, Result, Tool, ToolChoice, ToolField, ToolKind};
 use serde_json::{Value, json};
 
 use crate::json::{Items, room};
@@ -197,6 +197,9 @@ impl CallerTools {
             request
                 .extra
                 .push(("web_search_options".to_owned(), hosted::search_options(raw, 0, &mut request.losses)));
+            for index in 1..request.tools.len() {
+                request.losses.dropped(Field::tool(index, ToolField::Whole), hosted::REPEATED);
+            }
             request.tools.clear();
         }
     }

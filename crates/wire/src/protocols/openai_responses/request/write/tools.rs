@@ -51,6 +51,11 @@ pub(super) fn tools(
     }
     output.raw("tools", "[");
     for (index, tool) in request.tools.iter().enumerate() {
+        if matches!(&tool.kind, ToolKind::Native(raw) if !is_own(raw, request))
+            && hosted::is_repeated(request, index, losses)
+        {
+            continue;
+        }
         let description = tool.description.as_deref();
         output.item(&match &tool.kind {
             ToolKind::Function { parameters, strict } => Tool::Function {
@@ -94,11 +99,14 @@ fn flat_format(format: &Json) -> Option<Value> {
     Some(format)
 }
 
+fn is_own(raw: &Json, request: &Request) -> bool {
+    takes_types_of(request.format) && hosted::is_typed(raw)
+}
+
 /// A tool of another type. This API's own pass unchanged; equivalent ones of other formats are translated.
 fn native<'a>(raw: &'a Json, index: usize, request: &Request, losses: &mut Losses) -> Result<Tool<'a>> {
-    let is_own = takes_types_of(request.format) && hosted::is_typed(raw);
     match hosted::task(raw) {
-        _ if is_own => Ok(Tool::Raw(raw)),
+        _ if is_own(raw, request) => Ok(Tool::Raw(raw)),
         Some(Task::WebSearch) => {
             let entry = raw.to_value().unwrap_or_default();
             Ok(Tool::Hosted(hosted::web_search_of_anthropic(&entry, index, losses)))
