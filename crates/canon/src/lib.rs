@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod answer;
+mod data;
 pub mod date;
 mod error;
 mod event;
@@ -24,6 +25,7 @@ mod usage;
 pub mod write;
 
 pub use answer::{Annotator, AnswerFacts, Progress};
+pub use data::DataCollection;
 pub use error::{Error, ErrorKind, Origin, Result, Retry, UpstreamReply};
 pub use event::{Event, FinishReason, ReasoningDetail};
 pub use field::{CallField, Field, MessageField, OutputField, PartField, Place, Spellings, ToolField};

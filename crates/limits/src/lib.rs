@@ -31,8 +31,8 @@ pub use bucket::Bucket;
 pub use glob::Pattern;
 pub use lease::{Amount, Demand, GONE_MS, Granted, LOST_MS, Others, PART_MS, Pool, Short};
 pub use policy::{
-    Bodies, Budget, CachePolicy, CountersAway, DataCollection, LONGEST_CACHE_SECONDS, Limit, Mistake,
-    OnExhausted, Period, Policy, Role, Unpriced, tags,
+    Bodies, Budget, CachePolicy, CountersAway, LONGEST_CACHE_SECONDS, Limit, Mistake, OnExhausted, Period,
+    Policy, Role, Unpriced, tags,
 };
 pub use rule::{AccountId, Quantity, Rule, Scope};
 pub use window::{DAY_MS, Window, day_of};

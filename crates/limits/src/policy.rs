@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use canon::Pico;
+use canon::{DataCollection, Pico};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -104,16 +104,6 @@ impl Bodies {
             Self::All => "all",
         }
     }
-}
-
-/// Whether providers may train models with the data that they receive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum DataCollection {
-    /// They may.
-    Allow,
-    /// They may not; a provider of which it is unknown is refused.
-    Deny,
 }
 
 /// How answers are cached for equal requests of the project.

@@ -1,6 +1,7 @@
 //! The caller's preferences about providers: the `provider` object of a request, with the names that
 //! OpenRouter introduced.
 
+use canon::DataCollection;
 use serde::{Deserialize, Serialize};
 
 use crate::Candidate;
@@ -31,16 +32,6 @@ pub struct Preferences {
     /// `x-llmgateway-strict`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_parameters: bool,
-}
-
-/// The values that OpenRouter's clients send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DataCollection {
-    /// Any provider.
-    Allow,
-    /// Only providers that are known not to.
-    Deny,
 }
 
 impl Default for Preferences {

@@ -384,7 +384,7 @@ fn models_panel(console: &Console, project: &Project, policy: &Policy, asked: Op
                 @if !policy.providers.is_empty() { div.globs { span.lab { "at" } @for it in &policy.providers { span.chip { code { (it) } } } } }
                 @if !policy.deny_providers.is_empty() { div.globs { span.lab { "not at" } @for it in &policy.deny_providers { span.chip { code { (it) } } } } }
                 @if !policy.regions.is_empty() { div.globs { span.lab { "in" } @for it in &policy.regions { span.chip { code { (it) } } } } }
-                @if policy.data_collection == Some(limits::DataCollection::Deny) { p.t2 { "Only providers that are known not to train models with data." } }
+                @if policy.data_collection == Some(canon::DataCollection::Deny) { p.t2 { "Only providers that are known not to train models with data." } }
                 @if policy.zdr == Some(true) { p.t2 { "Only providers that are known to store nothing." } }
             } @else { p.t2 { "Every model of every provider." } }
             form.hstack method="get" action={ "/ui/projects/" (encoded(&project.id)) "#models" } {

@@ -225,7 +225,7 @@ pub fn policy_fields(given: &limits::Policy) -> Markup {
             (area("limits", "Limits", "600 requests per minute; 40 concurrent; 5 requests per minute for o3-*", policy::limit_lines(given)))
         }
         label.check {
-            input type="checkbox" name="no_training" value="1" checked[given.data_collection == Some(limits::DataCollection::Deny)];
+            input type="checkbox" name="no_training" value="1" checked[given.data_collection == Some(canon::DataCollection::Deny)];
             "Only providers known not to train on data"
         }
         label.check { input type="checkbox" name="zdr" value="1" checked[given.zdr == Some(true)]; "Only providers known to store nothing" }

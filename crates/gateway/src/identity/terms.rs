@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use limits::{Bodies, CachePolicy, CountersAway, DataCollection, Pattern, Policy, Rule, Scope, Unpriced};
+use canon::DataCollection;
+use limits::{Bodies, CachePolicy, CountersAway, Pattern, Policy, Rule, Scope, Unpriced};
 
 use crate::admission::Book;
 use crate::config::settings::ProviderSettings;
