@@ -17,6 +17,7 @@ mod price;
 mod read;
 mod rows;
 mod tokens;
+pub mod wording;
 
 pub use clients::is_strict;
 pub use index::Catalog;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::names::nearest;
+use crate::wording::{Form, plain};
 
 /// An error in a catalog file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +166,7 @@ impl<'a> Fields<'a> {
         match value.try_into() {
             Ok(value) => Some(value),
             Err(error) => {
-                self.mistake(key, error.to_string().trim_end());
+                self.mistake(key, plain(error.message().trim(), Form::Toml));
                 None
             }
         }

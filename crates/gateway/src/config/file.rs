@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use catalog::wording::{Form, plain};
 use limits::{Bodies, Policy, Role};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -916,13 +917,28 @@ fn read_table<T: for<'a> Deserialize<'a>>(
     table: toml::Table,
     ignored: &mut Vec<String>,
 ) -> Result<T, (String, String)> {
-    // The library writes `?` where an optional section begins.
-    let mut on_ignored = |path: serde_ignored::Path<'_>| ignored.push(path.to_string().replace(".?", ""));
+    let mut on_ignored = |path: serde_ignored::Path<'_>| ignored.push(place(&path));
     let deserializer = serde_ignored::Deserializer::new(toml::Value::Table(table), &mut on_ignored);
     let mut track = serde_path_to_error::Track::new();
     let deserializer = serde_path_to_error::Deserializer::new(deserializer, &mut track);
     T::deserialize(deserializer)
-        .map_err(|error| (track.path().to_string(), error.message().trim().to_owned()))
+        .map_err(|error| (track.path().to_string(), plain(error.message().trim(), Form::Toml)))
+}
+
+/// A place as it is written in all errors: `budgets[0].usd`.
+pub(super) fn place(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", place(parent)),
+        Path::Map { parent, key } => match place(parent) {
+            parent if parent.is_empty() => key.clone(),
+            parent => format!("{parent}.{key}"),
+        },
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            place(parent)
+        }
+    }
 }
 
 fn sections<T: Default + for<'a> Deserialize<'a>>(
@@ -1035,7 +1051,9 @@ mod tests {
             assert!(mistakes.iter().any(|mistake| mistake == line), "{line}\n{mistakes:#?}");
         }
         assert!(
-            mistakes.iter().any(|mistake| mistake.starts_with("server.max_connections: invalid type")),
+            mistakes
+                .iter()
+                .any(|mistake| mistake.starts_with("server.max_connections: must be a whole number")),
             "{mistakes:#?}"
         );
     }
@@ -1052,6 +1070,67 @@ mod tests {
         );
         assert_eq!(file.server.body_limit, "1MiB");
         assert_eq!(file.providers["mine"].base_url.as_deref(), Some("http://h/v1"));
+    }
+
+    /// A file with one wrong value, and the error.
+    const WRONG_TYPES: &[(&str, &str)] = &[
+        (
+            "[server]\nmax_connections = \"many\"",
+            "server.max_connections: must be a whole number of at least 0, not text",
+        ),
+        (
+            "[server]\nmax_connections = 1.5",
+            "server.max_connections: must be a whole number of at least 0, not the number 1.5",
+        ),
+        (
+            "[server]\nmax_connections = -1",
+            "server.max_connections: must be a whole number of at least 0, not the number -1",
+        ),
+        ("[server]\nh2c = \"yes\"", "server.h2c: must be true or false, not text"),
+        ("[server]\ntls = true", "server.tls: must be a table, not true"),
+        ("[server]\nlisten = 4000", "server.listen: must be text in quotes, not the number 4000"),
+        ("[auth]\napi_keys = \"sk-secret\"", "auth.api_keys: must be a list, not text"),
+        ("[auth]\napi_keys = [1]", "auth.api_keys[0]: must be text in quotes, not the number 1"),
+        ("[logging]\nformat = \"xml\"", "logging.format: must be one of \"text\", \"json\", not \"xml\""),
+        ("[models.fast]\ntargets = {}", "models.fast.targets: must be a list, not a table"),
+        (
+            "[projects.a]\nbudgets = [{ usd = 5, per = \"day\" }]",
+            "projects.a.budgets[0].usd: must be text in quotes, not the number 5",
+        ),
+        ("[projects.a]\nbudgets = [{ usd = \"5\" }]", "projects.a.budgets[0]: per is missing"),
+        (
+            "[projects.a]\nbudgets = [{ usd = \"5\", per = \"dya\" }]",
+            "projects.a.budgets[0].per: must be one of \"day\", \"week\", \"month\", \"total\", not \"dya\"; did you mean \"day\"?",
+        ),
+        (
+            "[projects.a]\nlimits = [{ requests = 5, per = \"day\", modle = \"x\" }]",
+            "projects.a.limits[0].modle: unknown key; did you mean \"model\"?",
+        ),
+        ("[projects.a]\nlimits = { requests = 5 }", "projects.a.limits: must be a list, not a table"),
+        (
+            "[projects.a]\nlimits = [{ requests = \"5\", per = \"day\" }]",
+            "projects.a.limits[0].requests: must be a whole number of at least 0, not text",
+        ),
+        ("[projects.a]\ntags = [\"a=b\"]", "projects.a.tags: must be a table, not a list"),
+        (
+            "[[projects.a.keys]]\nname = \"ci\"\nkey = \"k\"\nroles = [\"boss\"]",
+            "projects.a.keys[0].roles[0]: must be one of \"inference\", \"passthrough\", \"viewer\", \"admin\", not \"boss\"",
+        ),
+        (
+            "[guardrails.x]\ntimeout_seconds = \"1\"",
+            "guardrails.x.timeout_seconds: must be a number, not text",
+        ),
+        ("[webhooks]\nurl = \"x\"", "webhooks: must be a list, such as [[webhooks]]"),
+        ("[timeouts]\nidle = true", "timeouts.idle: must be a number, not true"),
+    ];
+
+    #[test]
+    fn wrong_types_are_reported_in_plain_words() {
+        for (text, expected) in WRONG_TYPES {
+            let mistakes: Vec<String> =
+                ConfigFile::read(text).mistakes.iter().map(Mistake::to_string).collect();
+            assert_eq!(mistakes, [*expected], "{text}");
+        }
     }
 
     #[test]

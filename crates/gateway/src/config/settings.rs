@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use canon::{Quirks, Secret};
+use catalog::wording::{Form, plain};
 use catalog::{Catalog, DataRow, ProviderRow};
 use limits::{Bodies, OnExhausted, Policy, Role, Unpriced};
 use wire::Protocol;
@@ -19,7 +20,7 @@ use super::base_url;
 use super::effective::EffectiveSettings;
 use super::file::{
     BodiesSection, ConfigFile, LoggingSection, MetadataPlace, Mistake, ModelSection, OidcSection, Pick,
-    ProjectKeySection, ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest,
+    ProjectKeySection, ProviderSection, ResponsesSection, ServerTlsSection, TimeoutSection, nearest, place,
 };
 use super::guardrail::{Guardrail, MOST_GUARDRAILS};
 use super::oidc::OidcSettings;
@@ -1093,7 +1094,7 @@ impl Check<'_> {
             Err(error) => {
                 let inner = error.path().to_string();
                 let path = if inner == "." { path.to_owned() } else { format!("{path}.{inner}") };
-                self.mistake(path, error.into_inner().message().trim().to_owned());
+                self.mistake(path, plain(error.into_inner().message().trim(), Form::Toml));
                 usual.clone()
             }
         }
@@ -1443,16 +1444,33 @@ pub fn policy_mistakes(policy: &Policy, names: &impl Names) -> Vec<limits::Mista
     mistakes
 }
 
+/// An error in JSON with its place.
+pub fn plain_json(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    let (path, message) = (error.path().to_string(), error.inner().to_string());
+    if !error.inner().is_data() {
+        return message;
+    }
+    // The library appends the place, which the path says better.
+    let message = plain(message.rsplit_once(" at line ").map_or(&*message, |(text, _)| text), Form::Json);
+    let names_field = message.contains(" is unknown; ");
+    if path == "." || names_field { message } else { format!("{path}: {message}") }
+}
+
 /// Reads a policy from JSON; the error lists all its mistakes.
 pub fn read_policy(json: &str, names: &impl Names) -> Result<Policy, String> {
+    // The library would read a list as the members in their order.
+    if json.trim_start().starts_with('[') {
+        return Err("must be an object, not a list".to_owned());
+    }
     let mut unknown = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    let policy: Policy = serde_ignored::deserialize(&mut deserializer, |path| unknown.push(path.to_string()))
-        .map_err(|error| error.to_string())?;
+    let mut on_unknown = |path: serde_ignored::Path<'_>| unknown.push(place(&path));
+    let read = serde_ignored::Deserializer::new(&mut deserializer, &mut on_unknown);
+    let policy: Policy = serde_path_to_error::deserialize(read).map_err(|error| plain_json(&error))?;
     deserializer.end().map_err(|error| error.to_string())?;
-    let mut wrong: Vec<String> = unknown.iter().map(|path| format!("{path} is unknown")).collect();
+    let mut wrong: Vec<String> = unknown.iter().map(|path| format!("{path}: unknown key")).collect();
     let mistakes = policy_mistakes(&policy, names);
-    wrong.extend(mistakes.into_iter().map(|mistake| format!("{} {}", mistake.path, mistake.message)));
+    wrong.extend(mistakes.into_iter().map(|mistake| format!("{}: {}", mistake.path, mistake.message)));
     if wrong.is_empty() { Ok(policy) } else { Err(wrong.join("; ")) }
 }
 

@@ -54,7 +54,7 @@ weights = [1, 2]
         "line 3: server.max_conections: unknown key; did you mean \"max_connections\"?",
         "line 5: database.url: \"mysql\" is not supported",
         "line 8: providers.opnai: this provider is not in the catalog; did you mean \"openai\"?",
-        "line 11: providers.anthropic.priority: invalid type",
+        "line 11: providers.anthropic.priority: must be a number, not text",
         "line 12: providers.anthropic.api_key[0]: the key is empty",
         "line 14: models.fast.targets: no target can be used now: groq: GROQ_API_KEY is not set",
         "line 18: models.mixed.targets[1]: \"nobody/x\" is unknown",
@@ -371,6 +371,30 @@ fn check_reports_projects_whose_every_request_would_be_refused() {
             "{policy}: {errors}"
         );
         assert!(errors.contains(told.unwrap_or_default()), "{policy}: {errors}");
+    }
+}
+
+#[test]
+fn check_refuses_settings_that_need_others() {
+    for (settings, errors) in [
+        ("[limits]\nexact = true\n", vec!["line 2: limits.exact: needs cluster.redis"]),
+        (
+            "[limits]\nexact = true\n[cluster]\nredis = \"redis://127.0.0.1:1\"\n",
+            vec!["line 4: cluster.redis: needs database.url to be PostgreSQL's"],
+        ),
+        (
+            "[database]\nurl = \"sqlite://x.db\"\n[cluster]\nredis = \"http://127.0.0.1:1\"\n[cache]\nredis = true\n",
+            vec!["line 4: cluster.redis: needs database.url", "line 4: cluster.redis: "],
+        ),
+        ("[cache]\nredis = true\n", vec!["line 2: cache.redis: needs cluster.redis"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("llmgateway.toml"), settings).unwrap();
+        let (code, _, shown) = run(folder.path(), &["check"], &[]);
+        assert_eq!(code, 1, "{settings}: {shown}");
+        for error in errors {
+            assert!(shown.contains(error), "{settings}: {shown}");
+        }
     }
 }
 
