@@ -18,9 +18,9 @@ PATIENCE_SECONDS = 30
 
 
 class Process:
-    """A running program that answers HTTP on a port."""
+    """A running program that answers HTTP on a port. `wrapper` is the command that runs it, such as valgrind."""
 
-    def __init__(self, arguments, address, folder, environment=()):
+    def __init__(self, arguments, address, folder, environment=(), wrapper=(), patience=PATIENCE_SECONDS):
         self.address = address
         self.log = folder / f"{arguments[0]}.log"
         environment = {
@@ -28,17 +28,17 @@ class Process:
         } | dict(environment)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [binary(), *arguments], cwd=folder, env=environment,
+                [*wrapper, binary(), *arguments], cwd=folder, env=environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )
-        self._wait()
+        self._wait(patience)
 
     @property
     def url(self):
         return f"http://{self.address}"
 
-    def _wait(self):
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def _wait(self, patience):
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             assert self.process.poll() is None, f"it stopped at once:\n{self.log.read_text()}"
             try:

@@ -167,11 +167,18 @@ impl Money {
         self.elsewhere + self.spent
     }
 
-    /// Counts for exactly these budgets from now on.
-    pub(crate) fn set_ceilings(&mut self, ceilings: impl Iterator<Item = Pico>) {
+    /// Counts for exactly these budgets from now on. Returns whether one of them is new.
+    pub(crate) fn set_ceilings(&mut self, ceilings: impl Iterator<Item = Pico>) -> bool {
         let known = std::mem::take(&mut self.ceilings);
         let one = |amount| known.iter().find(|it| it.amount == amount).copied();
         self.ceilings = ceilings.map(|amount| one(amount).unwrap_or(Ceiling::new(amount))).collect();
+        self.ceilings.iter().any(|ceiling| one(ceiling.amount).is_none())
+    }
+
+    /// Notices the thresholds that are reached on this day.
+    pub(crate) fn look(&mut self, day: i64, notices: &mut Vec<Notice>) {
+        self.roll(day);
+        self.notice(notices);
     }
 
     /// The part of the ceiling that no node has spent, reserved or taken.

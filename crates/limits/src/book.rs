@@ -104,6 +104,8 @@ pub struct Book {
     free: Vec<u32>,
     swept_ms: i64,
     notices: Vec<Notice>,
+    /// Accounts of money that are new or have a new ceiling.
+    unread: Vec<AccountId>,
     /// The name of each account when other nodes hold parts of them. None where this node is alone.
     shared: Option<Vec<AccountName>>,
     /// Nothing has changed since the last time there was nothing to report.
@@ -170,10 +172,18 @@ impl Book {
                 continue;
             }
             let account = self.account(scope, Kind::Money(window), None);
-            if let Some(Account::Money(money)) = self.accounts.get_mut(account.0 as usize) {
-                money.set_ceilings(ceilings);
+            if let Some(Account::Money(money)) = self.accounts.get_mut(account.0 as usize)
+                && money.set_ceilings(ceilings)
+                && money.is_loaded
+            {
+                self.unread.push(account);
             }
         }
+    }
+
+    /// Whether there are notices to take.
+    pub fn has_notices(&self) -> bool {
+        !self.notices.is_empty()
     }
 
     /// The notices since the last call.
@@ -189,7 +199,10 @@ impl Book {
         let id = AccountId(self.accounts.len() as u32);
         let is_shared = self.shared.is_some();
         self.accounts.push(match kind {
-            Kind::Money(window) => Account::Money(Money::new(scope.clone(), window, is_shared)),
+            Kind::Money(window) => {
+                self.unread.push(id);
+                Account::Money(Money::new(scope.clone(), window, is_shared))
+            }
             Kind::Requests(limit, per) => Account::Requests(Rate::new(limit, per, is_shared)),
             Kind::Tokens(limit, per) => Account::Tokens(Rate::new(limit, per, is_shared)),
             Kind::Concurrent => Account::Concurrent(ConcurrencyCount::new(is_shared)),
@@ -201,13 +214,25 @@ impl Book {
         id
     }
 
-    /// Budgets whose earlier spending is not loaded yet.
-    pub fn unloaded(&self) -> Vec<(AccountId, Scope, Window)> {
-        let money = self.accounts.iter().enumerate().filter_map(|(index, account)| match account {
-            Account::Money(money) if !money.is_loaded => Some((index, money)),
-            _ => None,
-        });
-        money.map(|(index, money)| (AccountId(index as u32), money.scope().clone(), money.window)).collect()
+    /// Budgets whose earlier spending is not loaded yet. Notices the thresholds of new ceilings that are already
+    /// reached: an exhausted budget settles nothing that would notice them.
+    pub fn unloaded(&mut self, now_ms: i64) -> Vec<(AccountId, Scope, Window)> {
+        let mut unloaded = Vec::new();
+        for id in std::mem::take(&mut self.unread) {
+            let Some(Account::Money(money)) = self.accounts.get_mut(id.0 as usize) else { continue };
+            if money.is_loaded {
+                money.look(day_of(now_ms), &mut self.notices);
+            } else {
+                unloaded.push((id, money.scope().clone(), money.window));
+            }
+        }
+        self.unread.extend(unloaded.iter().map(|(id, ..)| *id));
+        unloaded
+    }
+
+    /// Whether [`Book::unloaded`] has something to do.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     /// Sets the amount that was spent before, in the window of this time.

@@ -220,7 +220,7 @@ impl<'a> World<'a> {
         self.counters.entry((node, key)).or_insert_with(|| {
             let mut book = if is_ideal { Book::default() } else { Book::shared() };
             let rules = book.rules(&Scope::Project, policy);
-            for (account, ..) in book.unloaded() {
+            for (account, ..) in book.unloaded(START_MS) {
                 book.load(account, Pico::ZERO, START_MS);
             }
             Counter { book, rules, is_speaking: false, waiting: Vec::new(), is_listed: false }

@@ -5,12 +5,14 @@
 //! database's ledger, which is the sum of the usage records. Where several nodes share counters, each holds a
 //! part of them (`crate::cluster`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use canon::write::push_u64;
 use canon::{Pico, Usage};
-use limits::{Actual, Notice, Remaining, Scope, Ticket, Window, day_of};
+use limits::{Actual, Notice, Policy, Remaining, Rule, Scope, Ticket, Window, day_of};
 use store::{Spent, Store, StoreError};
 
 use crate::clock;
@@ -28,17 +30,69 @@ struct Counters {
     book: Mutex<limits::Book>,
     /// The holder communicates with the other nodes about these counters.
     turn: tokio::sync::Mutex<()>,
+    unread: Unread,
+    /// Some book has notices.
+    has_notices: Arc<AtomicBool>,
 }
 
+/// The counters of a project while no other request uses them.
+pub struct LockedBook<'a> {
+    book: MutexGuard<'a, limits::Book>,
+    has_notices: &'a AtomicBool,
+}
+
+impl Deref for LockedBook<'_> {
+    type Target = limits::Book;
+
+    fn deref(&self) -> &limits::Book {
+        &self.book
+    }
+}
+
+impl DerefMut for LockedBook<'_> {
+    fn deref_mut(&mut self) -> &mut limits::Book {
+        &mut self.book
+    }
+}
+
+impl Drop for LockedBook<'_> {
+    fn drop(&mut self) {
+        if self.book.has_notices() {
+            self.has_notices.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// The projects whose budgets may have spending that is not read yet.
+type Unread = Arc<Mutex<HashSet<Arc<str>>>>;
+
 impl Book {
-    fn new(project: &str, is_shared: bool) -> Self {
-        let book = if is_shared { limits::Book::shared() } else { limits::Book::default() };
-        Self(Arc::new(Counters { project: project.into(), book: Mutex::new(book), turn: Default::default() }))
+    fn new(project: &str, books: &Books) -> Self {
+        let book = if books.is_shared { limits::Book::shared() } else { limits::Book::default() };
+        Self(Arc::new(Counters {
+            project: project.into(),
+            book: Mutex::new(book),
+            turn: Default::default(),
+            unread: books.unread.clone(),
+            has_notices: books.has_notices.clone(),
+        }))
+    }
+
+    /// The rules of a policy, with their accounts. [`Books::load`] must run before they are in force.
+    pub fn rules(&self, scope: &Scope, policy: &Policy) -> Vec<Rule> {
+        let mut book = self.lock();
+        let rules = book.rules(scope, policy);
+        let has_unread = book.has_unread();
+        drop(book);
+        if has_unread {
+            locked(&self.0.unread).insert(self.0.project.clone());
+        }
+        rules
     }
 
     /// Held only for a few hundred instructions, so nobody waits long.
-    pub fn lock(&self) -> MutexGuard<'_, limits::Book> {
-        self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn lock(&self) -> LockedBook<'_> {
+        LockedBook { book: locked(&self.0.book), has_notices: &self.0.has_notices }
     }
 
     pub fn project(&self) -> &str {
@@ -51,10 +105,16 @@ impl Book {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The books of all projects. Clones share them.
 #[derive(Clone, Default)]
 pub struct Books {
     books: Arc<Mutex<HashMap<Arc<str>, Book>>>,
+    unread: Unread,
+    has_notices: Arc<AtomicBool>,
     store: Option<Store>,
     is_shared: bool,
 }
@@ -62,13 +122,13 @@ pub struct Books {
 impl Books {
     /// Books over the ledger of this database, shared with other nodes or not.
     pub fn new(store: Store, is_shared: bool) -> Self {
-        Self { books: Arc::default(), store: Some(store), is_shared }
+        Self { store: Some(store), is_shared, ..Self::default() }
     }
 
     /// The book of a project. It stays the same for the life of the process, whatever happens to the
     /// project's policy.
     pub fn of(&self, project: &str) -> Book {
-        let begin = || Book::new(project, self.is_shared);
+        let begin = || Book::new(project, self);
         self.all().entry(project.into()).or_insert_with(begin).clone()
     }
 
@@ -84,6 +144,10 @@ impl Books {
 
     /// Budget notices since the last call, by project.
     pub fn take_notices(&self) -> Vec<(Arc<str>, Notice)> {
+        // Most seconds have no notices, and there may be many books.
+        if !self.has_notices.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
         let books = self.all();
         let of_project = |(project, book): (&Arc<str>, &Book)| {
             let notices = book.lock().take_notices();
@@ -93,32 +157,33 @@ impl Books {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Arc<str>, Book>> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.books)
+    }
+
+    /// The books with budgets that may have spending that is not read yet.
+    fn unread(&self) -> Vec<Book> {
+        let projects: Vec<Arc<str>> = locked(&self.unread).iter().cloned().collect();
+        let books = self.all();
+        projects.iter().filter_map(|project| books.get(project).cloned()).collect()
     }
 
     /// Reads the earlier spending of every budget that is new here. Before that a budget must not be in
     /// force.
     pub async fn load(&self) -> Result<(), StoreError> {
         let Some(store) = &self.store else { return Ok(()) };
-        let unread: Vec<_> = {
-            let books = self.all();
-            let accounts = |(project, book): (&Arc<str>, &Book)| {
-                let unloaded = book.lock().unloaded();
-                let named = |(account, scope, window)| {
-                    let scope = match scope {
-                        Scope::Project => format!("project:{project}"),
-                        Scope::Key(id) => format!("key:{id}"),
-                    };
-                    (book.clone(), account, scope, window)
+        let (books, now) = (self.unread(), clock::now_ms());
+        let accounts = |book: &Book| {
+            let unloaded = book.lock().unloaded(now);
+            let named = |(account, scope, window)| {
+                let scope = match scope {
+                    Scope::Project => format!("project:{}", book.project()),
+                    Scope::Key(id) => format!("key:{id}"),
                 };
-                unloaded.into_iter().map(named).collect::<Vec<_>>()
+                (book.clone(), account, scope, window)
             };
-            books.iter().flat_map(accounts).collect()
+            unloaded.into_iter().map(named).collect::<Vec<_>>()
         };
-        if unread.is_empty() {
-            return Ok(());
-        }
-        let now = clock::now_ms();
+        let unread: Vec<_> = books.iter().flat_map(accounts).collect();
         let days = [Window::Day, Window::Week, Window::Month].map(|window| window.start(day_of(now)));
         let mut sums: HashMap<String, Spent> = HashMap::new();
         if unread.len() > MANY {
@@ -141,7 +206,19 @@ impl Books {
             };
             book.lock().load(account, Pico(spent), now);
         }
+        self.forget_read(&books, now);
         Ok(())
+    }
+
+    /// A book stays unread while a change of its policy creates accounts at the same time.
+    fn forget_read(&self, books: &[Book], now_ms: i64) {
+        let mut unread = locked(&self.unread);
+        for book in books {
+            let mut counters = book.lock();
+            if counters.unloaded(now_ms).is_empty() {
+                unread.remove(book.project());
+            }
+        }
     }
 }
 
@@ -213,11 +290,11 @@ mod tests {
 
     #[test]
     fn a_request_that_panics_frees_its_place_and_its_money() {
-        let book = Book::new("p", false);
+        let book = Books::default().of("p");
         let policy = r#"{"limits":[{"concurrent":1}],"budgets":[{"usd":"1","per":"total"}]}"#;
         let policy = serde_json::from_str(policy).unwrap();
-        let rules = book.lock().rules(&Scope::Project, &policy);
-        let unloaded = book.lock().unloaded();
+        let rules = book.rules(&Scope::Project, &policy);
+        let unloaded = book.lock().unloaded(0);
         for (account, ..) in unloaded {
             book.lock().load(account, Pico::ZERO, 0);
         }
@@ -239,6 +316,39 @@ mod tests {
         let held: Vec<_> = rules.iter().filter_map(|rule| book.lock().held(rule.account())).collect();
         let money: Vec<_> = rules.iter().filter_map(|rule| book.lock().spent(rule.account(), 0)).collect();
         assert_eq!((held, money), (vec![0], vec![(Pico::ZERO, Pico::ZERO)]));
+    }
+
+    #[tokio::test]
+    async fn only_the_books_of_changed_policies_are_read() {
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        let books = Books::new(store, false);
+        let policy = r#"{"budgets":[{"usd":"1","per":"day"},{"usd":"9","per":"month"}]}"#;
+        let policy: Policy = serde_json::from_str(policy).unwrap();
+        let rules = |project: usize| books.of(&format!("p{project}")).rules(&Scope::Project, &policy);
+        let unread = || {
+            let mut names: Vec<_> = books.unread().iter().map(|book| book.project().to_owned()).collect();
+            names.sort_unstable();
+            names
+        };
+        (0..1000).for_each(|project| drop(rules(project)));
+        assert_eq!(unread().len(), 1000);
+        books.load().await.unwrap();
+        assert_eq!(unread().len(), 0);
+        rules(7);
+        assert_eq!(unread().len(), 0, "the same policy has no other accounts");
+        let key = books.of("p8").rules(&Scope::Key("k".into()), &policy);
+        rules(1000);
+        assert_eq!(unread(), ["p1000", "p8"]);
+        assert!(!books.has_notices.load(Ordering::Relaxed));
+        let (ask, now) = (limits::Ask { cost: Pico(1), ..limits::Ask::default() }, clock::now_ms());
+        books.load().await.unwrap();
+        assert_eq!(unread().len(), 0);
+        let (ticket, _) = books.of("p8").lock().reserve(key.iter(), ask, now).unwrap();
+        books.of("p8").lock().settle(ticket, Actual { cost: Pico::USD, tokens: None });
+        let notices: Vec<_> =
+            books.take_notices().into_iter().map(|(project, notice)| (project, notice.percent)).collect();
+        assert_eq!(notices, [("p8".into(), 100)]);
+        assert!(books.take_notices().is_empty() && !books.has_notices.load(Ordering::Relaxed));
     }
 
     #[test]

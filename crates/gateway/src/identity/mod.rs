@@ -270,6 +270,15 @@ struct KnownKey {
     expires_at_ms: Option<i64>,
 }
 
+/// A project or a key, and its own rules.
+pub struct RuleOwner<'a> {
+    /// The project, which also has the counters of its keys.
+    pub project: &'a Project,
+    /// The key; none if the rules are the project's.
+    pub key: Option<&'a str>,
+    pub rules: &'a [Rule],
+}
+
 /// Keys with their owners, by the hash of the key; and projects by their ids. Clones share what neither of
 /// them changes.
 #[derive(Clone, Default)]
@@ -278,39 +287,64 @@ pub struct Keys {
     projects: Arc<HashMap<Arc<str>, Arc<Project>>>,
 }
 
-/// Keys in parts by the first byte of their hash: a change copies one part.
+/// Keys by their hashes, and the hashes by the ids of the keys. Both are divided into parts, so that a change
+/// copies one part of each.
 #[derive(Clone)]
-struct KeyTable(Box<[Arc<KeyPart>; 256]>);
+struct KeyTable {
+    keys: Parts<[u8; 32], KnownKey>,
+    hashes: Parts<Arc<str>, Vec<[u8; 32]>>,
+}
 
-type KeyPart = HashMap<[u8; 32], KnownKey>;
+type Parts<K, V> = Box<[Arc<HashMap<K, V>>; 256]>;
 
 impl Default for KeyTable {
     fn default() -> Self {
-        Self(Box::new(std::array::from_fn(|_| Arc::default())))
+        Self {
+            keys: Box::new(std::array::from_fn(|_| Arc::default())),
+            hashes: Box::new(std::array::from_fn(|_| Arc::default())),
+        }
     }
 }
 
 impl KeyTable {
     fn get(&self, hash: &[u8; 32]) -> Option<&KnownKey> {
-        self.0[usize::from(hash[0])].get(hash)
+        self.keys[usize::from(hash[0])].get(hash)
     }
 
     fn insert(&mut self, hash: [u8; 32], known: KnownKey) -> &mut KnownKey {
-        let part = Arc::make_mut(&mut self.0[usize::from(hash[0])]);
+        let hashes = Arc::make_mut(&mut self.hashes[part_of(&known.key_id)]);
+        let of_key = hashes.entry(known.key_id.clone()).or_insert_with(|| Vec::with_capacity(1));
+        if !of_key.contains(&hash) {
+            of_key.push(hash);
+        }
+        let part = Arc::make_mut(&mut self.keys[usize::from(hash[0])]);
         part.entry(hash).insert_entry(known).into_mut()
     }
 
     fn values(&self) -> impl Iterator<Item = &KnownKey> {
-        self.0.iter().flat_map(|part| part.values())
+        self.keys.iter().flat_map(|part| part.values())
     }
 
-    fn remove(&mut self, ids: &HashSet<String>) {
-        for part in self.0.iter_mut() {
-            if part.values().any(|known| ids.contains(&*known.key_id)) {
-                Arc::make_mut(part).retain(|_, known| !ids.contains(&*known.key_id));
-            }
+    /// The key with this id, by its last secret.
+    fn with_id(&self, id: &str) -> Option<&KnownKey> {
+        self.get(self.hashes[part_of(id)].get(id)?.last()?)
+    }
+
+    /// Removes every secret of a key.
+    fn remove(&mut self, id: &str) {
+        let part = &mut self.hashes[part_of(id)];
+        if !part.contains_key(id) {
+            return;
+        }
+        for hash in Arc::make_mut(part).remove(id).unwrap_or_default() {
+            Arc::make_mut(&mut self.keys[usize::from(hash[0])]).remove(&hash);
         }
     }
+}
+
+/// The part of an id. The bytes at the end of an id differ most.
+fn part_of(id: &str) -> usize {
+    usize::from(id.bytes().fold(0, |sum: u8, byte| sum.wrapping_mul(31).wrapping_add(byte)))
 }
 
 impl Keys {
@@ -371,7 +405,7 @@ impl Keys {
         books: &Books,
     ) -> Self {
         let mut stored = self.clone();
-        stored.keys.remove(&changed.keys);
+        changed.keys.iter().for_each(|id| stored.keys.remove(id));
         stored.change_projects(&changed.projects, projects, books);
         for key in keys {
             stored.add_key(key, books);
@@ -385,7 +419,9 @@ impl Keys {
             return;
         }
         let projects = Arc::make_mut(&mut self.projects);
-        projects.retain(|id, _| !changed.contains(&**id));
+        for id in changed {
+            projects.remove(&**id);
+        }
         for row in rows {
             let (policy, is_readable) = read_policy(&row.policy);
             let is_disabled = row.disabled_at_ms.is_some() || !is_readable;
@@ -431,13 +467,37 @@ impl Keys {
 
     /// The roles of the key of this owner, if it is valid.
     pub fn roles_of(&self, owner: &str) -> Option<Roles> {
-        let known = self.keys.values().find(|known| *known.owner == *owner)?;
+        let is_it = |known: &&KnownKey| *known.owner == *owner;
+        let known = self.keys.with_id(owner).filter(is_it).or_else(|| self.keys.values().find(is_it))?;
         known.expires_at_ms.is_none_or(|expires| expires > now_ms()).then_some(known.roles)
     }
 
     /// The owners of answers stored with these keys.
     pub fn owners(&self) -> impl Iterator<Item = Arc<str>> {
         self.keys.values().map(|known| known.owner.clone())
+    }
+
+    /// The project of a key, and the key's own rules; none if the key has no policy.
+    pub fn rules_of_key(&self, id: &str) -> Option<(&str, &[Rule])> {
+        let known = self.keys.with_id(id)?;
+        Some((&known.project_id, &known.own.as_ref()?.rules))
+    }
+
+    /// The projects and keys with rules, here and in the database. A key is found twice while both of its
+    /// secrets are valid.
+    pub fn owners_of_rules<'a>(&'a self, stored: &'a Self) -> impl Iterator<Item = RuleOwner<'a>> {
+        let of_database = stored.projects.iter().filter(|(id, _)| !self.projects.contains_key(*id));
+        let projects = self.projects.iter().chain(of_database).map(|(_, project)| RuleOwner {
+            project,
+            key: None,
+            rules: &project.terms.rules,
+        });
+        let keys = self.keys.values().chain(stored.keys.values()).filter_map(|known| {
+            let (id, own) = (&known.project_id, known.own.as_deref()?);
+            let project = self.projects.get(id).or_else(|| stored.projects.get(id))?;
+            Some(RuleOwner { project, key: Some(&known.key_id), rules: &own.rules })
+        });
+        projects.chain(keys)
     }
 
     /// The projects, by their ids.

@@ -73,7 +73,7 @@ impl Terms {
             denies_retention: policy.zdr == Some(true),
             restricts: policy.restricts_models() || has_budget || policy.unpriced == Some(Unpriced::Block),
             has_budget,
-            rules: book.lock().rules(scope, policy),
+            rules: book.rules(scope, policy),
             tags: policy.tags.clone(),
             unpriced: policy.unpriced,
             stored_responses: policy.stored_responses.unwrap_or(true),

@@ -93,6 +93,25 @@ fn a_notice_is_sent_for_a_loaded_budget_and_not_for_a_removed_one() {
 }
 
 #[test]
+fn a_lowered_budget_that_is_already_exhausted_is_noticed_without_a_request() {
+    let (mut book, rules) = book(r#"{"budgets":[{"usd":"0.000000000100","per":"day"}]}"#, "{}");
+    let ticket = reserve(&mut book, &rules, ask(45, 0), NOON).unwrap();
+    book.settle(ticket, cost(45));
+    assert_eq!(book.take_notices(), []);
+    let lower = crate::policy(r#"{"budgets":[{"usd":"0.000000000040","per":"day"}]}"#);
+    let notices = |book: &mut Book, now_ms| {
+        book.rules(&limits::Scope::Project, &lower);
+        assert_eq!((book.unloaded(now_ms), book.has_unread()), (vec![], false));
+        book.take_notices().iter().map(|it| (it.ceiling.0, it.percent, it.spent.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(notices(&mut book, NOON), [(40, 100, 45)]);
+    assert_eq!(notices(&mut book, NOON), [], "the same policy again");
+    // The spending of yesterday does not count towards a ceiling that is new today.
+    book.rules(&limits::Scope::Project, &crate::policy("{}"));
+    assert_eq!(notices(&mut book, NOON + DAY), []);
+}
+
+#[test]
 fn claims_are_all_or_nothing() {
     let (mut book, rules) = book(
         r#"{"budgets":[{"usd":"1","per":"month"}],"limits":[{"requests":10,"per":"minute"},{"concurrent":9}]}"#,
@@ -214,5 +233,5 @@ fn a_changed_ceiling_keeps_the_spent_amount() {
     reserve(&mut book, &lower, ask(101, 0), NOON).unwrap_err();
     let ticket = reserve(&mut book, &lower, ask(100, 0), NOON).unwrap();
     book.settle(ticket, cost(100));
-    assert!(book.unloaded().is_empty());
+    assert!(book.unloaded(NOON).is_empty());
 }

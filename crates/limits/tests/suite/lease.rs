@@ -69,7 +69,7 @@ impl Node {
     fn new(id: u32, json: &str) -> Self {
         let mut book = Book::shared();
         let rules = book.rules(&Scope::Project, &policy(json));
-        for (account, ..) in book.unloaded() {
+        for (account, ..) in book.unloaded(NOON) {
             book.load(account, Pico::ZERO, NOON);
         }
         Self { id, book, rules, open: Vec::new(), waiting: None, spent: 0, reserved: 0 }

@@ -25,7 +25,7 @@ pub fn book(project: &str, key: &str) -> (Book, Vec<Rule>) {
     let mut book = Book::default();
     let mut rules = book.rules(&Scope::Project, &policy(project));
     rules.extend(book.rules(&Scope::Key("k".into()), &policy(key)));
-    for (account, ..) in book.unloaded() {
+    for (account, ..) in book.unloaded(NOON) {
         book.load(account, Pico::ZERO, NOON);
     }
     (book, rules)
