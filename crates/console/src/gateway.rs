@@ -290,8 +290,11 @@ pub trait Budgets: Send + Sync + 'static {
     /// Ids of all projects that are in force.
     fn project_ids(&self) -> Vec<String>;
 
-    /// The current use of the rules of a project and its keys, as this node counts.
+    /// The current use of the rules of a project, as this node counts.
     fn taken(&self, project: &str) -> Vec<RuleUse>;
+
+    /// The same for a key's own rules.
+    fn taken_by_key(&self, key: &str) -> Vec<RuleUse>;
 
     /// The policy, checked and normalised; or its mistakes.
     fn check_policy(&self, json: &str) -> Result<String, String>;

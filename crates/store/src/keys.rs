@@ -12,6 +12,17 @@ const KEY_PREFIX: &str = "lgw-";
 /// The part of a key that is stored in clear text to distinguish keys: the prefix and four characters.
 const SHOWN_BYTES: usize = 8;
 
+/// Longest name of a project or a key, in characters.
+const LONGEST_NAME: usize = 200;
+
+/// Why a text cannot be the name of a project or a key, which lists and pages show.
+pub fn wrong_name(name: &str) -> Option<String> {
+    let is_shown = !name.trim().is_empty() && !name.contains(char::is_control);
+    (!is_shown || name.chars().count() > LONGEST_NAME).then(|| {
+        format!("a name has 1 to {LONGEST_NAME} characters, at least one of them visible, and no line breaks")
+    })
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFields {
     /// What the operator calls it.

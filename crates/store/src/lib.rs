@@ -43,7 +43,7 @@ pub use changes::Changes;
 pub use conversations::{Addition, Conversation, StoredItem};
 pub use error::{RejectedSums, StoreError};
 pub use filter::{Compare, Field, FilterError, RequestFilter, Test};
-pub use keys::{KeyFields, KeyHash, KeyHasher, KeyRow};
+pub use keys::{KeyFields, KeyHash, KeyHasher, KeyRow, wrong_name};
 pub use ledger::{LedgerDay, Spent};
 pub use nodes::{Node, STOPPED, fingerprint};
 pub use projects::{Audit, AuditRow, DEFAULT_PROJECT, Project, WriteOutcome};

@@ -294,6 +294,9 @@ impl Store {
     }
 
     pub async fn key(&self, id: &str) -> Result<Option<KeyRow>, StoreError> {
+        if has_nul(id) {
+            return Ok(None);
+        }
         let row: Option<keys::ListedRow> = on_either!(self, QUICK, connection => {
             sqlx::query_as(keys::SELECT_ONE).bind(id).fetch_optional(connection).await
         })?;
@@ -407,6 +410,9 @@ impl Store {
     }
 
     pub async fn project(&self, id: &str) -> Result<Option<Project>, StoreError> {
+        if has_nul(id) {
+            return Ok(None);
+        }
         let row: Option<projects::Row> = on_either!(self, QUICK, connection => {
             sqlx::query_as(projects::SELECT_ONE).bind(id).fetch_optional(connection).await
         })?;
@@ -1172,4 +1178,9 @@ pub(crate) fn read_record(record: &str) -> Result<UsageRecord, StoreError> {
 
 pub(crate) fn corrupt(what: &'static str, reason: impl ToString) -> StoreError {
     StoreError::Corrupt { what, reason: reason.to_string() }
+}
+
+/// PostgreSQL has no texts with this character, and reports an error instead of finding nothing.
+fn has_nul(text: &str) -> bool {
+    text.contains('\0')
 }

@@ -49,6 +49,9 @@ impl NewSuspension {
         if self.reason.len() > REASON_BYTES {
             return wrong("reason", format!("The reason may have at most {REASON_BYTES} bytes."));
         }
+        if self.reason.contains('\0') {
+            return wrong("reason", "The reason contains the character U+0000.".to_owned());
+        }
         if self.seconds.is_some_and(|seconds| !(1..=MOST_SECONDS).contains(&seconds)) {
             let message =
                 format!("A suspension lasts from 1 to {MOST_SECONDS} seconds (366 days), or has no end.");

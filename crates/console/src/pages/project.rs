@@ -466,6 +466,10 @@ pub async fn change(
         Err(mistake) => return refused(&reader, StatusCode::BAD_REQUEST, &mistake, &back),
     };
     project.name = form.get("name").unwrap_or(&id).to_owned();
+    if let Some(wrong) = store::wrong_name(&project.name) {
+        let mistake = format!("The name is not valid: {wrong}.");
+        return refused(&reader, StatusCode::BAD_REQUEST, &mistake, &back);
+    }
     project.disabled_at_ms = form.has("disabled").then(|| project.disabled_at_ms.unwrap_or(console.now_ms()));
     let detail = serde_json::json!({"name": project.name, "policy": project.policy, "disabled": project.disabled_at_ms.is_some()});
     let audit = session.audit("project.update", format!("project:{id}"), &detail);
@@ -500,6 +504,10 @@ pub async fn create_key(
     let Some(name) = form.get("name") else {
         return refused(&reader, StatusCode::BAD_REQUEST, "The key has no name.", &back);
     };
+    if let Some(wrong) = store::wrong_name(name) {
+        let mistake = format!("The name is not valid: {wrong}.");
+        return refused(&reader, StatusCode::BAD_REQUEST, &mistake, &back);
+    }
     let policy = match policy::checked(&console, &form, &Policy::default()) {
         Ok(policy) => policy,
         Err(mistake) => return refused(&reader, StatusCode::BAD_REQUEST, &mistake, &back),
@@ -590,6 +598,7 @@ pub async fn key_page(
         Err(error) => unreadable("The usage of the key", &error),
     };
     let policy: Policy = serde_json::from_str(&key.fields.policy).unwrap_or_default();
+    let taken = console.gateway.taken_by_key(&id);
     let is_active = key.revoked_at_ms.is_none();
     let body = html! {
         div.cols.c-2 {
@@ -606,6 +615,9 @@ pub async fn key_page(
                         dt { "Restrictions" } dd { @if policy == Policy::default() { span.t3 { "the project's" } } @else { code { (key.fields.policy) } } }
                     }
                 }))
+                @if !taken.is_empty() {
+                    (Panel { title: "Budgets and limits", raw: true, ..Panel::default() }.around(meters(&taken)))
+                }
                 (Panel { title: "Usage", raw: true, ..Panel::default() }.around(used))
             }
             @if is_active && session.is_admin() { (key_forms(&key, &session)) }

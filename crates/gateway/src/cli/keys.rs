@@ -2,7 +2,7 @@
 
 use store::{Audit, KeyFields, KeyRow, Store, WriteOutcome};
 
-use super::projects::{self, checked_policy};
+use super::projects::{self, check_name, checked_policy};
 use super::{ConfigArgument, say, with_store};
 use crate::clock;
 use crate::clock::now_ms;
@@ -137,7 +137,11 @@ async fn create(store: &Store, settings: &Settings, new: &CreateArguments) -> an
         anyhow::bail!("There is no project {:?}; `llmgateway projects list` shows them.", new.project);
     }
     check_roles(&new.roles)?;
+    check_name(&new.name)?;
     let expires_at_ms = new.expires.as_deref().map(day_ms).transpose()?;
+    if expires_at_ms.is_some_and(|at| at <= now_ms()) {
+        anyhow::bail!("--expires is in the past.");
+    }
     let fields = KeyFields {
         name: new.name.clone(),
         project_id: new.project.clone(),
@@ -180,6 +184,7 @@ async fn update(store: &Store, settings: &Settings, changes: &UpdateArguments) -
     let mut row = active(store, id).await?;
     let fields = &mut row.fields;
     if let Some(name) = name {
+        check_name(name)?;
         fields.name = name.clone();
     }
     if let Some(policy) = policy {

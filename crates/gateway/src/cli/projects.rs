@@ -76,6 +76,7 @@ pub fn run(arguments: &ProjectsArguments) -> anyhow::Result<()> {
             ProjectsCommand::List => list(store, &settings).await?,
             ProjectsCommand::Update { id, name, policy } => {
                 let policy = policy.as_deref().map(|policy| checked_policy(policy, &settings)).transpose()?;
+                name.as_deref().map(check_name).transpose()?;
                 change(store, &settings, (id, "project.update"), |project| {
                     project.name = name.clone().unwrap_or_else(|| project.name.clone());
                     project.policy = policy.unwrap_or_else(|| project.policy.clone());
@@ -112,6 +113,14 @@ pub(super) fn checked_policy(json: &str, settings: &Settings) -> anyhow::Result<
     Ok(serde_json::to_string(&policy)?)
 }
 
+/// Refuses a name that lists and pages could not show.
+pub(super) fn check_name(name: &str) -> anyhow::Result<()> {
+    match store::wrong_name(name) {
+        None => Ok(()),
+        Some(wrong) => anyhow::bail!("The name is not valid: {wrong}."),
+    }
+}
+
 async fn create(
     store: &Store,
     settings: &Settings,
@@ -120,6 +129,7 @@ async fn create(
     if let Some(wrong) = wrong_project_id(id) {
         anyhow::bail!("{id:?} cannot be the id of a project: {wrong}.");
     }
+    check_name(name)?;
     not_declared(settings, id)?;
     let project = Project {
         id: id.to_owned(),

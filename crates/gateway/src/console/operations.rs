@@ -113,22 +113,14 @@ impl Budgets for View {
     fn taken(&self, id: &str) -> Vec<RuleUse> {
         let (snapshot, stored) = (self.current.get(), self.auth.stored());
         let found = snapshot.keys.projects().get(id).or_else(|| stored.keys.projects().get(id));
-        let Some(project) = found else { return Vec::new() };
-        let book = project.book.lock();
-        let taken = |rule: &limits::Rule| {
-            let (money, concurrent) = match &rule.quantity {
-                Quantity::Money { ceiling, per, .. } => {
-                    let (spent, reserved) = book.spent(rule.account(), now_ms()).unwrap_or_default();
-                    (Some((*ceiling, *per, spent, reserved)), None)
-                }
-                Quantity::Concurrent(most) => {
-                    (None, Some((*most, book.held(rule.account()).unwrap_or_default())))
-                }
-                Quantity::Requests(..) | Quantity::Tokens(..) => (None, None),
-            };
-            RuleUse { rule: rule.words(), money, concurrent }
-        };
-        project.terms.rules.iter().map(taken).collect()
+        found.map(|project| taken(&project.book, &project.terms.rules)).unwrap_or_default()
+    }
+
+    fn taken_by_key(&self, id: &str) -> Vec<RuleUse> {
+        let (snapshot, stored) = (self.current.get(), self.auth.stored());
+        let Some((project, rules)) = stored.keys.rules_of_key(id) else { return Vec::new() };
+        let found = snapshot.keys.projects().get(project).or_else(|| stored.keys.projects().get(project));
+        found.map(|project| taken(&project.book, rules)).unwrap_or_default()
     }
 
     fn check_policy(&self, json: &str) -> Result<String, String> {
@@ -169,6 +161,24 @@ impl Budgets for View {
         }
         MayUse::Providers { allowed, refused }
     }
+}
+
+fn taken(book: &Book, rules: &[limits::Rule]) -> Vec<RuleUse> {
+    let book = book.lock();
+    let taken = |rule: &limits::Rule| {
+        let (money, concurrent) = match &rule.quantity {
+            Quantity::Money { ceiling, per, .. } => {
+                let (spent, reserved) = book.spent(rule.account(), now_ms()).unwrap_or_default();
+                (Some((*ceiling, *per, spent, reserved)), None)
+            }
+            Quantity::Concurrent(most) => {
+                (None, Some((*most, book.held(rule.account()).unwrap_or_default())))
+            }
+            Quantity::Requests(..) | Quantity::Tokens(..) => (None, None),
+        };
+        RuleUse { rule: rule.words(), money, concurrent }
+    };
+    rules.iter().map(taken).collect()
 }
 
 /// A price per token as one per million.

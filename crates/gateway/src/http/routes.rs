@@ -481,7 +481,9 @@ fn about_resource(resource: Resource) -> &'static str {
         Resource::Key => {
             "one key; `PATCH` changes it (with `If-Match`, only if unchanged), `DELETE` revokes it, `POST ID/rotate` creates a new secret"
         }
-        Resource::Budgets => "the budgets and limits of every project, with the counts of this node",
+        Resource::Budgets => {
+            "the budgets and limits of projects and keys, with the counts of this node; with `project=ID` or `key=ID` only theirs"
+        }
         Resource::Usage => {
             "usage from `since` (or the last `days`) to `until`, grouped by `group=project,key,model,provider,operation,outcome` or `tag:NAME`, and by `bucket=hour` or `day`, filtered by `project=ID` or another dimension; with `scope=project:ID` or `key:ID` the amounts charged on each of the last `days`"
         }

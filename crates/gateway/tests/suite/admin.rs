@@ -118,13 +118,146 @@ async fn declared_projects_are_listed_and_cannot_be_changed() {
     let bearer = format!("Bearer {}", key["secret"].as_str().unwrap());
     assert_eq!(gateway.chat_with(&[("authorization", &bearer)], &question("mine/m")).await.status, 403);
     let rules = root(&gateway, "GET /admin/v1/budgets", Value::Null).await.json();
-    assert_eq!(rules["data"][0]["project"], "declared");
+    assert_eq!((&rules["data"][0]["project"], &rules["data"][0]["key"]), (&json!("declared"), &Value::Null));
     assert_eq!(
         (rules["data"][0]["concurrent"].clone(), rules["data"][0]["under_way"].clone()),
         (json!(3), json!(0))
     );
     let keys = root(&gateway, "GET /admin/v1/keys?project=declared", Value::Null).await.json();
     assert_eq!((keys["data"].as_array().unwrap().len(), keys["data"][0].get("secret")), (2, None));
+}
+
+#[tokio::test]
+async fn budgets_list_the_rules_of_projects_and_keys_in_pages() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let projects = "[projects.declared]\nlimits = [{ requests = 60, per = \"day\" }]\n\
+                    keys = [{ name = \"ci\", key = \"team-key\", limits = [{ concurrent = 2 }] }]\n";
+    let config = format!(
+        "{}[auth]\napi_keys = [\"k\"]\nadmin_keys = [\"root\"]\n{projects}",
+        upstream.known("openai")
+    );
+    let gateway = TestGateway::start(&config).await;
+    let budget = json!({"budgets": [{"usd": "5", "per": "day"}], "limits": [{"tokens": 9000, "per": "day"}]});
+    root(&gateway, "POST /admin/v1/projects", json!({"id": "a", "policy": budget})).await;
+    let mut ids = Vec::new();
+    for project in ["a", "declared"] {
+        let body = json!({"name": "k", "project": project, "policy": budget});
+        let key = root(&gateway, "POST /admin/v1/keys", body).await.json();
+        let bearer = format!("Bearer {}", key["secret"].as_str().unwrap());
+        let reply = gateway.chat_with(&[("authorization", &bearer)], &question("openai/gpt-4o-mini")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        ids.push(key["id"].as_str().unwrap().to_owned());
+    }
+    // Both secrets of a rotated key are valid: its rules are listed once.
+    let path = format!("POST /admin/v1/keys/{}/rotate", ids[0]);
+    assert_eq!(root(&gateway, &path, Value::Null).await.status, 200);
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = root(&gateway, &format!("GET /admin/v1/budgets?limit=3&after={after}"), Value::Null).await;
+        let page = page.json();
+        seen.extend(page["data"].as_array().unwrap().clone());
+        let Some(next) = page["next"].as_str() else { break };
+        next.clone_into(&mut after);
+    }
+    let named = |row: &Value| (row["project"].clone(), row["key"].clone(), row["rule"].clone());
+    let rule = |project: &str, key: Option<&str>, rule: &str| (json!(project), json!(key), json!(rule));
+    let expected = [
+        rule("a", None, "5 USD per day"),
+        rule("a", None, "9000 tokens per day"),
+        rule("a", Some(&ids[0]), "5 USD per day"),
+        rule("a", Some(&ids[0]), "9000 tokens per day"),
+        rule("declared", None, "60 requests per day"),
+        rule("declared", Some(&ids[1]), "5 USD per day"),
+        rule("declared", Some(&ids[1]), "9000 tokens per day"),
+        rule("declared", Some("static:declared/ci"), "2 concurrent requests"),
+    ];
+    assert_eq!(seen.iter().map(named).collect::<Vec<_>>(), expected);
+    assert_eq!(seen[2]["spent_usd"], seen[0]["spent_usd"]);
+    assert_ne!(seen[2]["spent_usd"], "0");
+    assert_eq!((&seen[4]["requests"], &seen[4]["remaining"]), (&json!(60), &json!(59)));
+    assert!(seen[3]["remaining"].as_u64().is_some_and(|left| left < 9000), "{}", seen[3]);
+    for (query, count) in
+        [("project=a".to_owned(), 4), (format!("key={}", ids[1]), 2), ("key=x".to_owned(), 0)]
+    {
+        let rules = root(&gateway, &format!("GET /admin/v1/budgets?{query}"), Value::Null).await.json();
+        assert_eq!(rules["data"].as_array().unwrap().len(), count, "{query}: {rules}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_types_are_reported_with_their_place_in_plain_words() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let gateway = started(&upstream).await;
+    for (line, body, expected) in [
+        ("POST /admin/v1/projects", json!({"id": 5}), "id: must be text in quotes, not the number 5."),
+        (
+            "POST /admin/v1/projects",
+            json!({"id": "a", "disabled": "no"}),
+            "disabled: must be true or false, not text.",
+        ),
+        ("POST /admin/v1/projects", json!({"id": "a", "nam": "n"}), "nam is unknown; did you mean name?"),
+        (
+            "POST /admin/v1/keys",
+            json!({"name": "n", "roles": ["boss"]}),
+            "roles[0]: must be one of \"inference\", ",
+        ),
+        (
+            "POST /admin/v1/projects",
+            json!({"id": "a", "policy": {"budgets": [{"usd": 5, "per": "day"}]}}),
+            "budgets[0].usd: must be text in quotes, not the number 5.",
+        ),
+        (
+            "POST /admin/v1/projects",
+            json!({"id": "a", "policy": {"limits": [{"requests": "many", "per": "day"}]}}),
+            "limits[0].requests: must be a whole number of at least 0, not text.",
+        ),
+        ("POST /admin/v1/projects", json!([]), "must be an object"),
+        ("POST /admin/v1/projects", json!({"id": "a", "policy": []}), "must be an object, not a list."),
+        (
+            "POST /admin/v1/projects",
+            json!({"id": "a", "policy": {"budgets": [{"usd": "5", "per": "day", "x": 1}]}}),
+            "budgets[0].x: unknown key",
+        ),
+        (
+            "POST /admin/v1/projects",
+            json!({"id": "a", "policy": {"budgets": [{"usd": "-5", "per": "day"}]}}),
+            "budgets[0].usd: not a plain decimal amount",
+        ),
+        ("POST /admin/v1/projects", json!({"id": "a", "name": " "}), "a name has 1 to 200 characters"),
+        ("POST /admin/v1/keys", json!({"name": ""}), "a name has 1 to 200 characters"),
+        ("POST /admin/v1/keys", json!({"name": "a\u{0}b"}), "a name has 1 to 200 characters"),
+        ("POST /admin/v1/keys", json!({"name": "x".repeat(201)}), "a name has 1 to 200 characters"),
+        ("POST /admin/v1/keys", json!({"name": "n", "roles": []}), "at least one role"),
+        ("POST /admin/v1/keys", json!({"name": "n", "expires_at": 0}), "or null for never"),
+        ("POST /admin/v1/keys", json!({"name": "n", "expires_at": i64::MAX}), "or null for never"),
+        ("POST /admin/v1/keys", json!({"name": "n", "expires_at": 1}), "expires_at is in the past"),
+        (
+            "GET /admin/v1/projects?after=%00",
+            Value::Null,
+            "The parameter \"after\" contains the character U+0000.",
+        ),
+    ] {
+        let reply = root(&gateway, line, body.clone()).await;
+        assert_eq!(reply.status, 400, "{body}");
+        assert!(reply.message().contains(expected), "{body}: {}", reply.message());
+    }
+    for path in ["projects/a%00", "keys/a%00b", "keys/%00/rotate"] {
+        let method = if path.ends_with("rotate") { "POST" } else { "GET" };
+        let reply = root(&gateway, &format!("{method} /admin/v1/{path}"), Value::Null).await;
+        assert_eq!(reply.status, 404, "{path}: {}", reply.text());
+    }
+    let body =
+        json!({"name": "n", "roles": ["admin", "inference", "admin"], "expires_at": 4_000_000_000_i64});
+    let key = root(&gateway, "POST /admin/v1/keys", body).await.json();
+    assert_eq!(
+        (&key["roles"], &key["expires_at"]),
+        (&json!(["inference", "admin"]), &json!(4_000_000_000_i64))
+    );
+    let path = format!("PATCH /admin/v1/keys/{}", key["id"].as_str().unwrap());
+    let named = root(&gateway, &path, json!({"name": "m"})).await.json();
+    assert_eq!(named["expires_at"], json!(4_000_000_000_i64));
+    let lasting = root(&gateway, &path, json!({"expires_at": null})).await.json();
+    assert_eq!((&lasting["name"], &lasting["expires_at"]), (&json!("m"), &Value::Null));
 }
 
 #[tokio::test]

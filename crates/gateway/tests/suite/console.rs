@@ -424,6 +424,7 @@ async fn projects_and_keys_are_made_and_revoked_by_forms() {
     let row = gateway.api.store.list_keys().await.unwrap().pop().unwrap();
     let key_page = browser.get(&format!("/ui/keys/{}", row.id)).await.text();
     assert!(!key_page.contains(&secret) && key_page.contains("ci &quot;x&quot;"), "{key_page}");
+    assert!(key_page.contains("7 concurrent requests") && key_page.contains("0 of 7 running"), "{key_page}");
 
     let rotation = [("token", &*token), ("once", "1"), ("hours", "0")];
     let rotated = browser.post(&format!("/ui/keys/{}/rotate", row.id), &rotation).await;
@@ -458,8 +459,14 @@ async fn create_key(browser: &Browser<'_>, token: &str) -> String {
     let page = browser.get("/ui/projects/team?model=mine%2Fm").await.text();
     assert!(page.contains("0 of 40 running") && page.contains(">Yes<"), "{page}");
     let once = hidden(&page, "once");
-    let fields =
-        [("token", token), ("once", &once), ("name", "ci \"x\""), ("role", "inference"), ("days", "30")];
+    let fields = [
+        ("token", token),
+        ("once", &once),
+        ("name", "ci \"x\""),
+        ("role", "inference"),
+        ("days", "30"),
+        ("limits", "7 concurrent"),
+    ];
     let key = browser.post("/ui/projects/team/keys", &fields).await;
     assert_eq!((key.status, key.header("cache-control")), (200, Some("no-store")));
     let repeated = browser.post("/ui/projects/team/keys", &fields).await;

@@ -6,9 +6,9 @@ use canon::{Error, ErrorKind};
 use http::header::{ETAG, IF_MATCH};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
-use limits::{Quantity, Role};
-use serde::Deserialize;
+use limits::Role;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use store::{Audit, KeyFields, KeyRow, Project, StoreError, WriteOutcome};
@@ -17,11 +17,12 @@ use wire::OWN;
 use super::routes::{self, Resource};
 use super::{Api, ResponseBody, path, respond};
 use crate::clock::now_ms;
-use crate::config::settings::{read_policy, wrong_project_id};
+use crate::config::settings::{plain_json, read_policy, wrong_project_id};
 use crate::identity::{self, Caller};
 use crate::report;
 use crate::snapshot::Snapshot;
 
+mod budgets;
 mod state;
 mod suspensions;
 mod usage;
@@ -85,6 +86,9 @@ struct ProjectBody {
     disabled: Option<bool>,
 }
 
+/// The last second of the year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
+
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct KeyBody {
@@ -92,9 +96,47 @@ struct KeyBody {
     project: Option<String>,
     roles: Option<Vec<Role>>,
     policy: Option<Box<RawValue>>,
-    /// Seconds since 1970.
-    expires_at: Option<i64>,
+    /// Seconds since 1970; null: never.
+    #[serde(deserialize_with = "present")]
+    expires_at: Option<Option<i64>>,
     disabled: Option<bool>,
+}
+
+/// A member that is present: null is a value, too.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<i64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl KeyBody {
+    /// None if the body does not have it.
+    fn expires_at_ms(&self) -> Result<Option<Option<i64>>, Error> {
+        match self.expires_at {
+            Some(Some(seconds)) if !(1..=LAST_SECOND).contains(&seconds) => Err(Error::invalid(
+                "expires_at",
+                format!(
+                    "expires_at must be a time in seconds since 1970, from 1 to {LAST_SECOND}, or null for never."
+                ),
+            )),
+            given => Ok(given.map(|at| at.map(|seconds| seconds * 1000))),
+        }
+    }
+
+    fn roles(&self) -> Result<Option<String>, Error> {
+        match self.roles.as_deref() {
+            Some([]) => Err(Error::invalid("roles", "roles must name at least one role.")),
+            given => Ok(given.map(|list| {
+                let is_given = |role: &&Role| list.contains(role);
+                Role::ALL.iter().filter(is_given).map(|role| role.as_str()).collect::<Vec<_>>().join(",")
+            })),
+        }
+    }
+}
+
+fn checked_name(name: String) -> Result<String, Error> {
+    match store::wrong_name(&name) {
+        None => Ok(name),
+        Some(wrong) => Err(Error::invalid("name", format!("The name is not valid: {wrong}."))),
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -106,6 +148,7 @@ struct RotateBody {
 impl AdminRequest<'_> {
     /// Serves one request. `rest` is the path after the resource.
     pub(super) async fn serve(&self, resource: Resource, rest: &str) -> Answer {
+        self.check_text(rest)?;
         let method = &self.head.method;
         match (resource, method) {
             (Resource::Projects, &Method::POST) => self.create_project().await,
@@ -143,6 +186,21 @@ impl AdminRequest<'_> {
         pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
+    /// Refuses U+0000, which PostgreSQL cannot compare with anything.
+    fn check_text(&self, rest: &str) -> Result<(), AdminError> {
+        if rest.contains('\0') {
+            return Err(absent("object", rest).into());
+        }
+        let query = self.head.uri.query().unwrap_or_default();
+        match form_urlencoded::parse(query.as_bytes()).find(|(_, value)| value.contains('\0')) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let message = format!("The parameter {name:?} contains the character U+0000.");
+                Err(Error::caller(ErrorKind::InvalidRequest, message).into())
+            }
+        }
+    }
+
     fn number(
         &self,
         name: &'static str,
@@ -166,9 +224,17 @@ impl AdminRequest<'_> {
         if self.body.trim_ascii().is_empty() {
             return Ok(T::default());
         }
-        serde_json::from_slice(self.body).map_err(|error| {
-            Error::caller(ErrorKind::InvalidRequest, format!("The body is not valid: {error}."))
-        })
+        let invalid = |reason: String| {
+            Error::caller(ErrorKind::InvalidRequest, format!("The body is not valid: {reason}."))
+        };
+        if !self.body.trim_ascii_start().starts_with(b"{") {
+            return Err(invalid("it must be an object".to_owned()));
+        }
+        let mut deserializer = serde_json::Deserializer::from_slice(self.body);
+        let body = serde_path_to_error::deserialize(&mut deserializer);
+        let body = body.map_err(|error| invalid(plain_json(&error)))?;
+        deserializer.end().map_err(|error| invalid(error.to_string()))?;
+        Ok(body)
     }
 
     fn policy(&self, json: Option<&RawValue>) -> Result<Option<String>, Error> {
@@ -254,7 +320,7 @@ impl AdminRequest<'_> {
         }
         self.not_declared(&id)?;
         let project = Project {
-            name: body.name.unwrap_or_else(|| id.clone()),
+            name: body.name.map(checked_name).transpose()?.unwrap_or_else(|| id.clone()),
             policy: self.policy(body.policy.as_deref())?.unwrap_or_else(|| "{}".to_owned()),
             version: 1,
             created_at_ms: now_ms(),
@@ -279,7 +345,7 @@ impl AdminRequest<'_> {
         if body.id.is_some_and(|other| other != id) {
             return Err(Error::invalid("id", "The id of a project cannot be changed.").into());
         }
-        project.name = body.name.unwrap_or(project.name);
+        project.name = body.name.map(checked_name).transpose()?.unwrap_or(project.name);
         project.policy = self.policy(body.policy.as_deref())?.unwrap_or(project.policy);
         if let Some(is_off) = body.disabled {
             project.disabled_at_ms = is_off.then(now_ms);
@@ -347,6 +413,10 @@ impl AdminRequest<'_> {
 
     async fn create_key(&self) -> Answer {
         let body: KeyBody = self.body()?;
+        let (roles, expires_at_ms) = (body.roles()?, body.expires_at_ms()?.flatten());
+        if expires_at_ms.is_some_and(|at| at <= now_ms()) {
+            return Err(Error::invalid("expires_at", "expires_at is in the past.").into());
+        }
         let name = body.name.ok_or_else(|| Error::invalid("name", "The name of the key is missing."))?;
         let project_id = body.project.unwrap_or_else(|| store::DEFAULT_PROJECT.to_owned());
         let is_declared = self.snapshot.keys.projects().contains_key(project_id.as_str());
@@ -354,11 +424,11 @@ impl AdminRequest<'_> {
             return Err(Error::invalid("project", format!("There is no project {project_id:?}.")).into());
         }
         let fields = KeyFields {
-            name,
+            name: checked_name(name)?,
             project_id,
-            roles: roles(&body.roles.unwrap_or_else(|| vec![Role::Inference])),
+            roles: roles.unwrap_or_else(|| Role::Inference.as_str().to_owned()),
             policy: self.policy(body.policy.as_deref())?.unwrap_or_else(|| "{}".to_owned()),
-            expires_at_ms: body.expires_at.map(|seconds| seconds.saturating_mul(1000)),
+            expires_at_ms,
             disabled_at_ms: body.disabled.unwrap_or(false).then(now_ms),
         };
         let detail = json!({"name": fields.name, "project": fields.project_id, "roles": fields.roles});
@@ -372,6 +442,7 @@ impl AdminRequest<'_> {
 
     async fn change_key(&self, id: &str) -> Answer {
         let body: KeyBody = self.body()?;
+        let (roles, expires_at_ms) = (body.roles()?, body.expires_at_ms()?);
         let mut row = self.active_key(id).await?;
         self.check_version(row.version)?;
         let fields = &mut row.fields;
@@ -382,12 +453,10 @@ impl AdminRequest<'_> {
             )
             .into());
         }
-        fields.name = body.name.unwrap_or_else(|| fields.name.clone());
-        fields.roles = body.roles.map_or_else(|| fields.roles.clone(), |list| roles(&list));
+        fields.name = body.name.map(checked_name).transpose()?.unwrap_or_else(|| fields.name.clone());
+        fields.roles = roles.unwrap_or_else(|| fields.roles.clone());
         fields.policy = self.policy(body.policy.as_deref())?.unwrap_or_else(|| fields.policy.clone());
-        if let Some(seconds) = body.expires_at {
-            fields.expires_at_ms = Some(seconds.saturating_mul(1000));
-        }
+        fields.expires_at_ms = expires_at_ms.unwrap_or(fields.expires_at_ms);
         if let Some(is_off) = body.disabled {
             fields.disabled_at_ms = is_off.then(now_ms);
         }
@@ -433,19 +502,6 @@ impl AdminRequest<'_> {
         Ok(tagged(StatusCode::OK, &object, row.version))
     }
 
-    // Counters
-
-    /// The rules of all projects, with this node's counts.
-    async fn budgets(&self) -> Answer {
-        let stored = self.api.auth.stored();
-        let declared = self.snapshot.keys.projects();
-        let of_database = stored.keys.projects().values().filter(|it| !declared.contains_key(&it.id));
-        let mut projects: Vec<_> = declared.values().chain(of_database).collect();
-        projects.sort_by(|left, right| left.id.cmp(&right.id));
-        let data: Vec<Value> = projects.into_iter().flat_map(|project| states(project)).collect();
-        Ok(list(&data, None))
-    }
-
     async fn audit_log(&self) -> Answer {
         let (after, limit) = (self.number("after", i64::MAX, 1..=i64::MAX)?, self.limit()?);
         let rows = self.api.store.audit_before(after, limit + 1).await?;
@@ -453,34 +509,6 @@ impl AdminRequest<'_> {
             row["id"].as_str().unwrap_or_default().to_owned()
         }))
     }
-}
-
-/// Budgets and limits of a project, with their current use.
-fn states(project: &identity::Project) -> Vec<Value> {
-    let book = project.book.lock();
-    let state = |rule: &limits::Rule| {
-        let mut object = json!({"object": "rule", "project": *project.id, "rule": rule.words()});
-        match &rule.quantity {
-            Quantity::Money { ceiling, per, .. } => {
-                let (spent, reserved) = book.spent(rule.account(), now_ms()).unwrap_or_default();
-                object["usd"] = ceiling.to_string().into();
-                object["per"] = per.as_str().into();
-                object["spent_usd"] = spent.to_string().into();
-                object["reserved_usd"] = reserved.to_string().into();
-            }
-            Quantity::Concurrent(most) => {
-                object["concurrent"] = (*most).into();
-                object["under_way"] = book.held(rule.account()).into();
-            }
-            Quantity::Requests(..) | Quantity::Tokens(..) => {}
-        }
-        object
-    };
-    project.terms.rules.iter().map(state).collect()
-}
-
-fn roles(roles: &[Role]) -> String {
-    roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(",")
 }
 
 fn raw(policy: &str) -> Value {
