@@ -2,6 +2,7 @@
 //! callers get sealed ids, which lead to the provider and the key, and are valid only for the callers'
 //! project.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use super::{Api, ResponseBody, path, respond, upload};
 use crate::bounded;
 use crate::buffers::Held;
 use crate::incoming::leave_unread;
+use crate::lifecycle::CutNotice;
 use crate::pipeline::batch::Output;
 use crate::pipeline::native::{NativeAnswer, NativeBody, NativeQuestion};
 use crate::pipeline::{Failure, Inbound};
@@ -110,6 +112,7 @@ pub async fn serve(
     resource: Resource,
     asking: NativeContext,
     (head, body): (Parts, Incoming),
+    cut: &mut CutNotice,
 ) -> Response<ResponseBody> {
     let dialect = match resource {
         Resource::MessageBatches => wire::dialect(Protocol::AnthropicMessages).unwrap_or(OWN),
@@ -131,14 +134,17 @@ pub async fn serve(
         return respond::rates(respond::error(dialect, &error), rates);
     }
     let desk = ObjectRequest { api, resource, inbound: &inbound, head: &head };
-    let response = match desk.serve(body).await {
-        Ok(response) => response,
-        Err(FilesError::Before(error)) => {
-            api.pipeline.refuse(&inbound, resource.operation(), &error);
-            respond::error(dialect, &error)
+    let answer = async {
+        match desk.serve(body).await {
+            Ok(response) => response,
+            Err(FilesError::Before(error)) => {
+                api.pipeline.refuse(&inbound, resource.operation(), &error);
+                respond::error(dialect, &error)
+            }
+            Err(FilesError::Recorded(failure)) => respond::failure(dialect, &failure),
         }
-        Err(FilesError::Recorded(failure)) => respond::failure(dialect, &failure),
     };
+    let response = respond::unless_cut(cut, pin!(answer), dialect).await;
     respond::rates(response, rates)
 }
 

@@ -36,7 +36,7 @@ use crate::cors::Cors;
 use crate::discovery::{Discovery, Lists};
 use crate::identity::{Auth, Caller, Denied};
 use crate::incoming::leave_unread;
-use crate::lifecycle::{CutNotice, Lifecycle, Phase, cut_off, stopping};
+use crate::lifecycle::{CutNotice, Lifecycle, Phase, stopping};
 use crate::nodes::ThisNode;
 use crate::pipeline::Pipeline;
 use crate::pipeline::pump::BrokenOff;
@@ -109,9 +109,11 @@ pub async fn handle(
     let mut cut = CutNotice::new(api.lifecycle.clone());
     let is_finishing = api.lifecycle.phase() >= Phase::Finishing;
     let found = match route(&api, door, &head, origin.is_some()) {
-        Ok(route) if is_finishing && route.access.needs_key() => Err(refuse(&api, &head, &stopping())),
+        Ok(route) if is_finishing && route.access.needs_key() => {
+            Err(refuse_early(&api, &snapshot, &head, &stopping()))
+        }
         Ok(route) if in_flight.needs_room(route.access) && !in_flight.has_room().await => {
-            Err(full(&api, &head, is_h2))
+            Err(full(&api, &snapshot, &head))
         }
         found => found,
     };
@@ -134,7 +136,7 @@ pub async fn handle(
                 let (response, unread) = match accepted {
                     Ok(accepted) => {
                         let answer = pin!(chat::chat(&api, caller, accepted, operation, body));
-                        (unless_cut(&mut cut, answer, dialect).await, None)
+                        (respond::unless_cut(&mut cut, answer, dialect).await, None)
                     }
                     Err(error) => (chat::refuse(&api, caller, operation, error), Some(body)),
                 };
@@ -144,8 +146,8 @@ pub async fn handle(
         },
         Ok(route) if matches!(route.serve, Serve::Kept(_) | Serve::Passthrough) => {
             let asking = native::NativeContext { snapshot, request_id, received, path: route.path };
-            let answer = Box::pin(passed(&api, route.serve, asking, (head, body), &in_flight));
-            (unless_cut(&mut cut, pin!(answer), route.serve.dialect()).await, None)
+            let connection = native::Connection { in_flight: &in_flight, cut: &mut cut };
+            (Box::pin(passed(&api, route.serve, asking, (head, body), connection)).await, None)
         }
         Ok(route) if matches!(route.serve, Serve::Admin(_) | Serve::Conversations | Serve::Console) => {
             (Box::pin(with_body(&api, &snapshot, route, in_flight.slot().peer(), (&head, body))).await, None)
@@ -178,29 +180,19 @@ pub async fn handle(
     Ok(response.map(|body| Tracked { body, cut, _in_flight: in_flight }))
 }
 
-/// An answer, or the error that replaces it when the gateway stops.
-async fn unless_cut(
-    cut: &mut CutNotice,
-    answer: Pin<&mut impl Future<Output = Response<ResponseBody>>>,
-    dialect: &dyn Dialect,
-) -> Response<ResponseBody> {
-    match cut.unless_cut(answer).await {
-        Some(response) => response,
-        None => respond::error(dialect, &cut_off()),
-    }
-}
-
 /// Serves requests that are forwarded nearly unchanged.
 async fn passed(
     api: &Arc<Api>,
     serve: Serve,
     asking: native::NativeContext,
     request: (Parts, Incoming),
-    in_flight: &InFlight,
+    connection: native::Connection<'_>,
 ) -> Response<ResponseBody> {
     match serve {
-        Serve::Kept(resource) => files_and_batches::serve(api, resource, asking, request).await,
-        _ => native::serve(api, asking, request, in_flight).await,
+        Serve::Kept(resource) => {
+            files_and_batches::serve(api, resource, asking, request, connection.cut).await
+        }
+        _ => native::serve(api, asking, request, connection).await,
     }
 }
 
@@ -267,14 +259,14 @@ impl ListenerRole {
     }
 }
 
-fn full(api: &Api, head: &Parts, is_h2: bool) -> Response<ResponseBody> {
+fn full(api: &Api, snapshot: &Snapshot, head: &Parts) -> Response<ResponseBody> {
     let mut error = Error::gateway(
         ErrorKind::Unavailable,
         "The gateway has reached server.max_connections, and no connection is idle; try again.",
     );
     error.retry = Retry::After(Duration::from_secs(1));
-    let mut response = refuse(api, head, &error);
-    if !is_h2 {
+    let mut response = refuse_early(api, snapshot, head, &error);
+    if head.version != Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, CLOSE);
     }
     response
@@ -586,6 +578,12 @@ async fn administrator(api: &Api, snapshot: &Snapshot, head: &Parts) -> Result<C
 /// The refusal of a request, with the limits of its key.
 fn deny(api: &Api, head: &Parts, denied: Denied) -> Response<ResponseBody> {
     respond::rates(refuse(api, head, &denied.error), denied.rates)
+}
+
+/// The refusal of a request whose key is not checked, with the limits of a known key.
+fn refuse_early(api: &Api, snapshot: &Snapshot, head: &Parts, error: &Error) -> Response<ResponseBody> {
+    let caller = api.auth.known(&snapshot.keys, &head.headers, head.uri.query());
+    respond::rates(refuse(api, head, error), caller.and_then(|caller| caller.rates()))
 }
 
 /// An error in the format that callers of the path speak.

@@ -1,5 +1,6 @@
 //! `/p/{provider}/…`: a provider's own API, with the gateway's credential instead of the caller's.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -29,6 +30,7 @@ use crate::clock;
 use crate::config::MetadataPlace;
 use crate::identity::{Caller, Denied};
 use crate::incoming::{broken, late, leave_unread, too_large_upload};
+use crate::lifecycle::CutNotice;
 use crate::metering::Arrival;
 use crate::pipeline::native::{NativeAnswer, NativeBody, NativeQuestion, TunnelEnd};
 use crate::pipeline::{Failure, Inbound, RequestOptions};
@@ -50,11 +52,17 @@ pub struct NativeContext {
     pub path: &'static str,
 }
 
+/// The connection of the request, and the notice that cuts its answer.
+pub struct Connection<'a> {
+    pub in_flight: &'a InFlight,
+    pub cut: &'a mut CutNotice,
+}
+
 pub async fn serve(
     api: &Arc<Api>,
     asking: NativeContext,
     (mut head, body): (Parts, Incoming),
-    in_flight: &InFlight,
+    connection: Connection<'_>,
 ) -> Response<ResponseBody> {
     let caller = match admit(api, &asking.snapshot, &head, Role::Passthrough).await {
         Ok(caller) => caller,
@@ -65,21 +73,32 @@ pub async fn serve(
     };
     let rates = caller.rates();
     let mut inbound = inbound(asking, caller);
-    let tunnel = tunnel(api, &mut head, in_flight);
-    let response = match question(api, &mut inbound, (head, tunnel), body).await {
+    let tunnel = tunnel(api, &mut head, connection.in_flight);
+    let answer = asked(api, &mut inbound, (head, tunnel), body);
+    let response = respond::unless_cut(connection.cut, pin!(answer), OWN).await;
+    respond::rates(response, rates)
+}
+
+/// The answer to an admitted request.
+async fn asked(
+    api: &Arc<Api>,
+    inbound: &mut Inbound,
+    head: (Parts, Option<TunnelEnd>),
+    body: Incoming,
+) -> Response<ResponseBody> {
+    match question(api, inbound, head, body).await {
         Ok(question) => {
             let dialect = inbound.dialect;
-            match api.pipeline.clone().pass(&inbound, question).await {
+            match api.pipeline.clone().pass(inbound, question).await {
                 Ok(answer) => answered(answer),
                 Err(failure) => respond::failure(dialect, &failure),
             }
         }
         Err(error) => {
-            api.pipeline.refuse(&inbound, Operation::Passthrough, &error);
+            api.pipeline.refuse(inbound, Operation::Passthrough, &error);
             respond::failure(inbound.dialect, &Failure::from(error))
         }
-    };
-    respond::rates(response, rates)
+    }
 }
 
 /// The answer to a request that is not admitted.

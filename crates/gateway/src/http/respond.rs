@@ -1,5 +1,8 @@
 //! Responses.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use bytes::Bytes;
 use canon::write::push_u64;
 use canon::{Error, ErrorKind};
@@ -13,6 +16,7 @@ use super::request_body::ACCEPTED;
 use crate::admission;
 use crate::clock;
 use crate::identity::Rates;
+use crate::lifecycle::{CutNotice, cut_off};
 use crate::metering::Served;
 use crate::pipeline::Failure;
 use crate::pipeline::count::CountSource;
@@ -135,6 +139,18 @@ pub fn counted(mut response: Response<ResponseBody>, source: CountSource) -> Res
 /// An error in the caller's format.
 pub fn error(dialect: &dyn Dialect, error: &Error) -> Response<ResponseBody> {
     failure(dialect, &Failure::from(error.clone()))
+}
+
+/// An answer, or the error that replaces it when the gateway stops.
+pub async fn unless_cut(
+    cut: &mut CutNotice,
+    answer: Pin<&mut impl Future<Output = Response<ResponseBody>>>,
+    dialect: &dyn Dialect,
+) -> Response<ResponseBody> {
+    match cut.unless_cut(answer).await {
+        Some(response) => response,
+        None => error(dialect, &cut_off()),
+    }
 }
 
 /// An error with the attempts.

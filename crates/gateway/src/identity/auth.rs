@@ -273,6 +273,12 @@ impl Auth {
         Box::pin(self.unknown_key(fixed, &hash, now)).await
     }
 
+    /// The caller with a key that is in memory, without a check of the database.
+    pub fn known(&self, fixed: &Keys, headers: &HeaderMap, query: Option<&str>) -> Option<Caller> {
+        let hash = self.hasher.hash(&presented(headers, query)?);
+        self.find(fixed, &hash)?.ok()
+    }
+
     /// No request came for a while: a key may have been revoked since. While the database is away the last
     /// known keys stay in force.
     async fn renewed(self: &Arc<Self>) {

@@ -577,6 +577,36 @@ async fn the_default_project_of_the_database_binds_static_keys_too() {
     }
 }
 
+#[tokio::test]
+async fn a_request_that_a_stop_cuts_has_the_limits_of_its_key() {
+    let mut upstream = Upstream::by_hand().await;
+    let project = "limits = [{ requests = 60, per = \"day\" }]";
+    let config = format!("[server]\nshutdown_seconds = 600\n{}", config(&upstream, project))
+        .replace("key = \"team-key\"", "key = \"team-key\"\nroles = [\"inference\", \"passthrough\"]");
+    let gateway = TestGateway::start(&config).await;
+    let address = gateway.address;
+    let body = short(MODEL).to_string();
+    let ask = |line: &str| {
+        let head = format!(
+            "{line} HTTP/1.1\r\nhost: g\r\nx-api-key: team-key\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        tokio::spawn(async move { send(address, head.as_bytes()).await })
+    };
+    let lines = ["POST /v1/chat/completions", "POST /p/openai/v1/chat/completions"];
+    let (mut asked, mut silent) = (Vec::new(), Vec::new());
+    for line in lines {
+        asked.push(ask(line));
+        silent.push(upstream.next().await);
+    }
+    assert_eq!(gateway.stop_at_once().await.cut, lines.len());
+    for (line, reply) in lines.iter().zip(asked) {
+        let reply = reply.await.unwrap();
+        assert_eq!((reply.status, reply.at("/error/code")), (503, json!("unavailable")), "{line}");
+        assert_eq!(reply.header("x-ratelimit-limit-requests"), Some("60"), "{line}");
+    }
+}
+
 /// 200 callers, one budget, a provider that answers, fails, breaks off or stays silent, and callers that hang up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_stress_the_ceiling_holds_and_the_ledger_is_the_sum_of_the_records() {
@@ -685,4 +715,57 @@ async fn a_webhook_is_sent_once_for_each_threshold() {
     assert_eq!(bodies[0]["type"], "budget.threshold");
     assert_eq!(bodies[0]["data"]["project"], "a");
     assert_eq!(bodies[0]["data"]["usd"], usd);
+}
+
+/// The thresholds that an address was sent, as ceiling and percentage, once there are this many.
+async fn reported(hook: &Upstream, many: usize) -> Vec<(String, i64)> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while hook.bodies().len() < many && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let threshold = |body: &Value| {
+        let data = &body["data"];
+        (data["usd"].as_str().unwrap().to_owned(), data["percent"].as_i64().unwrap())
+    };
+    let mut all: Vec<_> = hook.bodies().iter().map(threshold).collect();
+    all.sort_unstable();
+    all
+}
+
+#[tokio::test]
+async fn two_budgets_of_one_window_report_their_own_thresholds_once_across_a_restart() {
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let hook = Upstream::playing(vec![answer("taken")]).await;
+    let [small, large] = [6, 10].map(|answers| Pico(answers * COST).to_string());
+    let budgets = format!(
+        "{{ usd = \"{small}\", per = \"total\", on_exhausted = \"downgrade:cheap\" }}, {{ usd = \"{large}\", per = \"total\" }}"
+    );
+    let with = |budgets: &str| {
+        let project = format!("budgets = [{budgets}]");
+        format!("{}\n[[webhooks]]\nurl = \"{}/hook\"\n", config(&upstream, &project), hook.url())
+    };
+    let gateway = TestGateway::start(&with(&budgets)).await;
+    let mut body = short(MODEL);
+    body["max_tokens"] = json!(5);
+    let mut answers = 0;
+    // Six answers of the requested model reach the first budget; then the alias serves until the second is full.
+    while ask(&gateway, &body).await.status == 200 {
+        answers += 1;
+    }
+    assert!(answers > 6, "{answers}");
+    let mut expected: Vec<_> = [(&small, 50), (&small, 80), (&small, 100), (&large, 50), (&large, 80)]
+        .map(|(usd, percent)| (usd.clone(), percent))
+        .into();
+    expected.sort_unstable();
+    assert_eq!(reported(&hook, 5).await, expected);
+
+    // The next process reads the same spending. Its third budget shows that it has noticed the thresholds.
+    let third = Pico(12 * COST).to_string();
+    let config = with(&format!("{budgets}, {{ usd = \"{third}\", per = \"month\" }}"));
+    let gateway = gateway.stop().await.start(&config).await;
+    expected.push((third, 80));
+    expected.sort_unstable();
+    assert_eq!(reported(&hook, 6).await, expected);
+    gateway.stop().await;
+    assert_eq!(reported(&hook, 6).await, expected);
 }

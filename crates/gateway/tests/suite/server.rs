@@ -78,7 +78,10 @@ async fn is_closed(socket: &mut TcpStream) -> bool {
 #[tokio::test]
 async fn a_full_gateway_answers_health_checks_and_closes_idle_connections_first() {
     let mut upstream = Upstream::by_hand().await;
-    let config = format!("[server]\nmax_connections = 2\n{}", upstream.provider("one", "openai-chat"));
+    let config = format!(
+        "[server]\nmax_connections = 2\n{}[projects.default]\nlimits = [{{ requests = 60, per = \"day\" }}]\n",
+        upstream.provider("one", "openai-chat")
+    );
     let gateway = TestGateway::start(&config).await;
     let address = gateway.address;
     let ask = move || {
@@ -96,6 +99,7 @@ async fn a_full_gateway_answers_health_checks_and_closes_idle_connections_first(
     let refused = gateway.chat(&question("one/any")).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
     assert!(refused.message().contains("server.max_connections"));
+    assert_eq!(refused.header("x-ratelimit-remaining-requests"), Some("58"));
     one.send(&answer).await;
     two.send(&answer).await;
     assert_eq!((first.await.unwrap().status, second.await.unwrap().status), (200, 200));
