@@ -598,6 +598,52 @@ async fn a_lost_node_is_forgotten_and_what_it_held_in_advance_is_free() {
     place.end().await;
 }
 
+/// The percentages of budgets that an address was sent.
+fn percents(hook: &Upstream) -> Vec<i64> {
+    let mut all: Vec<i64> =
+        hook.bodies().iter().filter_map(|body| body["data"]["percent"].as_i64()).collect();
+    all.sort_unstable();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_threshold_is_reported_once_by_all_nodes_together() {
+    let Some(place) = SharedServers::new("hooks").await else { return };
+    let upstream = Upstream::playing(vec![answer("Hello.")]).await;
+    let hook = Upstream::playing(vec![answer("taken")]).await;
+    let policy = format!("budgets = [{{ usd = \"{}\", per = \"total\" }}]", canon::Pico(20 * WORST));
+    let webhook = format!("[[webhooks]]\nurl = \"{}/hook\"\n", hook.url());
+    let config = format!("{}{webhook}", place.config(&upstream, &policy));
+    let nodes = place.nodes(3, &config).await;
+    // Reservations and what nodes hold in advance may refuse a request before 80 % are spent. They are free later.
+    until(async || {
+        storm(&nodes, 3, 20).await;
+        percents(&hook).contains(&80)
+    })
+    .await;
+    stop(nodes).await;
+    assert!(percents(&hook).is_sorted_by(|one, next| one < next), "{:?}", percents(&hook));
+
+    // Every node of the next start reads the spending and notices the threshold again.
+    let before = percents(&hook);
+    let further = format!(
+        "{{ usd = \"{}\", per = \"month\" }}, {{ usd = \"{}\", per = \"total\" }}",
+        canon::Pico(32 * WORST),
+        canon::Pico(20 * WORST)
+    );
+    let config = format!("{}{webhook}", place.config(&upstream, &format!("budgets = [{further}]")));
+    let nodes = place.nodes(3, &config).await;
+    until(async || percents(&hook).len() > before.len()).await;
+    // Each node collects its notices once a second.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stop(nodes).await;
+    let mut expected = before;
+    expected.push(50);
+    expected.sort_unstable();
+    assert_eq!(percents(&hook), expected);
+    place.end().await;
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
