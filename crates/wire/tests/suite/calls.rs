@@ -2,7 +2,10 @@
 
 use canon::{Message, ModelFacts, Part, PartKind, Quirks, Request, Role, Target, ToolCall, ToolResult};
 use serde_json::{Value, json};
-use wire::Protocol;
+use wire::{DecoderContext, Protocol};
+
+use crate::heard::hear_every_way;
+use wire::framing::aws_eventstream::encode_event;
 
 /// The calls and results that a format writes: the ids of the calls in order, and the text of each result
 /// with the position of its call.
@@ -359,6 +362,99 @@ fn an_incomplete_character_becomes_a_replacement_character() {
         for (protocol, before, after) in cases {
             let answer = answered_raw(protocol, &[before, half, after].concat());
             assert_eq!(answer["choices"][0]["message"]["content"], "a\u{fffd}", "{protocol:?}");
+        }
+    }
+}
+
+/// A stream with this text at the place of `@`: lines of JSON, framed as the format frames them.
+fn stream_with(protocol: Protocol, text: &[u8]) -> Vec<u8> {
+    let events: &[(&str, &str)] = match protocol {
+        Protocol::AnthropicMessages => &[
+            (
+                "message_start",
+                r#"{"type":"message_start","message":{"id":"m","model":"m","role":"assistant","content":[],"usage":{"input_tokens":1,"output_tokens":1}}}"#,
+            ),
+            (
+                "content_block_start",
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+            ),
+            (
+                "content_block_delta",
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a@"}}"#,
+            ),
+            ("content_block_stop", r#"{"type":"content_block_stop","index":0}"#),
+            (
+                "message_delta",
+                r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}"#,
+            ),
+            ("message_stop", r#"{"type":"message_stop"}"#),
+        ],
+        Protocol::OpenaiResponses => &[
+            (
+                "response.created",
+                r#"{"type":"response.created","sequence_number":0,"response":{"id":"r","object":"response","status":"in_progress","model":"m","output":[]}}"#,
+            ),
+            (
+                "response.output_item.added",
+                r#"{"type":"response.output_item.added","sequence_number":1,"output_index":0,"item":{"type":"message","id":"msg","role":"assistant","status":"in_progress","content":[]}}"#,
+            ),
+            (
+                "response.output_text.delta",
+                r#"{"type":"response.output_text.delta","sequence_number":2,"item_id":"msg","output_index":0,"content_index":0,"delta":"a@"}"#,
+            ),
+            (
+                "response.completed",
+                r#"{"type":"response.completed","sequence_number":3,"response":{"id":"r","object":"response","status":"completed","model":"m","output":[{"type":"message","id":"msg","role":"assistant","status":"completed","content":[{"type":"output_text","text":"a@","annotations":[]}]}],"usage":{"input_tokens":1,"output_tokens":1,"total_tokens":2}}}"#,
+            ),
+        ],
+        Protocol::Gemini => {
+            &[("", r#"{"candidates":[{"content":{"parts":[{"text":"a@"}]},"finishReason":"STOP"}]}"#)]
+        }
+        Protocol::CohereChat => &[
+            ("", r#"{"type":"message-start","id":"m"}"#),
+            ("", r#"{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"a@"}}}}"#),
+            ("", r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE"}}"#),
+        ],
+        Protocol::BedrockConverse => &[
+            ("messageStart", r#"{"role":"assistant"}"#),
+            ("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"text":"a@"}}"#),
+            ("messageStop", r#"{"stopReason":"end_turn"}"#),
+        ],
+        Protocol::OllamaChat => &[
+            ("", r#"{"message":{"content":"a@"},"done":false}"#),
+            ("", r#"{"message":{"content":""},"done":true,"done_reason":"stop"}"#),
+        ],
+        Protocol::OpenaiChat => &[(
+            "",
+            r#"{"id":"i","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"a@"},"finish_reason":"stop"}]}"#,
+        )],
+        Protocol::OpenaiCompletions => &[(
+            "",
+            r#"{"id":"i","object":"text_completion","created":1,"model":"m","choices":[{"index":0,"text":"a@","finish_reason":"stop"}]}"#,
+        )],
+    };
+    let mut body = Vec::new();
+    for (kind, json) in events {
+        let data = json.split('@').map(str::as_bytes).collect::<Vec<_>>().join(text);
+        match protocol {
+            Protocol::BedrockConverse => encode_event(kind, &data, &mut body),
+            Protocol::OllamaChat => body.extend([&data, &b"\n"[..]].concat()),
+            _ => body.extend([b"event: ", kind.as_bytes(), b"\ndata: ", &data, b"\n\n"].concat()),
+        }
+    }
+    if matches!(protocol, Protocol::OpenaiChat | Protocol::OpenaiCompletions) {
+        body.extend_from_slice(b"data: [DONE]\n\n");
+    }
+    body
+}
+
+#[test]
+fn an_incomplete_character_in_a_stream_becomes_a_replacement_character() {
+    for half in [&b"\\ud83d"[..], b"\\ude00", b"\xf0\x9f"] {
+        for protocol in Protocol::ALL {
+            let body = stream_with(protocol, half);
+            let answer = hear_every_way(protocol, true, &DecoderContext::default(), &body);
+            assert_eq!(answer.map(|answer| answer.text).as_deref(), Ok("a\u{fffd}"), "{protocol:?} {half:?}");
         }
     }
 }
