@@ -8,7 +8,8 @@ use canon::{Amount, Error, Feature, Features, Result};
 
 use crate::Headers;
 use crate::json::{
-    self, Edit, FieldPositions, Kind, Scanner, Syntax, is_utf8, mentions, quoted, text_of, word,
+    self, Edit, FieldPositions, Kind, Members, Scanner, Syntax, is_text, is_utf8, may_say, mentions, quoted,
+    text_of, word,
 };
 
 /// Most top-level fields of a request. OpenAI, which has the most, defines about forty.
@@ -399,15 +400,27 @@ impl Intake {
 
     /// Whether the request asks for thinking, in any format.
     pub fn asks_for_thinking(&self) -> bool {
-        let says = |name: &str, off: &[&str]| {
-            self.non_null(name).is_some_and(|value| !off.iter().any(|word| mentions(value, word)))
+        let text = |name: &str| self.non_null(name).and_then(|raw| std::str::from_utf8(raw).ok());
+        let members = |name: &str| text(name).and_then(Members::of);
+        // A text, or an object with this text as one of its members.
+        let says = |name: &str, off: &str| {
+            text(name).is_some_and(|raw| {
+                let words =
+                    Members::of(raw).map(|members| members.iter().any(|(_, word)| is_text(word, off)));
+                !words.unwrap_or_else(|| is_text(raw, off))
+            })
         };
-        says("reasoning_effort", &["none"])
-            || says("reasoning", &["none"])
-            || says("thinking", &["disabled"])
-            || says("output_config", &["none"])
-                && self.field("output_config").is_some_and(|value| mentions(value, "effort"))
-            || self.field("generationConfig").is_some_and(|value| mentions(value, "thinkingConfig"))
+        says("reasoning_effort", "none")
+            || says("reasoning", "none")
+            || says("thinking", "disabled")
+            || says("output_config", "none")
+                && members("output_config").is_some_and(|members| members.has("effort"))
+            || members("generationConfig").is_some_and(|members| members.has("thinkingConfig"))
+    }
+
+    /// Whether a raw part of the body may contain this text: a cheap check before a full one.
+    pub(crate) fn may_say(&self, raw: &[u8], text: &str) -> bool {
+        self.has_escaped_name || may_say(raw, text)
     }
 
     /// Whether a raw part of the body contains a name: a cheap check before a full one.

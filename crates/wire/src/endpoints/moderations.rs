@@ -14,7 +14,7 @@ use super::{
     AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
 };
 use crate::intake::{Intake, RequestFacts, check_kind};
-use crate::json::{Kind, List, Scanner, mentions};
+use crate::json::{Items, Kind, List, Members, Scanner, may_say};
 use crate::protocols::counts::count_of;
 use crate::{Protocol, adapter};
 
@@ -99,9 +99,14 @@ fn count(kind: Kind, raw: &[u8]) -> Result<(usize, bool)> {
         Ok(())
     })?;
     match first {
-        Some(Kind::Object) => Ok((1, mentions(raw, "image_url"))),
+        Some(Kind::Object) => Ok((1, may_say(raw, "image_url") && has_image(raw))),
         _ => Ok((items, false)),
     }
+}
+
+fn has_image(parts: &[u8]) -> bool {
+    let mut parts = Items::of(std::str::from_utf8(parts).unwrap_or_default()).filter_map(Members::of);
+    parts.any(|part| part.has("image_url"))
 }
 
 impl EndpointRequest for ModerationsRequest {

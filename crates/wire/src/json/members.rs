@@ -172,6 +172,11 @@ pub fn string(json: &str) -> Option<Cow<'_, str>> {
     if text.escaped { text_of(json.as_bytes(), &text) } else { Some(Cow::Borrowed(&json[text.range])) }
 }
 
+/// Whether a value is this string.
+pub fn is_text(json: &str, text: &str) -> bool {
+    string(json).as_deref() == Some(text)
+}
+
 /// Appends a value without white space between its tokens.
 pub fn push_compact(out: &mut Vec<u8>, json: &str) {
     let mut rest = json;

@@ -13,6 +13,7 @@ mod scan;
 mod span;
 mod value;
 
+use canon::scan::may_have_unicode_escape;
 pub use canon::write::{
     push_array, push_count, push_escaped, push_key, push_list, push_string, push_text, push_u64, quoted,
 };
@@ -21,7 +22,7 @@ pub use extent::Extent;
 pub use index::{FieldPositions, Index, name};
 pub use list::List;
 pub use meaning::ValueHash;
-pub use members::{Items, Members, push_compact, string};
+pub use members::{Items, Members, is_text, push_compact, string};
 pub use output::{FormatOverhead, Output, Pieces, append, make_room, put};
 pub use plain::{FastPathMiss, SeenFields, ensure, plain_name, plain_string};
 pub use scan::{Kind, Scanner, Syntax, Text, is_utf8, repaired, text_of, word};
@@ -38,7 +39,12 @@ pub fn with_member(mut object: String, member: Option<&[u8]>) -> String {
     object
 }
 
-/// Whether a text contains a name in quotes: a cheap check before a full one.
+/// Whether a text may contain this text as a name or a value, with or without escapes: a cheap check before a full one.
+pub(crate) fn may_say(json: &[u8], text: &str) -> bool {
+    mentions(json, text) || may_have_unicode_escape(json)
+}
+
+/// Whether a text contains a name in quotes, without escapes: a cheap check before a full one.
 pub(crate) fn mentions(json: &[u8], name: &str) -> bool {
     memchr::memmem::find(json, format!("\"{name}\"").as_bytes()).is_some()
 }

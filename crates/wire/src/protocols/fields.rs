@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use canon::{CacheMark, Error, Json, Result};
 use serde::de::DeserializeOwned;
 
+use crate::intake::whole;
 use crate::json::{Items, Members, push_string, string};
 
 /// Most texts of a list. Providers accept far fewer (Bedrock 2,500 stop texts), and each is a separate
@@ -77,7 +78,9 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn opt_count(&self, name: &str) -> Result<Option<u64>> {
-        self.read(name, "a non-negative whole number")
+        let Some(raw) = self.raw(name) else { return Ok(None) };
+        let count = whole(raw.as_bytes()).and_then(|count| u64::try_from(count).ok());
+        count.map(Some).ok_or_else(|| self.wrong(name, "must be a non-negative whole number."))
     }
 
     pub(crate) fn opt_number(&self, name: &str) -> Result<Option<f64>> {

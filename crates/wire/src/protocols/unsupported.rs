@@ -5,6 +5,8 @@ use canon::{
     PartField, PartKind, Request, Result,
 };
 
+use crate::json::string;
+
 /// The caller's names for the amount of thinking.
 pub(super) const EFFORT: Field = Field::ReasoningEffort;
 pub(super) const BUDGET: Field = Field::ReasoningBudget;
@@ -215,12 +217,21 @@ pub(super) fn requested_field(request: &Request) -> Field {
 
 /// True when omitting the field means the same.
 pub(super) fn is_neutral(name: &str, value: &str) -> bool {
-    matches!(value.trim(), "null" | "{}" | "[]")
-        || matches!(
-            (name, value.trim()),
-            ("store", "false")
-                | ("service_tier", "\"auto\"" | "\"default\"")
-                | ("verbosity", "\"medium\"")
-                | ("modalities" | "web_search_options", _)
-        )
+    let value = value.trim();
+    let is_empty = |list: char, end: char| {
+        value
+            .strip_prefix(list)
+            .and_then(|value| value.strip_suffix(end))
+            .is_some_and(|inner| inner.trim().is_empty())
+    };
+    if value == "null" || is_empty('{', '}') || is_empty('[', ']') {
+        return true;
+    }
+    match name {
+        "store" => value == "false",
+        "service_tier" => matches!(string(value).as_deref(), Some("auto" | "default")),
+        "verbosity" => string(value).as_deref() == Some("medium"),
+        "modalities" | "web_search_options" => true,
+        _ => false,
+    }
 }

@@ -4,7 +4,7 @@ use canon::{Message, ModelFacts, Part, PartKind, Quirks, Request, Role, Target, 
 use serde_json::{Value, json};
 use wire::{DecoderContext, Protocol};
 
-use crate::heard::hear_every_way;
+use crate::caller_answer::read_at_every_split;
 use wire::framing::aws_eventstream::encode_event;
 
 /// The calls and results that a format writes: the ids of the calls in order, and the text of each result
@@ -453,7 +453,7 @@ fn an_incomplete_character_in_a_stream_becomes_a_replacement_character() {
     for half in [&b"\\ud83d"[..], b"\\ude00", b"\xf0\x9f"] {
         for protocol in Protocol::ALL {
             let body = stream_with(protocol, half);
-            let answer = hear_every_way(protocol, true, &DecoderContext::default(), &body);
+            let answer = read_at_every_split(protocol, true, &DecoderContext::default(), &body);
             assert_eq!(answer.map(|answer| answer.text).as_deref(), Ok("a\u{fffd}"), "{protocol:?} {half:?}");
         }
     }

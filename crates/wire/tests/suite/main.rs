@@ -28,6 +28,7 @@ mod mutated;
 mod names;
 mod ollama;
 mod one_answer;
+mod one_reading;
 mod openai_chat;
 mod openai_completions;
 mod openai_responses;
@@ -35,6 +36,7 @@ mod providers;
 mod quirks;
 mod readers;
 mod round_trip;
+mod spelling;
 mod streams_vs_unary;
 mod structured;
 

@@ -7,7 +7,7 @@ use canon::{Error, Feature, Result};
 
 use crate::Intake;
 use crate::intake::{check_kind, expect, whole};
-use crate::json::{Kind, Scanner, word};
+use crate::json::{Kind, Members, Scanner, word};
 use crate::protocols::call_ids::{LONGEST_KEPT, mark_of};
 
 /// Reads a request. Errors name the field by its JSON path; values that only the provider can judge are
@@ -72,7 +72,13 @@ impl Reader<'_> {
                 self.intake.max_output_tokens = Some(count.ok_or_else(wrong)?);
             }
             "output_format" => self.intake.needs.insert(Feature::JsonSchema),
-            "output_config" if crate::json::mentions(raw, "format") => {
+            "output_config"
+                if std::str::from_utf8(raw).is_ok_and(|raw| {
+                    Members::of(raw)
+                        .and_then(|members| members.get("format"))
+                        .is_some_and(|format| format != "null")
+                }) =>
+            {
                 self.intake.needs.insert(Feature::JsonSchema);
             }
             _ => {}

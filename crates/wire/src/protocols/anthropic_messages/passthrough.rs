@@ -169,8 +169,7 @@ impl Forward<'_> {
     fn history(&mut self) {
         let Some(raw) = self.intake.non_null("messages") else { return };
         // A string has no blocks.
-        if !self.intake.seen.content_lists || !CLOSE_LOOKS.iter().any(|name| self.intake.mentions(raw, name))
-        {
+        if !self.intake.seen.content_lists || !CLOSE_LOOKS.iter().any(|name| self.intake.may_say(raw, name)) {
             return;
         }
         let PassthroughInputs { target, memory, without_thinking } = self.forwarding;

@@ -21,7 +21,7 @@ impl Passthrough for OpenaiChat {
     /// Free-text tools and a choice among several tools need a translation where the provider supports
     /// neither.
     fn fits(&self, intake: &Intake, target: Target<'_>) -> bool {
-        target.quirks.takes_custom_tools || !(has_custom_tools(intake) || chooses_among(intake))
+        target.quirks.takes_custom_tools || !(has_tools_of(intake, "custom") || chooses_among(intake))
     }
 
     fn media(&self, intake: &Intake, target: Target<'_>) -> Option<Box<dyn MediaSlots>> {
@@ -49,19 +49,22 @@ impl Passthrough for OpenaiChat {
     }
 }
 
-fn has_custom_tools(intake: &Intake) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Typed<'a> {
-        #[serde(rename = "type", borrow, default)]
-        kind: std::borrow::Cow<'a, str>,
-    }
+/// A tool, or the choice of one.
+#[derive(serde::Deserialize)]
+struct Typed<'a> {
+    #[serde(rename = "type", borrow, default)]
+    kind: std::borrow::Cow<'a, str>,
+}
+
+/// Whether tools of this type are offered.
+fn has_tools_of(intake: &Intake, kind: &str) -> bool {
     // The name may occur elsewhere in the tools, so they are read only if it occurs.
-    intake.field("tools").is_some_and(|tools| intake.mentions(tools, "custom"))
+    intake.field("tools").is_some_and(|tools| intake.may_say(tools, kind))
         && intake
             .read_as::<Vec<Typed<'_>>>("tools")
-            .is_some_and(|tools| tools.iter().any(|tool| tool.kind == "custom"))
+            .is_some_and(|tools| tools.iter().any(|tool| tool.kind == kind))
 }
 
 fn chooses_among(intake: &Intake) -> bool {
-    intake.field("tool_choice").is_some_and(|choice| intake.mentions(choice, "allowed_tools"))
+    intake.read_as::<Typed<'_>>("tool_choice").is_some_and(|choice| choice.kind == "allowed_tools")
 }

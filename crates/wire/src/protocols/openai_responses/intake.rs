@@ -1,11 +1,13 @@
 //! Reads the routing facts of a Responses request, in one pass over the raw body.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use canon::{Error, Feature, Result};
 use serde::Deserialize;
 
 use crate::intake::{check_kind, expect, whole};
-use crate::json::{Kind, Scanner, Text, word};
+use crate::json::{Items, Kind, Scanner, Text, string, word};
 use crate::{Intake, StoredAnswerUse};
 
 /// Reads a request. Errors name the field by its JSON path; values that only the provider can judge are
@@ -49,6 +51,21 @@ pub(super) fn intake(body: &Bytes) -> Result<Intake> {
         conversation,
     }));
     Ok(intake)
+}
+
+/// The type of the format in `text`.
+fn output_kind(text: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct TextSettings<'a> {
+        #[serde(borrow)]
+        format: OutputKind<'a>,
+    }
+    #[derive(Deserialize)]
+    struct OutputKind<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    serde_json::from_slice::<TextSettings<'_>>(text).ok().map(|text| text.format.kind)
 }
 
 /// The id of the named conversation, given as a string or an object.
@@ -106,16 +123,18 @@ impl Reader<'_> {
                 self.intake.max_output_tokens =
                     Some(count.ok_or_else(|| Error::invalid(name.to_owned(), message))?);
             }
-            "top_logprobs" if raw != b"0" => self.intake.needs.insert(Feature::Logprobs),
-            "include" if crate::json::mentions(raw, "message.output_text.logprobs") => {
-                self.intake.needs.insert(Feature::Logprobs);
+            "top_logprobs" if whole(raw) != Some(0) => self.intake.needs.insert(Feature::Logprobs),
+            "include" => {
+                let mut included = Items::of(std::str::from_utf8(raw).unwrap_or_default()).filter_map(string);
+                if included.any(|name| name == "message.output_text.logprobs") {
+                    self.intake.needs.insert(Feature::Logprobs);
+                }
             }
-            "text" if crate::json::mentions(raw, "json_schema") => {
-                self.intake.needs.insert(Feature::JsonSchema)
-            }
-            "text" if crate::json::mentions(raw, "json_object") => {
-                self.intake.needs.insert(Feature::JsonObject)
-            }
+            "text" => match output_kind(raw).as_deref() {
+                Some("json_schema") => self.intake.needs.insert(Feature::JsonSchema),
+                Some("json_object") => self.intake.needs.insert(Feature::JsonObject),
+                _ => {}
+            },
             _ => {}
         }
         Ok(())

@@ -11,6 +11,7 @@ use wire::Protocol;
 use wire::protocols::openai_chat::{MediaUrls, forward};
 
 use super::super::generate::json_value;
+use super::super::spelling::{doubled, spelled, with_floats};
 
 fn part() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -70,70 +71,6 @@ fn request() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Choices of the writer, one after the other.
-struct Choices<'a>(std::iter::Cycle<std::slice::Iter<'a, u8>>);
-
-impl Choices<'_> {
-    fn next(&mut self, among: u8) -> u8 {
-        self.0.next().map_or(0, |choice| choice % among)
-    }
-}
-
-/// The same JSON in an unusual spelling: escapes anywhere, whole numbers as floats.
-fn write(value: &Value, choices: &mut Choices<'_>, out: &mut String) {
-    match value {
-        Value::String(text) => write_text(text, choices, out),
-        Value::Number(number) => match (number.as_i64(), choices.next(4)) {
-            (Some(whole), 0) => out.push_str(&format!("{whole}.0")),
-            (Some(whole), 1) => out.push_str(&format!("{whole}.00e+0")),
-            (Some(whole), 2) if whole % 10 == 0 && whole != 0 => out.push_str(&format!("{}E1", whole / 10)),
-            _ => out.push_str(&number.to_string()),
-        },
-        Value::Array(items) => {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                out.push_str(if at > 0 { " ," } else { "" });
-                write(item, choices, out);
-            }
-            out.push(']');
-        }
-        Value::Object(fields) => {
-            out.push('{');
-            for (at, (name, value)) in fields.iter().enumerate() {
-                out.push_str(if at > 0 { ",\n" } else { " " });
-                write_text(name, choices, out);
-                out.push_str(" : ");
-                write(value, choices, out);
-            }
-            out.push('}');
-        }
-        other => out.push_str(&other.to_string()),
-    }
-}
-
-fn write_text(text: &str, choices: &mut Choices<'_>, out: &mut String) {
-    out.push('"');
-    for unit in text.chars() {
-        let mut buffer = [0; 2];
-        match (unit, choices.next(5)) {
-            (_, 0) => {
-                unit.encode_utf16(&mut buffer)
-                    .iter()
-                    .for_each(|unit| out.push_str(&format!("\\u{unit:04X}")));
-            }
-            ('"' | '\\' | '\0'..='\x1f', _) => out.push_str(&format!("\\u{:04x}", unit as u32)),
-            _ => out.push(unit),
-        }
-    }
-    out.push('"');
-}
-
-fn spelled(value: &Value, choices: &[u8]) -> String {
-    let mut out = String::new();
-    write(value, &mut Choices(choices.iter().cycle()), &mut out);
-    out
-}
-
 fn decode(body: &str) -> Request {
     let dialect = wire::dialect(Protocol::OpenaiChat).unwrap();
     dialect.decode_request(body.as_bytes()).unwrap_or_else(|error| panic!("{error}: {body}"))
@@ -174,16 +111,6 @@ fn sent(body: &str, quirks: &Quirks) -> (Value, Vec<String>) {
     (serde_json::from_slice(&encoded.body).unwrap(), losses)
 }
 
-/// Makes every number a float: serde distinguishes the two kinds, JSON does not.
-fn with_floats(value: Value) -> Value {
-    match value {
-        Value::Number(number) => number.as_f64().into(),
-        Value::Array(items) => items.into_iter().map(with_floats).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, with_floats(value))).collect(),
-        other => other,
-    }
-}
-
 proptest! {
     #![proptest_config(testkit::random::cases(400))]
 
@@ -217,29 +144,10 @@ proptest! {
     /// A duplicate name, at any depth and in any spelling, is refused by every reader.
     #[test]
     fn duplicate_names_are_refused_by_every_reader(body in request(), choices in prop::collection::vec(any::<u8>(), 1..40), place in any::<prop::sample::Index>()) {
-        let text = spelled(&body, &choices);
-        let opened: Vec<usize> = object_starts(&text);
-        let at = opened[place.index(opened.len())];
-        let end = text[at..].find(':').unwrap() + at;
-        let name = text[at..end].trim();
-        prop_assume!(name.len() > 2);
-        let doubled = format!("{}{name}:null,{}", &text[..at], &text[at..]);
+        let doubled = doubled(&spelled(&body, &choices), place);
+        prop_assume!(doubled.is_some());
+        let doubled = doubled.unwrap();
         prop_assert!(chat_intake(doubled.as_bytes()).is_err(), "{}", doubled);
         prop_assert!(wire::dialect(Protocol::OpenaiChat).unwrap().decode_request(doubled.as_bytes()).is_err());
     }
-}
-
-/// The positions after the opening brace of each object that has fields.
-fn object_starts(text: &str) -> Vec<usize> {
-    let (mut in_string, mut escaped, mut found) = (false, false, Vec::new());
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' if !in_string && !text[at + 1..].trim_start().starts_with('}') => found.push(at + 1),
-            _ => {}
-        }
-    }
-    found
 }

@@ -12,7 +12,7 @@ use canon::{
 
 use super::super::REASONING_FORMAT;
 use super::super::types::CONTAINER_UPLOAD;
-use crate::json::{Items, room, string};
+use crate::json::{Items, is_text, room, string};
 use crate::protocols::Protocol;
 use crate::protocols::fields::Fields;
 use crate::protocols::hosted;
@@ -78,7 +78,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Request> {
     request.extra = fields.into_members(&KNOWN);
     for (name, tier) in &mut request.extra {
         // The name in other formats.
-        if name == "service_tier" && tier.as_str() == "\"standard_only\"" {
+        if name == "service_tier" && is_text(tier.as_str(), "standard_only") {
             *tier = Json::of("default");
         }
     }

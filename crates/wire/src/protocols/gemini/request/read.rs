@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use super::super::REASONING_FORMAT;
 use super::write::media::{guessed_mime, kind_of};
 use super::write::tools::camel_case;
+use crate::intake::whole;
 use crate::json::{Items, Members, push_array, push_compact, push_string, room, string};
 use crate::protocols::Protocol;
 use crate::protocols::envelope;
@@ -119,12 +120,23 @@ impl<'a> Fields<'a> {
         Some(value).filter(|value| *value != "null")
     }
 
-    fn take_as<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>> {
+    fn take_as<T: DeserializeOwned>(&mut self, name: &str, kind: &str) -> Result<Option<T>> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        serde_json::from_str(value).map(Some).map_err(|error| {
-            let error = error.to_string();
-            self.wrong(name, error.split(" at line ").next().unwrap_or(&error))
-        })
+        serde_json::from_str(value).map(Some).map_err(|_| self.wrong(name, &format!("it must be {kind}")))
+    }
+
+    fn take_flag(&mut self, name: &str) -> Result<Option<bool>> {
+        self.take_as(name, "true or false")
+    }
+
+    fn take_number(&mut self, name: &str) -> Result<Option<f64>> {
+        self.take_as(name, "a number")
+    }
+
+    fn take_whole<T: TryFrom<i64>>(&mut self, name: &str) -> Result<Option<T>> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let number = whole(value.as_bytes()).and_then(|number| T::try_from(number).ok());
+        number.map(Some).ok_or_else(|| self.wrong(name, "it must be a whole number in the field's range"))
     }
 
     fn take_text(&mut self, name: &str) -> Result<Option<String>> {
@@ -249,7 +261,7 @@ impl TurnReader {
             if let Some(sealed) = signature.take_if(|signature| envelope::holds_thoughts(signature)) {
                 self.unseal((&path, Place::entry(turn).piece(index)), &sealed, &mut parts);
             }
-            let is_thought = fields.take_as::<bool>("thought")?.unwrap_or(false);
+            let is_thought = fields.take_flag("thought")?.unwrap_or(false);
             let place = Place::entry(turn).piece(index);
             if let Some(kind) = self.model_part((turn, index), &path, is_thought, &mut fields)? {
                 parts.push(Part { signature: signature.map(Into::into), place, ..Part::new(kind) });
@@ -571,17 +583,17 @@ fn tool_choice(mut config: Fields<'_>, losses: &mut Losses) -> Result<Option<Too
 
 fn generation_config(mut config: Fields<'_>, request: &mut Request) -> Result<()> {
     let sampling = &mut request.sampling;
-    sampling.temperature = config.take_as("temperature")?;
-    sampling.top_p = config.take_as("topP")?;
-    sampling.top_k = config.take_as::<f64>("topK")?.map(|top_k| top_k as u64);
-    sampling.presence_penalty = config.take_as("presencePenalty")?;
-    sampling.frequency_penalty = config.take_as("frequencyPenalty")?;
-    sampling.seed = config.take_as("seed")?;
-    request.max_tokens = config.take_as("maxOutputTokens")?;
-    request.n = config.take_as("candidateCount")?;
+    sampling.temperature = config.take_number("temperature")?;
+    sampling.top_p = config.take_number("topP")?;
+    sampling.top_k = config.take_number("topK")?.map(|top_k| top_k as u64);
+    sampling.presence_penalty = config.take_number("presencePenalty")?;
+    sampling.frequency_penalty = config.take_number("frequencyPenalty")?;
+    sampling.seed = config.take_whole("seed")?;
+    request.max_tokens = config.take_whole("maxOutputTokens")?;
+    request.n = config.take_whole("candidateCount")?;
     request.stop = config.take_texts("stopSequences")?;
-    request.logprobs = config.take_as("responseLogprobs")?;
-    request.top_logprobs = config.take_as("logprobs")?;
+    request.logprobs = config.take_flag("responseLogprobs")?;
+    request.top_logprobs = config.take_whole("logprobs")?;
     thinking(&mut config, request)?;
     if config.has("responseJsonSchema") {
         for of in [OutputField::Whole, OutputField::Schema] {
@@ -611,7 +623,7 @@ fn thinking(config: &mut Fields<'_>, request: &mut Request) -> Result<()> {
     request.reasoning.exclude = true;
     let Some(thinking) = config.take("thinkingConfig") else { return Ok(()) };
     let mut thinking = object(thinking, PATH)?;
-    request.reasoning.exclude = thinking.take_as::<bool>("includeThoughts")? != Some(true);
+    request.reasoning.exclude = thinking.take_flag("includeThoughts")? != Some(true);
     if let Some(level) = thinking.take_text("thinkingLevel")? {
         let level = level.to_ascii_lowercase();
         if level != "thinking_level_unspecified" {
@@ -625,7 +637,7 @@ fn thinking(config: &mut Fields<'_>, request: &mut Request) -> Result<()> {
         }
     }
     // -1 leaves it to the model.
-    match thinking.take_as::<i64>("thinkingBudget")? {
+    match thinking.take_whole::<i64>("thinkingBudget")? {
         Some(0) => {
             request.reasoning.effort = Some(Effort::None);
             request.spellings.note(Field::ReasoningEffort, format!("{PATH}.thinkingBudget"));

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::intake::WHOLE;
-use super::strictness;
 use super::thoughts::Recall;
+use super::{has_tools_of, strictness};
 use crate::json::{
     Edit, Items, Kind, List, Members, Scanner, append, push_escaped, push_key, quoted, string, word,
 };
@@ -309,7 +309,7 @@ impl Forward<'_> {
     }
 
     fn has_functions(&self) -> bool {
-        self.intake.field("tools").is_some_and(|tools| self.intake.mentions(tools, "function"))
+        has_tools_of(self.intake, "function")
     }
 
     fn forces_a_call(&self) -> bool {
@@ -800,7 +800,7 @@ fn is_default(name: &str, value: &[u8]) -> bool {
         "temperature" | "top_p" | "n" => number == Some(1.0),
         "presence_penalty" | "frequency_penalty" => number == Some(0.0),
         "logprobs" => value == b"false",
-        "stop" => value == b"[]",
+        "stop" => value.strip_prefix(b"[").is_some_and(|end| end.trim_ascii() == b"]"),
         _ => false,
     }
 }

@@ -6,7 +6,7 @@ use canon::Losses;
 use serde::Deserialize;
 
 use super::super::{REASONING_FORMAT, stored_items};
-use crate::json::{Edit, Items};
+use crate::json::{Edit, Items, Members, may_say};
 use crate::proofs::{CallName, Memory};
 use crate::protocols::envelope;
 
@@ -37,9 +37,9 @@ impl ReasoningItem<'_> {
 impl ThinkingFilter<'_> {
     /// The input without it; none when nothing changes.
     pub(super) fn input(&self, input: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
-        let mentions = |name: &str| crate::json::mentions(input, name);
-        let has_calls = self.without_thinking && mentions("call_id");
-        if !input.starts_with(b"[") || !has_calls && !mentions("reasoning") {
+        let may_have = |text: &str| may_say(input, text);
+        let has_calls = self.without_thinking && may_have("call_id");
+        if !input.starts_with(b"[") || !has_calls && !may_have("reasoning") {
             return None;
         }
         let items = || Items::of(std::str::from_utf8(input).unwrap_or_default());
@@ -68,7 +68,7 @@ impl ThinkingFilter<'_> {
     /// requires both or neither.
     fn sent<'t>(&self, item: &'t str) -> Cow<'t, [u8]> {
         let raw = item.as_bytes();
-        if !self.without_thinking || !crate::json::mentions(raw, "call_id") {
+        if !self.without_thinking || !Members::of(item).is_some_and(|members| members.has("call_id")) {
             return raw.into();
         }
         let Ok(mut edit) = Edit::of(raw) else { return raw.into() };
@@ -76,7 +76,7 @@ impl ThinkingFilter<'_> {
     }
 
     fn keeps(&self, item: &str) -> bool {
-        if !crate::json::mentions(item.as_bytes(), "reasoning") {
+        if !may_say(item.as_bytes(), "reasoning") {
             return true;
         }
         let Ok(item) = serde_json::from_str::<ReasoningItem<'_>>(item) else { return true };

@@ -10,6 +10,7 @@ use canon::{
 
 pub(in super::super) use tools::{CallForm, CallerTools};
 
+use crate::json::is_text;
 use crate::protocols::Protocol;
 use crate::protocols::fields::Fields;
 
@@ -144,7 +145,8 @@ fn reasoning(fields: &Fields<'_>, request: &mut Request) -> Result<()> {
     request.reasoning = ReasoningRequest { effort, summary, ..ReasoningRequest::default() };
     for (name, value) in object.into_members(&["effort", "summary", "generate_summary"]) {
         // The default.
-        let says_nothing = value.is_null() || matches!(value.as_str(), "\"auto\"" | "\"standard\"");
+        let says_nothing =
+            value.is_null() || ["auto", "standard"].iter().any(|word| is_text(value.as_str(), word));
         if !says_nothing {
             lose(format!("reasoning.{name}"), request);
         }
@@ -195,7 +197,7 @@ fn rest(fields: Fields<'_>, request: &mut Request) {
 
 /// Fields that state the default, or that the gateway handles itself.
 fn is_idle(name: &str, value: &Json) -> bool {
-    (name == "truncation" && value.as_str() == "\"disabled\"") || crate::ROUTING_FIELDS.contains(&name)
+    (name == "truncation" && is_text(value.as_str(), "disabled")) || crate::ROUTING_FIELDS.contains(&name)
 }
 
 fn lose(field: String, request: &mut Request) {

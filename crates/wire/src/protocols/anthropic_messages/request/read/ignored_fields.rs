@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use canon::Losses;
 
-use crate::json::{Items, Members, string};
+use crate::json::{Items, Members, is_text, string};
 
 /// The known fields of each kind of block. Blocks of other kinds pass whole.
 const BLOCKS: [(&str, &[&str]); 11] = [
@@ -120,10 +120,9 @@ fn others(object: &Members<'_>, known: &[&str], path: &str, losses: &mut Losses)
 
 /// True for members of answers without meaning, which callers return.
 fn says_nothing(name: &str, value: &str) -> bool {
-    let is =
-        |member: &str, says: &str| Members::of(value).is_some_and(|value| value.last(member) == Some(says));
+    let last = |member: &str| Members::of(value).and_then(|value| value.last(member));
     value == "null"
         || Items::of(value).next().is_none() && value.starts_with('[')
-        || name == "citations" && is("enabled", "false")
-        || name == "caller" && is("type", "\"direct\"")
+        || name == "citations" && last("enabled") == Some("false")
+        || name == "caller" && last("type").is_some_and(|kind| is_text(kind, "direct"))
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::family::Family;
 use crate::DecoderContext;
-use crate::json::room;
+use crate::json::{is_text, room};
 use crate::protocols::anthropic_messages::schema::{self, Enforced, Unfit};
 use crate::protocols::bedrock_converse::request::types::*;
 use crate::protocols::function_tools::{free_text_schema, is_restricted, json_instruction};
@@ -341,5 +341,5 @@ fn is_object_schema(schema: &Json) -> bool {
         #[serde(rename = "type", borrow)]
         kind: Option<&'a serde_json::value::RawValue>,
     }
-    schema.read::<Root<'_>>().is_ok_and(|root| root.kind.is_some_and(|kind| kind.get() == "\"object\""))
+    schema.read::<Root<'_>>().is_ok_and(|root| root.kind.is_some_and(|kind| is_text(kind.get(), "object")))
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use canon::Json;
 
 use super::limits;
-use crate::json::{Items, Members, ValueHash, push_string, string};
+use crate::json::{Items, Members, ValueHash, is_text, push_string, string};
 
 /// Deepest translated nesting; below it anything is accepted.
 const DEPTH_LIMIT: usize = 64;
@@ -529,7 +529,8 @@ impl OpenSchema {
             self.set("enum", format!("[{value}]"));
         }
         if is_nullable
-            && let Some(kind) = self.get("type").filter(|kind| kind.starts_with('"') && *kind != "\"null\"")
+            && let Some(kind) =
+                self.get("type").filter(|kind| kind.starts_with('"') && !is_text(kind, "null"))
         {
             let kinds = format!("[{kind},\"null\"]");
             self.set("type", kinds);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use canon::{Error, Field, Json, Losses, Place, Request, Result, Tool, ToolChoice, ToolField, ToolKind};
 use serde_json::{Value, json};
 
-use crate::json::{Items, room};
+use crate::json::{Items, may_say, room};
 use crate::protocols::fields::Fields;
 use crate::protocols::hosted;
 
@@ -227,7 +227,7 @@ fn each_tool<'a>(body: &Fields<'a>, on_tool: &mut dyn FnMut(ToolItem<'a>) -> Res
     }
     for (index, raw) in in_input(body).enumerate() {
         // A cheap check first: most items contain no tools.
-        if !raw.contains("\"additional_tools\"") && !raw.contains("\"tool_search_output\"") {
+        if !["additional_tools", "tool_search_output"].iter().any(|kind| may_say(raw.as_bytes(), kind)) {
             continue;
         }
         let item = Fields::parse(raw, format!("input[{index}]"))?;
