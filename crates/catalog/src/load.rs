@@ -11,6 +11,7 @@ use wire::providers::{Auth, CallStyle};
 
 use crate::names::nearest;
 use crate::read::{Fields, Mistake};
+use crate::wording::{Form, plain};
 use crate::{DataRow, ModelRow, PriceList, PriceTier, ProviderRow, Rates, Serving, SettingRow};
 
 /// The content of the files, with the file of each row for error messages.
@@ -128,7 +129,7 @@ fn quirks(file: &mut Fields<'_>) -> Quirks {
                     Some(meant) if !known.contains(&name) => {
                         format!("unknown quirk; did you mean `{meant}`?")
                     }
-                    _ => error.to_string().trim_end().to_owned(),
+                    _ => plain(error.message().trim(), Form::Toml),
                 };
                 quirks.mistake(&name, message);
             }

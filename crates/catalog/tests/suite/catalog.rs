@@ -322,10 +322,10 @@ fn all_mistakes_are_reported_at_once_with_path_and_suggestion() {
     for expected in [
         "providers/acme.toml: name: is missing",
         "providers/acme.toml: base_uri: unknown key; did you mean `base_url`?",
-        "providers/acme.toml: protocol: unknown variant `openai-chats`",
+        "providers/acme.toml: protocol: must be one of \"openai-chat\",",
         "providers/acme.toml: priority: must be between 0 and 100",
         "providers/acme.toml: quirks.no_developer_rolle: unknown quirk; did you mean `no_developer_role`?",
-        "providers/acme.toml: quirks.max_tokens_field: unknown variant `tokens`",
+        "providers/acme.toml: quirks.max_tokens_field: must be one of \"as_sent\", \"max_tokens\",",
         "models/acme.toml: models[0].features: unknown feature \"tool\"; did you mean `tools`?",
         "models/acme.toml: models[0].released: \"last week\" is not a date",
         "models/acme.toml: models[0].providers[0].price.input: 0.15 is not a price",

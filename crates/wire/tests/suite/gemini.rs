@@ -1235,13 +1235,13 @@ fn wrong_requests_name_the_field() {
             json!({"contents": [{"parts": [{"functionResponse": {"name": "f"}}]}]}),
             "contents[0].parts[0].functionResponse",
         ),
-        (json!({"contents": [], "generationConfig": {"topP": "x"}}), "generationConfig.topP"),
+        (json!({"contents": [{"parts": []}], "generationConfig": {"topP": "x"}}), "generationConfig.topP"),
         (
-            json!({"contents": [], "generationConfig": {"thinkingConfig": {"thinkingLevel": "x"}}}),
+            json!({"contents": [{"parts": []}], "generationConfig": {"thinkingConfig": {"thinkingLevel": "x"}}}),
             "generationConfig.thinkingConfig.thinkingLevel",
         ),
         (
-            json!({"contents": [], "toolConfig": {"functionCallingConfig": {"mode": "x"}}}),
+            json!({"contents": [{"parts": []}], "toolConfig": {"functionCallingConfig": {"mode": "x"}}}),
             "toolConfig.functionCallingConfig.mode",
         ),
     ] {
