@@ -35,6 +35,8 @@ pub fn find(method: &Method, path: &str) -> Option<fn(&Call) -> Reply> {
         nvidia_rerank
     } else if path.ends_with("/rerank") {
         rerank
+    } else if path.contains("/inference/") && !path.contains("/inference/v1/") {
+        deepinfra_scores
     } else {
         return None;
     };
@@ -339,6 +341,25 @@ fn tei_rerank(call: &Call) -> Reply {
     let result = |(index, score): (usize, f64)| json!({"index": index, "score": score});
     let results: Vec<Value> = ranked(text(&call.body, "query"), documents).into_iter().map(result).collect();
     Reply::json(200, &json!(results))
+}
+
+/// DeepInfra's own API: the scores in the order of the documents. The path names the model.
+fn deepinfra_scores(call: &Call) -> Reply {
+    let documents = items(&call.body, "documents");
+    let queries = strings(call.body.get("queries"));
+    let Some(query) = queries.first().filter(|_| !documents.is_empty()) else {
+        return bad("\"queries\" and \"documents\" must be non-empty lists");
+    };
+    let mut all = ranked(query, documents);
+    all.sort_by_key(|(index, _)| *index);
+    let scores: Vec<f64> = all.iter().map(|(_, score)| *score).collect();
+    let count =
+        tokens(query) + documents.iter().map(|document| tokens(&document_text(document))).sum::<u64>();
+    Reply::json(
+        200,
+        &json!({"scores": scores, "input_tokens": count, "request_id": call.id(""),
+            "inference_status": {"status": "succeeded", "tokens_input": count}}),
+    )
 }
 
 fn nvidia_rerank(call: &Call) -> Reply {

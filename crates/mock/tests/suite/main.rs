@@ -11,4 +11,5 @@ mod faults;
 mod gemini;
 mod kept;
 mod openai;
+mod ranking;
 mod responses;
