@@ -111,6 +111,8 @@ fn failed(message: &'static str) -> Error {
 #[derive(Default)]
 struct Events {
     line: Line,
+    /// The last byte was a CR that ended a line. An LF after it belongs to the same end.
+    is_behind_cr: bool,
     condenser: Condenser,
     data: Vec<u8>,
 }
@@ -137,30 +139,36 @@ impl Events {
 
     fn push(&mut self, mut bytes: &[u8], mut on_event: impl FnMut(&[u8])) {
         while let Some(&byte) = bytes.first() {
+            if std::mem::take(&mut self.is_behind_cr) && byte == b'\n' {
+                bytes = &bytes[1..];
+                continue;
+            }
             if let Line::Name(seen) = self.line {
                 bytes = &bytes[1..];
                 self.line = match byte {
-                    b'\n' if seen == 0 => {
-                        self.end(&mut on_event);
+                    b'\n' | b'\r' => {
+                        if seen == 0 {
+                            self.end(&mut on_event);
+                        }
+                        self.is_behind_cr = byte == b'\r';
                         Line::Name(0)
                     }
-                    b'\n' => Line::Name(0),
-                    b'\r' if seen == 0 => Line::Name(0),
                     byte if Self::NAME.get(seen) != Some(&byte) => Line::Other,
                     _ if seen + 1 == Self::NAME.len() => Line::Data,
                     _ => Line::Name(seen + 1),
                 };
                 continue;
             }
-            let end = memchr::memchr(b'\n', bytes);
+            let end = memchr::memchr2(b'\n', b'\r', bytes);
             let text = &bytes[..end.unwrap_or(bytes.len())];
             if self.line == Line::Data && self.data.len() < LONGEST_EVENT {
                 self.condenser.push(text, &mut self.data);
             }
-            bytes = &bytes[end.map_or(bytes.len(), |at| at + 1)..];
-            if end.is_some() {
+            if let Some(at) = end {
+                self.is_behind_cr = bytes[at] == b'\r';
                 self.line = Line::Name(0);
             }
+            bytes = &bytes[end.map_or(bytes.len(), |at| at + 1)..];
         }
     }
 
@@ -175,5 +183,25 @@ impl Events {
         }
         *self = Self { data: std::mem::take(&mut self.data), ..Self::default() };
         self.data.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_with_lf_or_cr_or_both() {
+        for end in ["\n", "\r", "\r\n"] {
+            let text = [": note", "event: a", "data: {\"b\":1}", "", "data: [DONE]", "", ""].join(end);
+            for size in [1, 3, text.len()] {
+                let (mut events, mut found) = (Events::default(), Vec::new());
+                for piece in text.as_bytes().chunks(size) {
+                    events.push(piece, |event| found.push(String::from_utf8_lossy(event).into_owned()));
+                }
+                assert_eq!(found, ["{\"b\":1}", "[DONE]"], "{end:?} in pieces of {size}");
+                assert!(!events.is_open(), "{end:?}");
+            }
+        }
     }
 }
