@@ -3,8 +3,9 @@
 use canon::{Amount, Error, ErrorKind, Operation, Progress, Retry, Unit, Usage};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::json::Object;
+use crate::json::{Items, Members, Object};
 use crate::protocols::counts::count_of;
 use crate::protocols::openai_chat::error_in;
 
@@ -22,13 +23,14 @@ pub struct Meter {
 /// The metered fields of an event or an answer, of any type: a member that cannot be read leaves the others.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Metered {
+struct Metered<'a> {
     #[serde(rename = "type")]
     kind: Value,
     model: Value,
     usage: Value,
-    /// The images.
-    data: Value,
+    /// The images, not parsed: each takes many times its text.
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
     /// What was said in a recording.
     text: Value,
     /// The duration of a recording.
@@ -36,7 +38,7 @@ struct Metered {
     error: Value,
 }
 
-impl Metered {
+impl Metered<'_> {
     /// The provider's error, if the event is one.
     fn failure(&self, json: &[u8]) -> Option<Error> {
         let is_failure = self.kind == "error";
@@ -49,6 +51,12 @@ impl Metered {
         };
         Object::parse(json).and_then(|event| error_in(&event)).or_else(|| is_failure.then(unnamed))
     }
+}
+
+/// Whether an entry of a list of images has one.
+fn has_image(entry: &str) -> bool {
+    let is_text = |entry: &Members<'_>, name| entry.get(name).is_some_and(|value| value.starts_with('"'));
+    Members::of(entry).is_some_and(|entry| is_text(&entry, "b64_json") || is_text(&entry, "url"))
 }
 
 /// The first of these members that has a count.
@@ -98,11 +106,11 @@ impl Meter {
     /// Reads a whole answer, without its long strings. Returns whether it has a result.
     pub fn answer(&self, json: &[u8], progress: &mut Progress) -> bool {
         // Members that occur twice: the answer passes unmetered.
-        let Ok(read) = serde_json::from_slice::<Metered>(json) else { return true };
-        let has_result = match read.data.as_array() {
-            Some(images) if self.makes_images() => {
-                progress.amount = Some(Amount { unit: Unit::Image, count: images.len() as u64 });
-                images.iter().any(|image| image["b64_json"].is_string() || image["url"].is_string())
+        let Ok(read) = serde_json::from_slice::<Metered<'_>>(json) else { return true };
+        let has_result = match read.data.map(RawValue::get).filter(|data| data.starts_with('[')) {
+            Some(data) if self.makes_images() => {
+                progress.amount = Some(Amount { unit: Unit::Image, count: Items::of(data).count() as u64 });
+                Items::of(data).any(has_image)
             }
             _ => self.takes_audio() && read.text.is_string(),
         };
@@ -122,7 +130,7 @@ impl Meter {
 
     /// Reads an event of a stream, without its long strings.
     pub fn event(&self, json: &[u8], progress: &mut Progress) -> EventEffect {
-        let Ok(read) = serde_json::from_slice::<Metered>(json) else { return EventEffect::More };
+        let Ok(read) = serde_json::from_slice::<Metered<'_>>(json) else { return EventEffect::More };
         if let Some(error) = read.failure(json) {
             return EventEffect::Failed(error);
         }
@@ -147,7 +155,7 @@ impl Meter {
         matches!(self.operation, Operation::ImageGenerations | Operation::ImageEdits)
     }
 
-    fn take(&self, read: Metered, progress: &mut Progress) {
+    fn take(&self, read: Metered<'_>, progress: &mut Progress) {
         let Metered { model, usage: counts, duration, .. } = read;
         if let Value::String(model) = model {
             progress.model = Some(model);
