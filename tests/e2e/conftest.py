@@ -79,6 +79,14 @@ def free_address():
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
+def unrecorded(gateway):
+    """How many records the gateway gave up, by its own metric."""
+    with urllib.request.urlopen(f"{gateway.url}/metrics") as response:
+        lines = response.read().decode().splitlines()
+    (line,) = [line for line in lines if line.startswith("llmgateway_unrecorded_total ")]
+    return int(line.split()[1])
+
+
 @pytest.fixture
 def start(tmp_path):
     """Starts programs in a scratch folder, and kills those that still run at the end."""

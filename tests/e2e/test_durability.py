@@ -12,10 +12,9 @@ import random
 import sqlite3
 import threading
 import time
-import urllib.request
 import uuid
 
-from conftest import ROOT, free_address
+from conftest import ROOT, free_address, unrecorded
 
 KEYS = ["sk-test", "sk-budget"]
 PROJECT = """
@@ -132,13 +131,6 @@ def load_and_kill(gateway, responses):
     return load
 
 
-def lost(gateway):
-    with urllib.request.urlopen(f"{gateway.url}/metrics") as response:
-        lines = response.read().decode().splitlines()
-    (line,) = [line for line in lines if line.startswith("llmgateway_unrecorded_total ")]
-    return int(line.split()[1])
-
-
 def test_a_kill_under_load_loses_no_record(start, mock, tmp_path):
     address = free_address()
     template = (ROOT / "tests/sdk/llmgateway.toml.in").read_text()
@@ -159,7 +151,7 @@ def test_a_kill_under_load_loses_no_record(start, mock, tmp_path):
     assert streamed and streamed < len(complete), "whole responses and streams"
     last = gateway()
     wait_for_records(database, rounds)
-    assert lost(last) == 0
+    assert unrecorded(last) == 0
     last.stop()
     found = recorded(database)
     assert len(found) == len(set(found)), "a record that was read from the spool twice is stored once"

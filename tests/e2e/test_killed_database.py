@@ -14,12 +14,11 @@ import subprocess
 import tempfile
 import threading
 import time
-import urllib.request
 import uuid
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE_SECONDS, free_address
+from conftest import PATIENCE_SECONDS, free_address, unrecorded
 
 PROGRAMS = next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)), None) or (
     os.path.dirname(os.path.realpath(shutil.which("postgres") or "")) or None
@@ -136,12 +135,6 @@ class Load:
             thread.join(PATIENCE_SECONDS)
 
 
-def lost(gateway):
-    with urllib.request.urlopen(f"{gateway.url}/metrics") as response:
-        lines = response.read().decode().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("llmgateway_unrecorded_total ")))
-
-
 def test_a_killed_database_loses_no_record_and_refuses_no_request(start, mock, postgres, tmp_path):
     address = free_address()
     places = {"address": address, "database": postgres.url, "spool": tmp_path / "spool", "mock": mock.url}
@@ -163,7 +156,7 @@ def test_a_killed_database_loses_no_record_and_refuses_no_request(start, mock, p
     while missing := wanted - set(postgres.rows(statement)):
         assert time.monotonic() < deadline, f"{len(missing)} of {len(wanted)} records are lost"
         time.sleep(0.2)
-    assert lost(gateway) == 0
+    assert unrecorded(gateway) == 0
     gateway.stop()
     found = postgres.rows(statement)
     assert len(found) == len(set(found)), "a record that was written again is stored once"

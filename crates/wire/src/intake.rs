@@ -8,8 +8,8 @@ use canon::{Amount, Error, Feature, Features, Result};
 
 use crate::Headers;
 use crate::json::{
-    self, Edit, FieldPositions, Kind, Members, Scanner, Syntax, is_text, is_utf8, may_say, mentions, quoted,
-    text_of, word,
+    self, Edit, FieldPositions, Kind, Members, Scanner, Syntax, is_text, is_utf8, mentions, quoted, text_of,
+    word,
 };
 
 /// Most top-level fields of a request. OpenAI, which has the most, defines about forty.
@@ -416,11 +416,6 @@ impl Intake {
             || says("output_config", "none")
                 && members("output_config").is_some_and(|members| members.has("effort"))
             || members("generationConfig").is_some_and(|members| members.has("thinkingConfig"))
-    }
-
-    /// Whether a raw part of the body may contain this text: a cheap check before a full one.
-    pub(crate) fn may_say(&self, raw: &[u8], text: &str) -> bool {
-        self.has_escaped_name || may_say(raw, text)
     }
 
     /// Whether a raw part of the body contains a name: a cheap check before a full one.

@@ -14,7 +14,7 @@ use super::{
     AnswerReader, EndpointAnswer, EndpointRequest, EndpointTarget, Part, PartAnswer, ProviderRequest,
 };
 use crate::intake::{Intake, RequestFacts, check_kind};
-use crate::json::{Items, Kind, List, Members, Scanner, may_say};
+use crate::json::{Items, Kind, List, Members, Scanner};
 use crate::protocols::counts::count_of;
 use crate::{Protocol, adapter};
 
@@ -99,7 +99,7 @@ fn count(kind: Kind, raw: &[u8]) -> Result<(usize, bool)> {
         Ok(())
     })?;
     match first {
-        Some(Kind::Object) => Ok((1, may_say(raw, "image_url") && has_image(raw))),
+        Some(Kind::Object) => Ok((1, has_image(raw))),
         _ => Ok((items, false)),
     }
 }

@@ -58,6 +58,9 @@ pub enum RerankFormat {
 }
 
 impl RerankFormat {
+    /// All formats.
+    pub const ALL: [Self; 5] = [Self::Jina, Self::Cohere, Self::Bedrock, Self::Tei, Self::Scores];
+
     fn usual_path(self) -> &'static str {
         match self {
             Self::Jina | Self::Tei => "/rerank",

@@ -39,12 +39,12 @@ pub fn with_member(mut object: String, member: Option<&[u8]>) -> String {
     object
 }
 
-/// Whether a text may contain this text as a name or a value, with or without escapes: a cheap check before a full one.
+/// Whether JSON may have this name or string, also written with escapes: a cheap check before a full one.
 pub(crate) fn may_say(json: &[u8], text: &str) -> bool {
     mentions(json, text) || may_have_unicode_escape(json)
 }
 
-/// Whether a text contains a name in quotes, without escapes: a cheap check before a full one.
+/// Whether JSON has this name or string, written without escapes: a cheap check before a full one.
 pub(crate) fn mentions(json: &[u8], name: &str) -> bool {
     memchr::memmem::find(json, format!("\"{name}\"").as_bytes()).is_some()
 }

@@ -5,7 +5,7 @@ use canon::{
     PartField, PartKind, Request, Result,
 };
 
-use crate::json::string;
+use crate::json::{is_text, string};
 
 /// The caller's names for the amount of thinking.
 pub(super) const EFFORT: Field = Field::ReasoningEffort;
@@ -230,7 +230,7 @@ pub(super) fn is_neutral(name: &str, value: &str) -> bool {
     match name {
         "store" => value == "false",
         "service_tier" => matches!(string(value).as_deref(), Some("auto" | "default")),
-        "verbosity" => string(value).as_deref() == Some("medium"),
+        "verbosity" => is_text(value, "medium"),
         "modalities" | "web_search_options" => true,
         _ => false,
     }

@@ -18,51 +18,19 @@ use super::limits::Kind;
 use super::{Case, Dimension, Work, repeat};
 use Item::{Joined, Listed};
 
-const EMBEDDINGS: [EmbeddingsFormat; 10] = [
-    EmbeddingsFormat::Openai,
-    EmbeddingsFormat::Gemini,
-    EmbeddingsFormat::VertexPredict,
-    EmbeddingsFormat::VertexContent,
-    EmbeddingsFormat::Titan,
-    EmbeddingsFormat::Nova,
-    EmbeddingsFormat::BedrockCohere,
-    EmbeddingsFormat::Cohere,
-    EmbeddingsFormat::Ollama,
-    EmbeddingsFormat::Tei,
-];
-const RERANK: [RerankFormat; 5] = [
-    RerankFormat::Jina,
-    RerankFormat::Cohere,
-    RerankFormat::Bedrock,
-    RerankFormat::Tei,
-    RerankFormat::Scores,
-];
-const MEDIA: [MediaFormat; 10] = [
-    MediaFormat::Openai,
-    MediaFormat::Elevenlabs,
-    MediaFormat::Mistral,
-    MediaFormat::Gemini,
-    MediaFormat::Stability,
-    MediaFormat::Fireworks,
-    MediaFormat::Deepgram,
-    MediaFormat::Xai,
-    MediaFormat::Together,
-    MediaFormat::Openrouter,
-];
-
 /// A provider's format of an operation, by its name.
 type Served = (String, OperationRows);
 
 fn served(operation: Operation) -> Vec<Served> {
     match operation {
-        Embeddings => EMBEDDINGS
+        Embeddings => EmbeddingsFormat::ALL
             .map(|format| {
                 let rows =
                     OperationRows { embeddings: Some(EmbeddingsRow::of(format)), ..OperationRows::default() };
                 (format!("{format:?}"), rows)
             })
             .into(),
-        Rerank => RERANK
+        Rerank => RerankFormat::ALL
             .map(|format| {
                 let rerank = Some(RerankRow { format, ..RerankRow::default() });
                 (format!("{format:?}"), OperationRows { rerank, ..OperationRows::default() })
@@ -72,7 +40,7 @@ fn served(operation: Operation) -> Vec<Served> {
             let moderations = Some(ModerationsRow::default());
             vec![("Openai".to_owned(), OperationRows { moderations, ..OperationRows::default() })]
         }
-        _ => MEDIA
+        _ => MediaFormat::ALL
             .map(|format| {
                 let row = || Some(MediaRow { format, ..MediaRow::default() });
                 let rows = OperationRows {

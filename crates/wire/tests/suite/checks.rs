@@ -161,12 +161,12 @@ pub fn endpoint_answer(bytes: &[u8]) {
     let json_reads = |rows: &OperationRows, operation, body: &'static str| {
         endpoint_reads(rows, wire::endpoints::read(operation, &Bytes::from(body)), bytes);
     };
-    for format in EMBEDDINGS {
+    for format in EmbeddingsFormat::ALL {
         let rows = OperationRows { embeddings: Some(EmbeddingsRow::of(format)), ..OperationRows::default() };
         json_reads(&rows, Embeddings, r#"{"model":"m","input":["a","b"],"encoding_format":"base64"}"#);
         json_reads(&rows, Embeddings, r#"{"model":"m","input":["a","b"]}"#);
     }
-    for format in RERANK {
+    for format in RerankFormat::ALL {
         let rerank = Some(RerankRow { format, ..RerankRow::default() });
         let rows = OperationRows { rerank, ..OperationRows::default() };
         json_reads(
@@ -178,7 +178,7 @@ pub fn endpoint_answer(bytes: &[u8]) {
     let moderations = Some(ModerationsRow::default());
     let rows = OperationRows { moderations, ..OperationRows::default() };
     json_reads(&rows, Moderations, r#"{"model":"m","input":"a"}"#);
-    for format in MEDIA {
+    for format in MediaFormat::ALL {
         let row = || Some(MediaRow { format, ..MediaRow::default() });
         let rows = OperationRows {
             speech: row(),
@@ -196,38 +196,6 @@ pub fn endpoint_answer(bytes: &[u8]) {
         }
     }
 }
-
-const EMBEDDINGS: [EmbeddingsFormat; 10] = [
-    EmbeddingsFormat::Openai,
-    EmbeddingsFormat::Gemini,
-    EmbeddingsFormat::VertexPredict,
-    EmbeddingsFormat::VertexContent,
-    EmbeddingsFormat::Titan,
-    EmbeddingsFormat::Nova,
-    EmbeddingsFormat::BedrockCohere,
-    EmbeddingsFormat::Cohere,
-    EmbeddingsFormat::Ollama,
-    EmbeddingsFormat::Tei,
-];
-const RERANK: [RerankFormat; 5] = [
-    RerankFormat::Jina,
-    RerankFormat::Cohere,
-    RerankFormat::Bedrock,
-    RerankFormat::Tei,
-    RerankFormat::Scores,
-];
-const MEDIA: [MediaFormat; 10] = [
-    MediaFormat::Openai,
-    MediaFormat::Elevenlabs,
-    MediaFormat::Mistral,
-    MediaFormat::Gemini,
-    MediaFormat::Stability,
-    MediaFormat::Fireworks,
-    MediaFormat::Deepgram,
-    MediaFormat::Xai,
-    MediaFormat::Together,
-    MediaFormat::Openrouter,
-];
 
 fn transcript_reads(rows: &OperationRows, asked: &str, bytes: &[u8]) {
     let text = format!(

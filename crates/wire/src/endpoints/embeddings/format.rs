@@ -36,6 +36,21 @@ pub enum EmbeddingsFormat {
 }
 
 impl EmbeddingsFormat {
+    /// All formats.
+    pub const ALL: [Self; 11] = [
+        Self::Openai,
+        Self::Gemini,
+        Self::VertexPredict,
+        Self::VertexContent,
+        Self::Bedrock,
+        Self::Titan,
+        Self::Nova,
+        Self::BedrockCohere,
+        Self::Cohere,
+        Self::Ollama,
+        Self::Tei,
+    ];
+
     /// The format for a model, where it depends on the model's family.
     pub(super) fn of_model(self, model: &str) -> Self {
         match self {

@@ -101,6 +101,21 @@ pub struct ImageFacts {
 }
 
 impl MediaFormat {
+    /// All formats.
+    pub const ALL: [Self; 11] = [
+        Self::Openai,
+        Self::Elevenlabs,
+        Self::Mistral,
+        Self::Gemini,
+        Self::Stability,
+        Self::Fireworks,
+        Self::Kontext,
+        Self::Deepgram,
+        Self::Xai,
+        Self::Together,
+        Self::Openrouter,
+    ];
+
     /// Whether images are requested in a format other than OpenAI's.
     fn is_of_pictures(self) -> bool {
         use MediaFormat::{Fireworks, Gemini, Kontext, Openrouter, Stability, Together, Xai};

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::request::write::thinking::{Generation, ThinkingKind, takes_effort, takes_kind};
 use super::{AnthropicMessages, request};
-use crate::json::{Edit, quoted};
+use crate::json::{Edit, may_say, quoted};
 use crate::{
     DecoderContext, Encoded, Intake, MediaSlots, Passthrough, PassthroughInputs, ROUTING_FIELDS, Transcoder,
     TranscoderParts,
@@ -169,7 +169,7 @@ impl Forward<'_> {
     fn history(&mut self) {
         let Some(raw) = self.intake.non_null("messages") else { return };
         // A string has no blocks.
-        if !self.intake.seen.content_lists || !CLOSE_LOOKS.iter().any(|name| self.intake.may_say(raw, name)) {
+        if !self.intake.seen.content_lists || !CLOSE_LOOKS.iter().any(|name| may_say(raw, name)) {
             return;
         }
         let PassthroughInputs { target, memory, without_thinking } = self.forwarding;

@@ -9,6 +9,7 @@ mod thoughts;
 use canon::{Quirks, Result, Target};
 
 use super::OpenaiChat;
+use crate::json::may_say;
 use crate::proofs::Refusal;
 use crate::{
     Encoded, Intake, MediaSlots, Passthrough, PassthroughInputs, ThinkingRepair, Transcoder, TranscoderParts,
@@ -59,7 +60,7 @@ struct Typed<'a> {
 /// Whether tools of this type are offered.
 fn has_tools_of(intake: &Intake, kind: &str) -> bool {
     // The name may occur elsewhere in the tools, so they are read only if it occurs.
-    intake.field("tools").is_some_and(|tools| intake.may_say(tools, kind))
+    intake.field("tools").is_some_and(|tools| may_say(tools, kind))
         && intake
             .read_as::<Vec<Typed<'_>>>("tools")
             .is_some_and(|tools| tools.iter().any(|tool| tool.kind == kind))
